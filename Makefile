@@ -1,0 +1,48 @@
+# From nothing to a result: every target makes its own virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+# A stamp for each set of extras, so that the demo needs neither torch nor linters.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed  ## train a Pythia in miniature, score every checkpoint, write demo/report.html
+	$(BIN)/jaxmap demo --out=$(OUT)
+
+test: $(VENV)/.installed-dev  ## the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests
+	$(BIN)/python -m pytest -m '' $(ARGS)
+
+check: $(VENV)/.installed-dev  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## speed and memory against PyTorch, in one run
+	$(BIN)/python benchmarks/score.py
+
+clean:  ## remove the virtual environment and the demo
+	rm -rf $(VENV) $(OUT)

@@ -1,0 +1,5 @@
+"""jaxmap maps language models by their log-likelihoods."""
+
+from jaxmap.version import __version__
+
+__all__ = ["__version__"]

@@ -1,0 +1,5 @@
+"""`python -m jaxmap`."""
+
+from jaxmap.cli import main
+
+main()
