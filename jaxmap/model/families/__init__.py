@@ -1,0 +1,79 @@
+"""Families as data: one page each, with the facts, the tensor names and the inert keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jaxmap.errors import InputError
+from jaxmap.model.families import gpt2, gpt_neox, llama, mistral, qwen2
+from jaxmap.model.families.config import Config
+from jaxmap.model.families.rows import Row
+from jaxmap.model.mlp import ACTIVATIONS
+from jaxmap.model.spec import Spec
+
+
+class Family(NamedTuple):
+    """What a page says.
+
+    Fields:
+      spec: config.json -> Spec.
+      rows: Spec -> parameter path -> where it stands in a checkpoint.
+      prefix: what the names of a whole model's tensors begin with; a file that was saved from the
+        bare transformer lacks it.
+      inert_tensors: regular expressions for tensors that hold nothing learnt.
+      paper: whom to cite.
+    """
+
+    spec: Callable[[Config], Spec]
+    rows: Callable[[Spec], Mapping[str, Row]]
+    prefix: str
+    inert_tensors: tuple[str, ...]
+    paper: str
+
+
+def _family(page) -> Family:
+    return Family(page.spec, page.rows, page.PREFIX, page.INERT_TENSORS, page.PAPER)
+
+
+# model_type in config.json -> page
+FAMILIES: dict[str, Family] = {
+    "gpt2": _family(gpt2),
+    "gpt_neox": _family(gpt_neox),
+    "llama": _family(llama),
+    "mistral": _family(mistral),
+    "qwen2": _family(qwen2),
+}
+
+
+def family_of(config: Config) -> Family:
+    """The page for a config.json; InputError lists the known types."""
+    kind = config["model_type"]
+    if kind not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise InputError(f"{config.where}: unknown model type {kind!r}; known: {known}")
+    return FAMILIES[kind]
+
+
+def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
+    """The Spec of a config.json, every key of which was read or is known to be inert.
+
+    Raises InputError for an unknown model type, a missing, contradictory or unread key, and for a
+    checkpoint that is stored quantised.
+    """
+    if quantised := config.get("quantization_config"):
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "?"
+        raise InputError(
+            f"{config.where}: the checkpoint is stored quantised ({method}), which cannot be read; "
+            "use the model that it was made from"
+        )
+    try:
+        spec = family_of(config).spec(config)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise InputError(f"{config.where}: {error}") from error
+    if spec.act not in ACTIVATIONS:
+        known = ", ".join(sorted(ACTIVATIONS))
+        raise InputError(f"{config.where}: unknown activation {spec.act!r}; known: {known}")
+    config.inert(*ignore)
+    config.check_all_read()
+    return spec

@@ -1,0 +1,115 @@
+"""config.json, remembering which of its keys were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxmap.errors import InputError
+
+_MISSING = object()
+
+# Keys that transformers writes into any config and that cannot change a logit of a causal LM:
+# bookkeeping, special tokens, generation, training, heads of other tasks.
+GENERIC_INERT = frozenset(
+    """
+    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map bad_words_ids
+    begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
+    decoder_start_token_id diversity_penalty do_sample dtype early_stopping
+    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
+    forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label initializer_range
+    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id length_penalty max_length
+    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
+    num_return_sequences output_attentions output_hidden_states output_past output_scores
+    pad_token_id prefix problem_type pruned_heads remove_invalid_values repetition_penalty
+    return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
+    temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype
+    torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
+    _commit_hash unsloth_version unsloth_fixed
+    """.split()
+)
+
+
+class Config:
+    """A JSON object that remembers which keys were read.
+
+    Every key of config.json is read by the family's page or declared inert by it; a key that is
+    neither may change the logits, so `check_all_read` refuses it by name.
+    """
+
+    def __init__(self, values: dict[str, Any], where: str):
+        self._values = values
+        self._known: set[str] = set()
+        self.where = where
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING or value is None:
+            raise InputError(f"{self.where}: {key} is missing")
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default` where the key is absent (not where it is null)."""
+        self._known.add(key)
+        return self._values.get(key, default)
+
+    def first(self, *keys: str) -> Any:
+        """The first of several spellings that is present and not null."""
+        values = [self.get(key) for key in keys]
+        for value in values:
+            if value is not None:
+                return value
+        raise InputError(f"{self.where}: {' or '.join(keys)} is missing")
+
+    def child(self, key: str) -> Config | None:
+        """A nested object with its own account, or None where it is absent, null or empty."""
+        value = self.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise InputError(f"{self.where}: {key} is not an object: {value!r}")
+        return Config(value, f"{self.where}: {key}") if value else None
+
+    def require(self, key: str, allowed: tuple, default: Any) -> None:
+        """Reads a key of which the decoder implements only these values."""
+        value = self.get(key, default)
+        if value not in allowed:
+            known = " or ".join(repr(a) for a in allowed)
+            raise InputError(f"{self.where}: {key} = {value!r} is not supported, only {known}")
+
+    def inert(self, *keys: str) -> None:
+        """Declares keys that cannot change a logit."""
+        self._known.update(keys)
+
+    def check_all_read(self) -> None:
+        """Raises InputError naming the keys that nothing read and nobody declared inert."""
+        unread = sorted(set(self._values) - self._known - GENERIC_INERT)
+        if unread:
+            named = ", ".join(f"{key}={self._values[key]!r:.60}" for key in unread)
+            raise InputError(
+                f"{self.where}: keys that may change the logits and that nothing read: {named}; "
+                "if they cannot, name them in --ignore_config_keys"
+            )
+
+
+def head_width(c: Config, width: int, heads: int) -> int:
+    """Channels per head where config.json gives none; InputError where it does not come out even."""
+    if heads < 1 or width % heads:
+        raise InputError(f"{c.where}: a width of {width} does not divide into {heads} heads")
+    return width // heads
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError names the file and the place of a fault."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return value

@@ -1,0 +1,84 @@
+"""What a decoder is given: a batch of packed texts, and facts that differ by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxmap.model import rope
+from jaxmap.model.spec import Spec
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Rows of texts lying one after another; all int32 [B, T].
+
+    Fields:
+      ids_BT: token ids; anything valid at padding.
+      segment_BT: which text of the row a token belongs to, from 1; 0 is padding.
+      position_BT: the token's place in its own text, from 0.
+      length_BT: tokens of the text that the token belongs to.
+    """
+
+    ids_BT: jax.Array
+    segment_BT: jax.Array
+    position_BT: jax.Array
+    length_BT: jax.Array
+
+    @classmethod
+    def from_ids(cls, ids_BT: jax.Array) -> Inputs:
+        """One text a row, no padding."""
+        B, T = ids_BT.shape
+        position_BT = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32), (B, T))
+        return cls(ids_BT, jnp.ones((B, T), jnp.int32), position_BT, jnp.full((B, T), T, jnp.int32))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LayerFacts:
+    """Facts of one layer (or, with a leading axis, of all), scanned beside the weights.
+
+    Fields:
+      scale: float32, factor on q·k.
+      window: int32, tokens that a query sees, itself included; 0: all.
+    """
+
+    scale: jax.Array
+    window: jax.Array
+
+    @classmethod
+    def of(cls, spec: Spec) -> LayerFacts:
+        """Arrays [L]."""
+        scale = spec.scale or (spec.C**-0.5,) * spec.L
+        window = spec.window or (0,) * spec.L
+        return cls(jnp.asarray(scale, jnp.float32), jnp.asarray(window, jnp.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Where the tokens of a batch stand: computed once, read by every layer.
+
+    Fields:
+      segment_BT: see `Inputs`.
+      cos, sin: float32 [B, T, 1, rotated/2], or None without rotary positions.
+      reach: tokens of the longest text of the batch, or more.
+      block: queries that attention takes at a time.
+    """
+
+    segment_BT: jax.Array
+    cos: jax.Array | None
+    sin: jax.Array | None
+    reach: int
+    block: int
+
+    @classmethod
+    def of(cls, spec: Spec, inputs: Inputs, *, reach: int, block: int) -> Geometry:
+        cos = sin = None
+        if spec.rope:
+            angle_BT1R = rope.angles(spec.rope, inputs.position_BT, inputs.length_BT)[:, :, None]
+            cos = jnp.cos(angle_BT1R) * spec.rope.gain
+            sin = jnp.sin(angle_BT1R) * spec.rope.gain
+        return cls(inputs.segment_BT, cos, sin, reach, block)

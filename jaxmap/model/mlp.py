@@ -1,0 +1,43 @@
+"""Feed-forward layers."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+from flax import nnx
+
+from jaxmap.model.linear import Linear
+from jaxmap.model.spec import Spec
+
+_gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
+
+# Under the names that config.json uses.
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_fast": _gelu_tanh,
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+}
+
+
+class Mlp(nnx.Module):
+    """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
+
+    def __init__(self, spec: Spec, *, dtype, rngs: nnx.Rngs):
+        D, F = spec.D, spec.F
+        self.act = spec.act
+        inner = dict(bias=(F,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs)
+        self.gate = Linear("btd,df->btf", (D, F), **inner) if spec.gated else None
+        self.up = Linear("btd,df->btf", (D, F), **inner)
+        self.down = Linear(
+            "btf,fd->btd", (F, D), bias=(D,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs
+        )
+
+    def __call__(self, x_BTD: jax.Array) -> jax.Array:
+        act = ACTIVATIONS[self.act]
+        up_BTF = self.up(x_BTD)
+        return self.down(act(up_BTF) if self.gate is None else act(self.gate(x_BTD)) * up_BTF)

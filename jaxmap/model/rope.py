@@ -1,0 +1,222 @@
+"""Rotary positions: frequencies from config.json, angles of a batch, the rotation itself.
+
+The frequencies are computed in float32 in the order of operations of the reference (transformers
+5.23), because a frequency that is one unit in the last place off turns into an angle that is off
+by position times as much.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmap.errors import InputError
+from jaxmap.model.families.config import Config
+from jaxmap.model.spec import DynamicNtk, Rope
+
+
+def _default(dims: int, theta: float) -> np.ndarray:
+    """theta^(-2i/dims), float32 [dims/2]."""
+    exponent = np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims)
+    return np.float32(1) / np.power(np.float32(theta), exponent)
+
+
+def _plain(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    return {"inv_freq": _default(dims, theta)}
+
+
+def _linear(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """Position interpolation (Chen et al. 2023, arXiv:2306.15595)."""
+    return {"inv_freq": _default(dims, theta) / np.float32(p["factor"])}
+
+
+def _dynamic(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """Dynamic NTK (Peng et al. 2023, arXiv:2309.00071, section 3.3): see `angles`."""
+    ntk = DynamicNtk(theta=theta, factor=float(p["factor"]), trained=context, dims=dims)
+    return {"inv_freq": _default(dims, theta), "ntk": ntk}
+
+
+def _llama3(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """Llama 3.1: slow channels are interpolated, fast ones kept, a smooth step between."""
+    factor, low, high = p["factor"], p["low_freq_factor"], p["high_freq_factor"]
+    inv_freq = _default(dims, theta)
+    wavelength = np.float32(2 * math.pi) / inv_freq
+    slow = np.where(wavelength > trained / low, inv_freq / np.float32(factor), inv_freq)
+    smooth = (np.float32(trained) / wavelength - np.float32(low)) / np.float32(high - low)
+    between = ~(wavelength < trained / high) & ~(wavelength > trained / low)
+    mixed = (1 - smooth) * slow / np.float32(factor) + smooth * slow
+    return {"inv_freq": np.where(between, mixed, slow)}
+
+
+def _yarn(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """YaRN (Peng et al. 2023, arXiv:2309.00071, section 3.4)."""
+    factor = p.get("factor") or context / trained
+
+    def gain(scale: float, mscale: float = 1.0) -> float:
+        return 1.0 if scale <= 1 else 0.1 * mscale * math.log(scale) + 1.0
+
+    attention_factor = p.get("attention_factor")
+    mscale, mscale_all = p.get("mscale"), p.get("mscale_all_dim")
+    if attention_factor is None:
+        if mscale and mscale_all:
+            attention_factor = gain(factor, mscale) / gain(factor, mscale_all)
+        else:
+            attention_factor = gain(factor)
+
+    def channel(turns: float) -> float:
+        """The channel pair that makes this many turns over the trained context."""
+        return dims * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = channel(p.get("beta_fast") or 32), channel(p.get("beta_slow") or 1)
+    if p.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dims - 1)
+    if low == high:
+        high += 0.001
+    ramp = (np.arange(dims // 2, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+    keep = 1 - np.clip(ramp, 0, 1)
+    exponent = np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims)
+    wavelength = np.power(np.float32(theta), exponent)
+    extrapolated = np.float32(1) / wavelength
+    interpolated = np.float32(1) / (np.float32(factor) * wavelength)
+    return {"inv_freq": interpolated * (1 - keep) + extrapolated * keep, "gain": attention_factor}
+
+
+def _longrope(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """LongRoPE (Ding et al. 2024, arXiv:2402.13753) as Phi-3 uses it."""
+    factor = p.get("factor") or context / trained
+    attention_factor = p.get("attention_factor")
+    if attention_factor is None:
+        wide = 1 + math.log(factor) / math.log(trained) if factor > 1 else 1.0
+        attention_factor = math.sqrt(wide)
+    exponent = np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims)
+    powers = np.power(np.float32(theta), exponent)
+
+    def stretched(key: str) -> np.ndarray:
+        factors = np.asarray(p[key], np.float32)
+        if factors.shape != powers.shape:
+            raise InputError(f"{p.where}: {key} has {factors.size} entries, not {powers.size}")
+        return np.float32(1) / (factors * powers)
+
+    return {
+        "inv_freq": stretched("short_factor"),
+        "long_inv_freq": stretched("long_factor"),
+        "long_beyond": trained,
+        "gain": attention_factor,
+    }
+
+
+SCALINGS = {
+    "default": _plain,
+    "linear": _linear,
+    "dynamic": _dynamic,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _longrope,
+    "su": _longrope,  # LongRoPE's first name on the Hub
+}
+
+# Keys of some scaling: the reference ignores them where the chosen type does not use them.
+_SCALING_KEYS = (
+    "attention_factor beta_fast beta_slow factor high_freq_factor long_factor low_freq_factor "
+    "mscale mscale_all_dim original_max_position_embeddings short_factor truncate "
+    # Markers without an effect.
+    "finetuned type rope_type"
+).split()
+
+
+def from_config(
+    config: Config,
+    *,
+    head_dim: int,
+    theta_key: str = "rope_theta",
+    partial_key: str | None = None,
+    partial: float = 1.0,
+) -> Rope:
+    """The `Rope` of a config.json, in the spelling of transformers 4 or 5.
+
+    Args:
+      config: the model's config; `max_position_embeddings` is read from it.
+      head_dim: channels per head.
+      theta_key: where transformers 4 kept the base (GPT-NeoX: rotary_emb_base).
+      partial_key: where transformers 4 kept the rotated share of a head, if the family has one.
+      partial: the share where config.json names none.
+    """
+    p = config.child("rope_parameters") or config.child("rope_scaling") or Config({}, config.where)
+    config.inert("rope_parameters", "rope_scaling")
+    # A key at the top level is read even where the nested one wins: transformers writes both.
+    outer_theta = config.get(theta_key, 10_000.0)
+    theta = p.get("rope_theta", outer_theta)
+    outer_partial = config.get(partial_key, partial) if partial_key else partial
+    share = p.get("partial_rotary_factor", outer_partial)
+    if partial_key is None and share != 1.0:
+        raise InputError(
+            f"{config.where}: partial_rotary_factor {share} in a family whose heads turn whole"
+        )
+    context = config["max_position_embeddings"]
+    outer_trained = config.get("original_max_position_embeddings")
+    trained = outer_trained or p.get("original_max_position_embeddings") or context
+    kind = p.get("rope_type") or p.get("type") or "default"
+    if kind not in SCALINGS:
+        raise InputError(f"{config.where}: unknown rope_type {kind!r}; known: {sorted(SCALINGS)}")
+    dims = int(head_dim * share)
+    facts = SCALINGS[kind](p, dims, float(theta), trained, context)
+    p.inert(*_SCALING_KEYS)
+    p.check_all_read()
+    for key in ("inv_freq", "long_inv_freq"):
+        if key in facts:
+            facts[key] = tuple(float(f) for f in facts[key])
+    # An odd share of a head is rounded up to whole pairs, but its frequencies keep the odd number.
+    return Rope(dims=2 * len(facts["inv_freq"]), **facts)
+
+
+def context_of(config: Config) -> int:
+    """Tokens that a model with rotary positions reads: what its scaling stretches it to.
+
+    `max_position_embeddings` is the trained length for linear and dynamic scaling (the reference
+    says not to raise it with them) and mostly the stretched one for the others.
+    """
+    context = config["max_position_embeddings"]
+    p = config.child("rope_parameters") or config.child("rope_scaling")
+    if p is None or not p.get("factor"):
+        return context
+    trained = p.get("original_max_position_embeddings") or (
+        context if (p.get("rope_type") or p.get("type")) in ("linear", "dynamic") else 0
+    )
+    return max(context, int(p["factor"] * trained))
+
+
+def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Array:
+    """Angles in radians, float32 [B, T, dims/2], of each token by its position in its own text.
+
+    `length_BT` is the number of tokens of the text that a token belongs to: LongRoPE and dynamic
+    NTK choose their frequencies by it, text by text, whatever else shares the row.
+    """
+    inv_freq = jnp.asarray(rope.inv_freq, jnp.float32)
+    if rope.long_inv_freq:
+        long = jnp.asarray(rope.long_inv_freq, jnp.float32)
+        inv_freq = jnp.where((length_BT > rope.long_beyond)[..., None], long, inv_freq)
+    if rope.ntk:
+        # theta' = theta (factor n / trained - (factor - 1))^(dims / (dims - 2)), n >= trained.
+        n = jnp.maximum(length_BT, rope.ntk.trained).astype(jnp.float32)
+        growth = rope.ntk.factor * n / rope.ntk.trained - (rope.ntk.factor - 1)
+        theta = rope.ntk.theta * growth ** (rope.ntk.dims / (rope.ntk.dims - 2))
+        exponent = jnp.arange(0, rope.ntk.dims, 2, dtype=jnp.float32) / rope.ntk.dims
+        grown = 1 / theta[..., None] ** exponent
+        # Texts within the trained length keep the exact frequencies.
+        inv_freq = jnp.where((length_BT > rope.ntk.trained)[..., None], grown, inv_freq)
+    return position_BT[..., None].astype(jnp.float32) * inv_freq
+
+
+def rotate(x_BTHC: jax.Array, cos_BT1R: jax.Array, sin_BT1R: jax.Array) -> jax.Array:
+    """Turns the channel pairs (i, i + R) of each head; R = dims/2. Computed in float32."""
+    R = cos_BT1R.shape[-1]
+    x = x_BTHC.astype(jnp.float32)
+    a, b, rest = x[..., :R], x[..., R : 2 * R], x_BTHC[..., 2 * R :]
+    turned = jnp.concatenate(
+        [a * cos_BT1R - b * sin_BT1R, b * cos_BT1R + a * sin_BT1R], axis=-1
+    ).astype(x_BTHC.dtype)
+    return jnp.concatenate([turned, rest], axis=-1) if rest.shape[-1] else turned
