@@ -1,0 +1,141 @@
+"""What a user writes to name a model: `org/name`, `org/name@revision`, a folder, `folder@step1000`.
+
+A comma separates references and braces expand, as in a shell: `EleutherAI/pythia-{70m,160m}@step0`.
+A pair or triple of integers in braces is a range, `start:stop:step`, whose stop is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxmap.errors import InputError
+
+MOST_REFS = 100_000  # more is a slip of the hand, and would fill memory before anything is scored
+
+_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A model as the user named it: a Hub name or a folder, and a revision of it or None."""
+
+    name: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name means a folder (there or not) and not a model on the Hub."""
+    looks_like_path = name.startswith(("/", "./", "../", "~")) or name in (".", "..")
+    return looks_like_path or os.path.isdir(name) or not _HUB_NAME.fullmatch(name)
+
+
+def parse_refs(spec: str) -> list[Ref]:
+    """Reads a comma list of references with braces expanded, in the order written.
+
+    Of several braces the leftmost varies slowest. Repeated references are dropped with a warning
+    on stderr. A folder that contains commas or braces is taken as it is when the whole of `spec`
+    names it. InputError for an empty item, an unbalanced brace, a bad range. Whether a model is
+    there is seen when its turn comes, so that one that is not costs the others nothing.
+    """
+    if os.path.isdir(os.path.expanduser(spec)):
+        return [_ref(spec)]
+    refs: dict[Ref, None] = {}
+    repeated: dict[Ref, None] = {}
+    written = 0
+    for item in _split(spec, spec):
+        if not item.strip():
+            raise InputError(f"{spec!r}: an empty model name; remove the extra comma")
+        for text in _expand(item.strip(), spec):
+            written += 1
+            if written > MOST_REFS:
+                raise InputError(f"{spec!r}: names more than {MOST_REFS:,} models; narrow a range")
+            ref = _ref(text)
+            (repeated if ref in refs else refs)[ref] = None
+    if repeated:
+        some = ", ".join(str(ref) for ref in list(repeated)[:3])
+        more = ", ..." if len(repeated) > 3 else ""
+        print(f"warning: models named more than once, kept once: {some}{more}", file=sys.stderr)
+    return list(refs)
+
+
+def _ref(text: str) -> Ref:
+    whole = os.path.expanduser(text)
+    name, at, revision = text.rpartition("@")
+    if not at or os.path.isdir(whole):
+        name, revision = text, ""
+    elif not name or not revision:
+        raise InputError(f"{text!r}: write a model as name@revision, or name alone")
+    if name.startswith("~"):
+        name = os.path.expanduser(name)
+    name = name.rstrip("/") or "/"
+    return Ref(name, revision.rstrip("/") or None)
+
+
+def _split(text: str, spec: str) -> list[str]:
+    """Splits at the commas that stand outside braces."""
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth < 0:
+                break
+        elif char == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth:
+        missing = "{" if depth < 0 else "}"
+        raise InputError(f"{spec!r}: unbalanced brace, a {missing!r} is missing")
+    return [*parts, text[start:]]
+
+
+def _expand(text: str, spec: str) -> Iterator[str]:
+    """Expands the first brace and, for each of its choices, the rest; a generator, so that a
+    product too large to hold is refused before it is built."""
+    start = text.find("{")
+    if start < 0:
+        yield text
+        return
+    depth = 0
+    for end in range(start, len(text)):  # braces balance: _split has seen to it
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        if depth == 0:
+            break
+    before, inside, after = text[:start], text[start + 1 : end], text[end + 1 :]
+    for choice in _split(inside, spec):
+        choice = choice.strip()
+        if not choice:
+            raise InputError(f"{spec!r}: an empty choice in {{{inside}}}")
+        choices = (
+            _expand(choice, spec) if "{" in choice or ":" not in choice else _range(choice, spec)
+        )
+        for chosen in choices:
+            for rest in _expand(after, spec):
+                yield before + chosen + rest
+
+
+def _range(choice: str, spec: str) -> Iterator[str]:
+    parts = choice.split(":")
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3):
+        raise InputError(f"{spec!r}: bad range {choice!r}; write start:stop or start:stop:step")
+    if len(numbers) == 3 and numbers[2] == 0:
+        raise InputError(f"{spec!r}: range {choice!r} has a step of zero")
+    values = range(*numbers)
+    if not values:
+        raise InputError(f"{spec!r}: range {choice!r} is empty; its stop is left out")
+    # Not len(values): it overflows on huge ranges.
+    if (values[-1] - values[0]) // values.step >= MOST_REFS:
+        raise InputError(f"{spec!r}: range {choice!r} has more than {MOST_REFS:,} items")
+    return map(str, values)

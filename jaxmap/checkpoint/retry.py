@@ -1,0 +1,121 @@
+"""Asking the Hub again when a failure may pass, and not when it will not."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from jaxmap.errors import JaxmapError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how patiently a failing request is repeated; times in seconds.
+
+    Waits double from `first_wait` and are spread by up to `jitter` of themselves, so that many
+    workers do not come back at once. A server that names a time to wait is obeyed, up to
+    `longest_wait`; one that asks for more ends the attempt.
+    """
+
+    tries: int = 6
+    first_wait: float = 2.0
+    jitter: float = 0.5
+    longest_wait: float = 320.0  # the Hub counts requests over windows of 300 s
+    sleep: Callable[[float], None] = time.sleep
+
+
+class RefusedError(Exception):
+    """A failure that asking again does not mend: the error behind it, its HTTP status if any."""
+
+    def __init__(self, error: BaseException, status: int | None):
+        super().__init__(str(error))
+        self.error = error
+        self.status = status
+
+
+def attempt(request: Callable[[], T], what: str, retry: Retry) -> T:
+    """Does a request, again and again while it fails in a way that may pass.
+
+    RefusedError when asking again is useless, JaxmapError when the tries are used up.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    wait = retry.first_wait
+    for turn in range(1, retry.tries + 1):
+        try:
+            return request()
+        except (HTTPError, OSError, RuntimeError, ValueError) as raised:
+            failure: BaseException = raised
+            # The library hides a failed look-up behind "not in the cache".
+            if isinstance(raised, FileNotFoundError) and raised.__cause__ is not None:
+                failure = raised.__cause__
+        response = failure.response if isinstance(failure, HfHubHTTPError) else None
+        status = response.status_code if response is not None else None
+        if not _may_pass(failure, status):
+            raise RefusedError(failure, status) from failure
+        asked = _asked_wait(response.headers) if response is not None else None
+        reason = f"HTTP {status}" if status else first_line(failure)
+        if turn == retry.tries or (asked or 0) > retry.longest_wait:
+            raise _give_up(what, reason, status, turn, asked) from failure
+        pause = wait * (1 + retry.jitter * random.random()) if asked is None else asked + 1
+        print(
+            f"{what}: {reason}; try {turn} of {retry.tries}, next in {pause:.0f} s",
+            file=sys.stderr,
+        )
+        retry.sleep(pause)
+        wait *= 2
+    raise ValueError(f"tries must be at least 1, not {retry.tries}")
+
+
+def _may_pass(error: BaseException | None, status: int | None) -> bool:
+    """Whether asking again may help: too many requests, a failing server, a broken connection."""
+    from huggingface_hub.errors import HTTPError
+
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    if isinstance(error, HTTPError):
+        return type(error).__name__ not in ("UnsupportedProtocol", "TooManyRedirects")
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError):  # the library says so of a file that came short
+        return error.errno is None and "Consistency check failed" in str(error)
+    return isinstance(error, RuntimeError) and "No space left" not in str(error)  # of hf_xet
+
+
+def _asked_wait(headers) -> float | None:
+    """Seconds that the server asks to wait: Retry-After (seconds or a date) or the Hub's ratelimit
+    header, `"api";r=0;t=55`."""
+    after = headers.get("retry-after", "").strip()
+    if after.isdigit():
+        return float(after)
+    with contextlib.suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    spent = re.search(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit", ""))
+    return float(spent[1]) if spent else None
+
+
+def _give_up(
+    what: str, reason: str, status: int | None, turn: int, asked: float | None
+) -> JaxmapError:
+    advice = "check the connection, or set HF_HUB_OFFLINE=1 to use what the cache holds"
+    if status == 429:
+        advice = "wait, or set HF_TOKEN for a higher limit"
+    elif status is not None:
+        advice = "the Hub is in trouble; run the same command later"
+    asks = f", asks for a wait of {asked:.0f} s" if asked else ""
+    times = "1 try" if turn == 1 else f"{turn} tries"
+    return JaxmapError(f"{what}: {reason} after {times}{asks}; {advice}")
+
+
+def first_line(error: BaseException | None) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
