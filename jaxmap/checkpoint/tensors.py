@@ -1,0 +1,142 @@
+"""The tensors of a checkpoint folder by name, read one at a time as NumPy arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import ml_dtypes
+import numpy as np
+
+from jaxmap.checkpoint.files import WEIGHTS, shards
+from jaxmap.errors import InputError
+from jaxmap.model.families.config import read_json
+
+_FLOATS = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor on disk: its file, shape, dtype (None where no float), and how to read it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype | None
+    dtype_name: str
+    read: Callable[[], np.ndarray]
+
+
+def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The files with the weights, and which tensor an index puts in which of them."""
+    name = next((name for name in WEIGHTS if (folder / name).exists()), None)
+    if name is None:
+        raise InputError(f"{folder}: no weights; looked for {', '.join(WEIGHTS)}")
+    if not name.endswith(".index.json"):
+        return [folder / name], {}
+    index = folder / name
+    names = shards(index, str(folder))
+    for shard in names:
+        if not (folder / shard).exists():
+            raise InputError(f"{index}: shard {shard} is missing; download it again")
+    return [folder / shard for shard in names], read_json(index)["weight_map"]
+
+
+@contextlib.contextmanager
+def open_tensors(folder: Path) -> Iterator[Mapping[str, Stored]]:
+    """The tensors of a checkpoint; files stay open (and memory-mapped) inside the context.
+
+    model.safetensors, or its sharded index, is preferred to pytorch_model.bin, which needs torch
+    and is unpickled with weights_only: anything but tensors in it is refused.
+
+    Raises InputError for missing, truncated, corrupt or executable files.
+    """
+    files, where = _files(folder)
+    tensors: dict[str, Stored] = {}
+    with contextlib.ExitStack() as stack:
+        for path in files:
+            reader = _safetensors if path.suffix == ".safetensors" else _pickled
+            for name, stored in reader(path, stack).items():
+                if name in tensors:
+                    raise InputError(f"{path}: tensor {name} is in {tensors[name].file.name} too")
+                tensors[name] = stored
+        for name, shard in where.items():
+            if name not in tensors or tensors[name].file.name != shard:
+                raise InputError(f"{folder}: the index puts {name} in {shard}, which lacks it")
+        yield MappingProxyType(tensors)
+
+
+def _safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = stack.enter_context(safe_open(path, framework="numpy"))
+        names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or corrupt safetensors: {error}") from None
+    tensors = {}
+    for name in names:
+        view = file.get_slice(name)
+        kind = view.get_dtype()
+        tensors[name] = Stored(
+            path,
+            tuple(view.get_shape()),
+            _FLOATS.get(kind),
+            kind,
+            lambda name=name: file.get_tensor(name),  # type: ignore[misc]
+        )
+    return tensors
+
+
+def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
+    try:
+        import torch
+    except ImportError:
+        raise InputError(
+            f"{path}: reading .bin weights needs torch: pip install 'jaxmap[torch]', "
+            "or convert the checkpoint to safetensors"
+        ) from None
+    import pickle
+
+    try:
+        # Only the zip format can be memory-mapped; files from before torch 1.6 are plain pickles.
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("WeightsUnpickler error:")[-1].split("\n")[0].strip()
+        raise InputError(f"{path}: refused, it holds more than tensors: {reason}") from None
+    except Exception as error:  # torch has no one exception for a damaged file
+        line = str(error).split("\n")[0]
+        raise InputError(f"{path}: truncated or corrupt: {line}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
+    kinds = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16"}
+    kinds[torch.bfloat16] = "BF16"
+
+    def read(tensor) -> np.ndarray:
+        if tensor.dtype == torch.bfloat16:
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.detach().numpy()
+
+    tensors = {}
+    for name, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise InputError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
+        kind = kinds.get(value.dtype, str(value.dtype))
+        tensors[name] = Stored(
+            path,
+            tuple(value.shape),
+            _FLOATS.get(kind),
+            kind,
+            lambda value=value: read(value),  # type: ignore[misc]
+        )
+    return tensors
