@@ -1,0 +1,155 @@
+"""Sets of texts, read from files and written to them.
+
+The fingerprint of a set depends on the texts and their order alone, never on the file's format.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import zstandard
+from absl import logging
+
+from jaxmap.atomic import write_atomic
+from jaxmap.corpus.textfiles import Record, file_format, read_records, require_utf8, to_record
+from jaxmap.errors import InputError
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """The texts that are scored, in order.
+
+    texts: whole texts, or the responses where `prompts` holds what each one follows.
+    prompts: None for plain texts, else one prompt a text; prompts are never scored.
+    source: where the set came from, for messages only.
+
+    Raises InputError for a text that has no UTF-8 form or for prompts of another length.
+    """
+
+    texts: tuple[str, ...]
+    prompts: tuple[str, ...] | None = None
+    source: str = "texts"
+
+    def __post_init__(self) -> None:
+        if self.prompts is not None and len(self.prompts) != len(self.texts):
+            raise InputError(
+                f"{self.source}: {len(self.prompts)} prompts for {len(self.texts)} responses; "
+                "give one prompt a response"
+            )
+        for number, text in enumerate(self.texts, 1):
+            require_utf8(text, f"{self.source}, text {number}")
+        for number, text in enumerate(self.prompts or (), 1):
+            require_utf8(text, f"{self.source}, prompt {number}")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the ordered contents; every string is preceded by its length."""
+        digest = hashlib.sha256(b"jaxmap texts 1, ")
+        digest.update(b"plain" if self.prompts is None else b"pairs")
+        fields = (self.texts,) if self.prompts is None else (self.prompts, self.texts)
+        for row in zip(*fields, strict=True):
+            for field in row:
+                data = field.encode("utf-8")
+                digest.update(len(data).to_bytes(8, "little"))
+                digest.update(data)
+        return digest.hexdigest()
+
+    @cached_property
+    def num_bytes(self) -> np.ndarray:
+        """int64 [N]: UTF-8 bytes of what is scored (texts or responses, not prompts)."""
+        return np.array([len(text.encode("utf-8")) for text in self.texts], np.int64)
+
+
+def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSet:
+    """Reads the texts of a file, or its first `limit` ones.
+
+    .jsonl: one object a line with `text`, or with `prompt` and `response`; blank lines are skipped.
+    .json: a list of strings or of such objects. .txt: one text a line; row n is line n, so a blank
+    line is an empty text. Each may be followed by .gz or .zst. Lines end at "\\n" or "\\r\\n" only.
+    With a `limit`, .jsonl and .txt are read no further than needed; a .json list is read whole.
+
+    Duplicates are kept, with a warning. Raises InputError, naming file and line, for anything else.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"{path}: cannot read {limit} texts; the limit must be at least 1")
+    with closing(read_records(path)) as stream:
+        records = list(islice(stream, limit))
+    if not records:
+        raise InputError(f"{path}: no texts in it; scoring needs at least one")
+    _warn_of_duplicates(path, records)
+    paired = records[0].prompt is not None
+    return TextSet(
+        texts=tuple(record.text for record in records),
+        prompts=tuple(record.prompt or "" for record in records) if paired else None,
+        source=str(path),
+    )
+
+
+def save_texts(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]]) -> int:
+    """Writes rows as .jsonl (or .jsonl.gz, .jsonl.zst) and returns how many.
+
+    Each row has a string `text`, or strings `prompt` and `response`, and any other JSON fields.
+    The file appears whole or not at all. Raises InputError for a bad row or name, for no rows and
+    where the disk refuses.
+    """
+    path = Path(path)
+    kind, compression = file_format(path)
+    if kind != ".jsonl":
+        raise InputError(f"{path}: texts are written as .jsonl, .jsonl.gz or .jsonl.zst")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    count = 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal count
+        with _compressor(file, compression) as stream:
+            for count, row in enumerate(rows, 1):
+                to_record(path, f"row {count}", row)
+                # A file name may hold surrogates; as \udc80 they are JSON. The texts hold none.
+                line = json.dumps(row, ensure_ascii=False)
+                stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        if not count:
+            raise InputError(f"{path}: no texts to write")
+
+    write_atomic(path, write)
+    return count
+
+
+def _warn_of_duplicates(path: str | os.PathLike[str], records: list[Record]) -> None:
+    seen: dict[tuple[str | None, str], int] = {}
+    first, count = (0, 0), 0
+    for number, record in enumerate(records, 1):
+        earlier = seen.setdefault((record.prompt, record.text), number)
+        if earlier != number:
+            first = first if count else (earlier, number)
+            count += 1
+    if count:
+        logging.warning(
+            "%s: %d of %d texts repeat an earlier one (first: texts %d and %d); all are kept",
+            path,
+            count,
+            len(records),
+            *first,
+        )
+
+
+def _compressor(file: BinaryIO, compression: str) -> AbstractContextManager[Any]:
+    if compression == ".gz":  # no time and no name inside: the same texts give the same bytes
+        return gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0)
+    if compression == ".zst":
+        return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+    return nullcontext(file)

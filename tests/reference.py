@@ -1,0 +1,63 @@
+"""Hugging Face PyTorch as the reference: tiny models with every parameter random."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: str = "float32"):
+    """A model of `config` (with its model_type) with random weights, biases and norms, saved as `dtype`.
+
+    Returns the PyTorch model in float32 and evaluation mode, attention by
+    scaled_dot_product_attention.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = dict(config)
+    hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
+    model = AutoModelForCausalLM.from_config(
+        hf_config, attn_implementation="sdpa", dtype=torch.float32
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Zeros and ones hide bugs: a bias that is not read, a norm that is skipped.
+            spread = 0.3 if parameter.ndim == 1 else 1.2 / parameter.shape[-1] ** 0.5
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    # Read back in float32: a round trip of the model itself would round rotary buffers too.
+    return AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="sdpa", dtype=torch.float32
+    ).eval()
+
+
+def save_config(config: dict[str, Any], folder: Path) -> None:
+    """Writes config.json as it is given, in whatever spelling."""
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def logits(model, ids: list[int] | np.ndarray) -> np.ndarray:
+    """float32 [T, V] of one text, a batch of one without padding."""
+    import torch
+
+    with torch.no_grad():
+        return model(torch.as_tensor(np.asarray(ids))[None].long()).logits[0].float().numpy()
+
+
+def text_logp(model, ids: list[int] | np.ndarray, first: int = 1) -> float:
+    """Sum of log p(id | earlier ids) over ids[first:], nats, softmax in float64."""
+    import torch
+
+    if len(ids) <= first:
+        return 0.0
+    rows = torch.from_numpy(logits(model, ids)).double().log_softmax(-1).numpy()
+    return float(sum(rows[t - 1, ids[t]] for t in range(max(first, 1), len(ids))))
