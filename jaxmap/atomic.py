@@ -1,0 +1,185 @@
+"""Files that are there whole or not at all, whenever the process is killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxmap.errors import InputError, JaxmapError
+
+Writer = Callable[[BinaryIO], object]
+
+DAY_S = 24 * 3600.0
+_TEMP = re.compile(r"^\..+\.(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]+\.tmp$")
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
+    errno.EROFS: "the file system is read-only: choose another place",
+    errno.EACCES: "no permission to write there: choose another place",
+    errno.EPERM: "no permission to write there: choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another place",
+    errno.EEXIST: "a part of the path is a file, not a folder: choose another place",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+
+
+def write_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> None:
+    """Writes a file that appears whole, replacing an older one only at the end.
+
+    `content` is the bytes, or a function that writes them to an open binary file (readable and
+    seekable). Missing parent folders are made. Raises InputError naming the path when the disk is
+    full, read-only or not ours; what stood at the path before then still stands.
+    """
+    path = Path(path)
+    with _named(path):
+        temp = _write_temp(path, content)
+        try:
+            os.replace(temp, path)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def create_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> bool:
+    """Writes a file unless one is there already; returns whether this call wrote it.
+
+    Of several processes that create the same file at once, exactly one succeeds.
+    """
+    path = Path(path)
+    with _named(path):
+        if path.exists():
+            return False
+        temp = _write_temp(path, content)
+        try:
+            os.link(temp, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # File systems without hard links (exFAT, some network mounts): the last writer wins,
+            # so a caller that minds reads the file back.
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            os.replace(temp, path)
+        finally:
+            temp.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        return True
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes the folder if need be and writes a file in it; raises InputError if that fails."""
+    folder = Path(folder)
+    with _named(folder):
+        _write_temp(folder / "probe", b"").unlink(missing_ok=True)
+
+
+def remove_stale_temps(folder: str | os.PathLike[str]) -> int:
+    """Removes what killed writers left in a folder; returns how many files.
+
+    A temporary is stale when its process on this host is gone, or after a day (another host's
+    processes cannot be asked, and a process number can be given out again).
+    """
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    for entry in entries:
+        match = _TEMP.match(entry.name)
+        if match is None:
+            continue
+        try:
+            ours = match["host"] == _host()
+            old = abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > DAY_S
+            if old or (ours and not _alive(int(match["pid"]))):
+                os.unlink(entry.path)
+                removed += 1
+        except FileNotFoundError:  # its writer, or another cleaner, was faster
+            continue
+        except OSError as error:
+            raise _explained(Path(entry.path), error) from error
+    return removed
+
+
+def _write_temp(path: Path, content: bytes | Writer) -> Path:
+    """Writes the content, flushed to the disk, under a temporary name beside `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temp, "x+b") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    return temp
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network mounts cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns an OSError about `path` into one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        if not _concerns(error, path):
+            raise
+        raise _explained(path, error) from error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether the error came from writing `path`, and not from a file that the writer reads."""
+    if error.filename is None:
+        return True
+    name = Path(os.fsdecode(error.filename))
+    return (
+        name in (path, *path.parents)
+        or name.parent == path
+        or (name.parent == path.parent and name.name.startswith(f".{path.name}."))
+    )
+
+
+def _explained(path: Path, error: OSError) -> JaxmapError:
+    reason = _REASONS.get(error.errno or 0)
+    if reason is None:
+        return JaxmapError(f"{path}: cannot be written: {error.strerror or error}")
+    return InputError(f"{path}: cannot be written: {reason}")
+
+
+def _host() -> str:
+    return re.sub(r"\W", "_", socket.gethostname(), flags=re.ASCII) or "host"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,91 @@
+"""`jaxmap export`: a store as one file for other tools."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from jaxmap.atomic import write_atomic
+from jaxmap.errors import InputError
+from jaxmap.record import TENSORS, Entry
+from jaxmap.store import Store
+
+FORMATS_HELP = """\
+.npz  log_likelihood float64 [models, texts] in nats, num_tokens and num_scored int32 of the same
+      shape, model [models] (labels), text_bytes [texts], mean_text_bytes; opens with numpy.load
+.csv  one row a model and text: model, text (its index), log_likelihood, num_tokens
+.nc   the same as labelled arrays, with ref, revision, step, dtype, ...; opens with
+      xarray.open_dataset"""
+
+
+def export(store: Store, out: str | os.PathLike[str]) -> int:
+    """Writes all results in the form that the file's ending names; returns how many.
+
+    The endings are .npz, .csv (one row a model and text) and .nc (`Store.dataset`). Memory stays
+    at a few rows for .npz and .csv. Raises InputError for another ending or an empty store.
+    """
+    out = Path(out)
+    writers: dict[str, Callable[[Store, list[Entry], BinaryIO], None]] = {
+        ".npz": _write_npz,
+        ".csv": _write_csv,
+        ".nc": _write_nc,
+    }
+    writer = writers.get(out.suffix.lower())
+    if writer is None:
+        raise InputError(f"{out}: unknown ending {out.suffix!r}: use one of {', '.join(writers)}")
+    entries = store.records()
+    if not entries:
+        raise InputError(
+            f"{store.path}: holds no results: run `jaxmap score --store={store.path} ...` first"
+        )
+    write_atomic(out, lambda file: writer(store, entries, file))
+    return len(entries)
+
+
+def _write_npz(store: Store, entries: list[Entry], file: BinaryIO) -> None:
+    whole = {
+        "model": np.array([entry.label for entry in entries], dtype=str),
+        "mean_text_bytes": np.array(store.texts.mean_bytes),
+        "text_bytes": store.texts.text_bytes,
+    }
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, dtype in TENSORS.items():
+            # A ZipInfo has a fixed date: the same results give the same bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                    "fortran_order": False,
+                    "shape": (len(entries), len(store.texts.text_bytes)),
+                }
+                np.lib.format.write_array_header_1_0(member, header)
+                for entry in entries:
+                    member.write(getattr(store.load(entry), name).tobytes())
+        for name, array in whole.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _write_csv(store: Store, entries: list[Entry], file: BinaryIO) -> None:
+    text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("model", "text", "log_likelihood", "num_tokens"))
+    for entry in entries:
+        record = store.load(entry)
+        columns = zip(record.log_likelihood.tolist(), record.num_tokens.tolist(), strict=True)
+        rows.writerows(
+            (entry.label, index, repr(score), tokens)
+            for index, (score, tokens) in enumerate(columns)
+        )
+    text.detach()
+
+
+def _write_nc(store: Store, entries: list[Entry], file: BinaryIO) -> None:
+    # Through memory: HDF5 crashes the process when a write to a Python file fails (disk full).
+    file.write(store.dataset().to_netcdf(engine="h5netcdf"))

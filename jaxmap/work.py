@@ -1,0 +1,76 @@
+"""What was asked of a store, and what failed; the units of work, retry and report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from jaxmap.record import CorruptError, Entry, checkpoint_name, decode_json, hash_facts, now
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was asked for, before the checkpoint is found: the unit of work, retry and failure."""
+
+    ref: str
+    revision: str | None = None
+    dtype: str = "auto"
+    quantisation: str = "none"
+    lens: bool = False
+
+    @property
+    def key(self) -> str:
+        """sha256 hex of the canonical JSON form."""
+        return hash_facts(asdict(self))
+
+    @property
+    def label(self) -> str:
+        """For messages, in the manner of the labels of results."""
+        dtype = "" if self.dtype == "auto" else f"+{self.dtype}"
+        variant = "" if self.quantisation == "none" else f"+{self.quantisation}"
+        return checkpoint_name(self.ref, self.revision) + dtype + variant + "#lens" * self.lens
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether the entry is a part of what was asked for."""
+        identity = entry.identity
+        return (
+            (identity.ref, identity.revision) == (self.ref, self.revision)
+            and identity.quantisation == self.quantisation
+            and (
+                entry.provenance.is_default_dtype
+                if self.dtype == "auto"
+                else identity.dtype == self.dtype
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that could not be scored, and why, in one line."""
+
+    item: Item
+    reason: str
+    kind: Literal["input", "failure"] = "failure"
+    commit: str | None = None
+    created: str = field(default_factory=lambda: now())
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def decode_failure(path: Path) -> Failure:
+    """Reads a failure; raises CorruptError."""
+    facts = decode_json(path)
+    try:
+        facts.pop("format")
+        return Failure(Item(**facts.pop("item")), **facts)
+    except (TypeError, KeyError) as error:
+        raise CorruptError(f"not a failure ({error})") from error
+
+
+def decode_asked(path: Path) -> list[Item]:
+    """Reads what a run asked for; raises CorruptError."""
+    facts = decode_json(path)
+    try:
+        return [Item(**item) for item in facts["items"]]
+    except (TypeError, KeyError) as error:
+        raise CorruptError(f"not a list of what was asked for ({error})") from error
