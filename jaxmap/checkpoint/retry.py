@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -64,11 +65,12 @@ def attempt(request: Callable[[], T], what: str, retry: Retry) -> T:
             raise RefusedError(failure, status) from failure
         asked = _asked_wait(response.headers) if response is not None else None
         reason = f"HTTP {status}" if status else first_line(failure)
-        if turn == retry.tries or (asked or 0) > retry.longest_wait:
+        tries = min(retry.tries, 2) if _is_unknown_host(failure) else retry.tries
+        if turn >= tries or (asked or 0) > retry.longest_wait:
             raise _give_up(what, reason, status, turn, asked) from failure
         pause = wait * (1 + retry.jitter * random.random()) if asked is None else asked + 1
         print(
-            f"{what}: {reason}; try {turn} of {retry.tries}, next in {pause:.0f} s",
+            f"{what}: {reason}; try {turn} of {tries}, next in {pause:.0f} s",
             file=sys.stderr,
         )
         retry.sleep(pause)
@@ -89,6 +91,15 @@ def _may_pass(error: BaseException | None, status: int | None) -> bool:
     if isinstance(error, OSError):  # the library says so of a file that came short
         return error.errno is None and "Consistency check failed" in str(error)
     return isinstance(error, RuntimeError) and "No space left" not in str(error)  # of hf_xet
+
+
+def _is_unknown_host(error: BaseException | None) -> bool:
+    """Whether some cause of an error is a host name that does not exist: offline, mostly."""
+    while error is not None:
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _asked_wait(headers) -> float | None:

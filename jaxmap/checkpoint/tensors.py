@@ -34,6 +34,12 @@ class Stored:
     dtype_name: str
     read: Callable[[], np.ndarray]
 
+    @property
+    def num_bytes(self) -> int:
+        """Of a float tensor."""
+        assert self.dtype is not None
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
 
 def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """The files with the weights, and which tensor an index puts in which of them."""

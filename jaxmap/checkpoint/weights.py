@@ -199,11 +199,7 @@ def _read(
     together: dict[tuple[str, ...], list[_Place]] = {}  # parts of one fused tensor
     for place in places:
         together.setdefault(place.names, []).append(place)
-    total = sum(
-        int(np.prod(tensors[n].shape)) * tensors[n].dtype.itemsize  # type: ignore[union-attr]
-        for names in together
-        for n in names
-    )
+    total = sum(tensors[name].num_bytes for names in together for name in names)
     arrays: dict[str, jax.Array] = {}
     with progress(total, "load", "B", unit_scale=True, disable=total < _BAR_BYTES) as bar:
         for names, group in together.items():

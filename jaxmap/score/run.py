@@ -1,0 +1,226 @@
+"""Checkpoints to a store: resolve, fetch, load, score, keep; one model after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+from absl import logging
+
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.files import TOKENIZER, CheckpointFiles, Resolved, fetch, resolve
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.progress import progress
+from jaxmap.record import Identity, Provenance, Record
+from jaxmap.score.scorer import Scorers, score_tokens
+from jaxmap.store import Store
+from jaxmap.version import __version__
+from jaxmap.work import Failure, Item
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run did: labels of items scored now, found finished, and failed with their reasons."""
+
+    scored: list[str] = dataclasses.field(default_factory=list)
+    found: list[str] = dataclasses.field(default_factory=list)
+    failed: list[Failure] = dataclasses.field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is done, 2 when only bad input stood in the way, else 1."""
+        if not self.failed:
+            return 0
+        return 2 if all(f.kind == "input" for f in self.failed) else 1
+
+
+class _Tokenizers:
+    """Tokenises the text set once for each tokenizer and context of a run."""
+
+    def __init__(self, texts: TextSet):
+        self._texts = texts
+        self._tokenizers: dict[str, TextTokenizer] = {}
+        self._tokens: dict[tuple[str, int], Tokens] = {}
+
+    def encode(self, folder: Path, context: int) -> tuple[TextTokenizer, Tokens]:
+        files = _tokenizer_contents(folder)
+        if files not in self._tokenizers:
+            self._tokenizers[files] = load_tokenizer(folder)
+        tokenizer = self._tokenizers[files]
+        key = (tokenizer.fingerprint, context)
+        if key not in self._tokens:
+            with progress(len(self._texts), "tokenise", "text", leave=False) as bar:
+                self._tokens[key] = tokenizer.encode(self._texts, context, bar.update)
+        return tokenizer, self._tokens[key]
+
+
+def _tokenizer_contents(folder: Path) -> str:
+    """A hash of all that decides a folder's tokenizer, its config.json included."""
+    digest = hashlib.sha256()
+    names = {path for pattern in ("config.json", *TOKENIZER) for path in folder.glob(pattern)}
+    for path in sorted(names):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def score_models(
+    refs: Sequence[Ref],
+    texts: TextSet,
+    store: Store,
+    *,
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    ignore_config_keys: Sequence[str] = (),
+) -> Outcome:
+    """Scores every model that the store does not have yet and keeps each as soon as it is done.
+
+    A model that fails leaves its reason in the store and the others go on. What is finished is
+    recognised by the model's commit (a folder's contents), the texts and the dtype.
+
+    Args:
+      refs: the models.
+      texts: the text set of the store.
+      store: open for writing.
+      dtype: of weights and activations; auto: float32 on CPU, as stored on GPU, bfloat16 on TPU.
+      batch_tokens: tokens of a batch; None: a default for the device.
+      ignore_config_keys: keys of config.json declared without effect on the logits.
+
+    Raises JaxmapError only where the store itself cannot be written.
+    """
+    run = _Run(texts, store, dtype, batch_tokens, tuple(ignore_config_keys))
+    items = [Item(ref.name, ref.revision, dtype) for ref in refs]
+    store.ask(items)
+    outcome = Outcome()
+    for i, (ref, item) in enumerate(zip(refs, items, strict=True), start=1):
+        run.one(ref, item, f"[{i}/{len(refs)}] {ref}", outcome)
+    return outcome
+
+
+@dataclasses.dataclass
+class _Run:
+    texts: TextSet
+    store: Store
+    dtype: str
+    batch_tokens: int | None
+    ignore_config_keys: tuple[str, ...]
+
+    def __post_init__(self):
+        self.scorers = Scorers()
+        self.tokenizers = _Tokenizers(self.texts)
+        self.told = False
+
+    def one(self, ref: Ref, item: Item, desc: str, outcome: Outcome) -> None:
+        """Scores one model or notes why not; only a store that cannot be written stops the run."""
+        commit = None
+        try:
+            resolved = resolve(ref, lambda ref: self.store.known_files(ref.name, ref.revision))
+            commit = resolved.commit
+            if self.store.is_done(item, commit):
+                outcome.found.append(item.label)
+                self.store.settle(item, commit)
+                return
+            record = self._score(resolved, fetch(resolved), desc)
+        except Exception as error:
+            failure = _failure(item, commit, error)
+            self.store.add_failure(failure)
+            outcome.failed.append(failure)
+            logging.error("%s: %s", item.label, failure.reason)
+            return
+        self.store.add(record)
+        outcome.scored.append(item.label)
+
+    def _score(self, resolved: Resolved, files: CheckpointFiles, desc: str) -> Record:
+        started = time.perf_counter()
+        # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
+        _, spec, _ = weights.read_config(files.folder, self.ignore_config_keys)
+        tokenizer, tokens = self.tokenizers.encode(files.folder, spec.context)
+        model = weights.load(
+            files.folder, dtype=self.dtype, ignore_config_keys=self.ignore_config_keys
+        )
+        self._tell(model.dtype)
+        log_likelihood = score_tokens(
+            self.scorers.of(model),
+            model,
+            tokens,
+            batch_tokens=self.batch_tokens,
+            desc=desc,
+        )
+        default = weights.default_dtype(jax.default_backend(), model.stored_dtype)
+        identity = Identity(
+            ref=resolved.ref.name,
+            revision=resolved.ref.revision,
+            commit=resolved.commit,
+            texts=self.texts.fingerprint,
+            tokenizer=tokenizer.fingerprint,
+            special_rule=tokenizer.special_rule,
+            dtype=model.dtype,
+        )
+        provenance = Provenance(
+            is_default_dtype=model.dtype == default,
+            num_layers=spec.L,
+            truncated=int(tokens.truncated.sum()),
+            context=spec.context,
+            versions=versions(),
+            device=device(),
+            seconds=round(time.perf_counter() - started, 3),
+            files=tuple(tuple(stat) for stat in files.files),
+            model={
+                "model_type": model.model_type,
+                "num_parameters": model.num_parameters,
+                "stored_dtype": model.stored_dtype,
+            },
+        )
+        if provenance.truncated:
+            logging.warning(
+                "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
+                resolved.ref,
+                provenance.truncated,
+                len(tokens),
+                spec.context,
+            )
+        return Record(identity, provenance, log_likelihood, tokens.lengths, tokens.num_scored)
+
+    def _tell(self, dtype: str) -> None:
+        """Says once which dtype and device a run uses."""
+        if not self.told:
+            why = " (--dtype=auto)" if self.dtype == "auto" else ""
+            logging.info("scoring in %s%s on %s", dtype, why, device())
+            self.told = True
+
+
+def _failure(item: Item, commit: str | None, error: Exception) -> Failure:
+    if isinstance(error, JaxmapError):
+        kind: Literal["input", "failure"] = "input" if isinstance(error, InputError) else "failure"
+        return Failure(item, str(error), kind, commit=commit, versions=versions())
+    logging.debug("%s", item.label, exc_info=error)
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return Failure(item, reason, "failure", commit=commit, versions=versions())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names: Iterable[str] = ("jax", "jaxlib", "flax", "numpy", "tokenizers", "transformers")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"jaxmap": __version__, "python": platform.python_version(), **found}
+
+
+def device() -> str:
+    """The devices that score, "2 x gpu NVIDIA H200"."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    platform_name = devices[0].platform
+    return f"{len(devices)} x {platform_name}" + (f" {kind}" if kind != platform_name else "")

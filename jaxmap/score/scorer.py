@@ -1,0 +1,138 @@
+"""A model and packed texts to one log-likelihood a text."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxmap.checkpoint.weights import Model
+from jaxmap.corpus.batches import Batch, batches, plan
+from jaxmap.corpus.tokens import Tokens
+from jaxmap.errors import InputError
+from jaxmap.model.decoder import Decoder
+from jaxmap.model.inputs import Inputs
+from jaxmap.progress import progress
+from jaxmap.score.readout import target_logp
+
+BATCH_TOKENS = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+VOCABULARY_BLOCK = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+_IN_FLIGHT = 2  # batches dispatched before the first result is waited for
+_PROGRAMS = 8  # architectures whose compiled programs are kept
+
+
+class Scorer:
+    """Compiled programs of one architecture, reused for every checkpoint that shares it."""
+
+    def __init__(self, graph: nnx.GraphDef, *, vocabulary_block: int):
+        self.compilations = 0  # one for each shape of batch
+
+        def logp(params: nnx.State, inputs: Inputs, target_BT: jax.Array, *, reach: int):
+            self.compilations += 1  # runs only while JAX traces
+            decoder: Decoder = nnx.merge(graph, params)
+            x_BTD, _ = decoder.residual(inputs, reach=reach)
+            hidden_BTD = decoder.final_norm(x_BTD)
+            B, T, D = hidden_BTD.shape
+            flat = hidden_BTD.reshape(B * T, D), decoder.head_VD, target_BT.reshape(B * T)
+            return target_logp(*flat, block=vocabulary_block).reshape(B, T)
+
+        self._logp = jax.jit(logp, static_argnames="reach")
+
+    def logp_BT(self, params: nnx.State, batch: Batch) -> jax.Array:
+        """log p(target) in nats at every place of a batch, float32 [B, T]; junk at padding."""
+        inputs = Inputs(
+            *(
+                jnp.asarray(a)
+                for a in (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
+            )
+        )
+        return self._logp(params, inputs, jnp.asarray(batch.target_BT), reach=batch.reach)
+
+
+class Scorers:
+    """Scorers by architecture and dtype; the longest unused is dropped, its programs with it."""
+
+    def __init__(self, capacity: int = _PROGRAMS):
+        self._capacity = capacity
+        self._scorers: OrderedDict[tuple, Scorer] = OrderedDict()
+
+    def of(self, model: Model) -> Scorer:
+        """The scorer for a model; models with equal specs and dtypes share one."""
+        key = (model.spec, model.dtype)
+        if key not in self._scorers:
+            block = VOCABULARY_BLOCK[jax.default_backend()]
+            self._scorers[key] = Scorer(model.graph, vocabulary_block=block)
+            while len(self._scorers) > self._capacity:
+                self._scorers.popitem(last=False)
+        self._scorers.move_to_end(key)
+        return self._scorers[key]
+
+
+def score_tokens(
+    scorer: Scorer,
+    model: Model,
+    tokens: Tokens,
+    *,
+    batch_tokens: int | None = None,
+    desc: str = "score",
+) -> np.ndarray:
+    """Log-likelihood of each text in nats, float64 [N], with a progress bar.
+
+    A text's score is the float64 sum of its own tokens' float32 log-probabilities, so nothing of
+    its neighbours in a row or a batch enters but rounding inside the model.
+
+    Args:
+      scorer: from `Scorers.of(model)`.
+      model: the model.
+      tokens: the text set, cut to the model's context.
+      batch_tokens: tokens of a batch; None: a default for the device.
+      desc: what the bar says.
+
+    Raises InputError if an id is outside the vocabulary or a score is not finite.
+    """
+    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
+        raise InputError(
+            f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
+            "entries: tokenizer and weights do not belong together"
+        )
+    batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
+    total_N = np.zeros(len(tokens), np.float64)
+    packed = plan(tokens, batch_tokens=batch_tokens)
+    waiting: deque[tuple[Batch, jax.Array]] = deque()
+    num_tokens = 0
+    with progress(len(tokens), desc, "text") as bar:
+
+        def collect() -> None:
+            nonlocal num_tokens
+            batch, logp_BT = waiting.popleft()
+            total_N[batch.text] = _sums(batch, np.asarray(logp_BT))
+            num_tokens += batch.num_places
+            bar.update(len(batch.text))
+            elapsed = bar.format_dict["elapsed"] or 1e-9
+            bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
+
+        for batch in batches(tokens, packed):
+            waiting.append((batch, scorer.logp_BT(model.params, batch)))
+            if len(waiting) > _IN_FLIGHT:
+                collect()
+        while waiting:
+            collect()
+        bar.update(len(tokens) - bar.n)  # texts with nothing to score
+    if bad := int((~np.isfinite(total_N)).sum()):
+        first = int(np.flatnonzero(~np.isfinite(total_N))[0])
+        raise InputError(
+            f"{bad} of {len(tokens)} scores are NaN or infinite (first: text {first}, from 0)"
+            + ("; try --dtype=float32 or bfloat16" if model.dtype == "float16" else "")
+        )
+    return total_N
+
+
+def _sums(batch: Batch, logp_BT: np.ndarray) -> np.ndarray:
+    """Each text's sum over its scored places, float64 [P]."""
+    T = logp_BT.shape[1]
+    flat = np.append(logp_BT.astype(np.float64).reshape(-1), 0.0)
+    bounds = np.stack([batch.row * T + batch.first, batch.row * T + batch.stop], axis=1)
+    return np.add.reduceat(flat, bounds.reshape(-1))[::2]
