@@ -71,11 +71,9 @@ class Attention(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
-        if geometry.cos is not None:
+        if geometry.cos is not None and geometry.sin is not None:
             q = rotate(q, geometry.cos, geometry.sin)
             k = rotate(k, geometry.cos, geometry.sin)
         return self.o(
-            attend(
-                q, k, v, geometry.segment_BT, facts, reach=geometry.reach, block=geometry.block
-            )
+            attend(q, k, v, geometry.segment_BT, facts, reach=geometry.reach, block=geometry.block)
         )

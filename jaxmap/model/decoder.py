@@ -70,9 +70,7 @@ class Decoder(nnx.Module):
 
         self.blocks = stack(rngs)
         self.final_norm = _norm(spec, dtype)
-        self.head = (
-            None if spec.tied else nnx.Param(table(rngs.params(), (spec.V, spec.D), dtype))
-        )
+        self.head = None if spec.tied else nnx.Param(table(rngs.params(), (spec.V, spec.D), dtype))
 
     @property
     def head_VD(self) -> jax.Array:

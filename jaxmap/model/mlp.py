@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 from flax import nnx
@@ -13,7 +14,7 @@ from jaxmap.model.spec import Spec
 _gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
 
 # Under the names that config.json uses.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_fast": _gelu_tanh,
     "gelu_new": _gelu_tanh,

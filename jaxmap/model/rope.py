@@ -119,13 +119,15 @@ SCALINGS = {
     "su": _longrope,  # LongRoPE's first name on the Hub
 }
 
-# Keys of some scaling: the reference ignores them where the chosen type does not use them.
-_SCALING_KEYS = (
-    "attention_factor beta_fast beta_slow factor high_freq_factor long_factor low_freq_factor "
-    "mscale mscale_all_dim original_max_position_embeddings short_factor truncate "
-    # Markers without an effect.
-    "finetuned type rope_type"
-).split()
+# Keys of some scaling, which the reference ignores where the chosen type does not use them, and
+# markers without an effect.
+_SCALING_KEYS = frozenset(
+    """
+    attention_factor beta_fast beta_slow factor finetuned high_freq_factor long_factor
+    low_freq_factor mscale mscale_all_dim original_max_position_embeddings rope_type short_factor
+    truncate type
+    """.split()
+)
 
 
 def from_config(

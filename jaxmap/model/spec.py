@@ -103,7 +103,9 @@ class Spec:
             raise ValueError(f"rope turns {self.rope.dims} of {self.C} channels")
         for name in ("scale", "window"):
             if len(getattr(self, name)) not in (0, self.L):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries for {self.L} layers")
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} entries for {self.L} layers"
+                )
         if any(w < 0 for w in self.window):
             raise ValueError(f"negative window in {self.window}")
         if self.context < 2:

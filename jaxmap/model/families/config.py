@@ -15,8 +15,8 @@ _MISSING = object()
 # bookkeeping, special tokens, generation, training, heads of other tasks.
 GENERIC_INERT = frozenset(
     """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map bad_words_ids
-    begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
+    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map
+    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
     decoder_start_token_id diversity_penalty do_sample dtype early_stopping
     encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
     forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label initializer_range
@@ -96,7 +96,7 @@ class Config:
 
 
 def head_width(c: Config, width: int, heads: int) -> int:
-    """Channels per head where config.json gives none; InputError where it does not come out even."""
+    """Channels per head where config.json gives none; InputError where they come out uneven."""
     if heads < 1 or width % heads:
         raise InputError(f"{c.where}: a width of {width} does not divide into {heads} heads")
     return width // heads
