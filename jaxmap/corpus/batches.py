@@ -17,7 +17,7 @@ import numpy as np
 from jaxmap.corpus.tokens import Tokens
 
 _LANE = 128  # row lengths are multiples of it
-_MIN_ROW = 1024  # tokens; shorter rows would leave more room unused at their ends
+_ROWS = (512, 1024, 2048)  # lengths to choose from, beside the longest text's own
 _CLASSES = 4  # reaches at most: each is compiled once per architecture
 
 
@@ -64,6 +64,11 @@ class _Group:
     T: int
     reach: int
     rows: list[list[int]]
+
+    def unused(self, size: np.ndarray) -> float:
+        """Share of the places, those of whole batches, that hold no token."""
+        places = _up(len(self.rows), self.B) * self.T
+        return 1 - sum(int(size[row].sum()) for row in self.rows) / places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,43 +143,36 @@ def plan(tokens: Tokens, *, batch_tokens: int) -> Plan:
     texts = [int(i) for i in order if size[i] > 0]
     groups: list[_Group] = []
     while texts:
-        longest = int(size[texts[0]])
-        reach = _up(longest, _LANE)
-        # The last class takes all that is left.
-        shorter = reach // 2 if len(groups) < _CLASSES - 1 else 0
-        own = [t for t in texts if size[t] > shorter]
-        B, T = _shape(own, texts, size, reach, batch_tokens)
-        rows: list[list[int]] = []
-        free: list[int] = []
-        _pack(own, size, rows, free, new_row=T)
-        spare = _up(len(rows), B) - len(rows)
-        rows += [[] for _ in range(spare)]
-        free += [T] * spare
-        texts = _pack(texts[len(own) :], size, rows, free, new_row=None)
-        groups.append(_Group(B, T, reach, [r for r in rows if r]))
+        reach = _up(int(size[texts[0]]), _LANE)
+        # The last class, and the shortest, takes all that is left.
+        last = reach == _LANE or len(groups) == _CLASSES - 1
+        shorter = 0 if last else reach // 2
+        own = next((i for i, t in enumerate(texts) if size[t] <= shorter), len(texts))
+        choices = [
+            _group(texts[:own], texts[own:], size, T, reach, batch_tokens)
+            for T in sorted({reach, *(max(row, reach) for row in _ROWS)})
+        ]
+        group, texts = min(choices, key=lambda choice: choice[0].unused(size))
+        groups.append(group)
     return Plan(tuple(groups))
 
 
-def _shape(
-    own: list[int], texts: list[int], size: np.ndarray, reach: int, batch_tokens: int
-) -> tuple[int, int]:
-    """B and T for the texts of one reach: the row length that leaves least room unused.
-
-    Room at the ends of rows counts as used as long as shorter texts remain to fill it.
-    """
-    total = int(size[texts].sum())
-    best: tuple[int, int, int] | None = None
-    for T in sorted({reach, max(_MIN_ROW, reach), max(_MIN_ROW, 2 * reach)}):
-        rows: list[list[int]] = []
-        _pack(own, size, rows, [], new_row=T)
-        B = max(1, batch_tokens // T)
-        if total <= B * T:  # one batch holds all that is left: no larger than it has to be
-            B = min(B, max(len(rows), -(-total // T)))
-        unused = max(0, _up(len(rows), B) * T - total)
-        if best is None or unused < best[0]:
-            best = (unused, B, T)
-    assert best is not None
-    return best[1], best[2]
+def _group(
+    own: list[int], shorter: list[int], size: np.ndarray, T: int, reach: int, batch_tokens: int
+) -> tuple[_Group, list[int]]:
+    """The rows for the texts of one reach, and the shorter texts that found no room in them."""
+    rows: list[list[int]] = []
+    free: list[int] = []
+    _pack(own, size, rows, free, new_row=T)
+    B = max(1, batch_tokens // T)
+    total = int(size[own].sum() + size[shorter].sum())
+    if total <= B * T:  # one batch may hold all that is left: no larger than it has to be
+        B = min(B, max(len(rows), -(-total // T)))
+    spare = _up(len(rows), B) - len(rows)
+    rows += [[] for _ in range(spare)]
+    free += [T] * spare
+    left = _pack(shorter, size, rows, free, new_row=None)
+    return _Group(B, T, reach, [row for row in rows if row]), left
 
 
 def batches(tokens: Tokens, plan: Plan) -> Iterator[Batch]:

@@ -43,13 +43,16 @@ class Scorer:
 
     def logp_BT(self, params: nnx.State, batch: Batch) -> jax.Array:
         """log p(target) in nats at every place of a batch, float32 [B, T]; junk at padding."""
-        inputs = Inputs(
-            *(
-                jnp.asarray(a)
-                for a in (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
-            )
-        )
-        return self._logp(params, inputs, jnp.asarray(batch.target_BT), reach=batch.reach)
+        return self._logp(params, *_on_device(batch), reach=batch.reach)
+
+    def lower(self, params: nnx.State, batch: Batch) -> jax.stages.Lowered:
+        """The program for batches of this shape before it is compiled, to look into."""
+        return self._logp.lower(params, *_on_device(batch), reach=batch.reach)
+
+
+def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
+    arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
+    return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.target_BT)
 
 
 class Scorers:
