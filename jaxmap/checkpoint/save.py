@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxmap.checkpoint.weights import STACKED
 from jaxmap.model import decoder
 from jaxmap.model.families import FAMILIES
+from jaxmap.model.families.rows import Row, place_of, write
 from jaxmap.model.spec import Spec
 
 
@@ -27,20 +27,16 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
     from safetensors.numpy import save_file
 
     rows = FAMILIES[config["model_type"]].rows(spec)
-    parts: dict[str, dict[int, np.ndarray]] = {}
-    by_name = {}
+    parts: dict[str, tuple[list[Row], list[np.ndarray]]] = {}
     for path, leaf in decoder.named(params).items():
-        row = rows[path]
-        value = np.asarray(leaf[...])
-        stacked = path.startswith(STACKED)
-        for layer, one in enumerate(value) if stacked else [(None, value)]:
-            name = row.name.format(l=layer)
-            parts.setdefault(name, {})[row.part[0] if row.part else 0] = one
-            by_name[name] = row
-    tensors = {
-        name: np.ascontiguousarray(by_name[name].write([p[i] for i in sorted(p)], spec))
-        for name, p in parts.items()
-    }
+        key, layers = place_of(path, spec)
+        row, value = rows[key], np.asarray(leaf[...])
+        for layer, one in zip(layers, [value] if layers == (None,) else value, strict=True):
+            for expert, piece in enumerate(one) if "{e}" in row.name else [(None, one)]:
+                own_rows, values = parts.setdefault(row.name.format(l=layer, e=expert), ([], []))
+                own_rows.append(row)
+                values.append(piece)
+    tensors = {name: np.ascontiguousarray(write(*part)) for name, part in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -24,11 +24,10 @@ from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.families import Family, family_of, spec_of
 from jaxmap.model.families.config import Config, read_json
-from jaxmap.model.families.rows import Row
+from jaxmap.model.families.rows import Row, place_of
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
-STACKED = "blocks/"  # parameters with a leading axis of layers
 _SHOWN = 5  # names in an error
 _BAR_BYTES = 1 << 30  # reading more than this shows a bar
 
@@ -62,12 +61,13 @@ def default_dtype(backend: str, stored: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """A parameter and the stored tensors that fill it: one, or one a layer."""
+    """A parameter and the stored tensors that fill it, in order: one a layer, or one an expert."""
 
     path: str
     row: Row
     names: tuple[str, ...]
-    shape: tuple[int, ...]  # of one layer
+    shape: tuple[int, ...]  # of the parameter
+    item: tuple[int, ...]  # of the part of it that one stored tensor fills
 
 
 def read_config(folder: Path, ignore_config_keys: tuple[str, ...] = ()) -> tuple[Family, Spec, str]:
@@ -100,7 +100,7 @@ def load(
         if dtype == "auto":
             dtype = default_dtype(jax.default_backend(), stored)
         graph, shapes = decoder.abstract(spec, jnp.dtype(dtype))
-        arrays = _read(folder, places, spec, tensors, jnp.dtype(dtype))
+        arrays = _read(folder, places, tensors, jnp.dtype(dtype))
     leaves = decoder.named(shapes)
     params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
     count = sum(array.size for array in arrays.values())
@@ -120,25 +120,31 @@ def _account(
     bare = not any(name.startswith(family.prefix) for name in tensors)
     all_rows = family.rows(spec)
 
-    def found(row: Row, layer: int | None) -> str:
-        names = [n.format(l=layer) for n in (row.name, *row.other_names)]
+    def found(row: Row, layer: int | None = None, expert: int | None = None) -> str:
+        names = [n.format(l=layer, e=expert) for n in (row.name, *row.other_names)]
         if bare:
             names = [n.removeprefix(family.prefix) for n in names]
         return next((n for n in names if n in tensors), names[0])
 
-    head = found(all_rows["head"], None)
-    embed = found(all_rows["embed"], None)
+    head = found(all_rows["head"])
+    embed = found(all_rows["embed"])
     if spec.tied and head in tensors and embed in tensors:
         # Some files hold both, and some hold different values whatever config.json says.
-        same = np.array_equal(tensors[head].read(), tensors[embed].read())
+        one, other = tensors[head], tensors[embed]
+        floats = one.dtype is not None and other.dtype is not None
+        same = floats and np.array_equal(one.read(), other.read())
         spec = dataclasses.replace(spec, tied=same)
 
     places = []
     for path, shape in _parameters(spec).items():
-        row = all_rows[path]
-        layers: list[int | None] = list(range(spec.L)) if path.startswith(STACKED) else [None]
-        names = tuple(found(row, layer) for layer in layers)
-        places.append(_Place(path, row, names, shape[1:] if path.startswith(STACKED) else shape))
+        key, layers = place_of(path, spec)
+        row = all_rows[key]
+        item = shape if layers == (None,) else shape[1:]
+        experts: tuple[int | None, ...] = (None,)
+        if "{e}" in row.name:
+            experts, item = tuple(range(item[0])), item[1:]
+        names = tuple(found(row, layer, expert) for layer in layers for expert in experts)
+        places.append(_Place(path, row, names, shape, item))
 
     claimed = {name for place in places for name in place.names}
     missing = sorted(claimed - set(tensors))
@@ -156,7 +162,7 @@ def _account(
             problems.append(f"tensors that nothing claims: {_listed(extra)}")
         raise InputError(f"{folder}: {'; '.join(problems)}")
     for place in places:
-        want = place.row.stored_shape(spec, place.shape)
+        want = place.row.stored_shape(place.item)
         for name in place.names:
             stored = tensors[name]
             if stored.shape != want:
@@ -178,20 +184,22 @@ def _listed(names: list[str]) -> str:
 
 
 def _stored_dtype(folder: Path, places: list[_Place], tensors: Mapping[str, Stored]) -> str:
-    """The dtype of most of the stored numbers; float64 counts as float32, its nearest here."""
+    """The dtype of most of the stored numbers, as they are held here."""
     sizes: Counter[str] = Counter()
     for name in {name for place in places for name in place.names}:
-        dtype = tensors[name].dtype
-        assert dtype is not None
-        kind = "float32" if dtype == np.float64 else dtype.name
-        sizes[kind] += int(np.prod(tensors[name].shape))
+        sizes[_held(tensors[name]).name] += int(np.prod(tensors[name].shape))
     return sizes.most_common(1)[0][0]
+
+
+def _held(stored: Stored) -> np.dtype:
+    """The dtype in which a tensor is taken up: float64 as float32, the widest here."""
+    assert stored.dtype is not None
+    return np.dtype(np.float32) if stored.dtype == np.float64 else stored.dtype
 
 
 def _read(
     folder: Path,
     places: list[_Place],
-    spec: Spec,
     tensors: Mapping[str, Stored],
     dtype: np.dtype,
 ) -> dict[str, jax.Array]:
@@ -203,18 +211,18 @@ def _read(
     arrays: dict[str, jax.Array] = {}
     with progress(total, "load", "B", unit_scale=True, disable=total < _BAR_BYTES) as bar:
         for names, group in together.items():
-            kind = jnp.result_type(*{tensors[n].dtype for n in names})
-            stacks = {p.path: np.empty((len(names), *p.shape), kind) for p in group}
+            kind = jnp.result_type(*{_held(tensors[n]) for n in names})
+            stacks = {p.path: np.empty((len(names), *p.item), kind) for p in group}
             for i, name in enumerate(names):
                 stored = tensors[name].read()
                 bar.update(stored.nbytes)
                 for place in group:
-                    stacks[place.path][i] = place.row.read(stored, spec)
+                    stacks[place.path][i] = place.row.read(stored, place.item)
             for place in group:
                 stack = stacks.pop(place.path)
                 value, raw, cast = _convert(jax.device_put(stack), dtype)
                 _check_finite(folder, place, np.asarray(raw), np.asarray(cast), dtype)
-                arrays[place.path] = value if place.path.startswith(STACKED) else value[0]
+                arrays[place.path] = value.reshape(place.shape)
     return arrays
 
 

@@ -8,46 +8,67 @@ from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.linear import Linear, contract
+from jaxmap.model.norms import Norm
 from jaxmap.model.rope import rotate
-from jaxmap.model.spec import Spec
+from jaxmap.model.spec import Alibi, Kind, Spec
 
 
 def attend(
     q_BTHC: jax.Array,
     k_BTGC: jax.Array,
     v_BTGC: jax.Array,
-    segment_BT: jax.Array,
+    geometry: Geometry,
     facts: LayerFacts,
     *,
-    reach: int,
-    block: int,
+    softcap: float = 0.0,
+    alibi: Alibi | None = None,
+    sink_H: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax attention of each token on itself and earlier tokens of its own text, [B, T, H, C].
 
-    Queries are taken `block` at a time, each with the keys that it can see and few others: no
-    text is longer than `reach`, so a block's keys start at most `reach` - 1 tokens before it. A
-    layer's window (`facts.window` tokens, the query included; 0: no limit) is part of the mask.
+    Queries are taken `geometry.block` at a time, each with the keys that it can see and few
+    others: no text is longer than `geometry.reach`, so a block's keys start at most reach - 1
+    tokens before it. A layer's window is part of the mask. Values may have another number of
+    channels than queries and keys.
+
+    Args:
+      geometry, facts: where tokens stand; scale, window and rope of the layer.
+      softcap: see `Spec`; 0: none.
+      alibi: biases by key position.
+      sink_H: a score a head that takes weight and gives no value.
     """
     B, T, H, C = q_BTHC.shape
     G = k_BTGC.shape[2]
     q_BTGRC = q_BTHC.reshape(B, T, G, H // G, C)
     out = []
-    for start in range(0, T, block):
-        stop = min(start + block, T)
-        first = max(0, start - reach + 1)
+    for start in range(0, T, geometry.block):
+        stop = min(start + geometry.block, T)
+        first = max(0, start - geometry.reach + 1)
         keys = slice(first, stop)
         score_BGRTS = contract(
             "btgrc,bsgc->bgrts", q_BTGRC[:, start:stop], k_BTGC[:, keys], out_dtype=jnp.float32
         )
+        score_BGRTS = score_BGRTS * facts.scale
+        if softcap:
+            score_BGRTS = softcap * jnp.tanh(score_BGRTS / softcap)
+        if alibi is not None:
+            bias_BHS = _alibi_bias(alibi, geometry.position_BT[:, keys], facts)
+            score_BGRTS = score_BGRTS + bias_BHS.reshape(B, G, H // G, 1, stop - first)
         t = jnp.arange(start, stop)[:, None]
         s = jnp.arange(first, stop)[None, :]
         near = (s <= t) & ((facts.window == 0) | (t - s < facts.window))
-        same = segment_BT[:, start:stop, None] == segment_BT[:, None, keys]
+        same = geometry.segment_BT[:, start:stop, None] == geometry.segment_BT[:, None, keys]
         mask_BTS = near & same
-        score_BGRTS = jnp.where(mask_BTS[:, None, None], score_BGRTS * facts.scale, -jnp.inf)
+        score_BGRTS = jnp.where(mask_BTS[:, None, None], score_BGRTS, -jnp.inf)
         # A token always sees itself, so the maximum is finite and the sum is at least one.
-        weight_BGRTS = jnp.exp(score_BGRTS - jnp.max(score_BGRTS, axis=-1, keepdims=True))
+        top_BGRT = jnp.max(score_BGRTS, axis=-1)
+        if sink_H is not None:
+            sink_GR1 = sink_H.astype(jnp.float32).reshape(G, H // G, 1)
+            top_BGRT = jnp.maximum(top_BGRT, sink_GR1)
+        weight_BGRTS = jnp.exp(score_BGRTS - top_BGRT[..., None])
         total_BGRT = jnp.sum(weight_BGRTS, axis=-1)
+        if sink_H is not None:
+            total_BGRT = total_BGRT + jnp.exp(sink_GR1 - top_BGRT)
         mix_BTGRC = contract(
             "bgrts,bsgc->btgrc",
             weight_BGRTS.astype(v_BTGC.dtype),
@@ -55,25 +76,72 @@ def attend(
             out_dtype=jnp.float32,
         )
         out.append(mix_BTGRC / total_BGRT.transpose(0, 3, 1, 2)[..., None])
-    return jnp.concatenate(out, axis=1).reshape(B, T, H, C).astype(q_BTHC.dtype)
+    return jnp.concatenate(out, axis=1).reshape(B, T, H, -1).astype(q_BTHC.dtype)
+
+
+def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:
+    """slope x key position, float32 [B, H, S]; the query's position would change nothing."""
+    slope_H = jnp.asarray(alibi.slopes, jnp.float32)
+    if alibi.rounded:
+        product = slope_H.astype(jnp.bfloat16)[:, None] * position_BS.astype(jnp.bfloat16)[:, None]
+        return product.astype(jnp.float32) * facts.scale
+    return slope_H[:, None] * position_BS.astype(jnp.float32)[:, None]
 
 
 class Attention(nnx.Module):
     """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
 
-    def __init__(self, spec: Spec, *, dtype, rngs: nnx.Rngs):
-        D, H, G, C = spec.D, spec.H, spec.G, spec.C
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
+        D, H, G, C = spec.D, spec.H, kind.G or spec.G, spec.C
+        self.spec = spec
         make = dict(dtype=dtype, rngs=rngs)
         self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
         self.k = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
         self.v = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
         self.o = Linear("bthc,hcd->btd", (H, C, D), bias=(D,) if spec.out_bias else None, **make)
+        self.q_norm = _qk_norm(spec, H, dtype)
+        self.k_norm = _qk_norm(spec, G, dtype)
+        self.sink = nnx.Param(jnp.zeros((H,), dtype)) if spec.sinks else None
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        spec = self.spec
         q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
-        if geometry.cos is not None and geometry.sin is not None:
-            q = rotate(q, geometry.cos, geometry.sin)
-            k = rotate(k, geometry.cos, geometry.sin)
-        return self.o(
-            attend(q, k, v, geometry.segment_BT, facts, reach=geometry.reach, block=geometry.block)
+        if spec.clip_qkv:
+            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = _normed(spec, self.q_norm, q), _normed(spec, self.k_norm, k)
+        q, k = turned(spec, q, geometry, facts), turned(spec, k, geometry, facts)
+        sink_H = None if self.sink is None else self.sink[...]
+        mixed_BTHC = attend(
+            q, k, v, geometry, facts, softcap=spec.softcap, alibi=spec.alibi, sink_H=sink_H
         )
+        return self.o(mixed_BTHC)
+
+
+def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+    """Queries or keys rotated by the layer's rope, if it has one."""
+    if geometry.cos is None or geometry.sin is None:
+        return x_BTHC
+    which = jnp.maximum(facts.rope, 0)
+    cos, sin = (
+        (table[0] if len(spec.ropes) == 1 else table[which])
+        for table in (geometry.cos, geometry.sin)
+    )
+    y_BTHC = rotate(x_BTHC, cos, sin, spec.ropes[0].pairs)
+    return jnp.where(facts.rope >= 0, y_BTHC, x_BTHC) if -1 in spec.rope_of else y_BTHC
+
+
+def _qk_norm(spec: Spec, heads: int, dtype) -> Norm | None:
+    norm, C = spec.qk_norm, spec.C
+    if norm is None:
+        return None
+    shape = {"head": (C,), "heads": (heads, C), "all": (heads * C,)}[norm.over]
+    make = dict(eps=norm.eps, bias=norm.bias, offset=norm.offset, dtype=dtype)
+    return Norm(norm.norm, shape, **make)
+
+
+def _normed(spec: Spec, norm: Norm, x_BTHC: jax.Array) -> jax.Array:
+    if spec.qk_norm is not None and spec.qk_norm.over == "all":
+        B, T, H, C = x_BTHC.shape
+        return norm(x_BTHC.reshape(B, T, H * C)).reshape(B, T, H, C)
+    return norm(x_BTHC)

@@ -11,71 +11,113 @@ from flax import nnx
 
 from jaxmap.model.attention import Attention
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-from jaxmap.model.linear import contract
+from jaxmap.model.linear import Linear, contract
 from jaxmap.model.mlp import Mlp
 from jaxmap.model.norms import Norm
-from jaxmap.model.spec import NORM_SLOTS, Spec
+from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
 
-QUERY_BLOCK = 64  # queries that attention takes at a time; measured in benchmarks/attention.py
+QUERY_BLOCK = 64  # queries that attention takes at a time
+
+# What a layer may be made of: Kind.mixer and Kind.mlp. A mixer maps (x_BTD, geometry, facts) to
+# x_BTD and sees other tokens of the same text; an MLP maps x_BTD to x_BTD, token by token.
+MIXERS: dict[str, Callable[..., nnx.Module]] = {"attention": Attention}
+MLPS: dict[str, Callable[..., nnx.Module]] = {"dense": Mlp}
 
 
 class Block(nnx.Module):
     """One layer, x_BTD -> x_BTD. An absent norm slot is the identity."""
 
-    def __init__(self, spec: Spec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.parallel = spec.parallel
+        self.residual_scale = spec.residual_scale
         for slot in NORM_SLOTS:
-            norm = _norm(spec, dtype) if slot in spec.norms else None
-            setattr(self, slot, norm)
-        self.attn = Attention(spec, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(spec, dtype=dtype, rngs=rngs)
+            setattr(self, slot, _norm(spec, spec.D, dtype) if slot in spec.norms else None)
+        self.attn = MIXERS[kind.mixer](spec, kind, dtype=dtype, rngs=rngs)
+        self.mlp = MLPS[kind.mlp](spec, kind, dtype=dtype, rngs=rngs)
 
     def _normed(self, slot: str, x: jax.Array) -> jax.Array:
         norm = getattr(self, slot)
         return x if norm is None else norm(x)
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-        attn = self.attn(self._normed("attn_in", x_BTD), geometry, facts)
-        attn = self._normed("attn_out", attn)
-        u_BTD = x_BTD if self.parallel else x_BTD + attn
+        h_BTD = self._normed("attn_in", x_BTD)
+        attn = self._normed("attn_out", self.attn(h_BTD, geometry, facts))
+        if self.parallel:
+            norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
+            mlp = self._normed("mlp_out", self.mlp(h_BTD if norm is None else norm(x_BTD)))
+            return x_BTD + self._scaled(attn) + self._scaled(mlp)
+        u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn))
         mlp = self._normed("mlp_out", self.mlp(self._normed("mlp_in", u_BTD)))
-        return x_BTD + attn + mlp if self.parallel else u_BTD + mlp
+        return self._normed("mlp_res", u_BTD + self._scaled(mlp))
+
+    def _scaled(self, branch_BTD: jax.Array) -> jax.Array:
+        return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
 
 
-def _norm(spec: Spec, dtype) -> Norm:
-    return Norm(spec.norm, spec.D, eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
+def _norm(spec: Spec, width: int, dtype) -> Norm:
+    return Norm(
+        spec.norm,
+        (width,),
+        eps=spec.eps,
+        scale=spec.norm_scale,
+        bias=spec.norm_bias,
+        offset=spec.norm_offset,
+        dtype=dtype,
+    )
 
 
 class Decoder(nnx.Module):
-    """Embedding, L blocks stacked on a leading axis and scanned, final norm, head.
+    """Embedding, L blocks, final norm, head.
 
-    Compiling takes as long for 80 layers as for 8, and a function of the residual stream can be
-    read off at every layer in the same pass.
+    Neighbouring blocks of one kind are stacked on a leading axis and scanned: compiling takes as
+    long for 80 layers as for 8, and a function of the residual stream can be read off at every
+    layer in the same pass.
     """
 
     def __init__(self, spec: Spec, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.spec = spec
         table = nnx.initializers.normal(0.02)
-        self.embed = nnx.Param(table(rngs.params(), (spec.V, spec.D), dtype))
+        E = spec.embed_D or spec.D
+        make = dict(dtype=dtype, rngs=rngs)
+        self.embed = nnx.Param(table(rngs.params(), (spec.V, E), dtype))
+        self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
+        self.embed_norm = _norm(spec, spec.D, dtype) if spec.embed_norm else None
         self.positions = (
             nnx.Param(table(rngs.params(), (spec.positions, spec.D), dtype))
             if spec.positions
             else None
         )
 
-        @nnx.split_rngs(splits=spec.L)
-        @nnx.vmap(in_axes=0, out_axes=0)
-        def stack(rngs: nnx.Rngs) -> Block:
-            return Block(spec, dtype=dtype, rngs=rngs)
+        def stack(kind: Kind, count: int) -> Block:
+            @nnx.split_rngs(splits=count)
+            @nnx.vmap(in_axes=0, out_axes=0)
+            def blocks(rngs: nnx.Rngs) -> Block:
+                return Block(spec, kind, dtype=dtype, rngs=rngs)
 
-        self.blocks = stack(rngs)
-        self.final_norm = _norm(spec, dtype)
-        self.head = None if spec.tied else nnx.Param(table(rngs.params(), (spec.V, spec.D), dtype))
+            return blocks(rngs)
+
+        self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
+        self.final_norm = _norm(spec, spec.D, dtype) if spec.final_norm else None
+        self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
+        self.head = None if spec.tied else nnx.Param(table(rngs.params(), (spec.V, E), dtype))
+        self.head_bias = nnx.Param(jnp.zeros((spec.V,), dtype)) if spec.head_bias else None
 
     @property
-    def head_VD(self) -> jax.Array:
-        """The unembedding: logits are final_norm(x) @ head_VD.T."""
+    def head_VE(self) -> jax.Array:
+        """The unembedding, to multiply `unembedded` states with."""
         return self.embed[...] if self.head is None else self.head[...]
+
+    def embedded(self, inputs: Inputs) -> jax.Array:
+        """The residual stream before the first block, x_BTD."""
+        spec = self.spec
+        x_BTD = self.embed[...][inputs.ids_BT]
+        if spec.embed_scale != 1:
+            x_BTD = x_BTD * jnp.asarray(spec.embed_scale, x_BTD.dtype)
+        if self.embed_in is not None:
+            x_BTD = self.embed_in(x_BTD)
+        if self.positions is not None:
+            x_BTD = x_BTD + self.positions[...][inputs.position_BT + spec.position_offset]
+        return x_BTD if self.embed_norm is None else self.embed_norm(x_BTD)
 
     def residual(
         self,
@@ -94,25 +136,48 @@ class Decoder(nnx.Module):
           read: applied to x_BTD after each block, inside the scan; its results are stacked on a
             leading axis of L.
         """
-        spec = self.spec
         T = inputs.ids_BT.shape[1]
-        geometry = Geometry.of(spec, inputs, reach=reach or T, block=block)
-        x_BTD = self.embed[...][inputs.ids_BT]
-        if self.positions is not None:
-            x_BTD = x_BTD + self.positions[...][inputs.position_BT]
-        graph, weights = nnx.split(self.blocks)
+        geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
+        x_BTD = self.embedded(inputs)
+        taps = []
+        for blocks, (_, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
+            graph, weights = nnx.split(blocks)
 
-        def layer(x_BTD, scanned):
-            weights, facts = scanned
-            x_BTD = nnx.merge(graph, weights)(x_BTD, geometry, facts)
-            return x_BTD, None if read is None else read(x_BTD)
+            def layer(x_BTD, scanned, graph=graph):
+                weights, facts = scanned
+                x_BTD = nnx.merge(graph, weights)(x_BTD, geometry, facts)
+                return x_BTD, None if read is None else read(x_BTD)
 
-        return jax.lax.scan(layer, x_BTD, (weights, LayerFacts.of(spec)))
+            facts = LayerFacts.of(self.spec, start, stop)
+            x_BTD, tap = jax.lax.scan(layer, x_BTD, (weights, facts))
+            taps.append(tap)
+        if read is None:
+            return x_BTD, None
+        return x_BTD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *taps)
+
+    def unembedded(self, x_BTD: jax.Array) -> jax.Array:
+        """What the head is multiplied with: the residual stream, normed and projected."""
+        h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
+        return h_BTD if self.embed_out is None else self.embed_out(h_BTD)
+
+    def adjusted(self, logits: jax.Array, bias: jax.Array | None) -> jax.Array:
+        """What a model does to its logits after the head; float32, any leading shape."""
+        spec = self.spec
+        if bias is not None:
+            logits = logits + bias.astype(jnp.float32)
+        if spec.logit_scale != 1:
+            logits = logits * spec.logit_scale
+        if spec.logit_softcap:
+            logits = spec.logit_softcap * jnp.tanh(logits / spec.logit_softcap)
+        return logits
 
     def logits(self, ids_BT: jax.Array) -> jax.Array:
         """All logits at once, float32 [B, T, V], one text a row: for training and tests."""
         x_BTD, _ = self.residual(Inputs.from_ids(ids_BT))
-        return contract("btd,vd->btv", self.final_norm(x_BTD), self.head_VD, out_dtype=jnp.float32)
+        logits_BTV = contract(
+            "bte,ve->btv", self.unembedded(x_BTD), self.head_VE, out_dtype=jnp.float32
+        )
+        return self.adjusted(logits_BTV, None if self.head_bias is None else self.head_bias[...])
 
 
 def abstract(spec: Spec, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
@@ -121,10 +186,15 @@ def abstract(spec: Spec, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
 
 
 def named(params: nnx.State) -> dict[str, nnx.Variable]:
-    """The parameters by path, "blocks/attn/q/kernel", in a fixed order."""
+    """The parameters by path, "blocks/0/attn/q/kernel", in a fixed order."""
     return {"/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(params)}
 
 
 def from_named(leaves: dict[str, nnx.Variable]) -> nnx.State:
     """`named` backwards."""
-    return nnx.from_flat_state([(tuple(path.split("/")), leaf) for path, leaf in leaves.items()])
+    return nnx.from_flat_state(
+        [
+            (tuple(int(part) if part.isdigit() else part for part in path.split("/")), leaf)
+            for path, leaf in leaves.items()
+        ]
+    )

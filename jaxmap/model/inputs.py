@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmap.model import rope
 from jaxmap.model.spec import Spec
@@ -44,17 +45,21 @@ class LayerFacts:
     Fields:
       scale: float32, factor on q·k.
       window: int32, tokens that a query sees, itself included; 0: all.
+      rope: int32, which of the spec's ropes turns queries and keys; -1: none.
     """
 
     scale: jax.Array
     window: jax.Array
+    rope: jax.Array
 
     @classmethod
-    def of(cls, spec: Spec) -> LayerFacts:
-        """Arrays [L]."""
-        scale = spec.scale or (spec.C**-0.5,) * spec.L
-        window = spec.window or (0,) * spec.L
-        return cls(jnp.asarray(scale, jnp.float32), jnp.asarray(window, jnp.int32))
+    def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
+        """Arrays over the layers start..stop-1."""
+        L = spec.L
+        scale = np.asarray(spec.scale or (spec.C**-0.5,) * L, np.float32)
+        window = np.asarray(spec.window or (0,) * L, np.int32)
+        of = np.asarray(spec.rope_of or ((0 if spec.ropes else -1),) * L, np.int32)
+        return cls(*(jnp.asarray(fact[start:stop]) for fact in (scale, window, of)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +67,14 @@ class Geometry:
     """Where the tokens of a batch stand: computed once, read by every layer.
 
     Fields:
-      segment_BT: see `Inputs`.
-      cos, sin: float32 [B, T, 1, rotated/2], or None without rotary positions.
+      segment_BT, position_BT: see `Inputs`.
+      cos, sin: float32 [ropes, B, T, 1, rotated/2], or None without rotary positions.
       reach: tokens of the longest text of the batch, or more.
       block: queries that attention takes at a time.
     """
 
     segment_BT: jax.Array
+    position_BT: jax.Array
     cos: jax.Array | None
     sin: jax.Array | None
     reach: int
@@ -77,8 +83,11 @@ class Geometry:
     @classmethod
     def of(cls, spec: Spec, inputs: Inputs, *, reach: int, block: int) -> Geometry:
         cos = sin = None
-        if spec.rope:
-            angle_BT1R = rope.angles(spec.rope, inputs.position_BT, inputs.length_BT)[:, :, None]
-            cos = jnp.cos(angle_BT1R) * spec.rope.gain
-            sin = jnp.sin(angle_BT1R) * spec.rope.gain
-        return cls(inputs.segment_BT, cos, sin, reach, block)
+        if spec.ropes:
+            # [ropes, B, T, 1, rotated/2]
+            angles = jnp.stack(
+                [rope.angles(r, inputs.position_BT, inputs.length_BT) for r in spec.ropes]
+            )[..., None, :]
+            gain = jnp.asarray([r.gain for r in spec.ropes], jnp.float32)[:, None, None, None, None]
+            cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
+        return cls(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block)

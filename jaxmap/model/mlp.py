@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from jaxmap.model.linear import Linear
-from jaxmap.model.spec import Spec
+from jaxmap.model.spec import Kind, Spec
 
 _gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
 
@@ -28,8 +28,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class Mlp(nnx.Module):
     """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
 
-    def __init__(self, spec: Spec, *, dtype, rngs: nnx.Rngs):
-        D, F = spec.D, spec.F
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
+        D, F = spec.D, kind.F or spec.F
         self.act = spec.act
         inner = dict(bias=(F,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs)
         self.gate = Linear("btd,df->btf", (D, F), **inner) if spec.gated else None

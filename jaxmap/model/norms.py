@@ -21,17 +21,32 @@ NORMS = {"rms": _rms, "layer": _layer}
 
 
 class Norm(nnx.Module):
-    """x_..D -> x_..D: normalised over D, then scaled and, where the family does, shifted."""
+    """Normalised over the last axis, then scaled and shifted where the family does.
 
-    def __init__(self, kind: str, width: int, *, eps: float, bias: bool, dtype):
+    `shape` is that of scale and bias: (D,), or (H, C) for heads with their own.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        *,
+        eps: float,
+        scale: bool = True,
+        bias: bool = False,
+        offset: float = 0.0,
+        dtype,
+    ):
         self.kind = kind
         self.eps = eps
-        self.scale = nnx.Param(jnp.ones((width,), dtype))
-        self.bias = nnx.Param(jnp.zeros((width,), dtype)) if bias else None
+        self.offset = offset
+        self.scale = nnx.Param(jnp.full(shape, 1 - offset, dtype)) if scale else None
+        self.bias = nnx.Param(jnp.zeros(shape, dtype)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = NORMS[self.kind](x.astype(jnp.float32), self.eps)
-        y = y * self.scale[...].astype(jnp.float32)
+        if self.scale is not None:
+            y = y * (self.scale[...].astype(jnp.float32) + self.offset)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)

@@ -137,6 +137,7 @@ def from_config(
     theta_key: str = "rope_theta",
     partial_key: str | None = None,
     partial: float = 1.0,
+    pairs: str = "half",
 ) -> Rope:
     """The `Rope` of a config.json, in the spelling of transformers 4 or 5.
 
@@ -146,6 +147,7 @@ def from_config(
       theta_key: where transformers 4 kept the base (GPT-NeoX: rotary_emb_base).
       partial_key: where transformers 4 kept the rotated share of a head, if the family has one.
       partial: the share where config.json names none.
+      pairs: which channels turn together, see `Rope`.
     """
     p = config.child("rope_parameters") or config.child("rope_scaling") or Config({}, config.where)
     config.inert("rope_parameters", "rope_scaling")
@@ -172,7 +174,7 @@ def from_config(
         if key in facts:
             facts[key] = tuple(float(f) for f in facts[key])
     # An odd share of a head is rounded up to whole pairs, but its frequencies keep the odd number.
-    return Rope(dims=2 * len(facts["inv_freq"]), **facts)
+    return Rope(dims=2 * len(facts["inv_freq"]), pairs=pairs, **facts)
 
 
 def context_of(config: Config) -> int:
@@ -213,12 +215,15 @@ def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Arra
     return position_BT[..., None].astype(jnp.float32) * inv_freq
 
 
-def rotate(x_BTHC: jax.Array, cos_BT1R: jax.Array, sin_BT1R: jax.Array) -> jax.Array:
-    """Turns the channel pairs (i, i + R) of each head; R = dims/2. Computed in float32."""
+def rotate(x_BTHC: jax.Array, cos_BT1R: jax.Array, sin_BT1R: jax.Array, pairs: str) -> jax.Array:
+    """Turns the channel pairs of each head, R of them, in float32; see `Rope.pairs`."""
     R = cos_BT1R.shape[-1]
-    x = x_BTHC.astype(jnp.float32)
-    a, b, rest = x[..., :R], x[..., R : 2 * R], x_BTHC[..., 2 * R :]
-    turned = jnp.concatenate(
-        [a * cos_BT1R - b * sin_BT1R, b * cos_BT1R + a * sin_BT1R], axis=-1
-    ).astype(x_BTHC.dtype)
-    return jnp.concatenate([turned, rest], axis=-1) if rest.shape[-1] else turned
+    x, rest = x_BTHC[..., : 2 * R].astype(jnp.float32), x_BTHC[..., 2 * R :]
+    a, b = (x[..., :R], x[..., R:]) if pairs == "half" else (x[..., ::2], x[..., 1::2])
+    turned = a * cos_BT1R - b * sin_BT1R, b * cos_BT1R + a * sin_BT1R
+    if pairs == "half":
+        y = jnp.concatenate(turned, axis=-1)
+    else:
+        y = jnp.stack(turned, axis=-1).reshape(x.shape)
+    y = y.astype(x_BTHC.dtype)
+    return jnp.concatenate([y, rest], axis=-1) if rest.shape[-1] else y

@@ -9,11 +9,15 @@ The alphabet, used for fields, array suffixes, einsums and layouts alike:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from itertools import groupby
 
 # The places where a block may normalise; an absent slot is the identity.
-#   attn_in   before attention          attn_out  on attention's output, before it is added
-#   mlp_in    before the MLP            mlp_out   on the MLP's output, before it is added
-NORM_SLOTS = ("attn_in", "attn_out", "mlp_in", "mlp_out")
+#   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
+#   attn_res  on the residual stream after the mixer
+#   mlp_in    before the MLP           mlp_out   on the MLP's output, before it is added
+#   mlp_res   on the residual stream after the MLP
+NORM_SLOTS = ("attn_in", "attn_out", "attn_res", "mlp_in", "mlp_out", "mlp_res")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Rope:
     Fields:
       dims: rotated channels of each head; the rest pass through.
       inv_freq: radians per position of each channel pair, dims/2 of them.
+      pairs: which channels turn together: "half" (i, i + dims/2) or "adjacent" (2i, 2i + 1).
       gain: factor on cosine and sine (YaRN's and LongRoPE's attention factor).
       long_inv_freq, long_beyond: what texts of more than `long_beyond` tokens use (LongRoPE).
       ntk: set when the frequencies depend on the text's length (dynamic NTK).
@@ -40,6 +45,7 @@ class Rope:
 
     dims: int
     inv_freq: tuple[float, ...]
+    pairs: str = "half"
     gain: float = 1.0
     long_inv_freq: tuple[float, ...] = ()
     long_beyond: int = 0
@@ -50,6 +56,59 @@ class Rope:
             raise ValueError(f"rope of {self.dims} channels with {len(self.inv_freq)} frequencies")
         if self.long_inv_freq and len(self.long_inv_freq) != len(self.inv_freq):
             raise ValueError("rope with short and long frequencies of different lengths")
+        if self.pairs not in ("half", "adjacent"):
+            raise ValueError(f"unknown channel pairs {self.pairs!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Alibi:
+    """Linear biases (Press et al. 2021, arXiv:2108.12409): slope x key position, added to scores.
+
+    Fields:
+      slopes: one a head.
+      rounded: slope and position are rounded to bfloat16 and their product is scaled like q·k, as
+        the reference does for Falcon even in float32.
+    """
+
+    slopes: tuple[float, ...]
+    rounded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class QkNorm:
+    """Normalisation of queries and keys before they are rotated.
+
+    Fields:
+      over: "head": each head by one shared scale; "heads": each head by its own; "all": all heads
+        together.
+      norm: a key of norms.NORMS; bias, offset, eps: as in `Spec`.
+    """
+
+    over: str
+    norm: str
+    eps: float
+    bias: bool = False
+    offset: float = 0.0
+
+    def __post_init__(self):
+        if self.over not in ("head", "heads", "all"):
+            raise ValueError(f"unknown extent {self.over!r} of a query norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a layer is made of. Neighbouring layers of one kind are stacked and scanned together.
+
+    Fields:
+      mixer: a key of decoder.MIXERS.
+      mlp: a key of decoder.MLPS.
+      G, F: key/value heads and MLP width where they are not the Spec's; 0: the Spec's.
+    """
+
+    mixer: str = "attention"
+    mlp: str = "dense"
+    G: int = 0
+    F: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +126,29 @@ class Spec:
     F: int
     V: int
     context: int  # tokens; longer texts are cut
+    kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
-    # Residual wiring: which norm slots exist, and whether both branches read the same input.
+    # Residual wiring: which norm slots exist; in a parallel block both branches read the block's
+    # input, and an MLP without a norm of its own reads the attention's normed input.
     norms: frozenset[str] = frozenset({"attn_in", "mlp_in"})
     parallel: bool = False
+    residual_scale: float = 1.0  # on each branch before it is added
     norm: str = "rms"  # a key of norms.NORMS
+    norm_scale: bool = True
     norm_bias: bool = False
+    norm_offset: float = 0.0  # added to the stored scale
     eps: float = 1e-6
 
     # Attention.
     qkv_bias: bool = False
     out_bias: bool = False
-    rope: Rope | None = None
+    qk_norm: QkNorm | None = None
+    clip_qkv: float = 0.0  # bound on queries, keys and values; 0: none
+    softcap: float = 0.0  # scores become softcap tanh(score / softcap); 0: none
+    sinks: bool = False  # a learned score a head that takes weight and gives no value
+    ropes: tuple[Rope, ...] = ()
+    rope_of: tuple[int, ...] = ()  # per layer, which of `ropes`, -1: none; empty: the first
+    alibi: Alibi | None = None
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all
 
@@ -89,7 +159,15 @@ class Spec:
 
     # Ends.
     positions: int = 0  # rows of the learned position table; 0: none
+    position_offset: int = 0  # its row for the first token
+    embed_D: int = 0  # width of the embedding where it is projected to D (OPT-350m); 0: D
+    embed_scale: float = 1.0
+    embed_norm: bool = False
+    final_norm: bool = True
     tied: bool = False  # the head is the embedding
+    head_bias: bool = False
+    logit_scale: float = 1.0
+    logit_softcap: float = 0.0
 
     def __post_init__(self):
         for name in "LDHGCFV":
@@ -99,14 +177,25 @@ class Spec:
             raise ValueError(f"{self.H} query heads do not share {self.G} key/value heads evenly")
         if unknown := self.norms - set(NORM_SLOTS):
             raise ValueError(f"unknown norm slots {sorted(unknown)}; known: {NORM_SLOTS}")
-        if self.rope and self.rope.dims > self.C:
-            raise ValueError(f"rope turns {self.rope.dims} of {self.C} channels")
-        for name in ("scale", "window"):
-            if len(getattr(self, name)) not in (0, self.L):
-                raise ValueError(
-                    f"{name} has {len(getattr(self, name))} entries for {self.L} layers"
-                )
+        if any(rope.dims > self.C for rope in self.ropes):
+            raise ValueError(f"rope turns more than the {self.C} channels of a head")
+        if len({(rope.dims, rope.pairs) for rope in self.ropes}) > 1:
+            raise ValueError("ropes that turn different channels")
+        if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
+            raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
+        for name in ("scale", "window", "rope_of", "kinds"):
+            count = len(getattr(self, name))
+            if count not in (0, self.L):
+                raise ValueError(f"{name} has {count} entries for {self.L} layers")
         if any(w < 0 for w in self.window):
             raise ValueError(f"negative window in {self.window}")
         if self.context < 2:
             raise ValueError(f"a context of {self.context} tokens leaves nothing to score")
+
+    def stacks(self) -> Iterator[tuple[Kind, int, int]]:
+        """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1)."""
+        start = 0
+        for kind, run in groupby(self.kinds or (Kind(),) * self.L):
+            stop = start + len(list(run))
+            yield kind, start, stop
+            start = stop

@@ -34,10 +34,16 @@ class Scorer:
             self.compilations += 1  # runs only while JAX traces
             decoder: Decoder = nnx.merge(graph, params)
             x_BTD, _ = decoder.residual(inputs, reach=reach)
-            hidden_BTD = decoder.final_norm(x_BTD)
-            B, T, D = hidden_BTD.shape
-            flat = hidden_BTD.reshape(B * T, D), decoder.head_VD, target_BT.reshape(B * T)
-            return target_logp(*flat, block=vocabulary_block).reshape(B, T)
+            hidden_BTE = decoder.unembedded(x_BTD)
+            logp_N = target_logp(
+                hidden_BTE.reshape(-1, hidden_BTE.shape[-1]),
+                decoder.head_VE,
+                target_BT.reshape(-1),
+                block=vocabulary_block,
+                bias_V=None if decoder.head_bias is None else decoder.head_bias[...],
+                adjust=decoder.adjusted,
+            )
+            return logp_N.reshape(target_BT.shape)
 
         self._logp = jax.jit(logp, static_argnames="reach")
 

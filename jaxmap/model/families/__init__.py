@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxmap.errors import InputError
 from jaxmap.model.families import gpt2, gpt_neox, llama, mistral, qwen2
 from jaxmap.model.families.config import Config
@@ -68,8 +70,11 @@ def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
             "use the model that it was made from"
         )
     try:
-        spec = family_of(config).spec(config)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            spec = family_of(config).spec(config)
+    except ArithmeticError as error:
+        raise InputError(f"{config.where}: its numbers do not fit together: {error}") from error
+    except (ValueError, TypeError) as error:
         raise InputError(f"{config.where}: {error}") from error
     if spec.act not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))

@@ -31,6 +31,57 @@ GENERIC_INERT = frozenset(
     """.split()
 )
 
+# What keys hold, wherever they are read: type, lowest, highest. The bounds are far from any model;
+# they keep a damaged number from being taken at its word, as for a tuple with an entry a layer.
+_COUNT, _SIZE, _TOKENS = (int, 1, 10_000), (int, 1, 1 << 20), (int, 1, 2**31 - 1)
+_POSITIVE, _TO_ONE, _ANY = (float, 1e-30, 1e30), (float, 0.0, 1.0), (float, -1e30, 1e30)
+_YES_NO, _NAME, _LIST = (bool, 0, 1), (str, 0, 0), (list, 0, 0)
+_KINDS = {
+    key: kind
+    for kind, keys in {
+        _COUNT: "n_layer num_hidden_layers",
+        _SIZE: """n_embd hidden_size n_head num_attention_heads head_dim num_key_value_heads n_inner
+            intermediate_size""",
+        _TOKENS: """vocab_size n_positions max_position_embeddings
+            original_max_position_embeddings""",
+        (int, 0, 2**31 - 1): "sliding_window max_window_layers",
+        _POSITIVE: """rope_theta rotary_emb_base factor low_freq_factor high_freq_factor beta_fast
+            beta_slow attention_factor""",
+        _TO_ONE: """layer_norm_epsilon layer_norm_eps rms_norm_eps rotary_pct
+            partial_rotary_factor""",
+        _ANY: "mscale mscale_all_dim",
+        _YES_NO: """attention_bias mlp_bias tie_word_embeddings use_parallel_residual truncate
+            scale_attn_weights scale_attn_by_inverse_layer_idx use_sliding_window""",
+        _NAME: "model_type hidden_act activation_function rope_type type",
+        _LIST: "layer_types long_factor short_factor",
+    }.items()
+    for key in keys.split()
+}
+_NEVER_NULL = frozenset(
+    """
+    layer_norm_epsilon layer_norm_eps rms_norm_eps rope_theta rotary_emb_base rotary_pct
+    partial_rotary_factor hidden_act activation_function max_window_layers
+    """.split()
+)
+
+
+def _wanted(key: str, value: Any) -> str | None:
+    """What the key should hold, in words, where this value is not it; else None."""
+    if value is None:
+        return "null is not allowed" if key in _NEVER_NULL else None
+    if key not in _KINDS:
+        return None
+    kind, low, high = _KINDS[key]
+    if kind in (int, float):
+        types = (int,) if kind is int else (int, float)
+        number = isinstance(value, types) and not isinstance(value, bool)
+        # Comparing keeps a whole number of any size whole, and NaN out.
+        if number and low <= value <= high:
+            return None
+        return f"must be a {'whole ' * (kind is int)}number from {low:,} to {high:,}"
+    names = {bool: "true or false", str: "a string", list: "a list"}
+    return None if isinstance(value, kind) else f"must be {names[kind]}"
+
 
 class Config:
     """A JSON object that remembers which keys were read.
@@ -54,9 +105,17 @@ class Config:
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, or `default` where the key is absent (not where it is null)."""
+        """The value, or `default` where the key is absent (not where it is null).
+
+        InputError where the value cannot be what the key holds.
+        """
         self._known.add(key)
-        return self._values.get(key, default)
+        if key not in self._values:
+            return default
+        value = self._values[key]
+        if wanted := _wanted(key, value):
+            raise InputError(f"{self.where}: {key} = {value!r:.60}: {wanted}")
+        return value
 
     def first(self, *keys: str) -> Any:
         """The first of several spellings that is present and not null."""
@@ -106,9 +165,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; InputError names the file and the place of a fault."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, 5000 brackets
         raise InputError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object")

@@ -32,12 +32,14 @@ def spec(c: Config) -> Spec:
         eps=c.get("layer_norm_eps", 1e-5),
         qkv_bias=bias,
         out_bias=bias,
-        rope=rope.from_config(
-            c,
-            head_dim=C,
-            theta_key="rotary_emb_base",
-            partial_key="rotary_pct",
-            partial=0.25,
+        ropes=(
+            rope.from_config(
+                c,
+                head_dim=C,
+                theta_key="rotary_emb_base",
+                partial_key="rotary_pct",
+                partial=0.25,
+            ),
         ),
         act=c.get("hidden_act", "gelu"),
         gated=False,

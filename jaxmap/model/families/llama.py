@@ -28,7 +28,7 @@ def sizes(c: Config, *, kv_heads: int | None = None) -> dict:
         context=rope.context_of(c),
         eps=c.get("rms_norm_eps", 1e-6),
         act=c.get("hidden_act", "silu"),
-        rope=rope.from_config(c, head_dim=C),
+        ropes=(rope.from_config(c, head_dim=C),),
         tied=c.get("tie_word_embeddings", False),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
@@ -16,52 +17,81 @@ from einops import rearrange
 from jaxmap.model.spec import Spec
 
 
+class Place(NamedTuple):
+    """A parameter's path taken apart: the row that describes it, and the layers stacked in it.
+
+    `layers` is (None,) for a parameter outside the blocks, which has no leading axis of layers.
+    """
+
+    key: str
+    layers: tuple[int | None, ...]
+
+
+def place_of(path: str, spec: Spec) -> Place:
+    """ "blocks/1/attn/q/kernel" -> "blocks/attn/q/kernel" and the layers of the second stack."""
+    stack = re.fullmatch(r"blocks/(\d+)/(.*)", path)
+    if stack is None:
+        return Place(path, (None,))
+    _, start, stop = list(spec.stacks())[int(stack[1])]
+    return Place(f"blocks/{stack[2]}", tuple(range(start, stop)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One parameter's place.
 
     Fields:
-      name: the stored tensor, with {l} for the layer.
+      name: the stored tensor, with {l} for the layer; with {e} too where a parameter's first axis
+        (experts, heads) is stored as so many tensors.
       layout: einops pattern from the stored tensor to the parameter of one layer; "": as it is.
-      part: (i, n) where the stored tensor fuses n parts of which this is the i-th: the layout then
-        gives a leading axis p.
+      part: (i, n) where the stored tensor interleaves n parts of one size, of which this is the
+        i-th: the layout then gives a leading axis p.
+      cut: (start, stop, of) where this is rows start..stop-1 of the `of` rows of the stored tensor.
       other_names: further names under which it is found.
     """
 
     name: str
     layout: str = ""
     part: tuple[int, int] | None = None
+    cut: tuple[int, int, int] | None = None
     other_names: tuple[str, ...] = ()
 
-    def _sizes(self, spec: Spec) -> dict[str, int]:
-        sizes = {letter.lower(): getattr(spec, letter) for letter in "DHGCFV"}
-        if self.part:
-            sizes["p"] = self.part[1]
-        return {k: v for k, v in sizes.items() if re.search(rf"\b{k}\b", self.layout)}
+    def _sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
+        """What the layout's letters stand for, from the shape of the parameter of one layer."""
+        letters = self.layout.split("->")[1].split()
+        return dict(zip(letters, (self.part[1], *shape) if self.part else shape, strict=True))
 
-    def stored_shape(self, spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that the stored tensor must have for a parameter of `shape`."""
-        if not self.layout:
-            return shape
-        sizes, stored = self._sizes(spec), []
-        for axis in re.findall(r"\([^)]*\)|\w+", self.layout.split("->")[0]):
-            stored.append(int(np.prod([sizes[a] for a in axis.strip("()").split()])))
-        return tuple(stored)
+        stored = list(shape)
+        if self.layout:
+            sizes = self._sizes(shape)
+            axes = re.findall(r"\([^)]*\)|\w+", self.layout.split("->")[0])
+            stored = [int(np.prod([sizes[a] for a in axis.strip("()").split()])) for axis in axes]
+        return (self.cut[2], *stored[1:]) if self.cut else tuple(stored)
 
-    def read(self, stored: np.ndarray, spec: Spec) -> np.ndarray:
+    def read(self, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The parameter of one layer, a view of the stored tensor where it can be."""
+        x = stored[self.cut[0] : self.cut[1]] if self.cut else stored
         if not self.layout:
-            return stored
-        x = rearrange(stored, self.layout, **self._sizes(spec))
+            return x
+        x = rearrange(x, self.layout, **self._sizes(shape))
         return x if self.part is None else x[self.part[0]]
 
-    def write(self, parts: list[np.ndarray], spec: Spec) -> np.ndarray:
-        """The stored tensor from a parameter, or from all its parts in order: `read` backwards."""
-        if not self.layout:
-            return parts[0]
-        source, target = (side.strip() for side in self.layout.split("->"))
-        x = np.stack(parts) if self.part else parts[0]
-        return rearrange(x, f"{target} -> {source}", **self._sizes(spec))
+
+def write(rows: list[Row], values: list[np.ndarray]) -> np.ndarray:
+    """The stored tensor from all the parameters that it holds: `Row.read` backwards."""
+    first = rows[0]
+    order = sorted(range(len(rows)), key=lambda i: rows[i].part or rows[i].cut or 0)
+    if first.part:
+        source, target = (side.strip() for side in first.layout.split("->"))
+        sizes = first._sizes(values[0].shape)
+        return rearrange(np.stack([values[i] for i in order]), f"{target} -> {source}", **sizes)
+    stored = []
+    for i in order:
+        source, _, target = (side.strip() for side in rows[i].layout.partition("->"))
+        stored.append(rearrange(values[i], f"{target} -> {source}") if source else values[i])
+    return np.concatenate(stored) if first.cut else stored[0]
 
 
 # Layouts of torch's Linear, which stores (out, in).
