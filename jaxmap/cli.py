@@ -11,6 +11,7 @@ import difflib
 import logging as stdlib_logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from absl import flags, logging
@@ -103,6 +104,9 @@ def _define_score(values: flags.FlagValues) -> None:
         "Of weights and activations; auto: float32 on CPU, as stored on GPU, bfloat16 on TPU.",
         flag_values=values,
     )
+    flags.DEFINE_boolean(
+        "lens", False, "Score every layer through the logit lens too.", flag_values=values
+    )
     _integer(values, "batch_tokens", None, "Tokens of a batch; a default for the device if unset.")
     flags.DEFINE_list(
         "ignore_config_keys",
@@ -131,6 +135,7 @@ def _score(values: flags.FlagValues) -> int:
         texts,
         store,
         dtype=values.dtype,
+        lens=values.lens,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
     )
@@ -314,7 +319,8 @@ def _help(name: str, values: flags.FlagValues) -> str:
         if key in _OWN:
             continue
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
-        lines.append(f"  --{key}\n      {flag.help}{default}")
+        text = textwrap.fill(f"{flag.help}{default}", 94, break_on_hyphens=False)
+        lines.append(f"  --{key}\n{textwrap.indent(text, ' ' * 6)}")
     return "\n".join([*lines, ""])
 
 

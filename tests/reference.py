@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: str = "float32"):
-    """A model of `config` (with its model_type) with random weights, biases and norms, saved as `dtype`.
+    """A model of `config` (with its model_type), every weight, bias and norm random, saved.
 
     Returns the PyTorch model in float32 and evaluation mode, attention by
     scaled_dot_product_attention.
@@ -61,3 +61,27 @@ def text_logp(model, ids: list[int] | np.ndarray, first: int = 1) -> float:
         return 0.0
     rows = torch.from_numpy(logits(model, ids)).double().log_softmax(-1).numpy()
     return float(sum(rows[t - 1, ids[t]] for t in range(max(first, 1), len(ids))))
+
+
+def lens_logp(model, ids: list[int] | np.ndarray) -> list[float]:
+    """Each layer's score of a text, embedding to output, nats: the logit lens on hidden_states.
+
+    Layers before the last are normed and unembedded here; the last is the model's own output.
+    """
+    import torch
+
+    L = model.config.num_hidden_layers
+    if len(ids) < 2:
+        return [0.0] * (L + 1)
+    base = model.base_model
+    names = ("final_layer_norm", "ln_f", "norm")
+    final_norm = next(getattr(base, name) for name in names if hasattr(base, name))
+    with torch.no_grad():
+        states = model(
+            torch.as_tensor(np.asarray(ids))[None].long(), output_hidden_states=True
+        ).hidden_states
+        rows = [model.get_output_embeddings()(final_norm(states[i][0])) for i in range(L)]
+    every = [*(row.double() for row in rows), torch.from_numpy(logits(model, ids)).double()]
+    targets = np.asarray(ids)[1:]
+    at = np.arange(len(targets))
+    return [float(one.log_softmax(-1).numpy()[at, targets].sum()) for one in every]

@@ -127,14 +127,14 @@ class Decoder(nnx.Module):
         block: int = QUERY_BLOCK,
         read: Callable[[jax.Array], Any] | None = None,
     ) -> tuple[jax.Array, Any]:
-        """The residual stream after the last block, x_BTD, and `read` of it after every block.
+        """The residual stream after the last block, x_BTD, and `read` of it before every block.
 
         Args:
           inputs: a batch of packed texts.
           reach: tokens of the longest text of the batch, or more; None: a whole row.
           block: queries that attention takes at a time.
-          read: applied to x_BTD after each block, inside the scan; its results are stacked on a
-            leading axis of L.
+          read: applied to x_BTD before each block, inside the scan; its results are stacked on a
+            leading axis of L, of which entry 0 is read off the embedding.
         """
         T = inputs.ids_BT.shape[1]
         geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
@@ -145,8 +145,8 @@ class Decoder(nnx.Module):
 
             def layer(x_BTD, scanned, graph=graph):
                 weights, facts = scanned
-                x_BTD = nnx.merge(graph, weights)(x_BTD, geometry, facts)
-                return x_BTD, None if read is None else read(x_BTD)
+                tap = None if read is None else read(x_BTD)
+                return nnx.merge(graph, weights)(x_BTD, geometry, facts), tap
 
             facts = LayerFacts.of(self.spec, start, stop)
             x_BTD, tap = jax.lax.scan(layer, x_BTD, (weights, facts))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import jax
+import numpy as np
 from absl import logging
 
 from jaxmap.checkpoint import weights
@@ -22,7 +23,7 @@ from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.record import Identity, Provenance, Record
-from jaxmap.score.scorer import Scorers, score_tokens
+from jaxmap.score.scorer import Scorers, score_rows
 from jaxmap.store import Store
 from jaxmap.version import __version__
 from jaxmap.work import Failure, Item
@@ -82,6 +83,7 @@ def score_models(
     store: Store,
     *,
     dtype: str = "auto",
+    lens: bool = False,
     batch_tokens: int | None = None,
     ignore_config_keys: Sequence[str] = (),
 ) -> Outcome:
@@ -95,13 +97,14 @@ def score_models(
       texts: the text set of the store.
       store: open for writing.
       dtype: of weights and activations; auto: float32 on CPU, as stored on GPU, bfloat16 on TPU.
+      lens: whether to score every layer through the logit lens in the same pass.
       batch_tokens: tokens of a batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
 
     Raises JaxmapError only where the store itself cannot be written.
     """
     run = _Run(texts, store, dtype, batch_tokens, tuple(ignore_config_keys))
-    items = [Item(ref.name, ref.revision, dtype) for ref in refs]
+    items = [Item(ref.name, ref.revision, dtype, lens=lens) for ref in refs]
     store.ask(items)
     outcome = Outcome()
     for i, (ref, item) in enumerate(zip(refs, items, strict=True), start=1):
@@ -132,17 +135,21 @@ class _Run:
                 outcome.found.append(item.label)
                 self.store.settle(item, commit)
                 return
-            record = self._score(resolved, fetch(resolved), desc)
+            records = self._score(resolved, fetch(resolved), item.lens, desc)
         except Exception as error:
             failure = _failure(item, commit, error)
             self.store.add_failure(failure)
             outcome.failed.append(failure)
             logging.error("%s: %s", item.label, failure.reason)
             return
-        self.store.add(record)
+        for record in records:
+            self.store.add(record)
         outcome.scored.append(item.label)
 
-    def _score(self, resolved: Resolved, files: CheckpointFiles, desc: str) -> Record:
+    def _score(
+        self, resolved: Resolved, files: CheckpointFiles, lens: bool, desc: str
+    ) -> list[Record]:
+        """The model's own record, and with the lens one for each layer."""
         started = time.perf_counter()
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
         _, spec, _ = weights.read_config(files.folder, self.ignore_config_keys)
@@ -151,10 +158,11 @@ class _Run:
             files.folder, dtype=self.dtype, ignore_config_keys=self.ignore_config_keys
         )
         self._tell(model.dtype)
-        log_likelihood = score_tokens(
+        ll_RN = score_rows(
             self.scorers.of(model),
             model,
             tokens,
+            lens=lens,
             batch_tokens=self.batch_tokens,
             desc=desc,
         )
@@ -191,7 +199,22 @@ class _Run:
                 len(tokens),
                 spec.context,
             )
-        return Record(identity, provenance, log_likelihood, tokens.lengths, tokens.num_scored)
+        known = self.store.find(identity) if lens else None
+        if known is not None:  # scored before without the lens: one result, the same bits
+            ll_RN[-1] = self.store.load(known).log_likelihood
+        rows: list[tuple[int | None, np.ndarray]] = [(None, ll_RN[-1])]
+        if lens:
+            rows += list(enumerate(ll_RN))
+        return [
+            Record(
+                dataclasses.replace(identity, layer=layer),
+                provenance,
+                ll_N,
+                tokens.lengths,
+                tokens.num_scored,
+            )
+            for layer, ll_N in rows
+        ]
 
     def _tell(self, dtype: str) -> None:
         """Says once which dtype and device a run uses."""

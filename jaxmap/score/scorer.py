@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,30 +31,42 @@ class Scorer:
     def __init__(self, graph: nnx.GraphDef, *, vocabulary_block: int):
         self.compilations = 0  # one for each shape of batch
 
-        def logp(params: nnx.State, inputs: Inputs, target_BT: jax.Array, *, reach: int):
+        def logp(
+            params: nnx.State, inputs: Inputs, target_BT: jax.Array, *, reach: int, lens: bool
+        ):
             self.compilations += 1  # runs only while JAX traces
             decoder: Decoder = nnx.merge(graph, params)
-            x_BTD, _ = decoder.residual(inputs, reach=reach)
-            hidden_BTE = decoder.unembedded(x_BTD)
-            logp_N = target_logp(
-                hidden_BTE.reshape(-1, hidden_BTE.shape[-1]),
-                decoder.head_VE,
-                target_BT.reshape(-1),
-                block=vocabulary_block,
-                bias_V=None if decoder.head_bias is None else decoder.head_bias[...],
-                adjust=decoder.adjusted,
-            )
-            return logp_N.reshape(target_BT.shape)
 
-        self._logp = jax.jit(logp, static_argnames="reach")
+            def read(x_BTD: jax.Array) -> jax.Array:
+                hidden_BTE = decoder.unembedded(x_BTD)
+                logp_N = target_logp(
+                    hidden_BTE.reshape(-1, hidden_BTE.shape[-1]),
+                    decoder.head_VE,
+                    target_BT.reshape(-1),
+                    block=vocabulary_block,
+                    bias_V=None if decoder.head_bias is None else decoder.head_bias[...],
+                    adjust=decoder.adjusted,
+                )
+                return logp_N.reshape(target_BT.shape)
 
-    def logp_BT(self, params: nnx.State, batch: Batch) -> jax.Array:
-        """log p(target) in nats at every place of a batch, float32 [B, T]; junk at padding."""
-        return self._logp(params, *_on_device(batch), reach=batch.reach)
+            x_BTD, logp_LBT = decoder.residual(inputs, reach=reach, read=read if lens else None)
+            logp_1BT = read(x_BTD)[None]
+            return jnp.concatenate([logp_LBT, logp_1BT]) if lens else logp_1BT
 
-    def lower(self, params: nnx.State, batch: Batch) -> jax.stages.Lowered:
+        self._logp = jax.jit(logp, static_argnames=("reach", "lens"))
+
+    def logp_RBT(self, params: nnx.State, batch: Batch, *, lens: bool = False) -> jax.Array:
+        """log p(target) in nats at every place of a batch, float32 [R, B, T]; junk at padding.
+
+        R is 1, the model's output; with the lens L + 1, from the embedding to the output. An
+        earlier layer is read as the last one is: through the final norm, its statistics taken on
+        that layer's state, and all that follows it (logit lens, nostalgebraist 2020).
+        """
+        return self._logp(params, *_on_device(batch), reach=batch.reach, lens=lens)
+
+    def lower(self, params: nnx.State, batch: Batch, *, lens: bool = False) -> jax.stages.Lowered:
         """The program for batches of this shape before it is compiled, to look into."""
-        return self._logp.lower(params, *_on_device(batch), reach=batch.reach)
+        return self._logp.lower(params, *_on_device(batch), reach=batch.reach, lens=lens)
 
 
 def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
@@ -80,15 +93,21 @@ class Scorers:
         return self._scorers[key]
 
 
-def score_tokens(
+def score_tokens(scorer: Scorer, model: Model, tokens: Tokens, **options: Any) -> np.ndarray:
+    """Log-likelihood of each text in nats, float64 [N]; the options are those of `score_rows`."""
+    return score_rows(scorer, model, tokens, **options)[0]
+
+
+def score_rows(
     scorer: Scorer,
     model: Model,
     tokens: Tokens,
     *,
+    lens: bool = False,
     batch_tokens: int | None = None,
     desc: str = "score",
 ) -> np.ndarray:
-    """Log-likelihood of each text in nats, float64 [N], with a progress bar.
+    """Log-likelihood of each text in nats, float64 [R, N], with a progress bar.
 
     A text's score is the float64 sum of its own tokens' float32 log-probabilities, so nothing of
     its neighbours in a row or a batch enters but rounding inside the model.
@@ -97,6 +116,8 @@ def score_tokens(
       scorer: from `Scorers.of(model)`.
       model: the model.
       tokens: the text set, cut to the model's context.
+      lens: whether to read every layer: R is L + 1, the embedding first, the model's own output
+        last; else R is 1.
       batch_tokens: tokens of a batch; None: a default for the device.
       desc: what the bar says.
 
@@ -108,7 +129,7 @@ def score_tokens(
             "entries: tokenizer and weights do not belong together"
         )
     batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
-    total_N = np.zeros(len(tokens), np.float64)
+    total_RN = np.zeros((model.spec.L + 1 if lens else 1, len(tokens)), np.float64)
     packed = plan(tokens, batch_tokens=batch_tokens)
     waiting: deque[tuple[Batch, jax.Array]] = deque()
     num_tokens = 0
@@ -116,27 +137,35 @@ def score_tokens(
 
         def collect() -> None:
             nonlocal num_tokens
-            batch, logp_BT = waiting.popleft()
-            total_N[batch.text] = _sums(batch, np.asarray(logp_BT))
+            batch, logp_RBT = waiting.popleft()
+            for total_N, logp_BT in zip(total_RN, np.asarray(logp_RBT), strict=True):
+                total_N[batch.text] = _sums(batch, logp_BT)
             num_tokens += batch.num_places
             bar.update(len(batch.text))
             elapsed = bar.format_dict["elapsed"] or 1e-9
             bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
 
         for batch in batches(tokens, packed):
-            waiting.append((batch, scorer.logp_BT(model.params, batch)))
+            waiting.append((batch, scorer.logp_RBT(model.params, batch, lens=lens)))
             if len(waiting) > _IN_FLIGHT:
                 collect()
         while waiting:
             collect()
         bar.update(len(tokens) - bar.n)  # texts with nothing to score
-    if bad := int((~np.isfinite(total_N)).sum()):
-        first = int(np.flatnonzero(~np.isfinite(total_N))[0])
+    _check_finite(total_RN, model.dtype)
+    return total_RN
+
+
+def _check_finite(total_RN: np.ndarray, dtype: str) -> None:
+    bad_RN = ~np.isfinite(total_RN)
+    if bad_RN.any():
+        row, text = (int(i) for i in np.argwhere(bad_RN)[0])
+        layer = f" at layer {row}" if len(total_RN) > 1 else ""
         raise InputError(
-            f"{bad} of {len(tokens)} scores are NaN or infinite (first: text {first}, from 0)"
-            + ("; try --dtype=float32 or bfloat16" if model.dtype == "float16" else "")
+            f"{bad_RN.any(0).sum()} of {total_RN.shape[1]} scores are NaN or infinite "
+            f"(first: text {text}, from 0{layer})"
+            + ("; try --dtype=float32 or bfloat16" if dtype == "float16" else "")
         )
-    return total_N
 
 
 def _sums(batch: Batch, logp_BT: np.ndarray) -> np.ndarray:
