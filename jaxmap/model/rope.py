@@ -130,14 +130,35 @@ _SCALING_KEYS = frozenset(
 )
 
 
+def plain(dims: int, *, theta: float = 10_000.0, pairs: str = "half") -> Rope:
+    """A `Rope` without scaling, for families that have its numbers outside `rope_parameters`."""
+    inv_freq = tuple(float(f) for f in _default(dims, theta))
+    return Rope(dims=dims, inv_freq=inv_freq, pairs=pairs)
+
+
+def _parameters(config: Config, layer_type: str | None) -> Config | None:
+    """The object that describes the scaling, wherever the two transformers keep it."""
+    if layer_type is None:
+        return config.child("rope_parameters") or config.child("rope_scaling")
+    # transformers 5: one object a layer type. 4: one object, for the layers that see everything.
+    nested = config.child("rope_parameters")
+    if nested is None:
+        return config.child("rope_scaling") if layer_type == "full_attention" else None
+    nested.inert("full_attention", "sliding_attention")
+    nested.check_all_read()
+    return nested.child(layer_type)
+
+
 def from_config(
     config: Config,
     *,
     head_dim: int,
     theta_key: str = "rope_theta",
+    theta: float = 10_000.0,
     partial_key: str | None = None,
     partial: float = 1.0,
     pairs: str = "half",
+    layer_type: str | None = None,
 ) -> Rope:
     """The `Rope` of a config.json, in the spelling of transformers 4 or 5.
 
@@ -145,14 +166,16 @@ def from_config(
       config: the model's config; `max_position_embeddings` is read from it.
       head_dim: channels per head.
       theta_key: where transformers 4 kept the base (GPT-NeoX: rotary_emb_base).
+      theta: the base where config.json names none.
       partial_key: where transformers 4 kept the rotated share of a head, if the family has one.
       partial: the share where config.json names none.
       pairs: which channels turn together, see `Rope`.
+      layer_type: which layers' rope, in a family that has one for each type of layer.
     """
-    p = config.child("rope_parameters") or config.child("rope_scaling") or Config({}, config.where)
+    p = _parameters(config, layer_type) or Config({}, config.where)
     config.inert("rope_parameters", "rope_scaling")
     # A key at the top level is read even where the nested one wins: transformers writes both.
-    outer_theta = config.get(theta_key, 10_000.0)
+    outer_theta = config.get(theta_key, theta)
     theta = p.get("rope_theta", outer_theta)
     outer_partial = config.get(partial_key, partial) if partial_key else partial
     share = p.get("partial_rotary_factor", outer_partial)
@@ -180,17 +203,16 @@ def from_config(
 def context_of(config: Config) -> int:
     """Tokens that a model with rotary positions reads: what its scaling stretches it to.
 
-    `max_position_embeddings` is the trained length for linear and dynamic scaling (the reference
-    says not to raise it with them) and mostly the stretched one for the others.
+    For linear and dynamic scaling `max_position_embeddings` is the trained length (the reference
+    says not to raise it with them), for YaRN either, for the others the stretched one.
     """
     context = config["max_position_embeddings"]
     p = config.child("rope_parameters") or config.child("rope_scaling")
-    if p is None or not p.get("factor"):
+    kind = (p.get("rope_type") or p.get("type")) if p else None
+    if p is None or kind not in ("linear", "dynamic", "yarn"):
         return context
-    trained = p.get("original_max_position_embeddings") or (
-        context if (p.get("rope_type") or p.get("type")) in ("linear", "dynamic") else 0
-    )
-    return max(context, int(p["factor"] * trained))
+    trained = p.get("original_max_position_embeddings") or context
+    return max(context, int((p.get("factor") or 1) * trained))
 
 
 def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Array:
