@@ -184,8 +184,7 @@ def from_config(
             f"{config.where}: partial_rotary_factor {share} in a family whose heads turn whole"
         )
     context = config["max_position_embeddings"]
-    outer_trained = config.get("original_max_position_embeddings")
-    trained = outer_trained or p.get("original_max_position_embeddings") or context
+    trained = _trained(config, p, context)
     kind = p.get("rope_type") or p.get("type") or "default"
     if kind not in SCALINGS:
         raise InputError(f"{config.where}: unknown rope_type {kind!r}; known: {sorted(SCALINGS)}")
@@ -200,6 +199,12 @@ def from_config(
     return Rope(dims=2 * len(facts["inv_freq"]), pairs=pairs, **facts)
 
 
+def _trained(config: Config, p: Config, context: int) -> int:
+    """Tokens of the training before its context was stretched; the outer key wins."""
+    inner = p.get("original_max_position_embeddings")
+    return config.get("original_max_position_embeddings") or inner or context
+
+
 def context_of(config: Config) -> int:
     """Tokens that a model with rotary positions reads: what its scaling stretches it to.
 
@@ -211,7 +216,7 @@ def context_of(config: Config) -> int:
     kind = (p.get("rope_type") or p.get("type")) if p else None
     if p is None or kind not in ("linear", "dynamic", "yarn"):
         return context
-    trained = p.get("original_max_position_embeddings") or context
+    trained = _trained(config, p, context)
     return max(context, int((p.get("factor") or 1) * trained))
 
 
