@@ -1,0 +1,149 @@
+"""The shared look of the figures: colours that everybody can tell apart, one way to save."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxmap.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without its yellow and black, which vanish on white or on dark paper.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK = "#1f2328"  # text and axes; the report swaps it for the colour of its own text
+FAINT = "#8a9099"  # grid and guides; swapped likewise
+DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+SEED = re.compile(r"^(?P<base>.*?)-seed(?P<seed>\d+)$")
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "jaxmap",  # the same data give the same bytes
+    "pdf.fonttype": 42,
+    "figure.dpi": 100.0,
+    "savefig.dpi": 200.0,
+}
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How the line of one run is drawn."""
+
+    color: str
+    dashes: str | tuple[float, tuple[float, ...]]
+    alpha: float
+    width: float
+
+
+def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
+    """A style for each run: one colour a model, its further seeds dashed and lighter.
+
+    `pythia-14m-seed3` is a seed of `pythia-14m`. More models than colours reuse the colours
+    with another dash, so no two runs without seeds look the same until the 25th.
+    """
+    styles: dict[str, LineStyle] = {}
+    bases: list[str] = []
+    seeds: dict[str, int] = {}
+    for name in names:
+        match = SEED.match(name)
+        base = match["base"] if match else name
+        if base not in bases:
+            bases.append(base)
+        place = bases.index(base)
+        color = PALETTE[place % len(PALETTE)]
+        turn = place // len(PALETTE)
+        if match:
+            seeds[base] = seeds.get(base, 0) + 1
+            styles[name] = LineStyle(color, DASHES[(turn + seeds[base]) % len(DASHES)], 0.65, 1.1)
+        else:
+            styles[name] = LineStyle(color, DASHES[turn % len(DASHES)], 1.0, 1.6)
+    return styles
+
+
+@contextlib.contextmanager
+def look() -> Iterator[None]:
+    """Draw and save inside this, so that no setting leaks into the caller's matplotlib."""
+    import matplotlib as mpl
+
+    fonts = logging.getLogger("fontTools")  # tells of every glyph that a PDF keeps
+    level = fonts.level
+    fonts.setLevel(logging.WARNING)
+    try:
+        with mpl.rc_context(RC):
+            yield
+    finally:
+        fonts.setLevel(level)
+
+
+def log_step_axis(axes: Axes, low: float, high: float) -> None:
+    """Put training steps [low, high] on a log(1 + step) axis, with ticks at powers of two."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_xscale("function", functions=(np.log1p, np.expm1))
+    powers = [0] + [2**i for i in range(1 + int(np.ceil(np.log2(max(high, 1)))))]
+    shown = [step for step in powers if low <= step <= high]
+    keep = max(1, -(-len(shown) // 7))  # at most seven, ending with the last
+    ticks = sorted(set(shown[::-1][::keep]) | set(shown[:1]))
+    axes.xaxis.set_major_locator(FixedLocator([float(step) for step in ticks]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{round(x):,}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def plain_log_axis(axes: Axes) -> None:
+    """Put y on a log axis whose ticks are plain decimals (0.01, not 10^-2)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    narrow = high / max(low, 1e-300) < 300
+    subs = (1.0, 2.0, 5.0) if narrow else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.10f}".rstrip("0").rstrip(".")))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def save(figure: Figure, out: Path, formats: Iterable[str] = ("png", "svg", "pdf")) -> list[Path]:
+    """Write OUT.png, OUT.svg and OUT.pdf (each whole or not at all) and return their paths."""
+    out = Path(out)
+    paths = []
+    for suffix in formats:
+        path = out.with_name(f"{out.name}.{suffix}")
+        dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+        drawn = io.BytesIO()
+        with look():
+            figure.savefig(drawn, format=suffix, metadata=dated)
+        write_atomic(path, drawn.getvalue())
+        paths.append(path)
+    return paths

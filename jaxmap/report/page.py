@@ -1,0 +1,270 @@
+"""One self-contained HTML page about a store: opens offline, in light and dark, on a phone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from jaxmap.atomic import write_atomic
+from jaxmap.figures.style import FAINT, INK, PALETTE
+from jaxmap.report.pictures import Picture, draw_pictures
+from jaxmap.report.runs import Run, between_finals, learning, runs_of
+from jaxmap.store import Store
+from jaxmap.version import __version__
+
+MOST_FINALS = 12  # runs whose final models are compared on the page
+MOST_FAILED = 50
+
+CSS = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
+  --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --faint: #7d858e;
+  --paper: #12161b; --card: #1a2028; --line: #333c46; --blue: #4ba6e3; --bad: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 56rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
+p { max-width: 46rem; }
+.lead { color: var(--soft); font-size: 1.05rem; margin: 0; }
+dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
+  gap: .75rem; margin: 1.5rem 0; padding: 0; }
+dl.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
+  padding: .6rem .8rem; }
+dt { color: var(--soft); font-size: .85rem; }
+dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
+  white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; }
+td.number, th.number { text-align: right; }
+td small { color: var(--soft); }
+figure { margin: 1rem 0 0; }
+figure svg { width: 100%; height: auto; min-width: 34rem; display: block; }
+figcaption, .note { color: var(--soft); font-size: .92rem; max-width: 46rem; margin-top: .5rem; }
+code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  overflow-wrap: anywhere; }
+.failed { border-left: 3px solid var(--bad); padding-left: 1rem; }
+"""
+
+
+def write_report(
+    store: Store,
+    out: str | os.PathLike[str],
+    *,
+    title: str = "A map of language models",
+    lead: str = "",
+    notes: Sequence[str] = (),
+    runs: Sequence[Run] | None = None,
+    pictures: Sequence[Picture] | None = None,
+) -> Path:
+    """Write the page OUT about everything in a store, whole or not at all.
+
+    title, lead and notes (paragraphs under the methods) are plain text. Without `runs` they are
+    read from the store; without `pictures` they are drawn into OUT's folder `figures`. The page
+    loads nothing: style and figures are inside it, and it holds no script.
+    """
+    out = Path(out)
+    runs = runs_of(store) if runs is None else runs
+    if pictures is None:
+        pictures = draw_pictures(store, runs, out.parent / "figures")
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="lead">{escape(lead)}</p>' if lead else "",
+        _measured(store, runs),
+        _learning(store, runs),
+        *(_figure(number, picture) for number, picture in enumerate(pictures, 1)),
+        _finals(store, runs),
+        _failures(store),
+        _methods(store, notes),
+    ]
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+    # A file name may hold bytes that are no UTF-8; they are shown as they can be.
+    write_atomic(out, page.encode("utf-8", errors="replace"))
+    return out
+
+
+def inline_svg(svg: str, prefix: str) -> str:
+    """An SVG file's picture for use inside a page, in the page's own colours.
+
+    Drops the XML head, metadata and background, makes ids unique by the prefix, and replaces the
+    ink of text and axes by the page's, which is light on dark paper.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = svg.replace("fill: #ffffff", "fill: none")
+    svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+    svg = svg.replace(PALETTE[0].lower(), "var(--blue)")  # too dark for dark paper
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r'\s(width|height|xmlns(:\w+)?|version)="[^"]*"', "", head)
+    return f'{head} role="img">{rest}'
+
+
+def _measured(store: Store, runs: Sequence[Run]) -> str:
+    records = store.records()
+    facts = [
+        ("results", f"{len(records):,}"),
+        ("training runs", f"{len(runs):,}"),
+        ("texts", f"{len(store.texts.text_bytes):,}"),
+        ("bytes a text, mean", f"{store.texts.mean_bytes:,.1f}"),
+        ("kB of text", f"{int(store.texts.text_bytes.sum()) / 1e3:,.0f}"),
+        ("failed", f"{len(store.failures()):,}"),
+    ]
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts
+    )
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def _learning(store: Store, runs: Sequence[Run]) -> str:
+    if not runs:
+        return ""
+    rows = []
+    for run in runs:
+        curve = learning(run, store.texts.text_bytes)
+        parameters = run.entries[-1].provenance.model.get("num_parameters")
+        rows.append(
+            (
+                run.name,
+                _with_error(curve.bits_I[0], curve.error_I[0]),
+                _with_error(curve.bits_I[-1], curve.error_I[-1]),
+                f"{curve.step_I[0]:,} to {curve.step_I[-1]:,}",
+                f"{len(run.entries)}",
+                f"{parameters:,}" if parameters else "–",
+            )
+        )
+    heads = ("run", "first", "last", "steps", "checkpoints", "parameters")
+    return (
+        "<h2>What was learnt</h2>"
+        "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
+        "(± one standard error over texts).</p>" + _table(heads, rows)
+    )
+
+
+def _figure(number: int, picture: Picture) -> str:
+    return (
+        f"<h2>{escape(picture.title)}</h2>"
+        f'<figure aria-label="{escape(picture.title)}">'
+        f'<div class="wide">{inline_svg(picture.svg, f"figure{number}")}</div>'
+        f"<figcaption>Figure {number}. {escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _finals(store: Store, runs: Sequence[Run]) -> str:
+    if len(runs) < 2:
+        return ""
+    shown = runs[:MOST_FINALS]
+    pairs_P2, result = between_finals(shown, store.texts.mean_bytes)
+    rows = [
+        (shown[i].name, shown[j].name, _with_error(kl, error, digits=4))
+        for (i, j), kl, error in sorted(
+            zip(pairs_P2.tolist(), result.kl, result.standard_error, strict=True),
+            key=lambda row: row[1],
+        )
+    ]
+    left_out = len(runs) - len(shown)
+    return (
+        "<h2>Between the final models</h2>"
+        "<p>KL divergence between the last checkpoints of every two runs, closest first, in bits "
+        "per byte (± one standard error over texts)."
+        + (f" Only the first {len(shown)} of {len(runs)} runs are compared." if left_out else "")
+        + "</p>"
+        + _table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)
+    )
+
+
+def _failures(store: Store) -> str:
+    failed, missing = store.failures(), store.missing()
+    if not failed and not missing:
+        return ""
+    lines = [
+        f"<li><code>{escape(one.item.label)}</code>: {escape(one.reason)}</li>"
+        for one in failed[:MOST_FAILED]
+    ]
+    if len(failed) > MOST_FAILED:
+        lines.append(f"<li>and {len(failed) - MOST_FAILED} more</li>")
+    unscored = f"<p>Asked for and not scored yet: {len(missing)}.</p>"
+    return (
+        '<section class="failed"><h2>What failed</h2>'
+        f"<ul>{''.join(lines)}</ul>{unscored if missing else ''}</section>"
+    )
+
+
+def _methods(store: Store, notes: Sequence[str]) -> str:
+    entries = store.records()
+    versions: dict[str, set[str]] = {}
+    for entry in entries:
+        for name, version in entry.provenance.versions.items():
+            versions.setdefault(name, set()).add(version)
+    truncated = max((entry.provenance.truncated for entry in entries), default=0)
+    facts = [
+        ("texts", f"{store.texts.source}, sha256 {store.texts.fingerprint}"),
+        ("tokenizers", _listed(f"sha256 {one}" for one in {e.identity.tokenizer for e in entries})),
+        ("special tokens", _listed({e.identity.special_rule for e in entries})),
+        ("dtype", _listed({e.identity.dtype for e in entries})),
+        ("device", _listed({e.provenance.device for e in entries})),
+        ("cut to the context", f"at most {truncated:,} of the texts of a model"),
+        (
+            "versions",
+            ", ".join(f"{name} {_listed(found)}" for name, found in sorted(versions.items())),
+        ),
+        ("page by", f"jaxmap {__version__}"),
+    ]
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th>"
+        f'<td style="white-space: normal"><code>{escape(value)}</code></td></tr>'
+        for name, value in facts
+        if value
+    )
+    extra = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return (
+        "<h2>Methods</h2>"
+        "<p>The log-likelihood ℓ(text) of a text is the sum of the natural logarithms of the "
+        "probabilities that a model gives to its tokens, each after the tokens before it; the "
+        "first token is a condition and is not scored. The KL divergence of two models is "
+        "estimated as Var(ℓ₁ − ℓ₂) / (2 B ln 2) over the texts, with B their mean length in bytes "
+        "(Oyama et al., ACL 2025, arXiv 2502.16173; Kishino et al., 2026, arXiv 2505.15353), in "
+        "bits per byte; its standard error has the texts as the sample and is "
+        "√((m₄ − m₂²) / N) in the same units, with m₂ and m₄ the central moments of ℓ₁ − ℓ₂. "
+        "Bits per byte of one model are −Σℓ / (ln 2 · Σ bytes).</p>"
+        f'{extra}<div class="wide"><table>{rows}</table></div>'
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag} class="number">{cell}</{tag}>'
+            if i >= numbers_from
+            else f"<{tag}>{cell}</{tag}>"
+            for i, cell in enumerate(map(escape, cells))
+        )
+
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table><thead><tr>{line(heads, "th")}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _with_error(value: float, error: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(sorted(value for value in values if value))

@@ -1,0 +1,61 @@
+"""The figures of a store, drawn, with the words that teach how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxmap.figures import consecutive, style
+from jaxmap.figures import learning as learning_figure
+from jaxmap.report.runs import Run, intervals, learning
+from jaxmap.store import Store
+
+PYTHIA_WARMUP = 2000  # steps; method of Kishino et al. 2026, fig. 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page: SVG text and its caption, both without markup of the page."""
+
+    title: str
+    svg: str
+    caption: str
+
+
+def draw_pictures(
+    store: Store, runs: Sequence[Run], folder: Path, warmup_until: int = PYTHIA_WARMUP
+) -> list[Picture]:
+    """Draw what the store allows into `folder` as PNG, SVG and PDF, and return it for a page."""
+    if not runs:
+        return []
+    learnt = learning_figure.draw([learning(run, store.texts.text_bytes) for run in runs])
+    moved = consecutive.draw(
+        [intervals(run, store.texts.mean_bytes) for run in runs], warmup_until=warmup_until
+    )
+    return [
+        Picture(
+            "Learning",
+            _saved(learnt, folder / "learning"),
+            "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
+            "predicts them. Raw text takes 8. A band is one standard error, with the texts as "
+            "the sample. The step axis is log(1 + step), so that the checkpoints of the first "
+            "steps do not fall on one another.",
+        ),
+        Picture(
+            "How far each interval of training moves a model",
+            _saved(moved, folder / "consecutive"),
+            "KL divergence between each saved checkpoint and the one before it, drawn at the step "
+            "where the interval ends. A high point is an interval in which the model's "
+            f"predictions changed much. Left: up to step {warmup_until:,}; where checkpoints lie "
+            "at powers of two, intervals double in length, so a rising line is not by itself a "
+            "faster change. Right: evenly spaced checkpoints, where heights compare directly. "
+            "Bands are one standard error. An interval with KL exactly 0 (a first update at "
+            "learning rate 0) cannot be shown on a logarithmic axis and is left out.",
+        ),
+    ]
+
+
+def _saved(figure: object, base: Path) -> str:
+    paths = style.save(figure, base)  # type: ignore[arg-type]
+    return next(path for path in paths if path.suffix == ".svg").read_text(encoding="utf-8")
