@@ -118,11 +118,13 @@ def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error:")[-1].split("\n")[0].strip()
-        raise InputError(f"{path}: refused, it holds more than tensors: {reason}") from None
+        reason = _first_line(str(error).split("WeightsUnpickler error:")[-1])
+        raise InputError(
+            f"{path}: refused, it holds more than tensors or is corrupt: {reason}"
+        ) from None
     except Exception as error:  # torch has no one exception for a damaged file
-        line = str(error).split("\n")[0]
-        raise InputError(f"{path}: truncated or corrupt: {line}") from None
+        reason = _first_line(str(error)) or type(error).__name__
+        raise InputError(f"{path}: truncated or corrupt: {reason}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
     kinds = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16"}
@@ -146,3 +148,7 @@ def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             lambda value=value: read(value),  # type: ignore[misc]
         )
     return tensors
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0].strip()

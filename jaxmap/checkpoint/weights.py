@@ -100,8 +100,8 @@ def load(
         if dtype == "auto":
             dtype = default_dtype(jax.default_backend(), stored)
         graph, shapes = decoder.abstract(spec, jnp.dtype(dtype))
-        arrays = _read(folder, places, tensors, jnp.dtype(dtype))
-    leaves = decoder.named(shapes)
+        leaves = decoder.named(shapes)
+        arrays = _read(folder, places, tensors, {p: leaf.dtype for p, leaf in leaves.items()})
     params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
     count = sum(array.size for array in arrays.values())
     return Model(spec, graph, params, dtype, stored, model_type, count)
@@ -139,6 +139,8 @@ def _account(
     for path, shape in _parameters(spec).items():
         key, layers = place_of(path, spec)
         row = all_rows[key]
+        if row.otherwise is not None and found(row, layers[0], 0) not in tensors:
+            row = row.otherwise
         item = shape if layers == (None,) else shape[1:]
         experts: tuple[int | None, ...] = (None,)
         if "{e}" in row.name:
@@ -201,7 +203,7 @@ def _read(
     folder: Path,
     places: list[_Place],
     tensors: Mapping[str, Stored],
-    dtype: np.dtype,
+    dtypes: Mapping[str, np.dtype],
 ) -> dict[str, jax.Array]:
     """Reads every tensor once; layers are stacked on the host and converted on the device."""
     together: dict[tuple[str, ...], list[_Place]] = {}  # parts of one fused tensor
@@ -216,10 +218,11 @@ def _read(
             for i, name in enumerate(names):
                 stored = tensors[name].read()
                 bar.update(stored.nbytes)
-                for place in group:
-                    stacks[place.path][i] = place.row.read(stored, place.item)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+                    for place in group:
+                        stacks[place.path][i] = place.row.read(stored, place.item)
             for place in group:
-                stack = stacks.pop(place.path)
+                stack, dtype = stacks.pop(place.path), dtypes[place.path]
                 value, raw, cast = _convert(jax.device_put(stack), dtype)
                 _check_finite(folder, place, np.asarray(raw), np.asarray(cast), dtype)
                 arrays[place.path] = value.reshape(place.shape)
