@@ -53,9 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
     "gpt_neox-relu": {**_NEOX, "hidden_act": "relu"},
     # An odd share: 12 x 0.3 = 3 channels, rounded up to two pairs.
     "gpt_neox-rope-share": _rope(_NEOX, partial_rotary_factor=0.3, rope_type="default"),
-    "gpt_neox-rope-linear": _rope(
-        _NEOX, partial_rotary_factor=0.5, rope_type="linear", factor=3.0
-    ),
+    "gpt_neox-rope-linear": _rope(_NEOX, partial_rotary_factor=0.5, rope_type="linear", factor=3.0),
     "gpt2": _GPT2,
     "gpt2-inner-default": {**_GPT2, "n_inner": None},
     "gpt2-scale-by-layer": {**_GPT2, "scale_attn_by_inverse_layer_idx": True},

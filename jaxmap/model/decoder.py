@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.attention import Attention
+from jaxmap.model.experts import RoutedExperts
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
+from jaxmap.model.latent import LatentAttention
 from jaxmap.model.linear import Linear, contract
 from jaxmap.model.mlp import Mlp
 from jaxmap.model.norms import Norm
@@ -20,8 +22,8 @@ QUERY_BLOCK = 64  # queries that attention takes at a time
 
 # What a layer may be made of: Kind.mixer and Kind.mlp. A mixer maps (x_BTD, geometry, facts) to
 # x_BTD and sees other tokens of the same text; an MLP maps x_BTD to x_BTD, token by token.
-MIXERS: dict[str, Callable[..., nnx.Module]] = {"attention": Attention}
-MLPS: dict[str, Callable[..., nnx.Module]] = {"dense": Mlp}
+MIXERS: dict[str, Callable[..., nnx.Module]] = {"attention": Attention, "latent": LatentAttention}
+MLPS: dict[str, Callable[..., nnx.Module]] = {"dense": Mlp, "experts": RoutedExperts}
 
 
 class Block(nnx.Module):
@@ -117,6 +119,11 @@ class Decoder(nnx.Module):
             x_BTD = self.embed_in(x_BTD)
         if self.positions is not None:
             x_BTD = x_BTD + self.positions[...][inputs.position_BT + spec.position_offset]
+        if spec.sinusoids:
+            place_BT = (inputs.position_BT + spec.position_offset).astype(jnp.float32)
+            angle_BTX = place_BT[..., None] * jnp.asarray(spec.sinusoids, jnp.float32)
+            waves_BTD = jnp.concatenate([jnp.sin(angle_BTX), jnp.cos(angle_BTX)], axis=-1)
+            x_BTD = x_BTD + waves_BTD.astype(x_BTD.dtype)
         return x_BTD if self.embed_norm is None else self.embed_norm(x_BTD)
 
     def residual(

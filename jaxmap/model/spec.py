@@ -96,6 +96,98 @@ class QkNorm:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClampedSwiglu:
+    """How gpt-oss gates: min(g, limit) sigmoid(alpha g) (clip(u, ±limit) + 1)."""
+
+    alpha: float
+    limit: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+    """MLPs of which each token takes the k that a router chooses for it.
+
+    Fields:
+      E, k, F: experts, those of a token, their width.
+      score: a key of experts.SCORES, from the router's logits to weights.
+      renorm: the chosen weights are divided by their sum, or by `least` where that is more.
+      least: see `renorm`.
+      jitter: how near to the best logit others must come to share with it ("sparsemixer").
+      scale: on the weights, last.
+      groups, groups_kept: only experts of the best groups (neighbours, all of one size) can be
+        chosen; 1: no groups.
+      group_score: what makes a group good: its best expert's score ("max") or the sum of its best
+        two ("top2").
+      correction: a stored number an expert is added to the scores for choosing only.
+      router_bias, bias: in the router; in the experts.
+      glu: set where the gate is not act(gate) * up.
+      gated, act: as in `Spec`, of the experts; "": the Spec's.
+      shared_F: width of an MLP that every token takes too; 0: none.
+      shared_gate: the shared MLP's output is scaled by the sigmoid of a learned projection.
+      on_shared: the experts read the shared MLP's output, not what the block reads.
+    """
+
+    E: int
+    k: int
+    F: int
+    score: str = "softmax"
+    renorm: bool = False
+    least: float = 0.0
+    jitter: float = 0.0
+    scale: float = 1.0
+    groups: int = 1
+    groups_kept: int = 1
+    group_score: str = "max"
+    correction: bool = False
+    router_bias: bool = False
+    bias: bool = False
+    glu: ClampedSwiglu | None = None
+    gated: bool = True
+    act: str = ""
+    shared_F: int = 0
+    shared_gate: bool = False
+    on_shared: bool = False
+
+    def __post_init__(self):
+        if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
+            raise ValueError(f"experts with a count below 1: {self}")
+        if self.E % self.groups:
+            raise ValueError(f"{self.E} experts do not form {self.groups} groups of one size")
+        if self.group_score not in ("max", "top2"):
+            raise ValueError(f"unknown score {self.group_score!r} of a group of experts")
+        if self.groups > 1 and self.group_score == "top2" and self.E < 2 * self.groups:
+            raise ValueError(f"groups of {self.E // self.groups} experts have no best two")
+        if self.groups_kept > self.groups or self.k > self.E // self.groups * self.groups_kept:
+            raise ValueError(
+                f"{self.k} experts a token out of {self.groups_kept} of {self.groups} groups of "
+                f"{self.E // self.groups}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): what it is compressed to.
+
+    Spec.C is `nope + rope`. The biases of the compressing projections are Spec.qkv_bias.
+
+    Fields:
+      q_rank: width of the compressed queries; 0: they are not compressed.
+      kv_rank: width of the compressed keys and values.
+      nope, rope: channels of a query's or key's head that are not turned, and that are; the turned
+        part of a key is shared by all heads.
+      v: channels of a value's head.
+      eps: of the norms of what is compressed.
+    """
+
+    q_rank: int
+    kv_rank: int
+    nope: int
+    rope: int
+    v: int
+    eps: float = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
 class Kind:
     """What a layer is made of. Neighbouring layers of one kind are stacked and scanned together.
 
@@ -149,6 +241,7 @@ class Spec:
     ropes: tuple[Rope, ...] = ()
     rope_of: tuple[int, ...] = ()  # per layer, which of `ropes`, -1: none; empty: the first
     alibi: Alibi | None = None
+    latent: Latent | None = None  # what the layers with Kind.mixer "latent" are made of
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all
 
@@ -156,10 +249,13 @@ class Spec:
     act: str = "silu"  # a key of mlp.ACTIVATIONS
     gated: bool = True
     mlp_bias: bool = False
+    experts: Experts | None = None  # what the layers with Kind.mlp "experts" are made of
 
     # Ends.
     positions: int = 0  # rows of the learned position table; 0: none
     position_offset: int = 0  # its row for the first token
+    # Radians a position of fixed sines, then cosines, added to the embedding: D/2; empty: none.
+    sinusoids: tuple[float, ...] = ()
     embed_D: int = 0  # width of the embedding where it is projected to D (OPT-350m); 0: D
     embed_scale: float = 1.0
     embed_norm: bool = False
@@ -189,6 +285,8 @@ class Spec:
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")
         if any(w < 0 for w in self.window):
             raise ValueError(f"negative window in {self.window}")
+        if self.sinusoids and 2 * len(self.sinusoids) != self.D:
+            raise ValueError(f"{len(self.sinusoids)} sinusoids for a width of {self.D}")
         if self.context < 2:
             raise ValueError(f"a context of {self.context} tokens leaves nothing to score")
 

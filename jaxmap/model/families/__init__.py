@@ -8,7 +8,43 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmap.errors import InputError
-from jaxmap.model.families import gpt2, gpt_neox, llama, mistral, qwen2
+from jaxmap.model.families import (
+    bloom,
+    codegen,
+    cohere,
+    cohere2,
+    ernie4_5,
+    exaone4,
+    falcon,
+    gemma,
+    gemma2,
+    gemma3_text,
+    glm,
+    glm4,
+    gpt2,
+    gpt_bigcode,
+    gpt_neo,
+    gpt_neox,
+    gptj,
+    granite,
+    hyperclovax,
+    llama,
+    mistral,
+    mpt,
+    nemotron,
+    olmo,
+    olmo2,
+    olmo3,
+    opt,
+    phi,
+    phi3,
+    qwen2,
+    qwen3,
+    smollm3,
+    stablelm,
+    starcoder2,
+    xglm,
+)
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row
 from jaxmap.model.mlp import ACTIVATIONS
@@ -40,11 +76,41 @@ def _family(page) -> Family:
 
 # model_type in config.json -> page
 FAMILIES: dict[str, Family] = {
+    "bloom": _family(bloom),
+    "codegen": _family(codegen),
+    "cohere": _family(cohere),
+    "cohere2": _family(cohere2),
+    "ernie4_5": _family(ernie4_5),
+    "exaone4": _family(exaone4),
+    "falcon": _family(falcon),
+    "gemma": _family(gemma),
+    "gemma2": _family(gemma2),
+    "gemma3_text": _family(gemma3_text),
+    "glm": _family(glm),
+    "glm4": _family(glm4),
     "gpt2": _family(gpt2),
+    "gpt_bigcode": _family(gpt_bigcode),
+    "gpt_neo": _family(gpt_neo),
     "gpt_neox": _family(gpt_neox),
+    "gptj": _family(gptj),
+    "granite": _family(granite),
+    "hyperclovax": _family(hyperclovax),
     "llama": _family(llama),
     "mistral": _family(mistral),
+    "mpt": _family(mpt),
+    "nemotron": _family(nemotron),
+    "olmo": _family(olmo),
+    "olmo2": _family(olmo2),
+    "olmo3": _family(olmo3),
+    "opt": _family(opt),
+    "phi": _family(phi),
+    "phi3": _family(phi3),
     "qwen2": _family(qwen2),
+    "qwen3": _family(qwen3),
+    "smollm3": _family(smollm3),
+    "stablelm": _family(stablelm),
+    "starcoder2": _family(starcoder2),
+    "xglm": _family(xglm),
 }
 
 

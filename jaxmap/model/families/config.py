@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,28 +39,39 @@ _YES_NO, _NAME, _LIST = (bool, 0, 1), (str, 0, 0), (list, 0, 0)
 _KINDS = {
     key: kind
     for kind, keys in {
-        _COUNT: "n_layer num_hidden_layers",
+        _COUNT: "n_layer n_layers num_layers num_hidden_layers",
         _SIZE: """n_embd hidden_size n_head num_attention_heads head_dim num_key_value_heads n_inner
-            intermediate_size""",
-        _TOKENS: """vocab_size n_positions max_position_embeddings
+            intermediate_size attention_heads d_model expansion_ratio ffn_dim ffn_hidden_size n_embed
+            n_heads num_heads num_kv_heads rotary_dim word_embed_proj_dim""",
+        _TOKENS: """vocab_size n_positions max_position_embeddings max_seq_len seq_length window_size
             original_max_position_embeddings""",
-        (int, 0, 2**31 - 1): "sliding_window max_window_layers",
-        _POSITIVE: """rope_theta rotary_emb_base factor low_freq_factor high_freq_factor beta_fast
-            beta_slow attention_factor""",
-        _TO_ONE: """layer_norm_epsilon layer_norm_eps rms_norm_eps rotary_pct
+        (int, 0, 2**31 - 1): """sliding_window max_window_layers sliding_window_pattern
+            no_rope_layer_interval""",
+        _POSITIVE: """alibi_bias_max softmax_scale rope_theta rotary_emb_base factor low_freq_factor
+            high_freq_factor beta_fast
+            beta_slow attention_factor attn_logit_softcapping clip_qkv dim_model_base
+            final_logit_softcapping logits_scaling query_pre_attn_scalar rope_local_base_freq
+            scale_emb""",
+        _TO_ONE: """layer_norm_epsilon layer_norm_eps norm_eps norm_epsilon rms_norm_eps rotary_pct
             partial_rotary_factor""",
-        _ANY: "mscale mscale_all_dim",
-        _YES_NO: """attention_bias mlp_bias tie_word_embeddings use_parallel_residual truncate
-            scale_attn_weights scale_attn_by_inverse_layer_idx use_sliding_window""",
-        _NAME: "model_type hidden_act activation_function rope_type type",
-        _LIST: "layer_types long_factor short_factor",
+        _ANY: """attention_multiplier embedding_multiplier logit_scale mscale mscale_all_dim
+            residual_multiplier scale_depth""",
+        _YES_NO: """_remove_final_layer_norm alibi attention_bias bias do_layer_norm_before
+            enable_bias layer_norm_elementwise_affine mlp_bias multi_query new_decoder_architecture
+            no_bias parallel_attn qk_layernorm scale_attn_by_inverse_layer_idx scale_attn_weights
+            scale_embedding tie_word_embeddings truncate use_bias use_parallel_residual
+            use_post_norm use_qk_norm use_qkv_bias use_sliding_window""",
+        _NAME: """activation activation_function hidden_act hidden_activation model_type rope_type
+            type""",
+        _LIST: """attention_layers attention_types layer_types long_factor no_rope_layers
+            short_factor""",
     }.items()
     for key in keys.split()
 }
 _NEVER_NULL = frozenset(
     """
-    layer_norm_epsilon layer_norm_eps rms_norm_eps rope_theta rotary_emb_base rotary_pct
-    partial_rotary_factor hidden_act activation_function max_window_layers
+    activation activation_function hidden_act layer_norm_eps layer_norm_epsilon max_window_layers
+    norm_eps norm_epsilon partial_rotary_factor rms_norm_eps rope_theta rotary_emb_base rotary_pct
     """.split()
 )
 
@@ -125,6 +136,10 @@ class Config:
                 return value
         raise InputError(f"{self.where}: {' or '.join(keys)} is missing")
 
+    def assume(self, key: str, value: Any) -> None:
+        """Gives a key that is absent the value that the reference takes for it."""
+        self._values = {key: value, **self._values}
+
     def child(self, key: str) -> Config | None:
         """A nested object with its own account, or None where it is absent, null or empty."""
         value = self.get(key)
@@ -159,6 +174,18 @@ def head_width(c: Config, width: int, heads: int) -> int:
     if heads < 1 or width % heads:
         raise InputError(f"{c.where}: a width of {width} does not divide into {heads} heads")
     return width // heads
+
+
+def sliding_layers(c: Config, L: int, default: Callable[[int], bool]) -> tuple[bool, ...]:
+    """Which of L layers see a window only: what layer_types says, else `default` of the layer."""
+    kinds = c.get("layer_types")
+    if kinds is None:
+        return tuple(default(i) for i in range(L))
+    if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
+        raise InputError(f"{c.where}: unknown layer_types {sorted(unknown)}")
+    if len(kinds) != L:
+        raise InputError(f"{c.where}: {len(kinds)} layer_types for {L} layers")
+    return tuple(kind == "sliding_attention" for kind in kinds)
 
 
 def read_json(path: Path) -> dict[str, Any]:

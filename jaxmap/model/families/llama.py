@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxmap.model import rope
 from jaxmap.model.families.config import Config, head_width
 from jaxmap.model.families.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
@@ -12,10 +14,18 @@ PREFIX = "model."
 INERT_TENSORS = (r"rotary_emb\.inv_freq$",)
 
 
-def sizes(c: Config, *, kv_heads: int | None = None) -> dict:
-    """Sizes, ends and MLP of the Llama line; `kv_heads` where config.json names none."""
+def shape(
+    c: Config,
+    *,
+    kv_heads: int | None = None,
+    head_dim: int | None = None,
+    act_key: str = "hidden_act",
+    act: str = "silu",
+    tied: bool = False,
+) -> dict:
+    """Sizes, activation and tied head; the arguments are what config.json may leave out."""
     H, D = c["num_attention_heads"], c["hidden_size"]
-    C = c.get("head_dim") or head_width(c, D, H)
+    C = c.get("head_dim", head_dim) or head_width(c, D, H)
     c.inert("attention_dropout", "pretraining_tp")
     return dict(
         L=c["num_hidden_layers"],
@@ -25,11 +35,21 @@ def sizes(c: Config, *, kv_heads: int | None = None) -> dict:
         C=C,
         F=c["intermediate_size"],
         V=c["vocab_size"],
+        act=c.get(act_key, act),
+        tied=c.get("tie_word_embeddings", tied),
+    )
+
+
+def sizes(
+    c: Config, *, eps: float = 1e-6, rope_facts: dict | None = None, **shape_facts: Any
+) -> dict:
+    """`shape`, the context, the norms' epsilon and one rope, see `rope.from_config`."""
+    facts = shape(c, **shape_facts)
+    return dict(
+        **facts,
         context=rope.context_of(c),
-        eps=c.get("rms_norm_eps", 1e-6),
-        act=c.get("hidden_act", "silu"),
-        ropes=(rope.from_config(c, head_dim=C),),
-        tied=c.get("tie_word_embeddings", False),
+        eps=c.get("rms_norm_eps", eps),
+        ropes=(rope.from_config(c, head_dim=facts["C"], **(rope_facts or {})),),
     )
 
 

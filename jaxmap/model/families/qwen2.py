@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from jaxmap.errors import InputError
 from jaxmap.model.families import llama
-from jaxmap.model.families.config import Config
+from jaxmap.model.families.config import Config, sliding_layers
 from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2024, arXiv:2407.10671"
@@ -18,14 +17,7 @@ def windows(c: Config, L: int) -> tuple[int, ...]:
     use, window = c.get("use_sliding_window", False), c.get("sliding_window", 4096)
     first = c.get("max_window_layers", 28)
     window = window if use and window is not None else 0
-    kinds = c.get("layer_types")
-    if kinds is None:
-        return tuple(window if i >= first else 0 for i in range(L))
-    if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
-        raise InputError(f"{c.where}: unknown layer_types {sorted(unknown)}")
-    if len(kinds) != L:
-        raise InputError(f"{c.where}: {len(kinds)} layer_types for {L} layers")
-    return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
+    return tuple(window if near else 0 for near in sliding_layers(c, L, lambda i: i >= first))
 
 
 def spec(c: Config) -> Spec:

@@ -47,14 +47,19 @@ class Row:
       part: (i, n) where the stored tensor interleaves n parts of one size, of which this is the
         i-th: the layout then gives a leading axis p.
       cut: (start, stop, of) where this is rows start..stop-1 of the `of` rows of the stored tensor.
+      blocks: (which, of) where the stored tensor's first axis is `of` blocks of one size and this is
+        those of them, in this order; the layout reads them joined.
       other_names: further names under which it is found.
+      otherwise: where it stands in a file that has none of these names.
     """
 
     name: str
     layout: str = ""
     part: tuple[int, int] | None = None
     cut: tuple[int, int, int] | None = None
+    blocks: tuple[tuple[int, ...], int] | None = None
     other_names: tuple[str, ...] = ()
+    otherwise: Row | None = None
 
     def _sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
         """What the layout's letters stand for, from the shape of the parameter of one layer."""
@@ -68,11 +73,16 @@ class Row:
             sizes = self._sizes(shape)
             axes = re.findall(r"\([^)]*\)|\w+", self.layout.split("->")[0])
             stored = [int(np.prod([sizes[a] for a in axis.strip("()").split()])) for axis in axes]
+        if self.blocks:
+            stored[0] = stored[0] // len(self.blocks[0]) * self.blocks[1]
         return (self.cut[2], *stored[1:]) if self.cut else tuple(stored)
 
     def read(self, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The parameter of one layer, a view of the stored tensor where it can be."""
         x = stored[self.cut[0] : self.cut[1]] if self.cut else stored
+        if self.blocks:
+            which, of = self.blocks
+            x = x.reshape(of, -1, *x.shape[1:])[list(which)].reshape(-1, *x.shape[1:])
         if not self.layout:
             return x
         x = rearrange(x, self.layout, **self._sizes(shape))
@@ -83,6 +93,15 @@ def write(rows: list[Row], values: list[np.ndarray]) -> np.ndarray:
     """The stored tensor from all the parameters that it holds: `Row.read` backwards."""
     first = rows[0]
     order = sorted(range(len(rows)), key=lambda i: rows[i].part or rows[i].cut or 0)
+    if first.blocks and not first.part and not first.cut:
+        blocks: list[np.ndarray] = [np.empty(0)] * first.blocks[1]
+        for row, value in zip(rows, values, strict=True):
+            assert row.blocks
+            source, _, target = (side.strip() for side in row.layout.partition("->"))
+            x = rearrange(value, f"{target} -> {source}") if source else value
+            for i, block in zip(row.blocks[0], np.split(x, len(row.blocks[0])), strict=True):
+                blocks[i] = block
+        return np.concatenate(blocks)
     if first.part:
         source, target = (side.strip() for side in first.layout.split("->"))
         sizes = first._sizes(values[0].shape)
@@ -127,4 +146,85 @@ def fused_qkv(name: str, kernel: str, bias: str) -> dict[str, Row]:
     for i, letter in enumerate("qkv"):
         rows[f"blocks/attn/{letter}/kernel"] = Row(f"{name}.weight", kernel, (i, 3))
         rows[f"blocks/attn/{letter}/bias"] = Row(f"{name}.bias", bias, (i, 3))
+    return rows
+
+
+def grouped_qkv(name: str, heads: int, groups: int) -> dict[str, Row]:
+    """Query, key and value in one Linear: of each group its query heads, its key, its value.
+
+    One group is all queries, then the key, then the value; as many groups as heads are each head's
+    three in turn.
+    """
+    own = heads // groups
+    every = range(heads + 2 * groups)
+    where = {
+        "q": tuple(i for i in every if i % (own + 2) < own),
+        "k": tuple(i for i in every if i % (own + 2) == own),
+        "v": tuple(i for i in every if i % (own + 2) == own + 1),
+    }
+    return block_qkv(name, where)
+
+
+def block_qkv(name: str, where: dict[str, tuple[int, ...]]) -> dict[str, Row]:
+    """Query, key and value in one Linear whose outputs are heads, `where` of q, k and v."""
+    of = sum(map(len, where.values()))
+    rows = {}
+    for letter, which in where.items():
+        kernel, bias = (QUERY, QUERY_BIAS) if letter == "q" else (KEY_VALUE, KEY_VALUE_BIAS)
+        path = f"blocks/attn/{letter}"
+        rows[f"{path}/kernel"] = Row(f"{name}.weight", kernel, blocks=(which, of))
+        rows[f"{path}/bias"] = Row(f"{name}.bias", bias, blocks=(which, of))
+    return rows
+
+
+def cut_qkv(name: str, spec: Spec) -> dict[str, Row]:
+    """Query, key and value one after another in one Linear, of H, G and G heads."""
+    q, kv = spec.H * spec.C, spec.G * spec.C
+    cuts = {"q": (0, q), "k": (q, q + kv), "v": (q + kv, q + 2 * kv)}
+    rows = {}
+    for letter, (start, stop) in cuts.items():
+        kernel, bias = (QUERY, QUERY_BIAS) if letter == "q" else (KEY_VALUE, KEY_VALUE_BIAS)
+        cut = (start, stop, q + 2 * kv)
+        rows[f"blocks/attn/{letter}/kernel"] = Row(f"{name}.weight", kernel, cut=cut)
+        rows[f"blocks/attn/{letter}/bias"] = Row(f"{name}.bias", bias, cut=cut)
+    return rows
+
+
+def cut_gate_up(name: str, spec: Spec) -> dict[str, Row]:
+    """Gate and up one after another in one Linear."""
+    F = spec.F
+    return {
+        "blocks/mlp/gate/kernel": Row(f"{name}.weight", UP, cut=(0, F, 2 * F)),
+        "blocks/mlp/up/kernel": Row(f"{name}.weight", UP, cut=(F, 2 * F, 2 * F)),
+    }
+
+
+ROUTER = "e d -> d e"
+
+
+def each_expert(
+    name: str, *, fused: str, gate: str = "gate_proj", up: str = "up_proj", down: str = "down_proj"
+) -> dict[str, Row]:
+    """Experts `{name}.0`, `{name}.1`, ... with three Linears each.
+
+    transformers 5 holds them together, as `{fused}.gate_up_proj` and `{fused}.down_proj`, and some
+    files are saved so.
+    """
+    rows = {}
+    for i, (part, own) in enumerate((("gate", gate), ("up", up))):
+        together = Row(f"{fused}.gate_up_proj", "e (p f) d -> p e d f", (i, 2))
+        rows[f"blocks/mlp/expert_{part}/kernel"] = Row(
+            f"{name}.{{e}}.{own}.weight", UP, otherwise=together
+        )
+    rows["blocks/mlp/expert_down/kernel"] = Row(
+        f"{name}.{{e}}.{down}.weight", DOWN, otherwise=Row(f"{fused}.down_proj", "e d f -> e f d")
+    )
+    return rows
+
+
+def shared_expert(name: str) -> dict[str, Row]:
+    """The MLP that every token takes beside its experts."""
+    rows = {}
+    for part, layout in (("gate", UP), ("up", UP), ("down", DOWN)):
+        rows |= linear(f"blocks/mlp/shared/{part}", f"{name}.{part}_proj", layout)
     return rows

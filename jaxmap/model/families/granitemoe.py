@@ -1,0 +1,45 @@
+"""Granite 3 MoE: Granite with experts, stored together."""
+
+from __future__ import annotations
+
+from jaxmap.model.families import granite, llama
+from jaxmap.model.families.config import Config
+from jaxmap.model.families.rows import ROUTER, Row
+from jaxmap.model.spec import Experts, Kind, Spec
+
+PAPER = granite.PAPER
+PREFIX = llama.PREFIX
+INERT_TENSORS = llama.INERT_TENSORS
+
+
+def spec(c: Config) -> Spec:
+    facts = granite.multiplied(c)
+    c.inert("output_router_logits", "router_aux_loss_coef")
+    experts = Experts(
+        E=c.first("num_local_experts", "num_experts"),
+        k=c.get("num_experts_per_tok", 2),
+        F=facts["F"],
+        renorm=True,
+    )
+    return Spec(
+        **facts,
+        kinds=(Kind(mlp="experts"),) * facts["L"],
+        experts=experts,
+        scale=(c.get("attention_multiplier", 1.0),) * facts["L"],
+        logit_scale=1 / c.get("logits_scaling", 1.0),
+    )
+
+
+def rows(spec: Spec) -> dict[str, Row]:
+    mlp = "model.layers.{l}.block_sparse_moe"
+    up = dict(name=f"{mlp}.input_linear.weight", other_names=(f"{mlp}.experts.gate_up_proj",))
+    down = dict(name=f"{mlp}.output_linear.weight", other_names=(f"{mlp}.experts.down_proj",))
+    return {
+        **llama.rows(spec),
+        "blocks/mlp/router/kernel": Row(
+            f"{mlp}.router.layer.weight", ROUTER, other_names=(f"{mlp}.router.weight",)
+        ),
+        "blocks/mlp/expert_gate/kernel": Row(layout="e (p f) d -> p e d f", part=(0, 2), **up),
+        "blocks/mlp/expert_up/kernel": Row(layout="e (p f) d -> p e d f", part=(1, 2), **up),
+        "blocks/mlp/expert_down/kernel": Row(layout="e d f -> e f d", **down),
+    }
