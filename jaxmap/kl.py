@@ -7,8 +7,10 @@ import difflib
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import numpy as np
@@ -17,10 +19,12 @@ from absl import logging
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.labels import trajectory_of
-from jaxmap.map.divergence import kl_pairs
+from jaxmap.map.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.progress import progress
 from jaxmap.record import Entry, checkpoint_name
 from jaxmap.store import Store
+
+Block = tuple[Sequence[tuple[str, str]], Divergence]
 
 COLUMNS = ("model_a", "model_b", "kl_bits_per_byte", "standard_error")
 
@@ -32,53 +36,97 @@ def write_kl(store: Store, out: str | os.PathLike[str], pairs: str = "all") -> i
     training run, variant and layer) or `A:B` (two labels). Bits per byte; the standard error is
     over texts. Raises InputError when the store holds no such pair.
     """
-    entries = store.records()
-    blocks: Iterator[np.ndarray]
     if pairs == "all":
-        if len(entries) < 2:
-            raise InputError(
-                f"{store.path}: holds {len(entries)} result(s), a KL needs two: score more models"
-            )
-        blocks, total = all_pairs(len(entries)), len(entries) * (len(entries) - 1) // 2
-    else:
-        pairs_P2 = consecutive_pairs(entries) if pairs == "consecutive" else [named(entries, pairs)]
-        if not pairs_P2:
-            raise InputError(
-                f"{store.path}: no two checkpoints of one training run (names like "
-                f"org/name@step1000, run/step1000 or run@step1000): use --pairs=all or A:B"
-            )
-        if pairs == "consecutive":
-            _warn_of_gaps(store)
-        used = np.unique(pairs_P2)  # only these rows are read
-        entries = [entries[row] for row in used]
-        blocks, total = iter([np.searchsorted(used, pairs_P2)]), len(pairs_P2)
+        return _write_all(store, out)
+    entries = store.records()
+    pairs_P2 = consecutive_pairs(entries) if pairs == "consecutive" else [named(entries, pairs)]
+    if not pairs_P2:
+        raise InputError(
+            f"{store.path}: no two checkpoints of one training run (names like "
+            f"org/name@step1000, run/step1000 or run@step1000): use --pairs=all or A:B"
+        )
+    if pairs == "consecutive":
+        _warn_of_gaps(store)
+    used = np.unique(pairs_P2)  # only these rows are read
+    ll_KN = store.log_likelihoods(entries[row] for row in used)
+    result = kl_pairs(ll_KN, np.searchsorted(used, pairs_P2), store.texts.mean_bytes)
+    labels = [(entries[i].label, entries[j].label) for i, j in pairs_P2]
+    _write_rows(out, [(labels, result)])
+    return len(labels)
 
+
+def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
+    """Writes all pairs as a symmetric matrix [K, K], float64, .npy; returns the number of models.
+
+    For many models: neither the result nor the vectors are ever whole in memory. The rows are in
+    the order of `Store.records()`, written beside it as OUT.models.txt, one label a line.
+    """
+    entries = _two_or_more(store)
+    out = Path(out)
+    size = len(entries)
+    with TemporaryDirectory(prefix=".jaxmap-", dir=out.absolute().parent) as folder:
+        shape = (size, len(store.texts.text_bytes))
+        ll_KN = np.lib.format.open_memmap(Path(folder) / "ll.npy", "w+", np.float64, shape)
+        for row, entry in enumerate(entries):
+            ll_KN[row] = store.load(entry).log_likelihood
+        target = Path(folder) / "kl.npy"
+        kl = np.lib.format.open_memmap(target, "w+", np.float64, (size, size))
+        with progress(size * (size - 1) // 2, "kl", "pair") as bar:
+            kl_KK(
+                ll_KN,
+                store.texts.mean_bytes,
+                out=Divergence(kl, np.empty((0, 0))),
+                errors=False,
+                update=bar.update,
+            )
+        kl.flush()
+        labels = "".join(f"{entry.label}\n" for entry in entries)
+        write_atomic(
+            out.with_name(f"{out.name}.models.txt"), labels.encode(errors="surrogateescape")
+        )
+        os.replace(target, out)
+    return size
+
+
+def _two_or_more(store: Store) -> list[Entry]:
+    entries = store.records()
+    if len(entries) < 2:
+        raise InputError(
+            f"{store.path}: holds {len(entries)} result(s), a KL needs two: score more models"
+        )
+    return entries
+
+
+def _write_all(store: Store, out: str | os.PathLike[str]) -> int:
+    """Each unordered pair once, row by row; in memory are the vectors and a strip of rows."""
+    entries = _two_or_more(store)
+    total = len(entries) * (len(entries) - 1) // 2
+    labels = [entry.label for entry in entries]
     ll_KN = store.log_likelihoods(entries)
 
+    def blocks() -> Iterator[Block]:
+        for first, strip in kl_strips(ll_KN, store.texts.mean_bytes, update=bar.update):
+            for i, values in enumerate(zip(*strip, strict=True), first):
+                after = i + 1 - first
+                names = [(labels[i], other) for other in labels[i + 1 :]]
+                yield names, Divergence(*(value[after:] for value in values))
+
+    with progress(total, "kl", "pair") as bar:
+        _write_rows(out, blocks())
+    return total
+
+
+def _write_rows(out: str | os.PathLike[str], blocks: Iterable[Block]) -> None:
     def write(file: BinaryIO) -> None:
         text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
-        with progress(total, "kl", "pair") as bar:
-            for pairs_P2 in blocks:
-                result = kl_pairs(ll_KN, pairs_P2, store.texts.mean_bytes)
-                values = zip(pairs_P2.tolist(), *(one.tolist() for one in result), strict=True)
-                rows.writerows(
-                    (entries[i].label, entries[j].label, repr(kl), repr(error))
-                    for (i, j), kl, error in values
-                )
-                bar.update(len(pairs_P2))
+        for labels, result in blocks:
+            values = zip(labels, *(one.tolist() for one in result), strict=True)
+            rows.writerows((a, b, repr(kl), repr(error)) for (a, b), kl, error in values)
         text.detach()
 
     write_atomic(out, write)
-    return total
-
-
-def all_pairs(num_models: int) -> Iterator[np.ndarray]:
-    """Every pair i < j once, in order, in blocks [P, 2]."""
-    for i in range(num_models - 1):
-        j = np.arange(i + 1, num_models)
-        yield np.stack([np.full_like(j, i), j], axis=1)
 
 
 def consecutive_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:

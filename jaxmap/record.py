@@ -26,7 +26,7 @@ class CorruptError(Exception):
 
 
 class Texts(Protocol):
-    """What a store needs to know of a TextSet."""
+    """What a store needs to know of a TextSet. num_bytes that are floats are a stated mean."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -38,11 +38,16 @@ class Texts(Protocol):
 
 @dataclass(frozen=True)
 class TextFacts:
-    """The texts that every result of a store was scored on."""
+    """The texts that every result of a store was scored on.
+
+    Where the texts themselves are not known, only the stated mean of their bytes, `measured` is
+    false and text_bytes is that mean for each text, float64.
+    """
 
     fingerprint: str
     source: str
-    text_bytes: np.ndarray  # int64 [N]
+    text_bytes: np.ndarray  # [N], int64 when measured
+    measured: bool = True
 
     @property
     def mean_bytes(self) -> float:
@@ -92,8 +97,8 @@ class Record:
     identity: Identity
     provenance: Provenance
     log_likelihood: np.ndarray
-    num_tokens: np.ndarray  # ids of each text as scored, after truncation
-    num_scored: np.ndarray  # of these, how many were predicted
+    num_tokens: np.ndarray  # ids of each text as scored, after truncation; -1: not known
+    num_scored: np.ndarray  # of these, how many were predicted; -1: not known
 
 
 @dataclass(frozen=True)
@@ -197,13 +202,18 @@ def decode_json(path: Path) -> dict[str, Any]:
 
 def encode_texts(texts: Texts) -> bytes:
     """The file that says which texts a store is about."""
-    facts = {
+    facts: dict[str, Any] = {
         "format": FORMAT,
         "created": now(),
         "fingerprint": texts.fingerprint,
         "source": texts.source,
-        "text_bytes": [int(size) for size in texts.num_bytes],
     }
+    num_bytes = np.asarray(texts.num_bytes)
+    if np.issubdtype(num_bytes.dtype, np.integer):
+        facts["text_bytes"] = num_bytes.tolist()
+    else:
+        facts["stated_mean_bytes"] = float(num_bytes[0])
+        facts["num_texts"] = len(num_bytes)
     return (json.dumps(facts) + "\n").encode()
 
 
@@ -211,8 +221,12 @@ def read_texts(path: Path) -> TextFacts:
     """Reads it back; InputError when it is damaged or of another version."""
     try:
         facts = decode_json(path)
-        text_bytes = np.array(facts["text_bytes"], dtype=np.int64)
-        return TextFacts(facts["fingerprint"], facts["source"], text_bytes)
+        measured = "text_bytes" in facts
+        if measured:
+            text_bytes = np.array(facts["text_bytes"], dtype=np.int64)
+        else:
+            text_bytes = np.full(facts["num_texts"], float(facts["stated_mean_bytes"]))
+        return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured)
     except (CorruptError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: {error}: use another --store, or the version of jaxmap that made it"

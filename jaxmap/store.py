@@ -122,26 +122,37 @@ class Store:
         Raises InputError, and keeps nothing, when a score is NaN or infinite, when the record is
         of other texts, or when the disk is full or read-only.
         """
-        identity = record.identity
-        name = checkpoint_name(identity.ref, identity.revision)
-        if identity.texts != self.texts.fingerprint:
-            raise InputError(f"{name}: scored on other texts than those of {self.path}")
         self._records.refresh()
-        others = self._records.group((identity.ref, identity.revision))
-        generation = 1 + max((entry.generation for entry in others), default=0)
-        content = encode_record(record, generation, len(self.texts.text_bytes))
-        layer = "" if identity.layer is None else f"#layer{identity.layer:02d}"
-        variant = "" if identity.quantisation == "none" else f"+{identity.quantisation}"
-        stem = file_stem(f"{name}+{identity.dtype}{variant}{layer}", identity.key)
-        path = self._records.path / f"{stem}.safetensors"
-        write_atomic(path, content)
-        entry = Entry(path, identity, record.provenance, generation)
+        entry = self._keep(record, self._next_generation(record.identity))
+        identity = record.identity
         for dtype in {identity.dtype, "auto"}:
             for lens in (False, True):
                 item = Item(identity.ref, identity.revision, dtype, identity.quantisation, lens)
                 if item.matches(entry):
                     self.settle(item, identity.commit)
         return entry
+
+    def add_many(self, records: Iterable[Record]) -> int:
+        """Keeps many results and returns how many were new; those here already are passed over.
+
+        Each is on the disk before the next is asked for. Unlike `add` it looks at the folder once
+        and leaves failures alone, so that thousands take seconds.
+        """
+        known = {entry.identity.key for entry in self._records.refresh()}
+        generations: dict[tuple[str, str | None, str], int] = {}
+        added = 0
+        for record in records:
+            one = record.identity
+            if one.key in known:
+                continue
+            # All that comes in together of a checkpoint is of one generation.
+            key = (one.ref, one.revision, one.commit)
+            if key not in generations:
+                generations[key] = self._next_generation(one)
+            self._keep(record, generations[key])
+            known.add(one.key)
+            added += 1
+        return added
 
     def records(self) -> list[Entry]:
         """The results to show: labelled, in a fixed order, one commit a checkpoint."""
@@ -255,6 +266,23 @@ class Store:
         )
 
     # Inside
+
+    def _next_generation(self, identity: Identity) -> int:
+        others = self._records.group((identity.ref, identity.revision))
+        return 1 + max((entry.generation for entry in others), default=0)
+
+    def _keep(self, record: Record, generation: int) -> Entry:
+        identity = record.identity
+        name = checkpoint_name(identity.ref, identity.revision)
+        if identity.texts != self.texts.fingerprint:
+            raise InputError(f"{name}: scored on other texts than those of {self.path}")
+        content = encode_record(record, generation, len(self.texts.text_bytes))
+        layer = "" if identity.layer is None else f"#layer{identity.layer:02d}"
+        variant = "" if identity.quantisation == "none" else f"+{identity.quantisation}"
+        stem = file_stem(f"{name}+{identity.dtype}{variant}{layer}", identity.key)
+        path = self._records.path / f"{stem}.safetensors"
+        write_atomic(path, content)
+        return Entry(path, identity, record.provenance, generation)
 
     def _read_entry(self, path: Path) -> Entry:
         entry = read_entry(path)

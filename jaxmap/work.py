@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from jaxmap.errors import InputError
 from jaxmap.record import CorruptError, Entry, checkpoint_name, decode_json, hash_facts, now
+
+# What a model is scored as: itself, or a copy with its linear layers in 8 or 4 bit.
+QUANTISATIONS = ("none", "int8", "nf4", "fp4")
+
+
+def parse_quantisations(names: Iterable[str]) -> tuple[str, ...]:
+    """The quantisations of --quantize, each once; InputError lists the known ones."""
+    names = tuple(dict.fromkeys(names))
+    known = ", ".join(QUANTISATIONS)
+    for name in names:
+        if name not in QUANTISATIONS:
+            raise InputError(f"--quantize: {name!r} is unknown; known: {known}")
+    if not names:
+        raise InputError(f"--quantize: names nothing; known: {known}")
+    return names
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import pytest
 from stores import filled, record, texts
 
 from jaxmap.errors import InputError
-from jaxmap.kl import write_kl
+from jaxmap.kl import write_kl, write_kl_matrix
 from jaxmap.labels import step_of
+from jaxmap.map.divergence import kl_strips
 from jaxmap.store import Failure, Item, Store
 
 TEXTS = texts()
@@ -173,3 +174,17 @@ def test_too_few(tmp_path):
 )
 def test_steps(ref, revision, step):
     assert step_of(ref, revision) == step
+
+
+def test_matrix(tmp_path, monkeypatch):
+    store = store_of(tmp_path / "s", "a", "b@step10", "b@step9", "ö")
+    monkeypatch.setitem(kl_strips.__kwdefaults__, "tile", 3)  # more than one tile
+    assert write_kl_matrix(store, tmp_path / "kl.npy") == 4
+    labels = (tmp_path / "kl.npy.models.txt").read_text(encoding="utf-8").splitlines()
+    assert labels == ["a", "b@step9", "b@step10", "ö"]
+    scores = store.log_likelihoods(store.records())
+    found = np.load(tmp_path / "kl.npy", allow_pickle=False)
+    for i in range(4):
+        for j in range(4):
+            assert found[i, j] == pytest.approx(kl_oracle(scores[i], scores[j]), rel=1e-10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kl.npy", "kl.npy.models.txt", "s"]

@@ -1,0 +1,97 @@
+"""Maps in two dimensions: t-SNE as published, and the principal components beside it.
+
+Settings of t-SNE: Oyama et al. (arXiv 2502.16173) and Kishino et al. (arXiv 2505.15353).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+PERPLEXITY = 30.0  # pretraining, quantisation, layers
+PERPLEXITY_FAMILIES = 20.0  # parents and children
+SEED = 42
+FEWEST = 5  # models of a t-SNE
+
+Method = Literal["tsne", "pca"]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Places of models on a map, and how they came about.
+
+    xy_K2: float64. Principal components are in the unit of the coordinates (sqrt(bits/byte) for
+      `centre.coordinates`); those of t-SNE have no unit, and distances across it say little.
+    perplexity: as used; NaN for principal components.
+    explained: share of the variance along x and y, in 0..1; NaN for t-SNE.
+    note: what a reader has to know, else "".
+    """
+
+    method: Method
+    xy_K2: np.ndarray
+    perplexity: float = float("nan")
+    explained: tuple[float, float] = (float("nan"), float("nan"))
+    note: str = ""
+
+
+def pca(q_KN: np.ndarray) -> Embedding:
+    """The two leading principal components of rows, from an exact decomposition in float64.
+
+    Of each axis the place that lies farthest out is positive, so that a map is not mirrored from
+    one run to the next.
+    """
+    x_KN = np.asarray(q_KN, np.float64)
+    x_KN = x_KN - x_KN.mean(axis=0)
+    xy_K2, value_2, total = leading_plane(x_KN @ x_KN.T)
+    explained = value_2 / total if total > 0 else np.zeros(2)
+    return Embedding("pca", xy_K2, explained=(float(explained[0]), float(explained[1])))
+
+
+def leading_plane(gram_KK: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Places in the plane of the largest spread, from inner products of centred rows.
+
+    Returns places [K, 2], the two leading eigenvalues, and the sum of all. Fewer than three rows
+    span no plane: what is missing is zero.
+    """
+    size = len(gram_KK)
+    value_K, vector_KK = _eigh(gram_KK, min(2, size))
+    value_2, vector_K2 = np.zeros(2), np.zeros((size, 2))
+    value_2[: len(value_K)] = np.maximum(value_K[::-1], 0.0)
+    vector_K2[:, : len(value_K)] = vector_KK[:, ::-1]
+    xy_K2 = vector_K2 * np.sqrt(value_2)
+    farthest_2 = xy_K2[np.abs(xy_K2).argmax(axis=0), np.arange(2)]
+    return xy_K2 * np.where(farthest_2 < 0, -1.0, 1.0), value_2, float(np.trace(gram_KK))
+
+
+def _eigh(matrix_KK: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg import eigh
+
+    size = len(matrix_KK)
+    return eigh(matrix_KK, subset_by_index=(size - count, size - 1))
+
+
+def tsne(q_KN: np.ndarray, perplexity: float = PERPLEXITY) -> Embedding | None:
+    """t-SNE of rows with scikit-learn, init "pca", learning rate "auto", random_state 42.
+
+    A third of the other models is the most that a perplexity can mean: with fewer than three times
+    as many it is lowered, and a note says so. None for fewer than five models. In one thread: with
+    several, sums come in another order each time, and the same data would give other maps.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    num_models = len(q_KN)
+    if num_models < FEWEST:
+        return None
+    used = min(perplexity, (num_models - 1) / 3)
+    note = (
+        f"t-SNE: perplexity {used:g} in place of {perplexity:g}, for {num_models} models are few"
+        if used < perplexity
+        else ""
+    )
+    method = TSNE(init="pca", learning_rate="auto", random_state=SEED, perplexity=used)
+    with threadpool_limits(limits=1):
+        xy_K2 = method.fit_transform(np.asarray(q_KN))
+    return Embedding("tsne", np.asarray(xy_K2, np.float64), perplexity=float(used), note=note)

@@ -1,0 +1,48 @@
+"""What tells a distribution of KL divergences, and the random pairs that it is held against."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Summary(NamedTuple):
+    """Of n values; quartiles are linear between order statistics. All NaN when n is 0.
+
+    standard_error is that of the median with the texts as the sample: its spread over resamples of
+    the texts, the same for all pairs.
+    """
+
+    median: float
+    mean: float
+    q25: float
+    q75: float
+    n: int
+    standard_error: float
+
+
+def summarise(kl_P: np.ndarray, draws_PR: np.ndarray) -> Summary:
+    """Summary of the KL of P pairs, given the same under R resamples of the texts."""
+    if not len(kl_P):
+        nan = float("nan")
+        return Summary(nan, nan, nan, nan, 0, nan)
+    q25, median, q75 = np.quantile(kl_P, (0.25, 0.5, 0.75))
+    medians_R = np.median(draws_PR, axis=0)
+    error = float(medians_R.std(ddof=1)) if len(medians_R) > 1 else float("nan")
+    return Summary(float(median), float(np.mean(kl_P)), float(q25), float(q75), len(kl_P), error)
+
+
+def random_pairs(num_models: int, count: int, seed: int = 0) -> np.ndarray:
+    """`count` different unordered pairs i < j, int64 [P, 2], or all of them if there are fewer.
+
+    Drawn without replacement by numpy.random.default_rng(seed).choice over the pairs in the order
+    (0, 1), (0, 2), ..., (1, 2), ...
+    """
+    total = num_models * (num_models - 1) // 2
+    count = min(count, total)
+    if not count:
+        return np.empty((0, 2), np.int64)
+    number_P = np.random.default_rng(seed).choice(total, size=count, replace=False)
+    upper_P2 = np.stack(np.triu_indices(num_models, k=1), axis=1)
+    return upper_P2[number_P]

@@ -1,0 +1,91 @@
+"""Reads pickles that hold NumPy arrays and plain containers, and refuses all others by name.
+
+A pickle is a program: loading one can run anything. Here it can call nothing but what rebuilds an
+array, a dtype, a scalar or a container.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmap.errors import InputError
+
+
+class _RefusedError(Exception):
+    pass
+
+
+def _latin1(text: str, codec: str) -> bytes:
+    """How protocol 2 writes bytes; the only codec that it uses."""
+    if codec != "latin1":
+        raise _RefusedError(f"_codecs.encode to {codec!r}")
+    return text.encode("latin1")
+
+
+def _admitted() -> dict[tuple[str, str], Any]:
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]
+    admitted: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "defaultdict"): defaultdict,
+        ("_codecs", "encode"): _latin1,
+    }
+    for core in ("numpy.core", "numpy._core"):  # as NumPy 1 and NumPy 2 name it
+        admitted[f"{core}.multiarray", "_reconstruct"] = multiarray._reconstruct
+        admitted[f"{core}.multiarray", "scalar"] = multiarray.scalar
+        admitted[f"{core}.numeric", "_frombuffer"] = _frombuffer
+    for kind in (dict, list, set, frozenset, tuple, bytearray, int, float, complex, str, bytes):
+        admitted["builtins", kind.__name__] = kind
+        admitted["__builtin__", kind.__name__] = kind
+    return admitted
+
+
+def _frombuffer(
+    buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: str, axes: Any = None
+) -> np.ndarray:
+    """How protocol 5 writes an array."""
+    array = np.frombuffer(buffer, dtype=dtype)
+    if order == "K" and axes is not None:
+        return array.reshape(shape, order="C").transpose(axes)
+    return array.reshape(shape, order=order)  # type: ignore[call-overload]
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: Any):
+        super().__init__(file)
+        self._known = _admitted()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._known:
+            raise _RefusedError(f"{module}.{name}")
+        return self._known[module, name]
+
+
+def load_arrays(path: str | os.PathLike[str]) -> Any:
+    """The contents of a pickle of arrays in plain containers.
+
+    Raises InputError naming the file and, for a pickle of anything else, what it asked for; none
+    of it is run.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            return _Unpickler(file).load()
+    except _RefusedError as refused:
+        raise InputError(
+            f"{path}: refused: the pickle asks for {refused}, and only NumPy arrays in plain "
+            "containers are read; do not trust this file"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a broken pickle can raise nearly anything
+        raise InputError(
+            f"{path}: not a whole pickle ({type(error).__name__}: {error}): download it again"
+        ) from error
