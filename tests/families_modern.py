@@ -54,6 +54,21 @@ _GEMMA3 = {
         _NEAR: {"rope_type": "default", "rope_theta": 70.0},
     },
 }
+_TINY_SIGHT = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    image_size=28,
+    patch_size=14,
+)
+_GEMMA3_WITH_SIGHT = dict(
+    model_type="gemma3",
+    text_config=_GEMMA3,
+    vision_config=_TINY_SIGHT,
+    mm_tokens_per_image=4,
+    image_token_index=96,
+)
 _QWEN3 = {**_WIDE, "model_type": "qwen3"}
 _PHI3 = {**_BASE, "model_type": "phi3", "pad_token_id": 0}
 _OLMO = {**_BASE, "model_type": "olmo"}
@@ -98,6 +113,8 @@ _NEMOTRON = {**_WIDE, "model_type": "nemotron"}
 _EXAONE4 = {**_WIDE, "model_type": "exaone4", "num_hidden_layers": 4, "sliding_window": 11}
 _ERNIE = {**_WIDE, "model_type": "ernie4_5"}
 
+_INTERNLM3 = {**_WIDE, "model_type": "internlm3"}  # the reference builds a Llama
+
 CASES: dict[str, dict[str, Any]] = {
     "gemma": _GEMMA,
     "gemma-gelu-means-tanh": {**_GEMMA, "hidden_act": "gelu"},
@@ -130,9 +147,11 @@ CASES: dict[str, dict[str, Any]] = {
         "final_logit_softcapping": 3.0,
         "rms_norm_eps": 0.3,
     },
+    "gemma3": _GEMMA3_WITH_SIGHT,
+    "gemma3-untied": {**_GEMMA3_WITH_SIGHT, "tie_word_embeddings": False},
     "qwen3": _QWEN3,
     "qwen3-biases": {**_QWEN3, "attention_bias": True},
-    "qwen3-eps": {**_QWEN3, "rms_norm_eps": 0.3},
+    "qwen3-eps": {**_QWEN3, "rms_norm_eps": 0.3, "hidden_act": "gelu"},
     "qwen3-tied": {**_QWEN3, "tie_word_embeddings": True},
     "qwen3-windows": {
         **_QWEN3,
@@ -140,9 +159,7 @@ CASES: dict[str, dict[str, Any]] = {
         "sliding_window": 9,
         "max_window_layers": 1,
     },
-    "qwen3-rope": _rope(
-        _QWEN3, rope_type="yarn", factor=4.0, original_max_position_embeddings=32
-    ),
+    "qwen3-rope": _rope(_QWEN3, rope_type="yarn", factor=4.0, original_max_position_embeddings=32),
     "phi3": _PHI3,
     "phi3-window": {**_PHI3, "sliding_window": 11},
     "phi3-no-grouping": {**_PHI3, "num_key_value_heads": None, "rms_norm_eps": 0.3},
@@ -161,7 +178,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "olmo": _OLMO,
     "olmo-clip": {**_OLMO, "clip_qkv": 0.4},
-    "olmo-biases": {**_OLMO, "attention_bias": True, "tie_word_embeddings": True},
+    "olmo-biases": {
+        **_OLMO,
+        "attention_bias": True,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+    },
     "olmo-rope": _rope(_OLMO, rope_type="linear", factor=3.0),
     "olmo2": _OLMO2,
     "olmo2-biases": {**_OLMO2, "attention_bias": True, "tie_word_embeddings": True},
@@ -171,6 +193,7 @@ CASES: dict[str, dict[str, Any]] = {
     "olmo3-layer-types": {**_OLMO3, "layer_types": _kinds(0, 1, 1, 0)},
     "olmo3-options": {
         **_OLMO3,
+        "hidden_act": "gelu",
         "rope_parameters": None,
         "attention_bias": True,
         "tie_word_embeddings": True,
@@ -178,13 +201,19 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "cohere": _COHERE,
     "cohere-qk-norm": {**_COHERE, "use_qk_norm": True, "layer_norm_eps": 0.3},
-    "cohere-biases": {**_COHERE, "attention_bias": True, "tie_word_embeddings": False},
+    "cohere-biases": {
+        **_COHERE,
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "hidden_act": "gelu",
+    },
     "cohere-rope": _rope(_COHERE, rope_type="linear", factor=3.0),
     "cohere2": _COHERE2,
     "cohere2-pattern": {**_COHERE2, "sliding_window_pattern": 2},
     "cohere2-layer-types": {**_COHERE2, "layer_types": _kinds(0, 1, 0, 1)},
     "cohere2-options": {
         **_rope(_COHERE2, rope_type="default"),
+        "hidden_act": "gelu",
         "attention_bias": True,
         "tie_word_embeddings": False,
         "layer_norm_eps": 0.3,
@@ -192,6 +221,7 @@ CASES: dict[str, dict[str, Any]] = {
     "granite": _GRANITE,
     "granite-biases": {
         **_GRANITE,
+        "hidden_act": "gelu",
         "attention_bias": True,
         "mlp_bias": True,
         "tie_word_embeddings": True,
@@ -200,7 +230,10 @@ CASES: dict[str, dict[str, Any]] = {
     "granite-rope": _rope(_GRANITE, rope_type="linear", factor=3.0),
     "hyperclovax": _HYPERCLOVAX,
     "hyperclovax-plain": {
-        **_HYPERCLOVAX,
+        **_rope(_HYPERCLOVAX, rope_type="linear", factor=3.0),
+        "hidden_act": "gelu",
+        "rms_norm_eps": 0.3,
+        "tie_word_embeddings": True,
         "use_post_norm": False,
         "attention_multiplier": None,
         "attention_bias": True,
@@ -211,7 +244,13 @@ CASES: dict[str, dict[str, Any]] = {
     "glm-rope-share": _rope(_GLM, rope_type="default", partial_rotary_factor=0.7),
     "glm-eps": {**_GLM, "rms_norm_eps": 0.3, "hidden_act": "gelu"},
     "glm4": _GLM4,
-    "glm4-no-bias": {**_GLM4, "attention_bias": False, "rms_norm_eps": 0.3},
+    "glm4-no-bias": {
+        **_GLM4,
+        "attention_bias": False,
+        "rms_norm_eps": 0.3,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+    },
     "glm4-rope-share": _rope(_GLM4, rope_type="linear", factor=3.0, partial_rotary_factor=0.7),
     "smollm3": _SMOLLM3,
     "smollm3-interval": {**_SMOLLM3, "no_rope_layer_interval": 2},
@@ -229,6 +268,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "smollm3-options": {
         **_rope(_SMOLLM3, rope_type="default"),
+        "hidden_act": "gelu",
         "attention_bias": True,
         "mlp_bias": True,
         "tie_word_embeddings": False,
@@ -246,6 +286,7 @@ CASES: dict[str, dict[str, Any]] = {
         "layer_types": _kinds(0, 0, 0, 0),
         "tie_word_embeddings": True,
         "rms_norm_eps": 0.3,
+        "hidden_act": "gelu",
     },
     "exaone4-global": {**_EXAONE4, "layer_types": _kinds(0, 0, 0, 0)},
     "exaone4-rope": _rope(
@@ -259,5 +300,14 @@ CASES: dict[str, dict[str, Any]] = {
     "ernie4_5": _ERNIE,
     "ernie4_5-biases": {**_ERNIE, "use_bias": True, "tie_word_embeddings": False},
     "ernie4_5-rope": _rope(_ERNIE, rope_type="linear", factor=3.0),
+    "internlm3": _INTERNLM3,
+    "internlm3-biases": {
+        **_rope(_INTERNLM3, rope_type="linear", factor=6.0),
+        "qkv_bias": True,
+        "bias": True,
+        "rms_norm_eps": 0.3,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+    },
     "ernie4_5-eps": {**_ERNIE, "rms_norm_eps": 0.3, "hidden_act": "gelu"},
 }

@@ -46,8 +46,27 @@ def check_parity(
 
     Returns the largest difference of logits.
     """
+    return compare(
+        make_model(config, folder),
+        folder,
+        texts=texts,
+        logits_bound=logits_bound,
+        nats_bound=nats_bound,
+        before_each=before_each,
+    )
+
+
+def compare(
+    reference: Any,
+    folder: Path,
+    *,
+    texts: Sequence[np.ndarray] | None = None,
+    logits_bound: float = LOGITS,
+    nats_bound: float = NATS,
+    before_each: Callable[[Any], None] = lambda reference: None,
+) -> float:
+    """`check_parity` against any reference that has the weights and config.json of `folder`."""
     texts = random_texts() if texts is None else texts
-    reference = make_model(config, folder)
     model = weights.load(folder, dtype="float32")
     decoder = nnx.merge(model.graph, model.params)
     ours_TV = np.asarray(jax.jit(lambda ids: decoder.logits(ids))(texts[0][None]))[0]

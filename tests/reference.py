@@ -17,15 +17,18 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     """A model of `config` (with its model_type), every weight, bias and norm random, saved.
 
     Returns the PyTorch model in float32 and evaluation mode, attention by
-    scaled_dot_product_attention.
+    scaled_dot_product_attention, or eager where the library's class cannot do without (a soft cap).
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = dict(config)
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
+    can_sdpa = AutoModelForCausalLM._model_mapping[type(hf_config)]._supports_sdpa
+    attention = "sdpa" if can_sdpa else "eager"
+    torch.manual_seed(seed)  # of the initialisation that the numbers below are added to
     model = AutoModelForCausalLM.from_config(
-        hf_config, attn_implementation="sdpa", dtype=torch.float32
+        hf_config, attn_implementation=attention, dtype=torch.float32
     )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -33,10 +36,14 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
             # Zeros and ones hide bugs: a bias that is not read, a norm that is skipped.
             spread = 0.3 if parameter.ndim == 1 else 1.2 / parameter.shape[-1] ** 0.5
             parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
+        # Some models keep learnt numbers in buffers (the correction of a router).
+        for name, buffer in model.named_buffers():
+            if name in model.state_dict() and buffer.is_floating_point():
+                buffer.add_(torch.randn(buffer.shape, generator=generator) * 0.3)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
     return AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation="sdpa", dtype=torch.float32
+        folder, attn_implementation=attention, dtype=torch.float32
     ).eval()
 
 

@@ -1,12 +1,35 @@
-"""The Llama line's successors against Hugging Face PyTorch; see parity.py."""
+"""The Llama line's successors against Hugging Face PyTorch or, for remote code, the oracle."""
 
 from __future__ import annotations
 
+import families_remote
+import numpy as np
 import pytest
 from families_modern import CASES
-from parity import check_parity
+from oracle import Oracle, random_weights
+from parity import check_parity, compare, random_texts
+from reference import save_config
+from safetensors.torch import save_file
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_logits_and_scores(name, tmp_path):
     check_parity(CASES[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "phi3-longrope", "cohere2", "olmo3"])
+def test_long_text(name, tmp_path):
+    """733 tokens: where a small error of an angle or a window shows."""
+    ids = np.random.default_rng(3).integers(0, 97, 733).astype(np.int32)
+    check_parity({**CASES[name], "max_position_embeddings": 1024}, tmp_path, texts=[ids])
+
+
+@pytest.mark.parametrize("name", families_remote.CASES)
+def test_remote_code_types(name, tmp_path):
+    case = families_remote.CASES[name]
+    weights = random_weights(case.facts)
+    save_file(case.stored(weights), tmp_path / "model.safetensors")
+    save_config(case.config, tmp_path)
+    # A real vocabulary is slow, so fewer texts.
+    texts = random_texts() if case.facts.V == 97 else random_texts()[:4]
+    compare(Oracle(case.facts, weights), tmp_path, texts=texts)

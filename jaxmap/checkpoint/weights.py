@@ -43,6 +43,7 @@ class Model:
       stored_dtype: of most of the weights on disk.
       model_type: from config.json.
       num_parameters: numbers in the parameters.
+      quantisation: of its linear layers; of work.QUANTISATIONS.
     """
 
     spec: Spec
@@ -52,6 +53,7 @@ class Model:
     stored_dtype: str
     model_type: str
     num_parameters: int
+    quantisation: str = "none"
 
 
 def default_dtype(backend: str, stored: str) -> str:

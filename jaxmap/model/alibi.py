@@ -9,19 +9,11 @@ import numpy as np
 from jaxmap.model.spec import Alibi
 
 
-def geometric(heads: int, *, rounded: bool = False) -> Alibi:
-    """2^(-8 i/n) for i = 1..n, n the power of two below; then every other one of 2n's."""
-    n = 2 ** math.floor(math.log2(heads))
-    slopes = [*_powers(n, 8.0), *_powers(2 * n, 8.0)[::2][: heads - n]]
-    return Alibi(tuple(slopes), rounded)
+def slopes(heads: int, *, rounded: bool = False) -> Alibi:
+    """2^(-8i/n) for i = 1..n where the heads are n, a power of two.
 
-
-def interleaved(heads: int, bias_max: float) -> Alibi:
-    """2^(-bias_max i/n) for i = 1..n, n the power of two above: first the even, then the odd i."""
+    Others take the even i of the next power of two, then the odd ones until each has its own.
+    """
     n = 2 ** math.ceil(math.log2(heads))
-    slopes = _powers(n, bias_max)
-    return Alibi(tuple(slopes if n == heads else (slopes[1::2] + slopes[::2])[:heads]))
-
-
-def _powers(n: int, bias_max: float) -> list[float]:
-    return [float(np.float32(2.0 ** (-bias_max * i / n))) for i in range(1, n + 1)]
+    every = [float(np.float32(2.0 ** (-8 * i / n))) for i in range(1, n + 1)]
+    return Alibi(tuple(every if n == heads else (every[1::2] + every[::2])[:heads]), rounded)

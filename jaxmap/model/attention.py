@@ -82,10 +82,16 @@ def attend(
 def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:
     """slope x key position, float32 [B, H, S]; the query's position would change nothing."""
     slope_H = jnp.asarray(alibi.slopes, jnp.float32)
+    position_BS = position_BS.astype(jnp.float32)
     if alibi.rounded:
-        product = slope_H.astype(jnp.bfloat16)[:, None] * position_BS.astype(jnp.bfloat16)[:, None]
-        return product.astype(jnp.float32) * facts.scale
-    return slope_H[:, None] * position_BS.astype(jnp.float32)[:, None]
+        product = _to_bfloat16(slope_H)[:, None] * _to_bfloat16(position_BS)[:, None]
+        return _to_bfloat16(product) * facts.scale
+    return slope_H[:, None] * position_BS[:, None]
+
+
+def _to_bfloat16(x: jax.Array) -> jax.Array:
+    """Rounded to bfloat16 but held as float32: XLA may drop a pair of conversions, not this."""
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 
 class Attention(nnx.Module):
@@ -106,10 +112,12 @@ class Attention(nnx.Module):
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec = self.spec
         q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
-        if spec.clip_qkv:
+        if spec.clip_qkv and not spec.clip_normed:
             q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(spec, self.q_norm, q), _normed(spec, self.k_norm, k)
+        if spec.clip_qkv and spec.clip_normed:
+            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
         q, k = turned(spec, q, geometry, facts), turned(spec, k, geometry, facts)
         sink_H = None if self.sink is None else self.sink[...]
         mixed_BTHC = attend(

@@ -107,7 +107,12 @@ class Decoder(nnx.Module):
     @property
     def head_VE(self) -> jax.Array:
         """The unembedding, to multiply `unembedded` states with."""
-        return self.embed[...] if self.head is None else self.head[...]
+        head_VE = self.embed[...] if self.head is None else self.head[...]
+        if self.spec.head_normed:
+            square_VE = jnp.square(head_VE.astype(jnp.float32))
+            length_V1 = jnp.sqrt(jnp.sum(square_VE, axis=-1, keepdims=True))
+            head_VE = (head_VE / jnp.maximum(length_V1, 1e-12)).astype(head_VE.dtype)
+        return head_VE
 
     def embedded(self, inputs: Inputs) -> jax.Array:
         """The residual stream before the first block, x_BTD."""

@@ -88,6 +88,6 @@ class Geometry:
             angles = jnp.stack(
                 [rope.angles(r, inputs.position_BT, inputs.length_BT) for r in spec.ropes]
             )[..., None, :]
-            gain = jnp.asarray([r.gain for r in spec.ropes], jnp.float32)[:, None, None, None, None]
+            gain = jnp.stack([rope.gain(r, inputs.length_BT) for r in spec.ropes])[..., None, None]
             cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
         return cls(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block)

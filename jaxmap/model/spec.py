@@ -39,7 +39,8 @@ class Rope:
       inv_freq: radians per position of each channel pair, dims/2 of them.
       pairs: which channels turn together: "half" (i, i + dims/2) or "adjacent" (2i, 2i + 1).
       gain: factor on cosine and sine (YaRN's and LongRoPE's attention factor).
-      long_inv_freq, long_beyond: what texts of more than `long_beyond` tokens use (LongRoPE).
+      long_inv_freq, long_gain, long_beyond: what texts of more than `long_beyond` tokens use
+        (LongRoPE); a gain of 0: the same.
       ntk: set when the frequencies depend on the text's length (dynamic NTK).
     """
 
@@ -48,6 +49,7 @@ class Rope:
     pairs: str = "half"
     gain: float = 1.0
     long_inv_freq: tuple[float, ...] = ()
+    long_gain: float = 0.0
     long_beyond: int = 0
     ntk: DynamicNtk | None = None
 
@@ -151,17 +153,13 @@ class Experts:
     def __post_init__(self):
         if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
             raise ValueError(f"experts with a count below 1: {self}")
-        if self.E % self.groups:
-            raise ValueError(f"{self.E} experts do not form {self.groups} groups of one size")
+        size, rest = divmod(self.E, self.groups)
+        if rest or (self.groups > 1 and self.group_score == "top2" and size < 2):
+            raise ValueError(f"{self.E} experts do not form {self.groups} groups")
         if self.group_score not in ("max", "top2"):
             raise ValueError(f"unknown score {self.group_score!r} of a group of experts")
-        if self.groups > 1 and self.group_score == "top2" and self.E < 2 * self.groups:
-            raise ValueError(f"groups of {self.E // self.groups} experts have no best two")
-        if self.groups_kept > self.groups or self.k > self.E // self.groups * self.groups_kept:
-            raise ValueError(
-                f"{self.k} experts a token out of {self.groups_kept} of {self.groups} groups of "
-                f"{self.E // self.groups}"
-            )
+        if self.groups_kept > self.groups or self.k > size * self.groups_kept:
+            raise ValueError(f"{self.k} experts of {self.groups_kept} groups of {size} experts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +234,7 @@ class Spec:
     out_bias: bool = False
     qk_norm: QkNorm | None = None
     clip_qkv: float = 0.0  # bound on queries, keys and values; 0: none
+    clip_normed: bool = False  # clipped after the query norm, not before
     softcap: float = 0.0  # scores become softcap tanh(score / softcap); 0: none
     sinks: bool = False  # a learned score a head that takes weight and gives no value
     ropes: tuple[Rope, ...] = ()
@@ -262,6 +261,7 @@ class Spec:
     final_norm: bool = True
     tied: bool = False  # the head is the embedding
     head_bias: bool = False
+    head_normed: bool = False  # each row of the head is divided by its length
     logit_scale: float = 1.0
     logit_softcap: float = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -9,37 +10,58 @@ import numpy as np
 
 from jaxmap.errors import InputError
 from jaxmap.model.families import (
+    baichuan,
     bloom,
+    camelidae,
     codegen,
     cohere,
     cohere2,
+    deci,
+    deepseek,
+    deepseek_v2,
+    deepseek_v3,
     ernie4_5,
+    ernie4_5_moe,
+    exaone,
     exaone4,
     falcon,
     gemma,
     gemma2,
+    gemma3,
     gemma3_text,
     glm,
     glm4,
+    glm4_moe,
     gpt2,
     gpt_bigcode,
     gpt_neo,
     gpt_neox,
+    gpt_oss,
     gptj,
     granite,
+    granitemoe,
     hyperclovax,
+    internlm2,
     llama,
+    llama_alikes,
+    minicpm,
     mistral,
+    mixtral,
     mpt,
     nemotron,
     olmo,
     olmo2,
     olmo3,
+    olmoe,
     opt,
     phi,
     phi3,
+    phimoe,
+    qwen,
     qwen2,
+    qwen2_moe,
     qwen3,
+    qwen3_moe,
     smollm3,
     stablelm,
     starcoder2,
@@ -76,50 +98,84 @@ def _family(page) -> Family:
 
 # model_type in config.json -> page
 FAMILIES: dict[str, Family] = {
+    "baichuan": _family(baichuan),
     "bloom": _family(bloom),
+    "camelidae": _family(camelidae),
     "codegen": _family(codegen),
     "cohere": _family(cohere),
     "cohere2": _family(cohere2),
+    "deci": _family(deci),
+    "deepseek": _family(deepseek),
+    "deepseek_v2": _family(deepseek_v2),
+    "deepseek_v3": _family(deepseek_v3),
     "ernie4_5": _family(ernie4_5),
+    "ernie4_5_moe": _family(ernie4_5_moe),
+    "exaone": _family(exaone),
     "exaone4": _family(exaone4),
     "falcon": _family(falcon),
     "gemma": _family(gemma),
     "gemma2": _family(gemma2),
+    "gemma3": _family(gemma3),
     "gemma3_text": _family(gemma3_text),
     "glm": _family(glm),
     "glm4": _family(glm4),
+    "glm4_moe": _family(glm4_moe),
     "gpt2": _family(gpt2),
     "gpt_bigcode": _family(gpt_bigcode),
     "gpt_neo": _family(gpt_neo),
     "gpt_neox": _family(gpt_neox),
+    "gpt_oss": _family(gpt_oss),
     "gptj": _family(gptj),
     "granite": _family(granite),
+    "granitemoe": _family(granitemoe),
     "hyperclovax": _family(hyperclovax),
+    "internlm2": _family(internlm2),
     "llama": _family(llama),
+    "minicpm": _family(minicpm),
     "mistral": _family(mistral),
+    "mixtral": _family(mixtral),
     "mpt": _family(mpt),
     "nemotron": _family(nemotron),
     "olmo": _family(olmo),
     "olmo2": _family(olmo2),
     "olmo3": _family(olmo3),
+    "olmoe": _family(olmoe),
     "opt": _family(opt),
     "phi": _family(phi),
     "phi3": _family(phi3),
+    "phimoe": _family(phimoe),
+    "qwen": _family(qwen),
     "qwen2": _family(qwen2),
+    "qwen2_moe": _family(qwen2_moe),
     "qwen3": _family(qwen3),
+    "qwen3_moe": _family(qwen3_moe),
     "smollm3": _family(smollm3),
     "stablelm": _family(stablelm),
     "starcoder2": _family(starcoder2),
     "xglm": _family(xglm),
+    # Llama under other names: a table in one page.
+    **{kind: _family(page) for kind, page in llama_alikes.PAGES.items()},
+}
+
+# model_type -> why it is not read: no reference to compare with, and no page on trust.
+REFUSED: dict[str, str] = {
+    "stablelm_alpha": "its code is not in transformers, and what is published about it disagrees "
+    "on the order of its fused projections",
 }
 
 
 def family_of(config: Config) -> Family:
-    """The page for a config.json; InputError lists the known types."""
+    """The page for a config.json; InputError lists the known types, the nearest first."""
     kind = config["model_type"]
+    if kind in REFUSED:
+        raise InputError(f"{config.where}: model type {kind!r} is not supported: {REFUSED[kind]}")
     if kind not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise InputError(f"{config.where}: unknown model type {kind!r}; known: {known}")
+        known = sorted(FAMILIES)
+        near = difflib.get_close_matches(str(kind), known, 3, 0.4)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise InputError(
+            f"{config.where}: unknown model type {kind!r}{nearest}; known: {', '.join(known)}"
+        )
     return FAMILIES[kind]
 
 

@@ -35,7 +35,7 @@ def spec(c: Config) -> Spec:
         eps=c.get("layer_norm_epsilon", 1e-5),
         qkv_bias=True,
         out_bias=True,
-        alibi=alibi.geometric(H),
+        alibi=alibi.slopes(H),
         act="gelu_new",
         gated=False,
         mlp_bias=True,

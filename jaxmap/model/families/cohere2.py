@@ -28,7 +28,7 @@ def spec(c: Config) -> Spec:
     c.require("order_of_interleaved_layers", ("local_attn_first",), "local_attn_first")
     c.require("rotary_pct", (1.0,), 1.0)
     c.require("use_embedding_sharing", (facts["tied"],), facts["tied"])
-    c.inert("cache_implementation", "layer_switch", "use_parallel_embedding")
+    c.inert("layer_switch", "use_parallel_embedding")
     return Spec(
         **facts,
         rope_of=tuple(0 if is_near else -1 for is_near in near),

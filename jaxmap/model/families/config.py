@@ -8,90 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxmap.errors import InputError
+from jaxmap.model.families.keys import GENERIC_INERT, wanted
 
 _MISSING = object()
-
-# Keys that transformers writes into any config and that cannot change a logit of a causal LM:
-# bookkeeping, special tokens, generation, training, heads of other tasks.
-GENERIC_INERT = frozenset(
-    """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
-    decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
-    forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label initializer_range
-    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id length_penalty max_length
-    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_return_sequences output_attentions output_hidden_states output_past output_scores
-    pad_token_id prefix problem_type pruned_heads remove_invalid_values repetition_penalty
-    return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
-    temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype
-    torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
-    _commit_hash unsloth_version unsloth_fixed
-    """.split()
-)
-
-# What keys hold, wherever they are read: type, lowest, highest. The bounds are far from any model;
-# they keep a damaged number from being taken at its word, as for a tuple with an entry a layer.
-_COUNT, _SIZE, _TOKENS = (int, 1, 10_000), (int, 1, 1 << 20), (int, 1, 2**31 - 1)
-_POSITIVE, _TO_ONE, _ANY = (float, 1e-30, 1e30), (float, 0.0, 1.0), (float, -1e30, 1e30)
-_YES_NO, _NAME, _LIST = (bool, 0, 1), (str, 0, 0), (list, 0, 0)
-_KINDS = {
-    key: kind
-    for kind, keys in {
-        _COUNT: "n_layer n_layers num_layers num_hidden_layers",
-        _SIZE: """n_embd hidden_size n_head num_attention_heads head_dim num_key_value_heads n_inner
-            intermediate_size attention_heads d_model expansion_ratio ffn_dim ffn_hidden_size n_embed
-            n_heads num_heads num_kv_heads rotary_dim word_embed_proj_dim""",
-        _TOKENS: """vocab_size n_positions max_position_embeddings max_seq_len seq_length window_size
-            original_max_position_embeddings""",
-        (int, 0, 2**31 - 1): """sliding_window max_window_layers sliding_window_pattern
-            no_rope_layer_interval""",
-        _POSITIVE: """alibi_bias_max softmax_scale rope_theta rotary_emb_base factor low_freq_factor
-            high_freq_factor beta_fast
-            beta_slow attention_factor attn_logit_softcapping clip_qkv dim_model_base
-            final_logit_softcapping logits_scaling query_pre_attn_scalar rope_local_base_freq
-            scale_emb""",
-        _TO_ONE: """layer_norm_epsilon layer_norm_eps norm_eps norm_epsilon rms_norm_eps rotary_pct
-            partial_rotary_factor""",
-        _ANY: """attention_multiplier embedding_multiplier logit_scale mscale mscale_all_dim
-            residual_multiplier scale_depth""",
-        _YES_NO: """_remove_final_layer_norm alibi attention_bias bias do_layer_norm_before
-            enable_bias layer_norm_elementwise_affine mlp_bias multi_query new_decoder_architecture
-            no_bias parallel_attn qk_layernorm scale_attn_by_inverse_layer_idx scale_attn_weights
-            scale_embedding tie_word_embeddings truncate use_bias use_parallel_residual
-            use_post_norm use_qk_norm use_qkv_bias use_sliding_window""",
-        _NAME: """activation activation_function hidden_act hidden_activation model_type rope_type
-            type""",
-        _LIST: """attention_layers attention_types layer_types long_factor no_rope_layers
-            short_factor""",
-    }.items()
-    for key in keys.split()
-}
-_NEVER_NULL = frozenset(
-    """
-    activation activation_function hidden_act layer_norm_eps layer_norm_epsilon max_window_layers
-    norm_eps norm_epsilon partial_rotary_factor rms_norm_eps rope_theta rotary_emb_base rotary_pct
-    """.split()
-)
-
-
-def _wanted(key: str, value: Any) -> str | None:
-    """What the key should hold, in words, where this value is not it; else None."""
-    if value is None:
-        return "null is not allowed" if key in _NEVER_NULL else None
-    if key not in _KINDS:
-        return None
-    kind, low, high = _KINDS[key]
-    if kind in (int, float):
-        types = (int,) if kind is int else (int, float)
-        number = isinstance(value, types) and not isinstance(value, bool)
-        # Comparing keeps a whole number of any size whole, and NaN out.
-        if number and low <= value <= high:
-            return None
-        return f"must be a {'whole ' * (kind is int)}number from {low:,} to {high:,}"
-    names = {bool: "true or false", str: "a string", list: "a list"}
-    return None if isinstance(value, kind) else f"must be {names[kind]}"
 
 
 class Config:
@@ -124,8 +43,8 @@ class Config:
         if key not in self._values:
             return default
         value = self._values[key]
-        if wanted := _wanted(key, value):
-            raise InputError(f"{self.where}: {key} = {value!r:.60}: {wanted}")
+        if reason := wanted(key, value):
+            raise InputError(f"{self.where}: {key} = {value!r:.60}: {reason}")
         return value
 
     def first(self, *keys: str) -> Any:

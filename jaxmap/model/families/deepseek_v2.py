@@ -32,9 +32,10 @@ def latent(c: Config, *, interleaved: bool) -> dict:
     nope, turned = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
     scale = (nope + turned) ** -0.5
     p = c.child("rope_parameters") or c.child("rope_scaling")
-    if p is not None and (p.get("rope_type") or p.get("type") or "default") != "default":
-        if (mscale := p.get("mscale_all_dim")) and (factor := p["factor"]) > 1:
-            scale *= (0.1 * mscale * math.log(factor) + 1) ** 2  # YaRN's, on queries and keys
+    if p is not None and (mscale := p.get("mscale_all_dim")):
+        kind, factor = p.get("rope_type") or p.get("type") or "default", p.get("factor") or 1.0
+        if kind != "default" and factor > 1:
+            scale *= (0.1 * mscale * math.log(factor) + 1) ** 2  # YaRN's gain, of both sides
     bias = c.get("attention_bias", False)
     return {
         **facts,
@@ -62,9 +63,7 @@ def kinds(c: Config, L: int, *, first: int) -> tuple[Kind, ...]:
     """Dense layers first, experts then; `first` where config.json does not say how many."""
     dense = c.get("first_k_dense_replace", first)
     c.require("moe_layer_freq", (1,), 1)
-    return tuple(
-        Kind(mixer="latent", mlp="dense" if i < dense else "experts") for i in range(L)
-    )
+    return tuple(Kind(mixer="latent", mlp="dense" if i < dense else "experts") for i in range(L))
 
 
 def spec(c: Config) -> Spec:
@@ -76,7 +75,7 @@ def spec(c: Config) -> Spec:
     c.require("norm_topk_prob", (False, None), False)
     c.inert("aux_loss_alpha", "ep_size", "output_router_logits", "seq_aux")
     F = c["moe_intermediate_size"]
-    groups, kept = c.get("n_group"), c.get("topk_group")
+    groups, kept = (c[key] if grouped else c.get(key) for key in ("n_group", "topk_group"))
     experts = Experts(
         E=c.first("n_routed_experts", "num_experts"),
         k=c["num_experts_per_tok"],

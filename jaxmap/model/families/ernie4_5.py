@@ -15,7 +15,5 @@ rows = llama.rows
 def spec(c: Config) -> Spec:
     rope_facts = dict(theta=500_000.0, pairs="adjacent")
     bias = c.get("use_bias", False)
-    sizes = llama.sizes(
-        c, kv_heads=2, head_dim=128, eps=1e-5, tied=True, rope_facts=rope_facts
-    )
+    sizes = llama.sizes(c, kv_heads=2, head_dim=128, eps=1e-5, tied=True, rope_facts=rope_facts)
     return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=bias)

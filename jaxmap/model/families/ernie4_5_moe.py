@@ -41,6 +41,7 @@ def spec(c: Config) -> Spec:
         qkv_bias=bias,
         out_bias=bias,
         mlp_bias=bias,
+        head_bias=bias,
     )
 
 
@@ -49,6 +50,7 @@ def rows(spec: Spec) -> dict[str, Row]:
     correction = "moe_statics.e_score_correction_bias"
     return {
         **llama.rows(spec),
+        "head_bias": Row("lm_head.bias"),
         "blocks/mlp/router/kernel": Row(f"{mlp}.gate.weight", ROUTER),
         "blocks/mlp/correction": Row(
             f"{mlp}.{correction}", "p e -> p e", (0, 1), other_names=(f"{mlp}.gate.{correction}",)

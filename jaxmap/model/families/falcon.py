@@ -49,7 +49,7 @@ def spec(c: Config) -> Spec:
         qkv_bias=bias,
         out_bias=bias,
         ropes=() if biased else (rope.from_config(c, head_dim=C),),
-        alibi=alibi.geometric(H, rounded=True) if biased else None,
+        alibi=alibi.slopes(H, rounded=True) if biased else None,
         act=c.get("activation", "gelu"),
         gated=False,
         mlp_bias=bias,

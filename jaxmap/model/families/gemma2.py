@@ -24,7 +24,8 @@ def spec(c: Config) -> Spec:
     )
     L = sizes["L"]
     c.require("use_bidirectional_attention", (None, False), None)
-    c.inert("hidden_act", "cache_implementation")  # the reference reads hidden_activation
+    # The reference reads hidden_activation and sliding_window.
+    c.inert("hidden_act", "sliding_window_size")
     bias = c.get("attention_bias", False)
     window = c.get("sliding_window", 4096) or 0
     near = sliding_layers(c, L, lambda i: i % 2 == 0)

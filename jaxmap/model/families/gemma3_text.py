@@ -25,7 +25,6 @@ def spec(c: Config) -> Spec:
     L, C = facts["L"], facts["C"]
     c.require("use_bidirectional_attention", (None, False), None)
     c.require("attn_logit_softcapping", (None,), None)  # the reference has the key and no cap
-    c.inert("cache_implementation")
     period = c.get("sliding_window_pattern", c.get("_sliding_window_pattern", 6))
     near = sliding_layers(c, L, lambda i: (i + 1) % period != 0)
     window = c.get("sliding_window", 4096) or 0

@@ -22,7 +22,7 @@ def _kinds(c: Config, L: int) -> list[str]:
             and len(entry) == 2
             and isinstance(entry[0], list)
             and isinstance(entry[1], int)
-            and len(entry[0]) * entry[1] <= L
+            and 0 <= len(entry[0]) * entry[1] <= L
         ):
             raise InputError(f"{c.where}: attention_types {entry!r:.60} does not fit {L} layers")
         kinds += entry[0] * entry[1]
@@ -37,7 +37,8 @@ def _kinds(c: Config, L: int) -> list[str]:
 def spec(c: Config) -> Spec:
     L, D = c.first("num_layers", "num_hidden_layers"), c["hidden_size"]
     H = c.first("num_heads", "num_attention_heads")
-    positions = c.get("max_position_embeddings", 2048)
+    c.assume("max_position_embeddings", 2048)
+    positions = c["max_position_embeddings"]
     window = c.get("window_size", 256)
     c.inert("attention_dropout", "embed_dropout", "resid_dropout", "classifier_dropout")
     c.inert(*(key for key in c if key.startswith("summary_")))

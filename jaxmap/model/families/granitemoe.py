@@ -32,14 +32,14 @@ def spec(c: Config) -> Spec:
 
 def rows(spec: Spec) -> dict[str, Row]:
     mlp = "model.layers.{l}.block_sparse_moe"
-    up = dict(name=f"{mlp}.input_linear.weight", other_names=(f"{mlp}.experts.gate_up_proj",))
-    down = dict(name=f"{mlp}.output_linear.weight", other_names=(f"{mlp}.experts.down_proj",))
+    up, up_too = f"{mlp}.input_linear.weight", (f"{mlp}.experts.gate_up_proj",)
+    down, down_too = f"{mlp}.output_linear.weight", (f"{mlp}.experts.down_proj",)
+    router, router_too = f"{mlp}.router.layer.weight", (f"{mlp}.router.weight",)
+    both = "e (p f) d -> p e d f"
     return {
         **llama.rows(spec),
-        "blocks/mlp/router/kernel": Row(
-            f"{mlp}.router.layer.weight", ROUTER, other_names=(f"{mlp}.router.weight",)
-        ),
-        "blocks/mlp/expert_gate/kernel": Row(layout="e (p f) d -> p e d f", part=(0, 2), **up),
-        "blocks/mlp/expert_up/kernel": Row(layout="e (p f) d -> p e d f", part=(1, 2), **up),
-        "blocks/mlp/expert_down/kernel": Row(layout="e d f -> e f d", **down),
+        "blocks/mlp/router/kernel": Row(router, ROUTER, other_names=router_too),
+        "blocks/mlp/expert_gate/kernel": Row(up, both, (0, 2), other_names=up_too),
+        "blocks/mlp/expert_up/kernel": Row(up, both, (1, 2), other_names=up_too),
+        "blocks/mlp/expert_down/kernel": Row(down, "e d f -> e f d", other_names=down_too),
     }

@@ -15,8 +15,10 @@ rows = llama.rows
 def spec(c: Config) -> Spec:
     rope_facts = dict(partial_key="partial_rotary_factor", partial=0.5)
     bias = c.get("attention_bias", False)
+    sizes = llama.sizes(c, act="relu2", rope_facts=rope_facts)
+    c.require("kv_channels", (sizes["C"],), sizes["C"])  # what head_dim was called before
     return Spec(
-        **{**llama.sizes(c, act="relu2", rope_facts=rope_facts), "eps": c.get("norm_eps", 1e-5)},
+        **{**sizes, "eps": c.get("norm_eps", 1e-5)},
         norm="layer",
         norm_bias=True,
         norm_offset=1.0,

@@ -14,7 +14,8 @@ _OFFSET = 2  # rows of the position table before the first token's
 
 def spec(c: Config) -> Spec:
     D, H = c["hidden_size"], c["num_attention_heads"]
-    context = c.get("max_position_embeddings", 2048)
+    c.assume("max_position_embeddings", 2048)
+    context = c["max_position_embeddings"]
     before = c.get("do_layer_norm_before", True)
     removed = c.get("_remove_final_layer_norm", False)
     affine = c.get("layer_norm_elementwise_affine", True)

@@ -36,9 +36,7 @@ def spec(c: Config) -> Spec:
         qkv_bias=True,
         out_bias=True,
         qk_norm=QkNorm("head", "layer", eps, bias=True) if normed else None,
-        ropes=(
-            rope.from_config(c, head_dim=C, partial_key="partial_rotary_factor", partial=0.5),
-        ),
+        ropes=(rope.from_config(c, head_dim=C, partial_key="partial_rotary_factor", partial=0.5),),
         act=c.get("hidden_act", "gelu_new"),
         gated=False,
         mlp_bias=True,

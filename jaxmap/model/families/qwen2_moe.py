@@ -15,9 +15,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 def kinds(c: Config, L: int) -> tuple[Kind, ...]:
     """Which layers have experts: every decoder_sparse_step-th, but those of mlp_only_layers."""
     step, dense = c.get("decoder_sparse_step", 1), c.get("mlp_only_layers") or []
-    return tuple(
-        Kind(mlp="dense" if i in dense or (i + 1) % step else "experts") for i in range(L)
-    )
+    return tuple(Kind(mlp="dense" if i in dense or (i + 1) % step else "experts") for i in range(L))
 
 
 def spec(c: Config) -> Spec:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from einops import rearrange
 
 from jaxmap.model.spec import Spec
+
+Array = Any  # of NumPy or of JAX
 
 
 class Place(NamedTuple):
@@ -47,8 +49,8 @@ class Row:
       part: (i, n) where the stored tensor interleaves n parts of one size, of which this is the
         i-th: the layout then gives a leading axis p.
       cut: (start, stop, of) where this is rows start..stop-1 of the `of` rows of the stored tensor.
-      blocks: (which, of) where the stored tensor's first axis is `of` blocks of one size and this is
-        those of them, in this order; the layout reads them joined.
+      blocks: (which, of) where the stored tensor's first axis is `of` blocks of one size and this
+        is those of them, in this order; the layout reads them joined.
       other_names: further names under which it is found.
       otherwise: where it stands in a file that has none of these names.
     """
@@ -77,40 +79,40 @@ class Row:
             stored[0] = stored[0] // len(self.blocks[0]) * self.blocks[1]
         return (self.cut[2], *stored[1:]) if self.cut else tuple(stored)
 
-    def read(self, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def read(self, stored: Array, shape: tuple[int, ...]) -> Array:
         """The parameter of one layer, a view of the stored tensor where it can be."""
         x = stored[self.cut[0] : self.cut[1]] if self.cut else stored
         if self.blocks:
             which, of = self.blocks
-            x = x.reshape(of, -1, *x.shape[1:])[list(which)].reshape(-1, *x.shape[1:])
+            x = x.reshape(of, -1, *x.shape[1:])[np.array(which)].reshape(-1, *x.shape[1:])
         if not self.layout:
             return x
         x = rearrange(x, self.layout, **self._sizes(shape))
         return x if self.part is None else x[self.part[0]]
 
 
-def write(rows: list[Row], values: list[np.ndarray]) -> np.ndarray:
+def write(rows: list[Row], values: list[Array]) -> Array:
     """The stored tensor from all the parameters that it holds: `Row.read` backwards."""
-    first = rows[0]
+    first, xp = rows[0], values[0].__array_namespace__()
     order = sorted(range(len(rows)), key=lambda i: rows[i].part or rows[i].cut or 0)
     if first.blocks and not first.part and not first.cut:
-        blocks: list[np.ndarray] = [np.empty(0)] * first.blocks[1]
+        blocks: list[Array] = [values[0]] * first.blocks[1]
         for row, value in zip(rows, values, strict=True):
             assert row.blocks
             source, _, target = (side.strip() for side in row.layout.partition("->"))
             x = rearrange(value, f"{target} -> {source}") if source else value
-            for i, block in zip(row.blocks[0], np.split(x, len(row.blocks[0])), strict=True):
+            for i, block in zip(row.blocks[0], xp.split(x, len(row.blocks[0])), strict=True):
                 blocks[i] = block
-        return np.concatenate(blocks)
+        return xp.concatenate(blocks)
     if first.part:
         source, target = (side.strip() for side in first.layout.split("->"))
         sizes = first._sizes(values[0].shape)
-        return rearrange(np.stack([values[i] for i in order]), f"{target} -> {source}", **sizes)
+        return rearrange(xp.stack([values[i] for i in order]), f"{target} -> {source}", **sizes)
     stored = []
     for i in order:
         source, _, target = (side.strip() for side in rows[i].layout.partition("->"))
         stored.append(rearrange(values[i], f"{target} -> {source}") if source else values[i])
-    return np.concatenate(stored) if first.cut else stored[0]
+    return xp.concatenate(stored) if first.cut else stored[0]
 
 
 # Layouts of torch's Linear, which stores (out, in).
@@ -168,7 +170,7 @@ def grouped_qkv(name: str, heads: int, groups: int) -> dict[str, Row]:
 def block_qkv(name: str, where: dict[str, tuple[int, ...]]) -> dict[str, Row]:
     """Query, key and value in one Linear whose outputs are heads, `where` of q, k and v."""
     of = sum(map(len, where.values()))
-    rows = {}
+    rows: dict[str, Row] = {}
     for letter, which in where.items():
         kernel, bias = (QUERY, QUERY_BIAS) if letter == "q" else (KEY_VALUE, KEY_VALUE_BIAS)
         path = f"blocks/attn/{letter}"
@@ -224,7 +226,7 @@ def each_expert(
 
 def shared_expert(name: str) -> dict[str, Row]:
     """The MLP that every token takes beside its experts."""
-    rows = {}
+    rows: dict[str, Row] = {}
     for part, layout in (("gate", UP), ("up", UP), ("down", DOWN)):
         rows |= linear(f"blocks/mlp/shared/{part}", f"{name}.{part}_proj", layout)
     return rows

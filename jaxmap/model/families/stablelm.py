@@ -38,9 +38,7 @@ def spec(c: Config) -> Spec:
         eps=eps,
         qkv_bias=c.get("use_qkv_bias", False),
         qk_norm=QkNorm("heads", "layer", eps) if normed else None,
-        ropes=(
-            rope.from_config(c, head_dim=C, partial_key="partial_rotary_factor", partial=0.25),
-        ),
+        ropes=(rope.from_config(c, head_dim=C, partial_key="partial_rotary_factor", partial=0.25),),
         act=c.get("hidden_act", "silu"),
         tied=c.get("tie_word_embeddings", False),
     )

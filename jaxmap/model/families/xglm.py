@@ -27,6 +27,7 @@ def _sinusoids(c: Config, D: int) -> tuple[float, ...]:
 def spec(c: Config) -> Spec:
     D = c.first("d_model", "hidden_size")
     H = c.first("attention_heads", "num_attention_heads")
+    c.assume("max_position_embeddings", 2048)
     c.require("add_cross_attention", (False,), False)
     c.require("pad_token_id", (None, 0, 1), 1)  # from 2 on, the reference silences a position
     c.inert("dropout", "attention_dropout", "activation_dropout", "layerdrop", "init_std")
@@ -38,7 +39,7 @@ def spec(c: Config) -> Spec:
         C=head_width(c, D, H),
         F=c.get("ffn_dim", 4096),
         V=c["vocab_size"],
-        context=c.get("max_position_embeddings", 2048),
+        context=c["max_position_embeddings"],
         norm="layer",
         norm_bias=True,
         eps=1e-5,

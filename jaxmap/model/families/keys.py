@@ -1,0 +1,100 @@
+"""What keys of config.json hold, and which of them can never change a logit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Keys that transformers writes into any config and that cannot change a logit of a causal LM:
+# bookkeeping, special tokens, generation, training, heads of other tasks.
+GENERIC_INERT = frozenset(
+    """
+    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map
+    bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward
+    cross_attention_hidden_size
+    decoder_start_token_id diversity_penalty do_sample dtype early_stopping
+    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
+    forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label initializer_range
+    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id length_penalty max_length
+    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
+    num_return_sequences output_attentions output_hidden_states output_past output_scores
+    pad_token_id prefix problem_type pruned_heads remove_invalid_values repetition_penalty
+    return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
+    temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype
+    torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
+    _commit_hash unsloth_version unsloth_fixed
+    """.split()
+)
+
+# What keys hold, wherever they are read: type, lowest, highest. The bounds are far from any model;
+# they keep a damaged number from being taken at its word, as for a tuple with an entry a layer.
+_COUNT, _SIZE, _TOKENS = (int, 1, 10_000), (int, 1, 1 << 20), (int, 1, 2**31 - 1)
+_POSITIVE, _TO_ONE, _ANY = (float, 1e-30, 1e30), (float, 0.0, 1.0), (float, -1e30, 1e30)
+_YES_NO, _NAME, _LIST = (bool, 0, 1), (str, 0, 0), (list, 0, 0)
+_KINDS = {
+    key: kind
+    for kind, keys in {
+        _COUNT: """decoder_sparse_step moe_k moe_layer_freq moe_layer_interval moe_num_experts
+            n_group n_layer n_layers n_routed_experts num_experts num_experts_per_tok
+            num_hidden_layers num_layers num_local_experts topk topk_group""",
+        (int, 0, 10_000): """first_k_dense_replace moe_layer_start_index moe_num_shared_experts
+            n_shared_experts""",
+        (int, -1, 10_000): "moe_layer_end_index",
+        _SIZE: """adapter_dim attention_heads d_model expansion_ratio ffn_dim ffn_hidden_size
+            head_dim hidden_size intermediate_size kv_lora_rank moe_intermediate_size n_embd n_embed
+            n_head n_heads n_inner num_attention_heads num_heads num_key_value_heads num_kv_heads
+            q_lora_rank qk_nope_head_dim qk_rope_head_dim rotary_dim shared_expert_intermediate_size
+            v_head_dim word_embed_proj_dim""",
+        _TOKENS: """max_position_embeddings max_seq_len model_max_length n_positions
+            original_max_position_embeddings seq_length vocab_size window_size""",
+        (int, 0, 2**31 - 1): "max_window_layers no_rope_layer_interval sliding_window",
+        _POSITIVE: """attention_factor attn_logit_softcapping beta_fast beta_slow
+            clip_qkv dim_model_base factor final_logit_softcapping high_freq_factor logits_scaling
+            long_mscale low_freq_factor query_pre_attn_scalar rope_local_base_freq rope_theta
+            rotary_emb_base routed_scaling_factor scale_emb short_mscale softmax_scale swiglu_alpha
+            swiglu_limit""",
+        _TO_ONE: """layer_norm_eps layer_norm_epsilon norm_eps norm_epsilon partial_rotary_factor
+            rms_norm_eps rotary_pct""",
+        (float, 0.0, 1e30): "moe_norm_min router_jitter_noise",
+        _ANY: """attention_multiplier embedding_multiplier logit_scale moe_scaling mscale
+            mscale_all_dim residual_multiplier scale_depth""",
+        _YES_NO: """_remove_final_layer_norm alibi attention_bias bias do_layer_norm_before
+            enable_bias layer_norm_elementwise_affine lm_head_bias mlp_bias multi_query
+            new_decoder_architecture no_bias norm_topk_prob parallel_attn qk_layernorm qkv_bias
+            rope_interleave scale_attn_by_inverse_layer_idx scale_attn_weights scale_embedding
+            tie_word_embeddings truncate use_bias use_parallel_residual use_post_norm use_qk_norm
+            use_qkv_bias use_sliding_window""",
+        _NAME: """activation activation_function hidden_act hidden_activation model_type rope_type
+            scoring_func topk_method type""",
+        _LIST: """attention_layers attention_types layer_types long_factor mlp_only_layers
+            no_rope_layers num_key_value_heads_per_layer short_factor""",
+    }.items()
+    for key in keys.split()
+}
+_NEVER_NULL = frozenset(
+    """
+    activation activation_function adapter_dim decoder_sparse_step expansion_ratio ffn_dim
+    first_k_dense_replace hidden_act kv_lora_rank layer_norm_eps layer_norm_epsilon max_seq_len
+    max_window_layers moe_layer_end_index moe_layer_freq moe_layer_interval moe_layer_start_index
+    moe_norm_min moe_scaling norm_eps norm_epsilon num_experts num_experts_per_tok
+    partial_rotary_factor rms_norm_eps rope_theta rotary_dim rotary_emb_base rotary_pct
+    routed_scaling_factor router_jitter_noise seq_length swiglu_alpha swiglu_limit topk window_size
+    """.split()
+)
+
+
+def wanted(key: str, value: Any) -> str | None:
+    """What the key should hold, in words, where this value is not it; else None."""
+    if value is None:
+        return "null is not allowed" if key in _NEVER_NULL else None
+    if key not in _KINDS:
+        return None
+    kind, low, high = _KINDS[key]
+    if kind in (int, float):
+        types = (int,) if kind is int else (int, float)
+        number = isinstance(value, types) and not isinstance(value, bool)
+        # Comparing keeps a whole number of any size whole, and NaN out.
+        if number and low <= value <= high:
+            return None
+        return f"must be a {'whole ' * (kind is int)}number from {low:,} to {high:,}"
+    names = {bool: "true or false", str: "a string", list: "a list"}
+    return None if isinstance(value, kind) else f"must be {names[kind]}"
