@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+# Tests run side by side; each worker takes about 2 GB.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check format bench clean
@@ -27,10 +29,10 @@ demo: $(VENV)/.installed  ## train a Pythia in miniature, score every checkpoint
 	$(BIN)/jaxmap demo --out=$(OUT)
 
 test: $(VENV)/.installed-dev  ## the test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m '' $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, format, types
 	$(BIN)/ruff check .

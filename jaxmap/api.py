@@ -32,7 +32,8 @@ def score(
       models: one reference, a comma-separated list, or several; braces expand.
       texts: a text set or the file to read one from.
       store: a folder, made if it is not there; what it holds already is not computed again.
-      options: of `jaxmap.score.run.score_models`: dtype, batch_tokens, ignore_config_keys.
+      options: of `jaxmap.score.run.score_models`: dtype, lens, quantize,
+        batch_tokens, ignore_config_keys.
 
     Returns what was scored, what was found finished and what failed; failures do not raise.
     """

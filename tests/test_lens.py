@@ -27,8 +27,8 @@ def test_every_layer(name, tmp_path):
     expected_NR = [lens_logp(reference, ids) for ids in texts]
     assert ll_RN.shape == (model.spec.L + 1, len(texts))
     np.testing.assert_allclose(ll_RN, np.transpose(expected_NR), rtol=0, atol=NATS)
-    # Layers differ, or the comparison would not tell one from another.
-    assert np.abs(np.diff(ll_RN, axis=0))[:, 0].min() > 1
+    # Layers differ by far more than the bound, or one could pass for another.
+    assert np.abs(np.diff(ll_RN, axis=0))[:, 0].min() > 50 * NATS
 
 
 def test_last_row_is_the_models_own_score(tmp_path):

@@ -17,6 +17,7 @@ from absl import logging
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.files import TOKENIZER, CheckpointFiles, Resolved, fetch, resolve
+from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
@@ -26,7 +27,7 @@ from jaxmap.record import Identity, Provenance, Record
 from jaxmap.score.scorer import Scorers, score_rows
 from jaxmap.store import Store
 from jaxmap.version import __version__
-from jaxmap.work import Failure, Item
+from jaxmap.work import Failure, Item, parse_quantisations
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -84,32 +85,51 @@ def score_models(
     *,
     dtype: str = "auto",
     lens: bool = False,
+    quantize: Sequence[str] = ("none",),
     batch_tokens: int | None = None,
     ignore_config_keys: Sequence[str] = (),
 ) -> Outcome:
     """Scores every model that the store does not have yet and keeps each as soon as it is done.
 
     A model that fails leaves its reason in the store and the others go on. What is finished is
-    recognised by the model's commit (a folder's contents), the texts and the dtype.
+    recognised by the model's commit (a folder's contents), the texts, the dtype and the
+    quantisation. A checkpoint is loaded once for all that is asked of it.
 
     Args:
       refs: the models.
       texts: the text set of the store.
       store: open for writing.
       dtype: of weights and activations; auto: float32 on CPU, as stored on GPU, bfloat16 on TPU.
-      lens: whether to score every layer through the logit lens in the same pass.
+      lens: whether to score every layer of the model itself through the logit lens too.
+      quantize: of work.QUANTISATIONS; each is a result of its own, none the model itself.
       batch_tokens: tokens of a batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
 
-    Raises JaxmapError only where the store itself cannot be written.
+    Raises InputError for an unknown quantisation, else JaxmapError only where the store itself
+    cannot be written.
     """
+    variants = parse_quantisations(quantize)
     run = _Run(texts, store, dtype, batch_tokens, tuple(ignore_config_keys))
-    items = [Item(ref.name, ref.revision, dtype, lens=lens) for ref in refs]
-    store.ask(items)
+    items = [
+        [Item(ref.name, ref.revision, dtype, v, lens=lens and v == "none") for v in variants]
+        for ref in refs
+    ]
+    store.ask(item for of_ref in items for item in of_ref)
     outcome = Outcome()
-    for i, (ref, item) in enumerate(zip(refs, items, strict=True), start=1):
-        run.one(ref, item, f"[{i}/{len(refs)}] {ref}", outcome)
+    for i, (ref, of_ref) in enumerate(zip(refs, items, strict=True), start=1):
+        run.one(ref, of_ref, f"[{i}/{len(refs)}] ", outcome)
     return outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A checkpoint in memory, and the texts as its tokenizer reads them."""
+
+    resolved: Resolved
+    files: CheckpointFiles
+    model: weights.Model
+    tokenizer: TextTokenizer
+    tokens: Tokens
 
 
 @dataclasses.dataclass
@@ -125,32 +145,46 @@ class _Run:
         self.tokenizers = _Tokenizers(self.texts)
         self.told = False
 
-    def one(self, ref: Ref, item: Item, desc: str, outcome: Outcome) -> None:
-        """Scores one model or notes why not; only a store that cannot be written stops the run."""
-        commit = None
+    def one(self, ref: Ref, items: Sequence[Item], desc: str, outcome: Outcome) -> None:
+        """Scores what is missing of one checkpoint, or notes why not.
+
+        Only a store that cannot be written stops the run.
+        """
+        commit, missing = None, list(items)
+        started = time.perf_counter()
         try:
             resolved = resolve(ref, lambda ref: self.store.known_files(ref.name, ref.revision))
             commit = resolved.commit
-            if self.store.is_done(item, commit):
-                outcome.found.append(item.label)
-                self.store.settle(item, commit)
+            missing = [item for item in items if not self.store.is_done(item, commit)]
+            for item in items:
+                if item not in missing:
+                    outcome.found.append(item.label)
+                    self.store.settle(item, commit)
+            if not missing:
                 return
-            records = self._score(resolved, fetch(resolved), item.lens, desc)
+            loaded = self._load(resolved, fetch(resolved))
         except Exception as error:
-            failure = _failure(item, commit, error)
-            self.store.add_failure(failure)
-            outcome.failed.append(failure)
-            logging.error("%s: %s", item.label, failure.reason)
+            for item in missing:
+                self._fail(item, commit, error, outcome)
             return
-        for record in records:
-            self.store.add(record)
-        outcome.scored.append(item.label)
+        for item in missing:
+            try:
+                records = self._score(loaded, item, desc + item.label, started)
+            except Exception as error:
+                self._fail(item, commit, error, outcome)
+                continue
+            for record in records:
+                self.store.add(record)
+            outcome.scored.append(item.label)
+            started = time.perf_counter()  # loading counts for the first of them
 
-    def _score(
-        self, resolved: Resolved, files: CheckpointFiles, lens: bool, desc: str
-    ) -> list[Record]:
-        """The model's own record, and with the lens one for each layer."""
-        started = time.perf_counter()
+    def _fail(self, item: Item, commit: str | None, error: Exception, outcome: Outcome) -> None:
+        failure = _failure(item, commit, error)
+        self.store.add_failure(failure)
+        outcome.failed.append(failure)
+        logging.error("%s: %s", item.label, failure.reason)
+
+    def _load(self, resolved: Resolved, files: CheckpointFiles) -> _Loaded:
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
         _, spec, _ = weights.read_config(files.folder, self.ignore_config_keys)
         tokenizer, tokens = self.tokenizers.encode(files.folder, spec.context)
@@ -158,6 +192,20 @@ class _Run:
             files.folder, dtype=self.dtype, ignore_config_keys=self.ignore_config_keys
         )
         self._tell(model.dtype)
+        if tokens.truncated.any():
+            logging.warning(
+                "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
+                resolved.ref,
+                tokens.truncated.sum(),
+                len(tokens),
+                spec.context,
+            )
+        return _Loaded(resolved, files, model, tokenizer, tokens)
+
+    def _score(self, loaded: _Loaded, item: Item, desc: str, started: float) -> list[Record]:
+        """The record of the model or its quantised copy, and with the lens one for each layer."""
+        resolved, tokens, lens = loaded.resolved, loaded.tokens, item.lens
+        model = quantised(loaded.model, item.quantisation)
         ll_RN = score_rows(
             self.scorers.of(model),
             model,
@@ -172,33 +220,26 @@ class _Run:
             revision=resolved.ref.revision,
             commit=resolved.commit,
             texts=self.texts.fingerprint,
-            tokenizer=tokenizer.fingerprint,
-            special_rule=tokenizer.special_rule,
+            tokenizer=loaded.tokenizer.fingerprint,
+            special_rule=loaded.tokenizer.special_rule,
             dtype=model.dtype,
+            quantisation=model.quantisation,
         )
         provenance = Provenance(
             is_default_dtype=model.dtype == default,
-            num_layers=spec.L,
+            num_layers=model.spec.L,
             truncated=int(tokens.truncated.sum()),
-            context=spec.context,
+            context=model.spec.context,
             versions=versions(),
             device=device(),
             seconds=round(time.perf_counter() - started, 3),
-            files=tuple(tuple(stat) for stat in files.files),
+            files=tuple(tuple(stat) for stat in loaded.files.files),
             model={
                 "model_type": model.model_type,
                 "num_parameters": model.num_parameters,
                 "stored_dtype": model.stored_dtype,
             },
         )
-        if provenance.truncated:
-            logging.warning(
-                "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
-                resolved.ref,
-                provenance.truncated,
-                len(tokens),
-                spec.context,
-            )
         known = self.store.find(identity) if lens else None
         if known is not None:  # scored before without the lens: one result, the same bits
             ll_RN[-1] = self.store.load(known).log_likelihood

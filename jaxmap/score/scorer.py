@@ -16,6 +16,7 @@ from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
 from jaxmap.model.inputs import Inputs
+from jaxmap.model.quantised import texts_apart
 from jaxmap.progress import progress
 from jaxmap.score.readout import target_logp
 
@@ -49,8 +50,9 @@ class Scorer:
                 )
                 return logp_N.reshape(target_BT.shape)
 
-            x_BTD, logp_LBT = decoder.residual(inputs, reach=reach, read=read if lens else None)
-            logp_1BT = read(x_BTD)[None]
+            with texts_apart(inputs):
+                x_BTD, logp_LBT = decoder.residual(inputs, reach=reach, read=read if lens else None)
+                logp_1BT = read(x_BTD)[None]
             return jnp.concatenate([logp_LBT, logp_1BT]) if lens else logp_1BT
 
         self._logp = jax.jit(logp, static_argnames=("reach", "lens"))
@@ -82,8 +84,8 @@ class Scorers:
         self._scorers: OrderedDict[tuple, Scorer] = OrderedDict()
 
     def of(self, model: Model) -> Scorer:
-        """The scorer for a model; models with equal specs and dtypes share one."""
-        key = (model.spec, model.dtype)
+        """The scorer for a model; models of one structure and dtype share one."""
+        key = (model.graph, model.dtype)
         if key not in self._scorers:
             block = VOCABULARY_BLOCK[jax.default_backend()]
             self._scorers[key] = Scorer(model.graph, vocabulary_block=block)

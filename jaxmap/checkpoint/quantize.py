@@ -1,0 +1,199 @@
+"""8-bit and 4-bit copies of a model in memory, as transformers makes them with bitsandbytes.
+
+Every linear layer is quantised but the unembedding; embeddings, norms and biases stay as they are.
+The weights are taken in the dtype that the model was loaded in and in the layout of torch's
+Linear, (out, in): a tensor that holds query, key and value together is quantised whole, and those
+of GPT-2, stored (in, out), are transposed first, as transformers does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxmap.checkpoint.weights import Model
+from jaxmap.errors import InputError
+from jaxmap.model.decoder import Decoder
+from jaxmap.model.families import FAMILIES
+from jaxmap.model.families.rows import Row, place_of, write
+from jaxmap.model.linear import Linear
+from jaxmap.model.quantised import FourBitLinear, Int8Linear, Packed, pack, quantise_rows
+
+# What a layer may be made of: nothing in these uses a kernel but by calling its Linear.
+_MIXERS, _MLPS = ("attention", "latent"), ("dense",)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kernel:
+    """One Linear of a decoder: where it is, where it is stored, and what it holds.
+
+    Fields:
+      owner, name: the module that has it as an attribute.
+      stored: what of its stack of layers is stored in one tensor has the same.
+      row: its place in that tensor.
+      stacked: whether the kernel has a leading axis of layers.
+      shape, inputs: of the kernel of one layer; how many of its axes, the first, are inputs.
+    """
+
+    owner: nnx.Module
+    name: str
+    stored: tuple[str, str]
+    row: Row
+    stacked: bool
+    shape: tuple[int, ...]
+    inputs: int
+
+    @property
+    def linear(self) -> Linear:
+        return getattr(self.owner, self.name)
+
+    @property
+    def kernel(self) -> jax.Array:
+        """With a leading axis of layers, in any case."""
+        value = self.linear.kernel[...]
+        return value if self.stacked else value[None]
+
+    @property
+    def inputs_first(self) -> bool:
+        """Whether the tensor is stored (in, out)."""
+        if not self.row.layout:
+            return True
+        stored, _, parameter = self.row.layout.partition("->")
+        letters = parameter.split()[1 if self.row.part else 0 :]
+        return stored.replace("(", " ").split()[0] in letters[: self.inputs]
+
+
+def quantised(model: Model, variant: str) -> Model:
+    """A copy of the model with the linear layers quantised; what is not shares its arrays.
+
+    Args:
+      model: not quantised.
+      variant: of `work.QUANTISATIONS`; none: the model itself.
+
+    Raises InputError for layers that are not known to be linear layers as bitsandbytes sees them.
+    """
+    if variant == "none":
+        return model
+    for kind, _, _ in model.spec.stacks():
+        for part, known in ((kind.mixer, _MIXERS), (kind.mlp, _MLPS)):
+            if part not in known:
+                raise InputError(
+                    f"--quantize={variant}: {model.model_type} has {part!r} layers; only "
+                    f"{', '.join(_MIXERS)} and {', '.join(_MLPS)} ones can be quantised"
+                )
+    decoder = nnx.merge(model.graph, model.params)
+    tensors: dict[tuple[str, str], list[_Kernel]] = {}
+    for kernel in _kernels(decoder, model):
+        tensors.setdefault(kernel.stored, []).append(kernel)
+    for kernels in tensors.values():
+        if variant == "int8":
+            for kernel in kernels:
+                _to_int8(kernel)
+        else:
+            _to_four_bit(kernels, variant)
+    graph, params = nnx.split(decoder)
+    return dataclasses.replace(model, graph=graph, params=params, quantisation=variant)
+
+
+def _kernels(decoder: Decoder, model: Model) -> list[_Kernel]:
+    rows = FAMILIES[model.model_type].rows(model.spec)
+    modules = dict(nnx.iter_modules(decoder))
+    found = []
+    for path, module in modules.items():
+        if not isinstance(module, Linear):
+            continue
+        where = "/".join(map(str, path))
+        key, layers = place_of(f"{where}/kernel", model.spec)
+        row, stacked = rows[key], layers != (None,)
+        if "{e}" in row.name:
+            raise InputError(
+                f"{model.model_type}: {row.name} is many tensors, which cannot be quantised"
+            )
+        shape = module.kernel.shape[1:] if stacked else module.kernel.shape
+        _, kernel_axes, output_axes = module.equation.replace("->", ",").split(",")
+        inputs = sum(axis not in output_axes for axis in kernel_axes)
+        assert not set(kernel_axes[:inputs]) & set(output_axes), module.equation
+        stack = where.split("/")[1] if stacked else ""
+        owner, name = modules[path[:-1]], str(path[-1])
+        found.append(_Kernel(owner, name, (stack, row.name), row, stacked, shape, inputs))
+    return found
+
+
+def _to_int8(kernel: _Kernel) -> None:
+    weight, absmax = _int8(kernel.kernel, kernel.inputs)
+    _check_finite(kernel, absmax)
+    if not kernel.stacked:
+        weight, absmax = weight[0], absmax[0]
+    quantised = Int8Linear(
+        weight,
+        absmax,
+        inputs=kernel.inputs,
+        outputs=kernel.shape[kernel.inputs :],
+        bias=kernel.linear.bias,
+    )
+    setattr(kernel.owner, kernel.name, quantised)
+
+
+@partial(jax.jit, static_argnums=1)
+def _int8(kernels: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
+    def one(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        I = int(np.prod(kernel.shape[:inputs]))  # noqa: E741 input features
+        return quantise_rows(kernel.reshape(I, -1).T)
+
+    return jax.lax.map(one, kernels)
+
+
+def _check_finite(kernel: _Kernel, absmax: jax.Array) -> None:
+    if not bool(jnp.isfinite(absmax).all()):
+        raise InputError(
+            f"--quantize=int8: weights of {kernel.row.name} overflow float16, from which they are "
+            "quantised"
+        )
+
+
+def _to_four_bit(kernels: list[_Kernel], code: str) -> None:
+    """All that is stored in one tensor."""
+    first = kernels[0]
+    rows = tuple(kernel.row for kernel in kernels)
+    stored_shape = first.row.stored_shape(first.shape)
+    shape = stored_shape[::-1] if first.inputs_first else stored_shape
+    packed, scale = _packed(
+        tuple(kernel.kernel for kernel in kernels), rows, shape, first.inputs_first, code
+    )
+    if not first.stacked:
+        packed, scale = packed[0], scale[0]
+    weights = Packed(packed, scale, code=code, shape=shape)
+    for kernel in kernels:
+        quantised = FourBitLinear(
+            kernel.linear.equation,
+            weights,
+            kernel.row,
+            kernel.shape,
+            inputs_first=first.inputs_first,
+            bias=kernel.linear.bias,
+        )
+        setattr(kernel.owner, kernel.name, quantised)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _packed(
+    kernels: tuple[jax.Array, ...],
+    rows: tuple[Row, ...],
+    shape: tuple[int, ...],
+    inputs_first: bool,
+    code: str,
+) -> tuple[jax.Array, jax.Array]:
+    """Codes and scales of the stored tensors, with a leading axis of layers."""
+
+    def one(parts: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        stored = write(list(rows), list(parts))
+        stored = stored.T if inputs_first else stored
+        assert stored.shape == shape, f"{rows[0].name}: parts make {stored.shape}, not {shape}"
+        return pack(stored.reshape(-1), code)
+
+    return jax.lax.map(one, kernels)
