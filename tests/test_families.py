@@ -143,3 +143,14 @@ def test_context_is_what_the_scaling_stretches_to(scaling, context):
 @pytest.mark.parametrize("kind", sorted(FAMILIES))
 def test_every_page_cites_a_paper(kind):
     assert FAMILIES[kind].paper
+
+
+def test_coverage_counts_the_published_map():
+    from jaxmap.model.families.coverage import PUBLISHED, table
+
+    assert sum(PUBLISHED.values()) == 1018
+    absent = sum(n for kind, n in PUBLISHED.items() if kind not in FAMILIES)
+    text = table()
+    assert f"{1018 - absent:,} of 1,018" in text
+    for kind in PUBLISHED:
+        assert kind in text
