@@ -107,6 +107,13 @@ def _define_score(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "lens", False, "Score every layer through the logit lens too.", flag_values=values
     )
+    flags.DEFINE_list(
+        "quantize",
+        ["none"],
+        "Comma-separated: none (the model itself), int8, nf4, fp4: copies with the linear layers "
+        "in 8 or 4 bit, each a result of its own.",
+        flag_values=values,
+    )
     _integer(values, "batch_tokens", None, "Tokens of a batch; a default for the device if unset.")
     flags.DEFINE_list(
         "ignore_config_keys",
@@ -121,8 +128,10 @@ def _score(values: flags.FlagValues) -> int:
     from jaxmap.checkpoint.refs import parse_refs
     from jaxmap.corpus.texts import load_texts
     from jaxmap.store import Store
+    from jaxmap.work import parse_quantisations
 
     refs = parse_refs(values.models)
+    variants = parse_quantisations(values.quantize)
     texts = load_texts(values.texts)
     store = Store.create(values.store, texts)
     from jaxmap import runtime
@@ -136,6 +145,7 @@ def _score(values: flags.FlagValues) -> int:
         store,
         dtype=values.dtype,
         lens=values.lens,
+        quantize=variants,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
     )
@@ -195,9 +205,95 @@ def _kl(values: flags.FlagValues) -> int:
     return 0
 
 
+# the authors' data, scale, diffusion -------------------------------------------------------------
+
+
+def _define_import(values: flags.FlagValues) -> None:
+    _define_store(values)
+    _string(values, "released", None, "The authors' data folder: their .pkl and .json files.")
+
+
+def _import(values: flags.FlagValues) -> int:
+    _required(values, "store", "released")
+    from jaxmap.released import import_released
+
+    _, report = import_released(values.released, values.store)
+    print(report.text(), end="")
+    return 0
+
+
+def _define_scale(values: flags.FlagValues) -> None:
+    _define_store(values)
+    _string(values, "out", None, "The folder for scale.csv, scale_pairs.csv and figure 3.")
+    _integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
+    _string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
+
+
+def _scale(values: flags.FlagValues) -> int:
+    _required(values, "store", "out")
+    from jaxmap.analysis.scale import write_scale
+    from jaxmap.store import Store
+
+    store = Store.open(values.store)
+    scale = write_scale(
+        store, values.out, warmup=values.warmup_steps, parents=values.parents or None
+    )
+    print(scale.text(), end="")
+    return 0
+
+
+def _define_diffusion(values: flags.FlagValues) -> None:
+    _define_store(values)
+    _string(values, "out", None, "The folder for diffusion.csv, msd.csv and figures 4 and 5.")
+    _integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
+    _integer(values, "start_from", 1000, "The first step from which an exponent is measured.")
+    _integer(values, "window", 10, "Saved checkpoints after the start that enter an exponent.")
+
+
+def _diffusion(values: flags.FlagValues) -> int:
+    _required(values, "store", "out")
+    from jaxmap.analysis.diffusion import write_diffusion
+    from jaxmap.store import Store
+
+    found = write_diffusion(
+        Store.open(values.store),
+        values.out,
+        warmup=values.warmup_steps,
+        start_from=values.start_from,
+        window=values.window,
+    )
+    for note in found.notes:
+        print(note)
+    print(f"exponents in {os.path.join(values.out, 'diffusion.csv')}")
+    return 0
+
+
+def _define_map(values: flags.FlagValues) -> None:
+    _define_store(values)
+    _string(values, "out", None, "The folder for coordinates.csv, path_statistics.csv and figures.")
+    _integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
+    _string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
+
+
+def _map(values: flags.FlagValues) -> int:
+    _required(values, "store", "out")
+    from jaxmap.analysis.mapping import draw_map
+    from jaxmap.store import Store
+
+    drawn = draw_map(
+        Store.open(values.store),
+        values.out,
+        warmup=values.warmup_steps,
+        parents=values.parents or None,
+    )
+    print(drawn.text(), end="")
+    return 0
+
+
 def _define_report(values: flags.FlagValues) -> None:
     _define_store(values)
     _string(values, "out", None, "The .html to write; one file that opens offline.")
+    _integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
 
 
 def _report(values: flags.FlagValues) -> int:
@@ -205,8 +301,19 @@ def _report(values: flags.FlagValues) -> int:
     from jaxmap.report.page import write_report
     from jaxmap.store import Store
 
-    write_report(Store.open(values.store), values.out)
-    print(f"report in {values.out}")
+    page = write_report(Store.open(values.store), values.out, warmup=values.warmup_steps)
+    print(f"report in {values.out} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _define_families(values: flags.FlagValues) -> None:
+    """No flags of its own."""
+
+
+def _families(values: flags.FlagValues) -> int:
+    from jaxmap.model.families import coverage
+
+    print(coverage.table(), end="")
     return 0
 
 
@@ -249,6 +356,8 @@ fails is noted in the store and the others go on.
   jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m,./my-model
   jaxmap score --store=runs --texts=texts.jsonl \\
       --models='EleutherAI/pythia-70m@step{0,1,1000:143001:1000}'
+  jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m \\
+      --quantize=none,int8,fp4
 """,
         _define_score,
         _score,
@@ -283,12 +392,69 @@ standard error over texts (Oyama et al. 2025, Kishino et al. 2026).
         _define_kl,
         _kl,
     ),
+    "import": Command(
+        "the authors' released data into a store",
+        """Reads the data folder that the papers' authors released (pickled NumPy arrays, read by a
+loader that admits nothing else) into a store, so that every table and figure can be made with no
+model and no GPU.
+
+  jaxmap import --store=published --released=data
+""",
+        _define_import,
+        _import,
+    ),
+    "scale": Command(
+        "KL in the ten settings of the paper: table and figure 3",
+        """Measures KL between models in ten settings, from neighbouring checkpoints to random
+pairs, as far as the store can fill them, and says why where it cannot.
+
+  jaxmap scale --store=runs --out=scale
+""",
+        _define_scale,
+        _scale,
+    ),
+    "diffusion": Command(
+        "how training moves: consecutive KL and diffusion exponents",
+        """Fits how KL (and the distance of weights, where the store has it) grows with the number
+of steps: exponent 1 is Brownian motion, less is subdiffusive. Figures 4 and 5.
+
+  jaxmap diffusion --store=runs --out=diffusion
+""",
+        _define_diffusion,
+        _diffusion,
+    ),
+    "map": Command(
+        "maps of models, checkpoints and layers, and the shapes of training paths",
+        """Draws what the store can fill of figures 1, 2 and 4 of Kishino et al. 2026: training
+runs, models with their 8-bit and 4-bit versions, parents and children, layers, and KL between
+checkpoints in a row. Each map twice: t-SNE as published, and principal components. Writes also
+coordinates.csv and path_statistics.csv (length, straightness, and turns with a Brownian null).
+
+  jaxmap map --store=runs --out=map
+""",
+        _define_map,
+        _map,
+    ),
     "report": Command(
         "one HTML page about a store",
-        """  jaxmap report --store=runs --out=report.html
+        """One file that opens offline: the map (zoom, hover, search, a slider over training steps),
+KL between all models, what was learnt, the scale of KL, diffusion, what was left out and why. Most
+of its size is plotly.js (4.7 MB), which is inside it.
+
+  jaxmap report --store=runs --out=report.html
 """,
         _define_report,
         _report,
+    ),
+    "families": Command(
+        "the architectures that can be scored",
+        """Lists the values of model_type in config.json that are known, the papers to cite, and
+how many models of the published map of 1,018 each covers.
+
+  jaxmap families
+""",
+        _define_families,
+        _families,
     ),
     "demo": Command(
         "train a Pythia in miniature and map its checkpoints",
@@ -307,7 +473,7 @@ minutes on two cores; run it again after an interruption and it goes on.
 def _usage() -> str:
     lines = [f"jaxmap {__version__}: maps language models by their log-likelihoods", ""]
     lines += ["usage: jaxmap COMMAND [--flag=value ...]", ""]
-    lines += [f"  {name:<8} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<9} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join([*lines, "", "jaxmap COMMAND --help says more about one.", ""])
 
 

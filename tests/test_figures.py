@@ -35,6 +35,14 @@ def test_consecutive_splits_at_the_end_of_warmup():
     np.testing.assert_allclose(forward, np.log([1, 2, 4]))
 
 
+def test_consecutive_says_where_there_is_no_interval(tmp_path):
+    figure = consecutive.draw([steps("a", [np.nan, 0.0, 0.1], [1, 2, 4])], warmup_until=2)
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["no interval"]
+    assert not right.texts
+    style.save(figure, tmp_path / "one", ["png"])
+
+
 def test_consecutive_names_units_and_every_run():
     runs = [steps(f"pythia-demo-{name}", [0.1, 0.2], [1, 4000]) for name in ("xs", "xs-seed1", "s")]
     figure = consecutive.draw(runs)

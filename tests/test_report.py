@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, Browser
+from maps import STEPS, map_store
 from stores import filled, record, texts
 
+from jaxmap.analysis.mapping import draw_map
+from jaxmap.map.divergence import kl_KK
 from jaxmap.report.page import inline_svg, write_report
 from jaxmap.report.runs import runs_of
 from jaxmap.work import Failure, Item
@@ -51,7 +57,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.stack:
+        if not {"style", "script"} & set(self.stack):
             self.words += data
 
 
@@ -69,9 +75,18 @@ def two_runs(path: Path, names=("org/pythia-14m", "org/pythia-14m-seed1")):
 
 
 def written(store, out: Path, **options) -> tuple[str, Page]:
+    """The page without what its scripts say, and all of it, read."""
     write_report(store, out, **options)
     text = out.read_text(encoding="utf-8")
-    return text, Page(text)
+    page = Page(text)
+    return re.sub(r"(<script[^>]*>).*?</script>", r"\1</script>", text, flags=re.DOTALL), page
+
+
+def data_of(page: Path) -> dict:
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="map-data">(.*?)</script>', text)
+    assert found is not None
+    return json.loads(found[1])
 
 
 def test_the_page_loads_nothing_and_its_parts_find_one_another(tmp_path):
@@ -79,15 +94,17 @@ def test_the_page_loads_nothing_and_its_parts_find_one_another(tmp_path):
     text, page = written(store, tmp_path / "report.html")
     assert text.startswith("<!DOCTYPE html>")
     assert all(reference.startswith("#") for reference in page.loads)
-    assert not {"script", "link", "iframe", "img", "object"} & page.tags
-    assert "http" not in text
+    assert not {"link", "iframe", "img", "object"} & page.tags
+    assert "default-src 'none'" in text
+    assert "http:" not in text
+    assert "https:" not in text
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
     referred = set(re.findall(r"url\(#([^)]+)\)", text)) | {one[1:] for one in page.loads}
     assert referred
     assert referred <= set(page.ids)
     assert re.findall(r"url\((?!#)", text) == []
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3  # learning, consecutive, scale
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -115,9 +132,10 @@ def test_names_and_reasons_cannot_become_markup(tmp_path):
     store.ask([item])
     store.add_failure(Failure(item, f"reason {evil}"))
     text, page = written(store, tmp_path / "report.html", title=evil, lead=evil, notes=[evil])
-    assert "script" not in page.tags
-    assert "<script" not in text
+    assert text.count("<script") == 3  # data, plotly, ours
     assert evil in page.words
+    labels = data_of(tmp_path / "report.html")["maps"][0]["labels"]
+    assert f"{evil.rpartition('/')[2]}@step0" in labels
     assert f"reason {evil}" in page.words
     assert "What failed" in page.words
 
@@ -136,6 +154,7 @@ def test_a_store_without_runs_has_a_page_too(tmp_path, count):
     text, page = written(store, tmp_path / "report.html")
     assert "<svg" not in text
     assert of.fingerprint in page.words
+    assert ("script" in page.tags) == (count == 3)
     assert not (tmp_path / "figures").exists()
 
 
@@ -175,3 +194,214 @@ def test_inlined_pictures_take_the_colours_of_the_page():
         '<svg viewBox="0 0 5 3" role="img"><g id="f1-a" clip-path="url(#f1-a)" '
         'style="fill: none; stroke: var(--ink)"/></svg>'
     )
+
+
+# The interactive part ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mapped")
+    store = map_store(folder / "store")
+    write_report(store, folder / "report.html")
+    return store, folder / "report.html"
+
+
+def test_the_page_holds_the_coordinates_of_the_map_command(mapped, tmp_path):
+    store, page = mapped
+    draw_map(store, tmp_path, ask=lambda _: ())
+    with open(tmp_path / "coordinates.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    maps = data_of(page)["maps"]
+    titles = [re.sub(r" \(.*", "", one["title"]) for one in maps]
+    assert titles == [
+        "training runs", "models", "models and their 8-bit versions", "parents and children",
+        "layers",
+    ]  # fmt: skip
+    found = [
+        [x, y]
+        for one in maps
+        for embedding in one["embeddings"]
+        for x, y in zip(embedding["x"], embedding["y"], strict=True)
+    ]
+    expected = [[float(row["x"]), float(row["y"])] for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+    assert maps[0]["paths"] == [list(range(6 * run, 6 * run + 6)) for run in range(3)]
+    assert maps[0]["step"] == list(STEPS) * 3
+
+
+def test_hovering_tells_the_nearest_model_and_the_loss(mapped):
+    store, page = mapped
+    one = data_of(page)["maps"][1]
+    entries = {entry.label: entry for entry in store.records()}
+    ll_KN = store.log_likelihoods(entries[label] for label in one["labels"])
+    bits = -ll_KN.sum(axis=1) / np.log(2) / store.texts.text_bytes.sum()
+    np.testing.assert_allclose(one["loss"], bits, rtol=1e-4)
+    kl = kl_KK(np.maximum(ll_KN, np.quantile(ll_KN, 0.02)), store.texts.mean_bytes).kl
+    np.fill_diagonal(kl, np.inf)
+    assert one["nearest"] == kl.argmin(axis=1).tolist()
+    np.testing.assert_allclose(one["nearest_kl"], kl.min(axis=1), rtol=1e-4)
+
+
+def test_the_heat_map_is_symmetric_and_in_the_order_of_its_tree(mapped):
+    _, page = mapped
+    heat = data_of(page)["heat"]
+    side = len(heat["labels"])
+    assert side == 3 + 18
+    assert len(set(heat["labels"])) == side
+    kl = np.array(heat["kl"]).reshape(side, side)
+    np.testing.assert_array_equal(kl, kl.T)
+    np.testing.assert_array_equal(np.diag(kl), 0.0)
+    places = {label: i for i, label in enumerate(heat["labels"])}
+    for k in range(6):  # families stay together
+        family = [places[f"lab/m{k}{end}"] for end in ("", "-chat", "-chat-v2")]
+        assert max(family) - min(family) == 2
+
+
+def test_the_page_tells_the_scale_the_paths_and_what_was_left_out(mapped):
+    _, page = mapped
+    words = Page(page.read_text(encoding="utf-8")).words
+    for told in (
+        "How large is a KL?", "intra-type", "Shapes of training paths", "straightness",
+        "texts dropped, those that jump most", "diffusion: absent:", "4-bit versions: absent",
+        "perplexity 5.66667 in place of 30",
+    ):  # fmt: skip
+        assert told in words
+
+
+def test_the_floor_of_a_precision_is_told(tmp_path):
+    of = texts()
+    rng = np.random.default_rng(0)
+    scores = -3.0 * of.num_bytes
+    half = scores + rng.normal(0, 0.5, len(of))
+    store, _ = filled(
+        tmp_path / "store",
+        of,
+        record(of, "org/a", scores=scores),
+        record(of, "org/a", dtype="bfloat16", scores=half, is_default_dtype=False),
+    )
+    _, page = written(store, tmp_path / "report.html")
+    kl = np.var(half - scores) / (2 * of.num_bytes.mean() * np.log(2))
+    assert "Precision floor" in page.words
+    assert f"{kl:.3g} ±" in page.words
+
+
+# In a browser -----------------------------------------------------------------------------------
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+POINTS = "document.querySelector('#map-plot').data[1]"
+
+
+@pytest.fixture(scope="module")
+def browser(mapped, tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as one:
+        one.open(mapped[1])
+        one.wait("document.documentElement.dataset.drawn === 'yes'")
+        yield one
+
+
+def set_value(browser: Browser, name: str, value: str, event: str) -> None:
+    browser.run(
+        f"(() => {{ const one = document.getElementById('{name}'); one.value = {value!r};"
+        f"one.dispatchEvent(new Event('{event}')); }})()"
+    )
+
+
+@needs_chromium
+def test_the_page_draws_itself_and_asks_for_nothing(browser, mapped):
+    assert browser.run("document.querySelectorAll('#map-plot .points path').length") >= 18
+    assert browser.run("document.querySelectorAll('#heat-plot .hm image').length") == 1
+    assert browser.errors == []
+    asked = [one for one in browser.requests if not one.startswith(("data:", "blob:"))]
+    assert asked == [mapped[1].as_uri()]
+
+
+def middle(browser: Browser, element: str) -> tuple[float, float]:
+    """The place on the screen of an element, which is scrolled to."""
+    browser.run(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    return tuple(
+        browser.run(
+            f"(() => {{ const box = {element}.getBoundingClientRect();"
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+    )
+
+
+@needs_chromium
+def test_hovering_shows_the_name_and_the_nearest(browser):
+    x, y = middle(browser, "document.querySelectorAll('#map-plot path.point')[9]")
+    browser.move(x - 40, y - 40)
+    browser.move(x, y)
+    browser.wait("document.querySelector('#map-plot .hovertext')", 10)
+    shown = browser.run("document.querySelector('#map-plot .hovertext').textContent")
+    assert "org/pythia-" in shown
+    assert "nearest: org/pythia-" in shown
+    assert "KL to it: " in shown
+    assert "bits per byte" in shown
+
+
+@needs_chromium
+def test_the_wheel_zooms(browser):
+    x, y = middle(browser, "document.querySelector('#map-plot .nsewdrag')")
+    span = (
+        "(([low, high]) => high - low)(document.querySelector('#map-plot')._fullLayout.xaxis.range)"
+    )
+    before = browser.run(span)
+    browser.move(x, y)
+    for _ in range(4):  # plotly takes a tenth off at each turn, whatever its size
+        browser.wheel(x, y, -300)
+    browser.wait(f"{span} < {0.8 * before}", 10)
+
+
+@needs_chromium
+def test_searching_rings_the_model_and_names_its_neighbour(browser):
+    set_value(browser, "map-search", "org/pythia-70m@step5000", "input")
+    assert browser.run("document.querySelector('#map-plot').data[3].x.length") == 1
+    told = browser.run("document.querySelector('#map-found').textContent")
+    assert re.fullmatch(r"org/pythia-70m@step5000, nearest: org/.*, KL .* bits per byte", told)
+    set_value(browser, "map-search", "pythia-70m", "input")
+    assert browser.run("document.querySelector('#map-plot').data[3].x.length") == len(STEPS)
+    set_value(browser, "map-search", "nobody", "input")
+    assert "No model" in browser.run("document.querySelector('#map-found').textContent")
+    set_value(browser, "map-search", "", "input")
+
+
+@needs_chromium
+def test_the_slider_goes_through_training(browser):
+    shown = f"{POINTS}.x.filter((x) => x !== null).length"
+    assert browser.run(shown) == 3 * len(STEPS)
+    for place, step in ((0, "0"), (2, "2,000")):
+        set_value(browser, "map-step", str(place), "input")
+        assert browser.run(shown) == 3 * (place + 1)
+        told = browser.run("document.querySelector('#map-now').textContent")
+        assert told == f"up to step {step}"
+    set_value(browser, "map-step", str(len(STEPS) - 1), "input")
+
+
+@needs_chromium
+def test_colours_follow_the_menu_and_every_map_opens(browser):
+    set_value(browser, "map-color", "loss", "change")
+    assert browser.run(f"{POINTS}.marker.showscale") is True
+    set_value(browser, "map-color", "model", "change")
+    keys = browser.run("document.querySelector('#map-keys').textContent")
+    assert keys == "pythia-14mpythia-70m"
+    counts = (18, 18, 12, 18, 18)
+    for place, count in enumerate(counts):
+        set_value(browser, "map-which", str(place), "change")
+        assert browser.run(f"{POINTS}.x.length") == count
+        set_value(browser, "map-method", "1", "change")
+        assert "PC 1" in browser.run("document.querySelector('#map-plot').layout.xaxis.title.text")
+    assert browser.run("document.querySelector('#map-time').hidden") is True
+    set_value(browser, "map-which", "0", "change")
+    assert browser.errors == []
+
+
+@needs_chromium
+def test_on_a_dark_phone_nothing_is_wider_than_the_screen(mapped, tmp_path):
+    with Browser(tmp_path / "profile", 390, 800, dark=True) as phone:
+        phone.open(mapped[1])
+        phone.wait("document.documentElement.dataset.drawn === 'yes'")
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        assert phone.run("document.querySelector('#map-plot').layout.font.color") == "#e6edf3"
+        assert phone.run("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 27)"
+        assert phone.errors == []

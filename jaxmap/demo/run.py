@@ -137,6 +137,7 @@ def _show(out: Path, config: DemoConfig, store: Store) -> None:
             notes=_notes(config),
             runs=runs,
             pictures=pictures,
+            warmup=config.early,
         )
         write_atomic(stamp, state.encode())
     for curve in curves:

@@ -38,6 +38,7 @@ def draw(runs: Sequence[Steps], warmup_until: int = 2000, width: float = 7.2) ->
     update has learning rate 0) has no place there and is left out. width in inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     styles = style.run_styles(run.run for run in runs)
     with style.look():
@@ -54,10 +55,15 @@ def draw(runs: Sequence[Steps], warmup_until: int = 2000, width: float = 7.2) ->
         left.set_xlabel("training step, log(1 + step)")
         right.set_title(f"After step {warmup_until:,}")
         right.set_xlabel("training step")
+        right.xaxis.set_major_locator(MaxNLocator(4))
         right.xaxis.set_major_formatter("{x:,.0f}")
         for axes in (left, right):
             axes.set_ylabel("KL to the checkpoint before\n(bits per byte)")
-            style.plain_log_axis(axes)
+            if any(np.isfinite(line.get_ydata()).any() for line in axes.get_lines()):
+                style.plain_log_axis(axes)
+            else:
+                axes.set_yticks([])
+                axes.text(0.5, 0.5, "no interval", transform=axes.transAxes, ha="center")
         handles, labels = right.get_legend_handles_labels()
         columns = min(len(labels), 3) or 1
         if labels:

@@ -86,6 +86,8 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
     num_steps = len(size_S)
     if num_steps < 3:
         return None
+    from threadpoolctl import threadpool_limits
+
     unit_SD = step_SD / size_S[:, None]
     cosine_SS = unit_SD @ unit_SD.T
     squares = float((cosine_SS**2).sum()) - num_steps
@@ -95,12 +97,11 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
     turns = turns_of(xy_I2)
     rng = np.random.default_rng(seed)
     far = 0
-    for _ in range(draws):
-        direction_SD = _directions(rng, num_steps, dimension) * size_S[:, None]
-        far += turns_of(_project(direction_SD @ direction_SD.T)[0]) >= turns
-    return Winding(
-        turns, (1 + far) / (1 + draws), dimension, float(value_2.sum() / total), xy_I2
-    )
+    with threadpool_limits(limits=1):  # many small decompositions: threads only wait there
+        for _ in range(draws):
+            direction_SD = _directions(rng, num_steps, dimension) * size_S[:, None]
+            far += turns_of(_project(direction_SD @ direction_SD.T)[0]) >= turns
+    return Winding(turns, (1 + far) / (1 + draws), dimension, float(value_2.sum() / total), xy_I2)
 
 
 def _project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -8,49 +8,38 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from jaxmap.analysis.atlas import make_atlas
+from jaxmap.analysis.mapping import paths_of
 from jaxmap.atomic import write_atomic
 from jaxmap.figures.style import FAINT, INK, PALETTE
+from jaxmap.map.clean import WARMUP
+from jaxmap.report.interactive import payload, script, section
+from jaxmap.report.look import CSS, POLICY
 from jaxmap.report.pictures import Picture, draw_pictures
 from jaxmap.report.runs import Run, between_finals, learning, runs_of
+from jaxmap.report.sections import (
+    ask_nobody,
+    diffusion_section,
+    dropped_section,
+    floor_section,
+    paths_section,
+    scale_section,
+    table,
+)
 from jaxmap.store import Store
 from jaxmap.version import __version__
 
 MOST_FINALS = 12  # runs whose final models are compared on the page
 MOST_FAILED = 50
 
-CSS = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
-  --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --faint: #7d858e;
-  --paper: #12161b; --card: #1a2028; --line: #333c46; --blue: #4ba6e3; --bad: #ff8a80; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 56rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
-p { max-width: 46rem; }
-.lead { color: var(--soft); font-size: 1.05rem; margin: 0; }
-dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
-  gap: .75rem; margin: 1.5rem 0; padding: 0; }
-dl.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
-  padding: .6rem .8rem; }
-dt { color: var(--soft); font-size: .85rem; }
-dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; }
-td.number, th.number { text-align: right; }
-td small { color: var(--soft); }
-figure { margin: 1rem 0 0; }
-figure svg { width: 100%; height: auto; min-width: 34rem; display: block; }
-figcaption, .note { color: var(--soft); font-size: .92rem; max-width: 46rem; margin-top: .5rem; }
-code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
-  overflow-wrap: anywhere; }
-.failed { border-left: 3px solid var(--bad); padding-left: 1rem; }
-"""
+MAPS = (
+    "<p>Maps show the vectors after cleaning and double centring. Training runs: bad runs and "
+    "checkpoints are left out, scores are clipped from below at their 2 % quantile, and the 3 % "
+    "of texts that jump most between checkpoints are dropped; all others are clipped at the 2 % "
+    "quantile of the models. t-SNE is scikit-learn's (init pca, learning rate auto, random state "
+    "42, perplexity 30, for parents and children 20). KL to the nearest model is on the cleaned "
+    "vectors.</p>"
+)
 
 
 def write_report(
@@ -62,33 +51,53 @@ def write_report(
     notes: Sequence[str] = (),
     runs: Sequence[Run] | None = None,
     pictures: Sequence[Picture] | None = None,
+    warmup: int = WARMUP,
 ) -> Path:
     """Write the page OUT about everything in a store, whole or not at all.
 
     title, lead and notes (paragraphs under the methods) are plain text. Without `runs` they are
-    read from the store; without `pictures` they are drawn into OUT's folder `figures`. The page
-    loads nothing: style and figures are inside it, and it holds no script.
+    read from the store; without `pictures` they are drawn into OUT's folder `figures`, like those
+    of the scale and of diffusion. `warmup` is in training steps. The page loads nothing: style,
+    figures, data and plotly.js (4.7 MB) are inside it, the script only where there is a map.
     """
     out = Path(out)
+    folder = out.parent / "figures"
     runs = runs_of(store) if runs is None else runs
+    atlas = make_atlas(store, warmup=warmup, ask=ask_nobody)
     if pictures is None:
-        pictures = draw_pictures(store, runs, out.parent / "figures")
+        pictures = draw_pictures(store, runs, folder, warmup, atlas.pretraining)
+    drawn = payload(store, atlas)
+    paths = paths_of(atlas.pretraining) if atlas.pretraining is not None else []
+    scale, scale_picture, scale_notes = scale_section(store, folder, warmup)
+    diffusion, diffusion_picture, diffusion_notes = diffusion_section(store, folder, warmup)
+    numbers = iter(range(1, 100))
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(lead)}</p>' if lead else "",
         _measured(store, runs),
+        section(drawn),
         _learning(store, runs),
-        *(_figure(number, picture) for number, picture in enumerate(pictures, 1)),
+        *(_figure(next(numbers), picture) for picture in pictures),
+        scale,
+        _figure(next(numbers), scale_picture) if scale_picture else "",
+        diffusion,
+        _figure(next(numbers), diffusion_picture) if diffusion_picture else "",
+        paths_section(paths),
         _finals(store, runs),
+        floor_section(store, store.records()),
         _failures(store),
-        _methods(store, notes),
+        dropped_section(atlas, [*scale_notes, *diffusion_notes]),
+        _methods(store, notes, interactive=bool(drawn["maps"])),
     ]
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
+        + "\n</main>\n"
+        + (script(drawn) if drawn["maps"] or drawn["heat"] else "")
+        + "</body>\n</html>\n"
     )
     # A file name may hold bytes that are no UTF-8; they are shown as they can be.
     write_atomic(out, page.encode("utf-8", errors="replace"))
@@ -107,6 +116,7 @@ def inline_svg(svg: str, prefix: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
     svg = svg.replace("fill: #ffffff", "fill: none")
+    svg = svg.replace("stroke: #ffffff", "stroke: var(--paper)")
     svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
     svg = svg.replace(PALETTE[0].lower(), "var(--blue)")  # too dark for dark paper
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
@@ -152,7 +162,7 @@ def _learning(store: Store, runs: Sequence[Run]) -> str:
     return (
         "<h2>What was learnt</h2>"
         "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
-        "(± one standard error over texts).</p>" + _table(heads, rows)
+        "(± one standard error over texts).</p>" + table(heads, rows)
     )
 
 
@@ -184,7 +194,7 @@ def _finals(store: Store, runs: Sequence[Run]) -> str:
         "per byte (± one standard error over texts)."
         + (f" Only the first {len(shown)} of {len(runs)} runs are compared." if left_out else "")
         + "</p>"
-        + _table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)
+        + table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)
     )
 
 
@@ -205,7 +215,7 @@ def _failures(store: Store) -> str:
     )
 
 
-def _methods(store: Store, notes: Sequence[str]) -> str:
+def _methods(store: Store, notes: Sequence[str], interactive: bool) -> str:
     entries = store.records()
     versions: dict[str, set[str]] = {}
     for entry in entries:
@@ -242,23 +252,8 @@ def _methods(store: Store, notes: Sequence[str]) -> str:
         "bits per byte; its standard error has the texts as the sample and is "
         "√((m₄ − m₂²) / N) in the same units, with m₂ and m₄ the central moments of ℓ₁ − ℓ₂. "
         "Bits per byte of one model are −Σℓ / (ln 2 · Σ bytes).</p>"
+        f"{MAPS if interactive else ''}"
         f'{extra}<div class="wide"><table>{rows}</table></div>'
-    )
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="number">{cell}</{tag}>'
-            if i >= numbers_from
-            else f"<{tag}>{cell}</{tag}>"
-            for i, cell in enumerate(map(escape, cells))
-        )
-
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<div class="wide"><table><thead><tr>{line(heads, "th")}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
     )
 
 

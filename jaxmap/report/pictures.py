@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxmap.analysis.pretraining import Pretraining, load_pretraining
+from jaxmap.analysis.trajectories import consecutive_of
 from jaxmap.figures import consecutive, style
 from jaxmap.figures import learning as learning_figure
-from jaxmap.report.runs import Run, intervals, learning
+from jaxmap.report.runs import Run, learning
 from jaxmap.store import Store
 
 PYTHIA_WARMUP = 2000  # steps; method of Kishino et al. 2026, fig. 4
@@ -24,15 +26,21 @@ class Picture:
 
 
 def draw_pictures(
-    store: Store, runs: Sequence[Run], folder: Path, warmup_until: int = PYTHIA_WARMUP
+    store: Store,
+    runs: Sequence[Run],
+    folder: Path,
+    warmup_until: int = PYTHIA_WARMUP,
+    pretraining: Pretraining | None = None,
 ) -> list[Picture]:
-    """Draw what the store allows into `folder` as PNG, SVG and PDF, and return it for a page."""
-    if not runs:
+    """Draw what the store allows into `folder` as PNG, SVG and PDF, and return it for a page.
+
+    `pretraining` are the store's cleaned runs, where the caller has them already.
+    """
+    pretraining = pretraining or load_pretraining(store, warmup_until)
+    if not runs or pretraining is None:
         return []
     learnt = learning_figure.draw([learning(run, store.texts.text_bytes) for run in runs])
-    moved = consecutive.draw(
-        [intervals(run, store.texts.mean_bytes) for run in runs], warmup_until=warmup_until
-    )
+    moved = consecutive.draw(consecutive_of(pretraining), warmup_until=warmup_until)
     return [
         Picture(
             "Learning",
@@ -50,7 +58,8 @@ def draw_pictures(
             f"predictions changed much. Left: up to step {warmup_until:,}; where checkpoints lie "
             "at powers of two, intervals double in length, so a rising line is not by itself a "
             "faster change. Right: evenly spaced checkpoints, where heights compare directly. "
-            "Bands are one standard error. An interval with KL exactly 0 (a first update at "
+            "Bands are one standard error. Scores are cleaned first, as below; what was left out "
+            "is a gap. An interval with KL exactly 0 (a first update at "
             "learning rate 0) cannot be shown on a logarithmic axis and is left out.",
         ),
     ]

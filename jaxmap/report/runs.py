@@ -1,14 +1,12 @@
-"""The training runs of a store: their checkpoints in order, what they learn, how far they move."""
+"""The training runs of a store: their checkpoints in order, what they learn, how they end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from jaxmap.figures.consecutive import Steps
 from jaxmap.figures.learning import Learning, bits_per_byte
 from jaxmap.labels import natural_key, step_of, trajectory_of
 from jaxmap.map.divergence import Divergence, kl_pairs
@@ -53,13 +51,6 @@ def runs_of(store: Store) -> list[Run]:
             )
         )
     return sorted(runs, key=lambda run: (_parameters(run), natural_key(run.name)))
-
-
-def intervals(run: Run, mean_bytes: float) -> Steps:
-    """KL between the neighbouring checkpoints of a run."""
-    pairs_P2 = np.array(list(pairwise(range(len(run.entries)))), np.int64)
-    result = kl_pairs(run.ll_IN, pairs_P2, mean_bytes)
-    return Steps(run.name, run.step_I[:-1], run.step_I[1:], result.kl, result.standard_error)
 
 
 def learning(run: Run, text_bytes: np.ndarray) -> Learning:

@@ -1,0 +1,70 @@
+"""The map of layers: Kishino et al. 2026, fig. 2c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmap.figures import style
+from jaxmap.figures.kinds import kind_colors, kind_legend, lighter, map_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxmap.map.embed import Embedding
+
+
+def draw(
+    embedding: Embedding,
+    models: Sequence[str],
+    layer_K: np.ndarray,
+    kinds: Sequence[str],
+    width: float = 7.2,
+) -> Figure:
+    """Draw the layers of each model along a line: deeper is lighter, the last a white square.
+
+    Args:
+      models: the model of each row of the embedding.
+      layer_K: its layer, 0 (the embedding) to that model's last.
+      kinds: types of the models, for the colours.
+      width: inches.
+    """
+    from matplotlib.lines import Line2D
+
+    layer_K = np.asarray(layer_K)
+    with style.look():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, 5.4), layout="constrained")
+        axes = figure.subplots()
+        colors = kind_colors(kinds)
+        for model in dict.fromkeys(models):
+            rows = np.array([k for k, name in enumerate(models) if name == model])
+            rows = rows[np.argsort(layer_K[rows], kind="stable")]
+            color = colors[kinds[rows[0]]]
+            xy_L2 = embedding.xy_K2[rows]
+            depth_L = layer_K[rows] / max(layer_K[rows].max(), 1)
+            axes.plot(*xy_L2.T, color=lighter(color, 0.5), lw=0.7, zorder=1)
+            axes.scatter(
+                xy_L2[:-1, 0], xy_L2[:-1, 1], s=16,
+                c=[lighter(color, 0.75 * d) for d in depth_L[:-1]], linewidths=0,
+                zorder=2, label=model,
+            )  # fmt: skip
+            axes.scatter(
+                xy_L2[-1, 0], xy_L2[-1, 1], s=30, marker="s", facecolors="white",
+                edgecolors=color, linewidths=1.2, zorder=3,
+            )  # fmt: skip
+        map_axes(axes, embedding)
+        kind_legend(
+            figure,
+            colors,
+            [
+                Line2D([], [], marker="s", ls="", ms=5.5, mfc="white", color=style.INK,
+                       label="last layer"),
+                Line2D([], [], marker="o", ls="-", lw=0.7, ms=4, color=style.INK,
+                       label="layers, deeper is lighter"),
+            ],
+        )  # fmt: skip
+    return figure

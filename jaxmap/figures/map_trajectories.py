@@ -1,0 +1,144 @@
+"""The map of training runs: Kishino et al. 2026, fig. 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmap.figures import style
+from jaxmap.figures.kinds import lighter, map_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxmap.map.embed import Embedding
+
+THIN, THICK = 0.5, 3.5  # points
+SEED_COLORS = (*style.PALETTE, style.INK, style.FAINT)
+CAPPED_AT = 0.95  # quantile of the KL of all steps
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run: places float64 [I, 2] of its saved checkpoints (NaN: a gap), and the KL of the step
+    from the checkpoint before to each, bits per byte [I] (NaN: none)."""
+
+    run: str
+    xy_I2: np.ndarray
+    kl_I: np.ndarray
+
+
+def draw(lines: Sequence[Line], embedding: Embedding, width: float = 7.2) -> Figure:
+    """Draw every run as a line: the lighter, the earlier; the wider, the larger the KL of a step.
+
+    Widths are proportional to KL up to its 95 % quantile over all steps, and stay there. Left: one
+    colour a model, all its seeds alike. Right, where there are seeds: those of the model with most
+    of them, a colour and a number each. width in inches.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    kl_S = np.concatenate([line.kl_I for line in lines])
+    kl_S = kl_S[np.isfinite(kl_S)]
+    cap = float(np.quantile(kl_S, CAPPED_AT)) if len(kl_S) else 0.0
+    base_of = {line.run: _base(line.run) for line in lines}
+    bases = list(dict.fromkeys(base_of.values()))
+    most = max(bases, key=lambda base: sum(b == base for b in base_of.values()))
+    seeds = [line for line in lines if base_of[line.run] == most]
+    with style.look():
+        panels = 2 if len(seeds) > 1 and len(bases) > 1 else 1
+        figure = Figure(figsize=(width, 4.6 if panels == 2 else 5.6), layout="constrained")
+        first, *rest = figure.subplots(1, panels, squeeze=False)[0]
+        by_run = len(bases) == 1
+        color = {
+            line.run: style.PALETTE[
+                (i if by_run else bases.index(base_of[line.run])) % len(style.PALETTE)
+            ]
+            for i, line in enumerate(lines)
+        }
+        _panel(first, lines, color, cap, embedding)
+        names = {run: run for run in color} if by_run else {b: _counted(b, base_of) for b in bases}
+        handles = [Line2D([], [], color=color[_one_of(k, base_of)], lw=2.5, label=label)
+                   for k, label in names.items()]  # fmt: skip
+        first.set_title("all runs")
+        first.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        for axes in rest:
+            of_seed = {line.run: SEED_COLORS[i % len(SEED_COLORS)] for i, line in enumerate(seeds)}
+            _panel(axes, seeds, of_seed, cap, embedding, numbered=True)
+            axes.set_title(f"{most}, a colour a seed")
+            axes.set_ylabel("")
+            axes.legend(
+                handles=[
+                    Line2D([], [], color=c, lw=2.5, label=_seed(run)) for run, c in of_seed.items()
+                ],
+                loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3,
+            )  # fmt: skip
+        figure.suptitle(
+            f"lighter: earlier; dot: last checkpoint; width: KL of a step, widest from {cap:.2g} "
+            "bits per byte",
+            fontsize=8.5, x=0.01, ha="left",
+        )  # fmt: skip
+    return figure
+
+
+def _panel(
+    axes: Axes,
+    lines: Sequence[Line],
+    color: dict[str, str],
+    cap: float,
+    embedding: Embedding,
+    numbered: bool = False,
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    for line in lines:
+        segments_S22 = np.stack([line.xy_I2[:-1], line.xy_I2[1:]], axis=1)
+        there_S = np.isfinite(segments_S22).all(axis=(1, 2))
+        place_S = np.arange(1, len(line.xy_I2)) / max(len(line.xy_I2) - 1, 1)
+        kl_S = np.nan_to_num(line.kl_I[1:])
+        wide_S = np.minimum(kl_S / cap, 1.0) if cap > 0 else np.zeros_like(kl_S)
+        axes.add_collection(
+            LineCollection(
+                list(segments_S22[there_S]),
+                colors=[lighter(color[line.run], 0.75 * (1 - p)) for p in place_S[there_S]],
+                linewidths=THIN + (THICK - THIN) * wide_S[there_S],
+                capstyle="round",
+                label=line.run,
+            )
+        )
+        kept_I2 = line.xy_I2[np.isfinite(line.xy_I2).all(axis=1)]
+        if len(kept_I2):
+            axes.plot(
+                *kept_I2[-1], "o", ms=4.5, color=color[line.run], mec="white", mew=0.6, zorder=3
+            )
+            match = style.SEED.match(line.run)
+            if numbered and match:
+                axes.annotate(
+                    match["seed"], kept_I2[-1], xytext=(4, 3), textcoords="offset points",
+                    fontsize=8, zorder=4,
+                )  # fmt: skip
+    axes.autoscale_view()
+    map_axes(axes, embedding)
+
+
+def _base(run: str) -> str:
+    match = style.SEED.match(run)
+    return match["base"] if match else run
+
+
+def _seed(run: str) -> str:
+    match = style.SEED.match(run)
+    return f"seed {match['seed']}" if match else "no seed named"
+
+
+def _one_of(key: str, base_of: dict[str, str]) -> str:
+    return next(run for run, base in base_of.items() if key in (run, base))
+
+
+def _counted(base: str, base_of: dict[str, str]) -> str:
+    count = sum(one == base for one in base_of.values())
+    return base if count == 1 else f"{base} ({count} runs)"
