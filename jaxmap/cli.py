@@ -307,13 +307,13 @@ def _report(values: flags.FlagValues) -> int:
 
 
 def _define_families(values: flags.FlagValues) -> None:
-    """No flags of its own."""
+    _string(values, "find", "", "Only the types whose name contains this.")
 
 
 def _families(values: flags.FlagValues) -> int:
     from jaxmap.model.families import coverage
 
-    print(coverage.table(), end="")
+    print(coverage.table(values.find), end="")
     return 0
 
 
@@ -451,7 +451,7 @@ of its size is plotly.js (4.7 MB), which is inside it.
         """Lists the values of model_type in config.json that are known, the papers to cite, and
 how many models of the published map of 1,018 each covers.
 
-  jaxmap families
+  jaxmap families --find=qwen
 """,
         _define_families,
         _families,

@@ -35,12 +35,14 @@ PUBLISHED = {
 }
 
 
-def table() -> str:
-    """The families by name with their papers and their share of the published map."""
+def table(find: str = "") -> str:
+    """The families whose name contains `find`, their papers, their share of the published map."""
     width = max(map(len, FAMILIES))
     lines = [f"{'model type':{width}}  published  paper"]
     for kind, family in sorted(FAMILIES.items(), key=lambda item: item[0].lower()):
         count = PUBLISHED.get(kind, "")
+        if find.lower() not in kind.lower():
+            continue
         lines.append(f"{kind:{width}}  {count:>9}  {family.paper}")
     absent = {kind: n for kind, n in PUBLISHED.items() if kind not in FAMILIES}
     covered = sum(PUBLISHED.values()) - sum(absent.values())
