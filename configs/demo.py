@@ -1,7 +1,7 @@
 """A Pythia in miniature, trained and mapped: the demo.
 
 Command:  jaxmap demo --out=demo
-Cost:     two to three and a half minutes and about 1 GB of memory on 2 CPU cores; 90 MB of disk.
+Cost:     two to three and a half minutes on 2 CPU cores; 90 MB of disk.
 Expect:   5 runs of 3 sizes (3 seeds of the smallest), 19 checkpoints each, all loadable by
           transformers; held-out text falls from about 3.8 bits per byte to between 2.5 and 2.3,
           bigger models lower; demo/report.html with the learning curves and the KL between
