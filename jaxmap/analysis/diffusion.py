@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,12 +17,12 @@ from jaxmap.analysis.trajectories import (
     spread_of,
     trajectories_of,
 )
-from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.figures.consecutive import Steps
 from jaxmap.map.clean import WARMUP
 from jaxmap.map.diffusion import WINDOW
 from jaxmap.store import Store
+from jaxmap.tables import write_csv
 
 COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2")
 MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs")
@@ -91,9 +89,9 @@ def write_diffusion(
 
     out = Path(out)
     found = measure_diffusion(store, warmup=warmup, start_from=start_from, window=window)
-    _write_csv(out / "diffusion.csv", COLUMNS, _exponent_rows(found.diffusion))
-    _write_csv(out / "msd.csv", MSD_COLUMNS, _msd_rows(found.spread))
-    _write_csv(out / "consecutive.csv", STEP_COLUMNS, _step_rows(found.consecutive))
+    write_csv(out / "diffusion.csv", COLUMNS, _exponent_rows(found.diffusion))
+    write_csv(out / "msd.csv", MSD_COLUMNS, _msd_rows(found.spread))
+    write_csv(out / "consecutive.csv", STEP_COLUMNS, _step_rows(found.consecutive))
     style.save(consecutive.draw(found.consecutive, warmup_until=warmup), out / "consecutive")
     style.save(figure.draw(found.diffusion, window, show_start), out / "diffusion")
     return found
@@ -119,11 +117,3 @@ def _step_rows(consecutive: Sequence[Steps]) -> Iterable[tuple[object, ...]]:
         columns = (one.start_I, one.end_I, one.kl_I, one.error_I)
         for start, end, kl, error in zip(*(column.tolist() for column in columns), strict=True):
             yield one.run, start, end, repr(kl), repr(error)
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", errors="surrogateescape"))

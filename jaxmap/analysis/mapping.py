@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ import numpy as np
 from jaxmap.analysis.atlas import Atlas, Map, make_atlas
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.trajectories import consecutive_of
-from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.figures import consecutive, map_layers, map_pairs, map_trajectories, style
 from jaxmap.map.centre import coordinates
@@ -25,6 +22,7 @@ from jaxmap.map.embed import Embedding
 from jaxmap.map.spiral import DRAWS, path_statistics, winding
 from jaxmap.progress import progress
 from jaxmap.store import Store
+from jaxmap.tables import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,13 +102,13 @@ def draw_map(
             if not any(embedding.method == "tsne" for embedding in one.embeddings):
                 notes.append(f"{one.name}: {len(one.entries)} models are too few for t-SNE")
             bar.update()
-    files.insert(0, _write_csv(out / "coordinates.csv", COLUMNS, rows))
+    files.insert(0, write_csv(out / "coordinates.csv", COLUMNS, rows))
     if atlas.pretraining is not None:
         paths = paths_of(atlas.pretraining)
         table = (
             (one.run, one.from_step, one.checkpoints, *map(_number, one.numbers)) for one in paths
         )
-        files.insert(1, _write_csv(out / "path_statistics.csv", PATH_COLUMNS, table))
+        files.insert(1, write_csv(out / "path_statistics.csv", PATH_COLUMNS, table))
         figure = consecutive.draw(consecutive_of(atlas.pretraining), warmup_until=warmup)
         files += style.save(figure, out / "consecutive")
     return Drawn(tuple(files), atlas.absent, tuple(notes))
@@ -179,12 +177,3 @@ def _rows(one: Map, embedding: Embedding) -> Iterable[tuple[object, ...]]:
 
 def _number(value: float | None) -> str:
     return "" if value is None or np.isnan(value) else repr(float(value))
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Path:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
-    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ import numpy as np
 from jaxmap.analysis.model_settings import of_models
 from jaxmap.analysis.pretraining import load_pretraining
 from jaxmap.analysis.settings import NAMES, Setting, of_runs
-from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.map.bootstrap import bootstrap_pairs, bootstrap_shares
 from jaxmap.map.clean import WARMUP
@@ -22,6 +19,7 @@ from jaxmap.map.divergence import Divergence, kl_pairs
 from jaxmap.map.scale import Summary, summarise
 from jaxmap.progress import progress
 from jaxmap.store import Store
+from jaxmap.tables import write_csv
 
 COLUMNS = ("setting", "median", "mean", "q25", "q75", "n", "standard_error")
 PAIR_COLUMNS = ("setting", "model_a", "model_b", "kl_bits_per_byte", "standard_error")
@@ -140,8 +138,8 @@ def write_scale(
 
     out = Path(out)
     scale = measure_scale(store, warmup=warmup, parents=parents)
-    _write_csv(out / "scale.csv", COLUMNS, (_summary_row(row) for row in scale.rows))
-    _write_csv(
+    write_csv(out / "scale.csv", COLUMNS, (_summary_row(row) for row in scale.rows))
+    write_csv(
         out / "scale_pairs.csv", PAIR_COLUMNS, (r for row in scale.rows for r in _pair_rows(row))
     )
     drawn = [(row.setting.name, row.divergence.kl) for row in scale.rows]
@@ -162,11 +160,3 @@ def _pair_rows(row: Scaled) -> Iterable[tuple[str, ...]]:
     values = (column.tolist() for column in row.divergence)
     for (i, j), kl, error in zip(row.setting.pairs_P2.tolist(), *values, strict=True):
         yield row.setting.name, entries[i].label, entries[j].label, repr(kl), repr(error)
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", errors="surrogateescape"))

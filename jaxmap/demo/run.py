@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -22,6 +20,7 @@ from jaxmap.demo.folders import sole_use
 from jaxmap.errors import InputError
 from jaxmap.report.runs import Run
 from jaxmap.store import Store
+from jaxmap.tables import write_csv
 from jaxmap.version import __version__
 
 FIGURES = tuple(
@@ -176,15 +175,13 @@ def _write_finals(store: Store, runs: Sequence[Run], path: Path) -> None:
     from jaxmap.report.runs import between_finals
 
     pairs_P2, result = between_finals(runs, store.texts.mean_bytes)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for (i, j), kl, error in zip(
-        pairs_P2.tolist(), result.kl.tolist(), result.standard_error.tolist(), strict=True
-    ):
-        labels = (runs[one].entries[-1].label for one in (i, j))
-        rows.writerow((*labels, repr(kl), repr(error)))
-    write_atomic(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
+    rows = (
+        (runs[i].entries[-1].label, runs[j].entries[-1].label, repr(kl), repr(error))
+        for (i, j), kl, error in zip(
+            pairs_P2.tolist(), result.kl.tolist(), result.standard_error.tolist(), strict=True
+        )
+    )
+    write_csv(path, COLUMNS, rows)
 
 
 def _state_of(store: Store) -> str:

@@ -29,8 +29,6 @@ from jaxmap.store import Store
 from jaxmap.version import __version__
 from jaxmap.work import Failure, Item, parse_quantisations
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
