@@ -14,6 +14,7 @@ from absl import flags
 from checkpoints import NO_TORCH, caches, jaxmap, make_checkpoint, score, write_texts
 
 from jaxmap import cli
+from jaxmap.cli import command, program
 from jaxmap.store import Store
 from jaxmap.version import __version__
 
@@ -47,7 +48,7 @@ def test_help_of_a_command(name):
     assert (ran.code, ran.err) == (0, "")
     values = flags.FlagValues()
     cli.COMMANDS[name].define(values)
-    own = [key for key in values if key not in cli._OWN]
+    own = [key for key in values if key not in program._OWN]
     assert own
     said = " ".join(ran.out.split())
     for key in own:
@@ -66,7 +67,7 @@ def test_examples_in_help_parse(name):
     examples = re.findall(rf"^  jaxmap {name} (.*?)(?:\s{{3,}}[a-z].*)?$", details, re.MULTILINE)
     assert examples
     for example in examples:
-        cli._parse(name, example.replace("'", "").split())
+        program._parse(name, example.replace("'", "").split())
 
 
 def test_version():
@@ -180,7 +181,9 @@ def test_other_exceptions_are_not_swallowed(tmp_path, monkeypatch):
     def broken(values):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setitem(cli.COMMANDS, "status", cli.Command("s", "d", cli._define_store, broken))
+    monkeypatch.setitem(
+        cli.COMMANDS, "status", command.Command("s", "d", command.define_store, broken)
+    )
     with pytest.raises(ZeroDivisionError):
         jaxmap("status", f"--store={tmp_path}")
 
@@ -190,7 +193,7 @@ def test_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(
-        cli.COMMANDS, "status", cli.Command("s", "d", cli._define_store, interrupted)
+        cli.COMMANDS, "status", command.Command("s", "d", command.define_store, interrupted)
     )
     ran = jaxmap("status", f"--store={tmp_path}")
     assert ran.code == 130

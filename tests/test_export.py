@@ -10,8 +10,8 @@ import xarray
 from stores import filled, record, texts
 
 from jaxmap.errors import InputError
-from jaxmap.export import FORMATS_HELP, export
 from jaxmap.store import Store
+from jaxmap.store.export import FORMATS_HELP, export
 
 TEXTS = texts()
 

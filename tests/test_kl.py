@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from stores import filled, record, texts
 
+from jaxmap.analysis.kl import write_kl, write_kl_matrix
 from jaxmap.errors import InputError
-from jaxmap.kl import write_kl, write_kl_matrix
-from jaxmap.labels import step_of
 from jaxmap.map.divergence import kl_strips
 from jaxmap.store import Failure, Item, Store
+from jaxmap.store.labels import step_of
 
 TEXTS = texts()
 

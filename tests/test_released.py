@@ -12,12 +12,12 @@ import pytest
 from synthetic_release import SMALL, Layout, make_release
 
 from jaxmap.analysis.genealogy import known_parents
-from jaxmap.distances import read_distances
 from jaxmap.errors import InputError
-from jaxmap.pickles import load_arrays
-from jaxmap.release_files import MEAN_BYTES, PYTHIA_STEPS
-from jaxmap.released import import_released, write_released
+from jaxmap.released.convert import import_released, write_released
+from jaxmap.released.files import MEAN_BYTES, PYTHIA_STEPS
+from jaxmap.released.pickles import load_arrays
 from jaxmap.store import Store
+from jaxmap.store.distances import read_distances
 
 TINY = Layout(
     texts=60, sizes=("410m", "1b"), seeds=3, models=12, quantised=4, layered=3, layers=3,

@@ -18,7 +18,7 @@ from jaxmap.analysis.mapping import draw_map
 from jaxmap.map.divergence import kl_KK
 from jaxmap.report.page import inline_svg, write_report
 from jaxmap.report.runs import runs_of
-from jaxmap.work import Failure, Item
+from jaxmap.store.work import Failure, Item
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 LOADS = {"src", "href", "xlink:href", "data", "poster", "srcset", "action", "background"}

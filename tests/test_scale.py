@@ -13,7 +13,7 @@ from jaxmap.analysis.diffusion import write_diffusion
 from jaxmap.analysis.scale import DRAWS, measure_scale, write_scale
 from jaxmap.errors import InputError
 from jaxmap.map.scale import random_pairs, summarise
-from jaxmap.released import import_released
+from jaxmap.released.convert import import_released
 from jaxmap.store import Failure, Item, Store
 
 ORDER = ["later", "early", "seed", "size", "8-bit", "4-bit", "ft", "intra-type", "random", "layer"]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from stores import filled, record, texts
 
-from jaxmap.status import status
 from jaxmap.store import Failure, Item, Store
+from jaxmap.store.status import status
 
 TEXTS = texts()
 

@@ -334,7 +334,7 @@ def test_a_record_of_another_store_is_left_out(tmp_path):
 
 def test_a_record_of_a_later_version_is_left_out(tmp_path, monkeypatch):
     store = Store.create(tmp_path, TEXTS)
-    monkeypatch.setattr("jaxmap.record.FORMAT", 2)
+    monkeypatch.setattr("jaxmap.store.record.FORMAT", 2)
     store.add(record(TEXTS))
     monkeypatch.undo()
     store = Store.open(tmp_path)

@@ -18,8 +18,8 @@ from jaxmap.map import embed
 from jaxmap.map.centre import coordinates
 from jaxmap.map.clean import WARMUP, clean_map
 from jaxmap.map.embed import PERPLEXITY, PERPLEXITY_FAMILIES, Embedding
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 
 FEWEST = 3  # models of a map: with two there is only a distance
 

@@ -20,7 +20,7 @@ from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
-from jaxmap.record import Entry
+from jaxmap.store.record import Entry
 
 Parents = dict[str, tuple[str, ...]]  # () for a model known to have none
 

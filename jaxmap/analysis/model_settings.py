@@ -14,8 +14,8 @@ from jaxmap.analysis.runs import is_plain, single_models
 from jaxmap.analysis.settings import Setting
 from jaxmap.map.clean import Cleaned, clean_map
 from jaxmap.map.scale import random_pairs
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 
 Pair = tuple[Entry, Entry]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxmap.analysis.runs import Run, runs_of
 from jaxmap.map.clean import WARMUP, Dropped, clean_pretraining
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 
 # Anomalous runs of the Pythia suite, outliers for van der Wal et al. (arXiv 2503.09543) too, and
 # one bad checkpoint; as left out by Kishino et al. Names without organisation, and steps.

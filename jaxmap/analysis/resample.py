@@ -22,8 +22,8 @@ from jaxmap.map.centre import double_centre
 from jaxmap.map.clean import clean_map
 from jaxmap.map.divergence import Divergence
 from jaxmap.map.resample import Sample, Scheme, choose_texts, place, pmi, probabilities
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxmap.labels import natural_key, step_of, trajectory_of
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.labels import natural_key, step_of, trajectory_of
+from jaxmap.store.record import Entry
 
 _SEED = re.compile(r"^(?P<base>.+?)[-_]seed(?P<seed>\d+)$")
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[kmbt])", re.IGNORECASE)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import Run
-from jaxmap.record import Entry
+from jaxmap.store.record import Entry
 
 NAMES = (
     "later", "early", "seed", "size", "8-bit", "4-bit", "ft", "intra-type", "random", "layer",

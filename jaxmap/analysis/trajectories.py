@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining, is_excluded
-from jaxmap.distances import read_distances
 from jaxmap.figures.consecutive import Steps
 from jaxmap.map.diffusion import WINDOW, displacement, exponents
 from jaxmap.map.divergence import kl_KK, kl_pairs
 from jaxmap.store import Store
+from jaxmap.store.distances import read_distances
 
 START = 1000  # the first start of a window, steps
 

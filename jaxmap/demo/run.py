@@ -106,7 +106,7 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, int]:
 
 def _show(out: Path, config: DemoConfig, store: Store) -> None:
     """Tables, figures and the page, unless they show these very results already."""
-    from jaxmap.kl import write_kl
+    from jaxmap.analysis.kl import write_kl
     from jaxmap.report.page import write_report
     from jaxmap.report.pictures import draw_pictures
     from jaxmap.report.runs import learning, runs_of
@@ -171,7 +171,7 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
 
 def _write_finals(store: Store, runs: Sequence[Run], path: Path) -> None:
     """KL between the last checkpoints of all runs, in the form of `jaxmap kl`."""
-    from jaxmap.kl import COLUMNS
+    from jaxmap.analysis.kl import COLUMNS
     from jaxmap.report.runs import between_finals
 
     pairs_P2, result = between_finals(runs, store.texts.mean_bytes)

@@ -17,12 +17,12 @@ from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import single_models
 from jaxmap.figures.kinds import axis_names
 from jaxmap.figures.style import PALETTE, SEED
-from jaxmap.labels import step_of, trajectory_of
 from jaxmap.map.clean import clean_map
 from jaxmap.map.divergence import kl_KK
 from jaxmap.map.embed import Embedding
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.labels import step_of, trajectory_of
+from jaxmap.store.record import Entry
 
 MOST_HEAT = 300  # models of the heat map
 DIGITS = 5  # significant ones of numbers on the page

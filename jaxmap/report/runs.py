@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxmap.figures.learning import Learning, bits_per_byte
-from jaxmap.labels import natural_key, step_of, trajectory_of
 from jaxmap.map.divergence import Divergence, kl_pairs
-from jaxmap.record import Entry
 from jaxmap.store import Store
+from jaxmap.store.labels import natural_key, step_of, trajectory_of
+from jaxmap.store.record import Entry
 
 
 @dataclass(frozen=True)

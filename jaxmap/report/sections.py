@@ -21,9 +21,9 @@ from jaxmap.figures import style
 from jaxmap.map.clean import WARMUP
 from jaxmap.map.diffusion import WINDOW
 from jaxmap.map.divergence import kl_pairs
-from jaxmap.record import Entry
 from jaxmap.report.pictures import Picture
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 
 MOST_FLOORS = 20
 MOST_LINES = 200

@@ -23,11 +23,11 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
-from jaxmap.record import Identity, Provenance, Record
 from jaxmap.score.scorer import Scorers, score_rows
 from jaxmap.store import Store
+from jaxmap.store.record import Identity, Provenance, Record
+from jaxmap.store.work import Failure, Item, parse_quantisations
 from jaxmap.version import __version__
-from jaxmap.work import Failure, Item, parse_quantisations
 
 
 @dataclasses.dataclass(frozen=True)

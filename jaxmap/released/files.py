@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.distances import WeightDistances
 from jaxmap.errors import InputError
-from jaxmap.pickles import load_arrays
-from jaxmap.record import checkpoint_name
+from jaxmap.released.pickles import load_arrays
+from jaxmap.store.distances import WeightDistances
+from jaxmap.store.record import checkpoint_name
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
 PYTHIA = "EleutherAI/pythia-"

@@ -18,11 +18,11 @@ from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
-from jaxmap.labels import trajectory_of
 from jaxmap.map.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.progress import progress
-from jaxmap.record import Entry, checkpoint_name
 from jaxmap.store import Store
+from jaxmap.store.labels import trajectory_of
+from jaxmap.store.record import Entry, checkpoint_name
 
 Block = tuple[Sequence[tuple[str, str]], Divergence]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxmap.errors import InputError
-from jaxmap.record import CorruptError, Entry, checkpoint_name, decode_json, hash_facts, now
+from jaxmap.store.record import CorruptError, Entry, checkpoint_name, decode_json, hash_facts, now
 
 # What a model is scored as: itself, or a copy with its linear layers in 8 or 4 bit.
 QUANTISATIONS = ("none", "int8", "nf4", "fp4")

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
-from jaxmap.record import file_stem, hash_facts
+from jaxmap.store.record import file_stem, hash_facts
 
 FOLDER = "weights"
 

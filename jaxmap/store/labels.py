@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxmap.record import Entry, checkpoint_name
+from jaxmap.store.record import Entry, checkpoint_name
 
 # How trainers name the checkpoints of one run: step1000, stage1-step1000-tokens4B, checkpoint-500.
 _STEP = re.compile(r"(?:^|[^a-z])(?:step|checkpoint|iter)[-_]?(\d+)", re.IGNORECASE)

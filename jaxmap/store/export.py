@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
-from jaxmap.record import TENSORS, Entry
 from jaxmap.store import Store
+from jaxmap.store.record import TENSORS, Entry
 
 FORMATS_HELP = """\
 .npz  log_likelihood float64 [models, texts] in nats, num_tokens and num_scored int32 of the same

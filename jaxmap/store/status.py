@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmap.record import Entry
 from jaxmap.store import Store
-from jaxmap.work import Failure, Item
+from jaxmap.store.record import Entry
+from jaxmap.store.work import Failure, Item
 
 SHOWN = 20  # lines of each list
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from absl import logging
 
 from jaxmap.errors import InputError
-from jaxmap.record import CorruptError
+from jaxmap.store.record import CorruptError
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The authors' released data folder, to a store and back; see `jaxmap.release_files`."""
+"""The authors' released data folder, to a store and back; see `jaxmap.released.files`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ import numpy as np
 from jaxmap.analysis import genealogy
 from jaxmap.atomic import write_atomic
 from jaxmap.corpus.texts import load_texts
-from jaxmap.distances import read_distances, write_distances
 from jaxmap.errors import InputError
-from jaxmap.labels import step_of
 from jaxmap.map.clean import clean_map
 from jaxmap.progress import progress
-from jaxmap.record import Entry, Identity, Provenance, Record, Texts, hash_facts
-from jaxmap.release_files import (
+from jaxmap.released.files import (
     CLIPPED,
     DISTANCES,
     LAYERS,
@@ -43,7 +40,10 @@ from jaxmap.release_files import (
     read_vectors,
 )
 from jaxmap.store import Store
-from jaxmap.work import Failure, Item
+from jaxmap.store.distances import read_distances, write_distances
+from jaxmap.store.labels import step_of
+from jaxmap.store.record import Entry, Identity, Provenance, Record, Texts, hash_facts
+from jaxmap.store.work import Failure, Item
 
 
 @dataclass

@@ -24,14 +24,13 @@ import numpy as np
 
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.folder import Folder
-from jaxmap.labels import arrange, columns, natural_key
-from jaxmap.record import (
+from jaxmap.store.folder import Folder
+from jaxmap.store.labels import arrange, columns, natural_key
+from jaxmap.store.record import (
     TENSORS,
     CorruptError,
     Entry,
     Identity,
-    Provenance,
     Record,
     TextFacts,
     Texts,
@@ -45,15 +44,10 @@ from jaxmap.record import (
     read_record,
     read_texts,
 )
-from jaxmap.work import Failure, Item, decode_asked, decode_failure
+from jaxmap.store.work import Failure, Item, decode_asked, decode_failure
 
 if TYPE_CHECKING:
     import xarray
-
-
-__all__ = [
-    "Entry", "Failure", "Identity", "Item", "Provenance", "Record", "Store", "TextFacts",
-]  # fmt: skip
 
 
 class Store:

@@ -1,0 +1,5 @@
+"""The only package that knows flags: one file a group of commands, joined in `program`."""
+
+from jaxmap.cli.program import COMMANDS, main, run
+
+__all__ = ["COMMANDS", "main", "run"]

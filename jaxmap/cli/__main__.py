@@ -1,0 +1,5 @@
+"""`python -m jaxmap.cli`."""
+
+from jaxmap.cli import main
+
+main()

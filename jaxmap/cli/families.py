@@ -1,0 +1,32 @@
+"""`jaxmap families`: what can be scored."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxmap.cli.command import Command, string
+
+
+def _define_families(values: flags.FlagValues) -> None:
+    string(values, "find", "", "Only the types whose name contains this.")
+
+
+def _families(values: flags.FlagValues) -> int:
+    from jaxmap.model.families import coverage
+
+    print(coverage.table(values.find), end="")
+    return 0
+
+
+COMMANDS = {
+    "families": Command(
+        "the architectures that can be scored",
+        """Lists the values of model_type in config.json that are known, the papers to cite, and
+how many models of the published map of 1,018 each covers.
+
+  jaxmap families --find=qwen
+""",
+        _define_families,
+        _families,
+    ),
+}

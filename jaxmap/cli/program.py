@@ -1,0 +1,123 @@
+"""The command line: `jaxmap COMMAND [--flags]`.
+
+Exit codes: 0 when all that was asked is done, 2 for a bad flag or bad input, 1 for a failure.
+Progress and messages go to stderr, results to stdout or to files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging as stdlib_logging
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from jaxmap.cli import demo, families, maps, records, score, texts
+from jaxmap.cli.command import Command, string
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.version import __version__
+
+COMMANDS: dict[str, Command] = {
+    **texts.COMMANDS,
+    **score.COMMANDS,
+    **records.COMMANDS,
+    **maps.COMMANDS,
+    **families.COMMANDS,
+    **demo.COMMANDS,
+}
+
+_OWN = ("command", "help", "helpfull", "helpshort", "helpxml", "flagfile", "undefok")
+
+
+def _usage() -> str:
+    lines = [f"jaxmap {__version__}: maps language models by their log-likelihoods", ""]
+    lines += ["usage: jaxmap COMMAND [--flag=value ...]", ""]
+    lines += [f"  {name:<9} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "jaxmap COMMAND --help says more about one.", ""])
+
+
+def _help(name: str, values: flags.FlagValues) -> str:
+    command = COMMANDS[name]
+    lines = [f"jaxmap {name}: {command.summary}", "", command.details.rstrip(), "", "flags:"]
+    for key in values:
+        flag = values[key]
+        if key in _OWN:
+            continue
+        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
+        text = textwrap.fill(f"{flag.help}{default}", 94, break_on_hyphens=False)
+        lines.append(f"  --{key}\n{textwrap.indent(text, ' ' * 6)}")
+    return "\n".join([*lines, ""])
+
+
+def _parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
+    """The flags of one command; InputError for any that it does not have or cannot read."""
+    values = flags.FlagValues()
+    string(values, "command", name, "The command.")
+    flags.DEFINE_boolean("help", False, "This text.", flag_values=values)
+    COMMANDS[name].define(values)
+    try:
+        rest = values([name, *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, [k for k in values if k not in _OWN], 1)
+        hint = f"; did you mean --{near[0]}?" if near else ""
+        raise InputError(
+            f"unknown flag --{error.flagname}{hint} See `jaxmap {name} --help`"
+        ) from None
+    except flags.Error as error:
+        raise InputError(str(error)) from None
+    if rest:
+        raise InputError(
+            f"unexpected argument {rest[0]!r}: flags are written --name=value; "
+            f"see `jaxmap {name} --help`"
+        )
+    return values
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line (without the program's name) and returns its exit code."""
+    if not arguments or arguments[0] in ("--help", "-h", "help", "--helpfull"):
+        print(_usage(), end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "version"):
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
+    values = _parse(name, rest)
+    if values.help:
+        print(_help(name, values), end="")
+        return 0
+    return COMMANDS[name].run(values)
+
+
+def _log_to_stderr() -> None:
+    """Our own messages from INFO on, other libraries' from WARNING on, one plain line each."""
+    flags.FLAGS.mark_as_parsed()  # absl's logging waits for its own flags
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("jaxmap: %(message)s"))
+    for library in ("jax", "orbax"):
+        stdlib_logging.getLogger(library).setLevel(stdlib_logging.WARNING)
+
+
+def main() -> None:
+    """The `jaxmap` program."""
+    _log_to_stderr()
+    try:
+        code = run(sys.argv[1:])
+    except JaxmapError as error:
+        print(f"jaxmap: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("jaxmap: interrupted; run the same command again to go on", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
