@@ -1,0 +1,91 @@
+"""Programs that do the same work in turns, each in a process of its own.
+
+Noise on the machine meets all alike, and peak memory is each program's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from jaxmap.errors import JaxmapError
+from jaxmap.progress import progress
+
+
+def take_turns(commands: Mapping[str, Sequence[str]], repeats: int, desc: str) -> dict[str, list]:
+    """What each program answers, turn by turn: name -> one dict a turn, `repeats` + 1 of them.
+
+    The first turn is for warming up: loading and compiling happen in it. A program reads a line
+    for each turn and answers with a line of JSON (`serve`).
+
+    Raises JaxmapError for a program that ends early, with the last line it wrote.
+    """
+    answers: dict[str, list] = {name: [] for name in commands}
+    with contextlib.ExitStack() as stack:
+        programs = {name: stack.enter_context(_started(c)) for name, c in commands.items()}
+        bar = stack.enter_context(
+            progress((repeats + 1) * len(programs), desc, "turn", leave=False)
+        )
+        for _ in range(repeats + 1):
+            for name, (program, said) in programs.items():
+                answers[name].append(_turn(name, program, said))
+                bar.update()
+    return answers
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, TextIO]]:
+    """A program and what it writes to stderr; it ends with the context."""
+    with tempfile.TemporaryFile("w+") as said:
+        program = subprocess.Popen(
+            [*command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+        )
+        try:
+            yield program, said
+        finally:
+            program.kill()
+            program.communicate()
+
+
+def _turn(name: str, program: subprocess.Popen, said: TextIO) -> dict[str, Any]:
+    assert program.stdin is not None
+    assert program.stdout is not None
+    # A program that has ended says why on stderr, which is shown below.
+    with contextlib.suppress(BrokenPipeError):
+        program.stdin.write("go\n")
+        program.stdin.flush()
+    line = program.stdout.readline()
+    if not line:
+        program.wait()
+        said.seek(0)
+        last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
+        raise JaxmapError(f"{name} ended early: {last}")
+    return json.loads(line)
+
+
+def serve(prepare: Callable[[], Callable[[], dict[str, Any]]]) -> None:
+    """A program's side: prepares once, then does the work once for each line on stdin.
+
+    Answers have what the work returns and `seconds`, `load` (seconds of `prepare`) and `peak_mib`
+    (peak resident memory of the process so far).
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print is no answer
+    started = time.perf_counter()
+    work = prepare()
+    load = time.perf_counter() - started
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        found = work()
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        answer = {**found, "seconds": seconds, "load": load, "peak_mib": peak}
+        print(json.dumps(answer), file=answers, flush=True)

@@ -1,0 +1,69 @@
+"""`jaxmap bench`: how fast this machine scores."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxmap.cli.command import Command, integer, string
+
+
+def _define_bench(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "shapes",
+        ["70m", "160m"],
+        "Comma-separated shapes of Pythia: 14m, 70m, 160m, 410m, 1.4b, 6.9b.",
+        flag_values=values,
+    )
+    integer(values, "texts", 64, "How many texts, of 150 to 350 tokens.")
+    integer(values, "repeats", 3, "Timed turns of each, after one that is not.")
+    flags.DEFINE_enum(
+        "dtype",
+        "float32",
+        ["float32", "bfloat16", "float16"],
+        "Of weights and activations.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "rivals",
+        None,
+        "Comma-separated: torch-one, torch-batched; both if torch is installed.",
+        flag_values=values,
+    )
+    string(values, "out", None, "A .json for the figures, with the machine and the versions.")
+
+
+def _bench(values: flags.FlagValues) -> int:
+    from jaxmap.bench.speed import measure
+    from jaxmap.errors import InputError
+
+    for name, value in (("texts", values.texts), ("repeats", values.repeats)):
+        if value < 1:
+            raise InputError(f"--{name}: {value} is too few: give at least 1")
+    report = measure(
+        values.shapes,
+        texts=values.texts,
+        repeats=values.repeats,
+        dtype=values.dtype,
+        rivals=values.rivals,
+    )
+    if values.out:
+        report.save(values.out)
+    print(report.text(), end="")
+    return 0
+
+
+COMMANDS = {
+    "bench": Command(
+        "how fast this machine scores, beside PyTorch",
+        """Scores the same random texts on random checkpoints of Pythia's shapes, in turns with the
+published way (torch-one: a text at a time, full log-softmax) and with length-sorted batches
+(torch-batched), each in a process of its own, and measures the machine's matrix products beside.
+Real tokens a second, share of the matmul rate, peak memory. A few minutes; keep the machine quiet.
+
+  jaxmap bench
+  jaxmap bench --shapes=70m --texts=32 --out=bench.json
+""",
+        _define_bench,
+        _bench,
+    ),
+}
