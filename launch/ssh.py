@@ -1,0 +1,50 @@
+"""A list of hosts and ssh, no scheduler: each does its share, or all hold each model together.
+
+    python launch/ssh.py --hosts=gpu1,gpu2,gpu3 \\
+        --folder=/shared/jaxmap --setup='source .venv/bin/activate' \\
+        -- sweep --config=configs/pythia.py --store=/shared/runs
+
+A model that needs several hosts:
+
+    python launch/ssh.py --hosts=gpu1,gpu2 --together \\
+        --folder=/shared/jaxmap --setup='source .venv/bin/activate' \\
+        -- score --store=/shared/runs --texts=pile.jsonl --models=meta-llama/Meta-Llama-3-70B
+"""
+
+from __future__ import annotations
+
+import shlex
+
+import job
+from absl import flags
+
+_HOSTS = flags.DEFINE_list("hosts", None, "Comma-separated, as ssh knows them.", required=True)
+_TOGETHER = flags.DEFINE_boolean("together", False, "All hosts hold each model together.")
+_PORT = flags.DEFINE_integer("port", 8476, "With --together: a free port of the first host.")
+_RESTARTS = flags.DEFINE_integer("restarts", 3, "Times to run it again when it asks for that.")
+
+
+def commands(command: list[str]) -> dict[str, list[str]]:
+    """What is executed for each host."""
+    hosts = _HOSTS.value
+    found = {}
+    for index, host in enumerate(hosts):
+        if _TOGETHER.value:
+            own = [
+                f"--coordinator_address={hosts[0].rpartition('@')[2]}:{_PORT.value}",
+                f"--num_processes={len(hosts)}",
+                f"--process_id={index}",
+            ]
+        else:
+            own = [f"--shard_index={index}", f"--shard_count={len(hosts)}"]
+        # -tt: what runs there gets SIGHUP when the connection ends, and is not left behind.
+        found[host] = ["ssh", "-tt", host, job.shell(shlex.join([*command, *own]))]
+    return found
+
+
+def main(command: list[str]) -> int:
+    return job.execute_all(commands(command), _RESTARTS.value)
+
+
+if __name__ == "__main__":
+    job.run(main)
