@@ -1,0 +1,87 @@
+"""`jaxmap plan`: what scoring a model will need."""
+
+from __future__ import annotations
+
+import json
+
+from absl import flags
+
+from jaxmap.cli.command import Command, integer, required, string
+from jaxmap.precision import PRECISIONS
+
+
+def _define_plan(values: flags.FlagValues) -> None:
+    string(values, "model", None, "org/name, org/name@revision or a folder: only its config.json.")
+    string(
+        values,
+        "topology",
+        None,
+        "TPUs to compile for, none needed: v5e:4x4, v5p:2x2x4, v4:.., v6e:..; the devices of this "
+        "machine if unset.",
+    )
+    string(values, "mesh", "auto", "Devices an axis, data=4,model=4, or auto.")
+    flags.DEFINE_enum(
+        "dtype", "auto", ["auto", *PRECISIONS], "As for `jaxmap score`.", flag_values=values
+    )
+    flags.DEFINE_boolean("lens", False, "Read every layer.", flag_values=values)
+    integer(values, "batch_tokens", None, "Tokens of a batch of each group of devices.")
+    flags.DEFINE_boolean(
+        "largest_batch", True, "Look for the largest batch that fits.", flag_values=values
+    )
+    integer(values, "texts", 10_000, "Texts that the times are for.")
+    integer(values, "tokens", 250, "Tokens of a text.")
+    string(values, "out", None, "A .jsonl to which the figures are added, a line a plan.")
+    flags.DEFINE_list(
+        "ignore_config_keys",
+        [],
+        "Keys of config.json that you know to be without effect on the logits.",
+        flag_values=values,
+    )
+
+
+def _plan(values: flags.FlagValues) -> int:
+    required(values, "model", "mesh")
+    if values.topology:
+        from jaxmap.planning import chips
+
+        chips.parse(values.topology)
+        chips.prepare()
+    from jaxmap import runtime
+
+    runtime.prepare()
+    from jaxmap.planning.plan import plan_for
+
+    plan = plan_for(
+        values.model,
+        topology=values.topology or None,
+        mesh=values.mesh,
+        dtype=values.dtype,
+        lens=values.lens,
+        batch_tokens=values.batch_tokens,
+        largest=values.largest_batch,
+        texts=values.texts,
+        tokens=values.tokens,
+        ignore_config_keys=values.ignore_config_keys,
+    )
+    if values.out:
+        with open(values.out, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"topology": values.topology, **plan.facts()}) + "\n")
+    print(plan.text(), end="")
+    return 0 if plan.fits else 1
+
+
+COMMANDS = {
+    "plan": Command(
+        "what a model needs on devices that need not be there",
+        """Compiles the scoring of a model ahead of time, for the devices of this machine or for a
+TPU topology (that needs libtpu, pip install 'jaxmap[tpu]', but no TPU), and prints the memory of a
+device against its limit, the largest batch that fits, the arithmetic, and the least time that the
+published texts can take. Exit code 1: it does not fit.
+
+  jaxmap plan --model=EleutherAI/pythia-12b --topology=v5e:4x4 --mesh=data=4,model=4
+  jaxmap plan --model=./my-model
+""",
+        _define_plan,
+        _plan,
+    ),
+}

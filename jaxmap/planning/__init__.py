@@ -1,0 +1,1 @@
+"""`jaxmap plan`: what scoring a model will need, before any hardware is paid for."""

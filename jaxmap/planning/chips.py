@@ -1,0 +1,88 @@
+"""Accelerators as their vendor describes them, and TPU topologies that need no TPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import re
+from typing import Any
+
+from jaxmap.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One device of a topology: Google Cloud's figures, from its page on each generation.
+
+    Fields:
+      memory: bytes of high-bandwidth memory.
+      flops: bfloat16 products and sums a second.
+      bandwidth: bytes a second from that memory.
+      host: chips of one host, as a grid.
+    """
+
+    name: str
+    memory: int
+    flops: float
+    bandwidth: float
+    host: tuple[int, int, int]
+
+
+TPUS = {
+    chip.name: chip
+    for chip in (
+        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1)),
+        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1)),
+        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1)),
+        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1)),
+    )
+}
+
+
+def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
+    """The chip and the grid of "v5e:4x4"; InputError for anything else."""
+    name, _, grid = topology.partition(":")
+    if name not in TPUS or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", grid):
+        raise InputError(
+            f"--topology={topology}: is not understood; write a TPU and its grid, as in v5e:4x4 or "
+            f"v5p:2x2x4 (known: {', '.join(TPUS)})"
+        )
+    return TPUS[name], tuple(int(size) for size in grid.split("x"))
+
+
+def prepare() -> None:
+    """Lets libtpu describe TPUs where there are none; before JAX is imported.
+
+    InputError without libtpu.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError(
+            "--topology: compiling for a TPU needs its compiler, libtpu: pip install 'jaxmap[tpu]'"
+        )
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    # What libtpu would ask the machine about itself: this one is no TPU host.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+
+
+def devices(topology: str) -> list[Any]:
+    """The devices of a topology, to compile for; after `prepare`."""
+    from jax.experimental import topologies
+
+    chip, grid = parse(topology)
+    host = tuple(min(a, b) for a, b in zip(chip.host, (*grid, 1), strict=False))
+    try:
+        described = topologies.get_topology_desc(
+            platform="tpu",
+            topology_name=topology,
+            chip_config_name="default",
+            chips_per_host_bounds=host,
+            num_slices=1,
+        )
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise InputError(
+            f"--topology={topology}: the compiler knows no such topology ({lines[0]})"
+        ) from error
+    return list(described.devices)

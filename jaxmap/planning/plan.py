@@ -1,0 +1,293 @@
+"""One model on one set of devices: does it fit, with which batch, and how long at best."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.refs import is_folder, parse_refs
+from jaxmap.corpus.batches import row_length
+from jaxmap.errors import InputError
+from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
+from jaxmap.model.spec import Spec
+from jaxmap.planning import chips
+from jaxmap.planning.work import Work, count
+from jaxmap.precision import PRECISIONS, default_dtype
+from jaxmap.progress import progress
+from jaxmap.score import ahead
+from jaxmap.score.scorer import BATCH_TOKENS
+
+TEXTS, TOKENS = 10_000, 250  # the published texts; ids of one of 972 bytes, about
+_ROW = 2048  # tokens of a row, at most
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_LARGEST = 64  # default batches that are tried at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `plan_for` found. Bytes are of one device; seconds at the device's published rates.
+
+    Fields:
+      limit: bytes of a device that may be used; None where nothing says.
+      passes: products that make up one of the asked precision.
+      arithmetic_seconds, memory_seconds: for all texts, if nothing but arithmetic, or nothing but
+        reading and writing memory, took time; None for devices without published rates.
+      largest_batch_tokens: of each group of devices, the most that fit; None if not asked.
+    """
+
+    model: str
+    devices: str
+    num_devices: int
+    mesh: str
+    dtype: str
+    stored: str
+    batch_tokens: int
+    memory: ahead.Memory | None
+    parameter_bytes: int
+    limit: int | None
+    work: Work
+    texts: int
+    tokens_per_text: int
+    flops: float
+    passes: int
+    arithmetic_seconds: float | None
+    memory_seconds: float | None
+    largest_batch_tokens: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a batch does, by the compiler's count."""
+        if self.memory is None:
+            return False
+        return self.limit is None or self.memory.total <= ahead.USABLE * self.limit
+
+    @property
+    def seconds(self) -> float | None:
+        """The roofline: the longer of arithmetic and memory (Williams et al. 2009)."""
+        if self.arithmetic_seconds is None or self.memory_seconds is None:
+            return None
+        return max(self.arithmetic_seconds, self.memory_seconds)
+
+    def text(self) -> str:
+        """For people."""
+        work = self.work
+        lines = [
+            f"{self.model}: {work.parameters / 1e9:.3g} billion parameters, stored in "
+            f"{self.stored}, scored in {self.dtype}",
+            f"{self.num_devices} x {self.devices}, mesh {self.mesh}, "
+            f"{self.batch_tokens:,} tokens a batch of each group",
+            "",
+            f"memory a device    {_limit(self.limit)}",
+            f"  parameters       {_gib(self.parameter_bytes)}",
+        ]
+        if self.memory is None:
+            lines.append("  does not fit: the parameters alone are too many")
+        else:
+            lines += [
+                f"  and batch        {_gib(self.memory.arguments)}",
+                f"  temporaries      {_gib(self.memory.temporaries)}",
+                f"  results          {_gib(self.memory.output)}",
+                f"  together         {_gib(self.memory.total)}"
+                + ("" if self.fits else "  does not fit"),
+            ]
+        if self.largest_batch_tokens is not None:
+            lines.append(f"  largest batch    {self.largest_batch_tokens:,} tokens of each group")
+        keys = self.tokens_per_text / 2
+        lines += [
+            "",
+            f"a token            {work.flops(1, keys) / 1e9:,.4g} GFLOP "
+            f"({work.weight_flops / 2e9:,.4g} billion weights met x 2, and attention to "
+            f"{keys:.0f} keys)",
+            f"{self.texts:,} texts      {self.flops / 1e15:,.4g} PFLOP at {self.tokens_per_text} "
+            f"tokens a text" + (f", in {self.passes} passes" if self.passes > 1 else ""),
+        ]
+        if self.seconds is not None:
+            lines += [
+                f"  arithmetic       {_time(self.arithmetic_seconds)}",
+                f"  memory traffic   {_time(self.memory_seconds)}",
+                f"  roofline         {_time(self.seconds)}: no run is faster",
+            ]
+        return "\n".join([*lines, ""])
+
+    def facts(self) -> dict[str, Any]:
+        """For .json."""
+        return {**dataclasses.asdict(self), "fits": self.fits, "seconds": self.seconds}
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:8.2f} GiB"
+
+
+def _limit(limit: int | None) -> str:
+    if limit is None:
+        return "(no limit known)"
+    return f"{_gib(limit)}, of which {ahead.USABLE:.0%} are used"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:8.1f} s" if seconds < 600 else f"{seconds / 3600:8.2f} h"
+
+
+def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec, str]:
+    """The spec of a checkpoint and the dtype that its config.json says it is stored in.
+
+    Only config.json is read: of a folder, which need not hold weights, or from the Hub. InputError
+    for several references, a missing file, or an architecture that is not known.
+    """
+    refs = parse_refs(model)
+    if len(refs) != 1:
+        raise InputError(f"--model={model}: names {len(refs)} models; plan for one")
+    [ref] = refs
+    if is_folder(ref.name):
+        folder = Path(ref.name)
+        if ref.revision and (folder / ref.revision).is_dir():
+            folder = folder / ref.revision
+        if not (folder / "config.json").is_file():
+            raise InputError(f"--model={model}: {folder} has no config.json")
+    else:
+        from jaxmap.checkpoint.hub import fetch_config
+
+        folder = fetch_config(ref)
+    _, spec, _ = weights.read_config(folder, tuple(ignore_config_keys))
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stored = str(facts.get("dtype") or facts.get("torch_dtype") or "float32")
+    return spec, stored if stored in _BYTES else "float32"
+
+
+def plan_for(
+    model: str,
+    *,
+    topology: str | None = None,
+    mesh: str = "auto",
+    dtype: str = "auto",
+    lens: bool = False,
+    batch_tokens: int | None = None,
+    largest: bool = True,
+    texts: int = TEXTS,
+    tokens: int = TOKENS,
+    ignore_config_keys: Sequence[str] = (),
+) -> Plan:
+    """Compiles the scoring of a model for devices that need not exist.
+
+    Args:
+      model: a reference; only its config.json is read.
+      topology: a TPU and its grid, "v5e:4x4" (`chips.prepare` first); None: the local devices.
+      mesh: axes, or auto.
+      dtype: as in `score_models`.
+      lens: whether every layer is read.
+      batch_tokens: of each group of devices; None: the platform's default.
+      largest: whether to look for the largest batch too, which takes a few more compilations.
+      texts, tokens: what the times are for.
+      ignore_config_keys: as in `score_models`.
+
+    Raises InputError for a model, topology or mesh that is not understood.
+    """
+    spec, stored = config_of(model, ignore_config_keys)
+    chip: chips.Chip | None = None
+    if topology is None:
+        devices, name = jax.devices(), jax.devices()[0].device_kind
+        limit = ahead.device_memory(jax.local_devices()[0])
+    else:
+        chip, _ = chips.parse(topology)
+        devices, name, limit = chips.devices(topology), f"TPU {chip.name}", chip.memory
+    platform = devices[0].platform
+    if dtype == "auto":
+        dtype = default_dtype(platform, stored)
+    precision = PRECISIONS[dtype]
+    held = precision.weights or stored
+    batch_tokens = batch_tokens or BATCH_TOKENS[platform]
+    axes = parse(mesh)
+    if axes is None:
+        try:
+            axes = ahead.choose(
+                spec, dtype, devices, limit=limit, weights=stored, batch_tokens=batch_tokens,
+                lens=lens,
+            )  # fmt: skip
+        except InputError:
+            axes = Axes(model=len(devices))  # shown with what is lacking
+    made = make(axes, devices)
+    _, shapes, own = ahead.parameters(spec, held, precision.activations, axes)
+    parameter_bytes = bytes_of(shapes, own, axes_of(made))
+
+    row = min(row_length(min(spec.context or _ROW, _ROW) - 1), batch_tokens)
+
+    def memory(batch: int) -> ahead.Memory:
+        options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
+        return ahead.Memory.of(ahead.lower(spec, dtype, made, **options).compile())  # type: ignore[arg-type]
+
+    hopeless = limit is not None and parameter_bytes > limit
+    with progress(None, "compile", "program", leave=False) as bar:
+        needed = None if hopeless else memory(batch_tokens)
+        bar.update()
+        most = None
+        if largest and needed is not None and limit is not None:
+            most = _largest(memory, needed, batch_tokens, row, ahead.USABLE * limit, bar.update)
+    work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
+    num_tokens = texts * tokens
+    flops = work.flops(num_tokens, tokens / 2)
+    passes = max(1, precision.passes)
+    arithmetic = traffic = None
+    if chip is not None:
+        arithmetic = flops * passes / (axes.size * chip.flops)
+        batches = num_tokens / (batch_tokens * axes.rows)
+        own_share = parameter_bytes * batches
+        stream = num_tokens * work.stream_bytes / axes.size
+        traffic = (own_share + stream) / chip.bandwidth
+    return Plan(
+        model=model,
+        devices=name,
+        num_devices=axes.size,
+        mesh=str(axes),
+        dtype=dtype,
+        stored=stored,
+        batch_tokens=batch_tokens,
+        memory=needed,
+        parameter_bytes=parameter_bytes,
+        limit=limit,
+        work=work,
+        texts=texts,
+        tokens_per_text=tokens,
+        flops=flops,
+        passes=passes,
+        arithmetic_seconds=arithmetic,
+        memory_seconds=traffic,
+        largest_batch_tokens=most,
+    )
+
+
+def _largest(memory, needed: ahead.Memory, batch: int, row: int, room: float, tell) -> int | None:
+    """The most tokens a batch that were seen to fit.
+
+    Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
+    smaller until it fits. None when not even one row does.
+    """
+    if needed.total > room:
+        if batch <= row:
+            return None
+        smaller, half = memory(row), row
+        tell()
+        if smaller.total > room:
+            return None
+        low, small, high, large = half, smaller.total, batch, needed.total
+    else:
+        double = memory(2 * batch).total
+        tell()
+        low, small, high, large = batch, needed.total, 2 * batch, double
+    slope = max((large - small) / (high - low), 1e-9)
+    guess = min(low + (room - small) / slope, _LARGEST * batch)
+    best = high if large <= room else low
+    while (tried := int(guess) // row * row) > best:
+        fits = memory(tried).total <= room
+        tell()
+        if fits:
+            return tried
+        guess *= 0.9
+    return best

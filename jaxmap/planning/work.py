@@ -1,0 +1,78 @@
+"""What scoring costs in arithmetic and in memory traffic, counted by hand.
+
+Compilers count the body of a loop over layers once, so their figures cannot be used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from flax import nnx
+
+from jaxmap.model import decoder
+from jaxmap.model.mesh import letters_of
+from jaxmap.model.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Scoring, counted.
+
+    Fields:
+      parameters: numbers in the model.
+      weight_flops: a token: two for each weight that it meets. The embedding is a look-up and does
+        not count, the unembedding does; of experts only the chosen ones do.
+      key_flops: for each token and each key that its query is given, over all layers with
+        attention: four a channel of every head (scores, and their mix of values).
+      weight_bytes: that a batch reads at least once, of experts all.
+      stream_bytes: a token: what is written to memory and read back between fused steps at least:
+        the residual stream twice a layer, and its inner activations (queries, keys, values, MLP).
+    """
+
+    parameters: int
+    weight_flops: int
+    key_flops: int
+    weight_bytes: int
+    stream_bytes: int
+
+    def flops(self, tokens: int, keys: float) -> float:
+        """Of so many tokens, whose queries are given `keys` keys on average."""
+        return tokens * (self.weight_flops + keys * self.key_flops)
+
+    def bytes_moved(self, tokens: int, batches: int) -> float:
+        return batches * self.weight_bytes + tokens * self.stream_bytes
+
+
+def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
+    """Counts for one model; `weight_bytes` and `activation_bytes` are bytes a number."""
+    _, shapes = decoder.abstract(spec)
+    parameters, met = 0, 0.0
+    for path, leaf in nnx.to_flat_state(shapes):
+        size = math.prod(leaf.shape)
+        parameters += size
+        name = "/".join(map(str, path))
+        if len(leaf.shape) - (path[0] == "blocks") < 2 or name in ("embed", "positions"):
+            continue
+        met += size * _chosen(spec, leaf)
+    met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0
+    attention = sum(
+        stop - start
+        for kind, start, stop in spec.stacks()
+        if "attention" in kind.mixer or kind.mixer == "latent"
+    )
+    inner = (2 * spec.H + 2 * spec.G) * spec.C + 2 * spec.F
+    return Work(
+        parameters=parameters,
+        weight_flops=round(2 * met),
+        key_flops=4 * spec.H * spec.C * attention,
+        weight_bytes=parameters * weight_bytes,
+        stream_bytes=spec.L * (4 * spec.D + 2 * inner) * activation_bytes,
+    )
+
+
+def _chosen(spec: Spec, leaf: nnx.Variable) -> float:
+    """Share of a parameter that one token meets."""
+    if spec.experts is None or "x" not in letters_of(leaf):
+        return 1.0
+    return spec.experts.k / spec.experts.E
