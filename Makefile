@@ -7,7 +7,7 @@ OUT ?= demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all parity check format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,11 @@ test: $(VENV)/.installed-dev  ## the test suite
 
 test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m '' $(ARGS)
+
+parity: $(VENV)/.installed-dev  ## compare every family with PyTorch; the figures of `jaxmap families`
+	rm -f $(VENV)/parity.jsonl
+	JAXMAP_PARITY=$(abspath $(VENV))/parity.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m '' $(wildcard tests/test_parity*.py) $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/parity_record.py $(VENV)/parity.jsonl jaxmap/model/families/parity.json
 
 check: $(VENV)/.installed-dev  ## lint, format, types
 	$(BIN)/ruff check .

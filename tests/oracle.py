@@ -78,7 +78,7 @@ class Oracle:
         self.facts, self.weights = facts, weights
 
     def __call__(self, ids: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(logits=torch.stack([self._logits(one) for one in ids]))
+        return SimpleNamespace(logits=torch.stack([self.lens_logits(one)[-1] for one in ids]))
 
     def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
@@ -123,9 +123,11 @@ class Oracle:
         mixed = score.softmax(-1) @ v
         return self._linear(f"{name}.o_proj", mixed.transpose(0, 1).reshape(T, -1))
 
-    def _logits(self, ids: torch.Tensor) -> torch.Tensor:
+    def lens_logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """What the stream says before each block and after the last, [L + 1, T, V]."""
         f = self.facts
         x = self.weights["model.embed_tokens.weight"][ids] * f.embed_scale
+        states = [x]
         for i, G in enumerate(f.kv_heads):
             layer = f"model.layers.{i}"
             h = self._norm(f"{layer}.input_layernorm", x)
@@ -133,7 +135,8 @@ class Oracle:
             h = self._norm(f"{layer}.post_attention_layernorm", x)
             gate, up = (self._linear(f"{layer}.mlp.{part}_proj", h) for part in ("gate", "up"))
             x = x + f.branch_scale * self._linear(f"{layer}.mlp.down_proj", F.silu(gate) * up)
+            states.append(x)
         head = self.weights["model.embed_tokens.weight" if f.tied else "lm_head.weight"]
         if f.head_normed:
             head = head / head.norm(dim=1, keepdim=True)
-        return self._norm("model.norm", x) @ head.T * f.logit_scale
+        return self._norm("model.norm", torch.stack(states)) @ head.T * f.logit_scale

@@ -17,13 +17,68 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers that transformers gives to bitsandbytes, by name."""
+    """The layers that transformers gives to bitsandbytes, by name, but for PhiMoE's router.
+
+    That one inherits from Linear; all other routers of transformers 5 do not.
+    """
     skipped = get_keys_to_not_convert(model)
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and should_convert_module(name, skipped)
+        if isinstance(module, nn.Linear | Conv1D)
+        and not type(module).__name__.endswith("Router")
+        and should_convert_module(name, skipped)
     }
+
+
+def routed_experts(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that hold all experts of a layer in one parameter, by name."""
+    return {name: m for name, m in model.named_modules() if hasattr(m, "gate_up_proj")
+            and m.gate_up_proj.ndim == 3}  # fmt: skip
+
+
+class Experts(nn.Module):
+    """Routed experts of three linear layers each, as they were in transformers 4.
+
+    GPT-OSS holds them (in, out), gate and up by turns, with biases.
+    """
+
+    def __init__(self, joined: nn.Module, variant: str):
+        super().__init__()
+        self.joined, gpt_oss = joined, hasattr(joined, "alpha")
+        layers = []
+        for e in range(len(joined.gate_up_proj)):
+            both, down = joined.gate_up_proj[e].data, joined.down_proj[e].data
+            biases = [None] * 3
+            if gpt_oss:
+                both, down = both.T, down.T
+                bias = joined.gate_up_proj_bias[e].data
+                biases = [bias[::2], bias[1::2], joined.down_proj_bias[e].data]
+            gate, up = (both[::2], both[1::2]) if gpt_oss else both.chunk(2)
+            three = zip((gate, up, down), biases, strict=True)
+            layers.append(nn.ModuleList(quantised_layer(w.contiguous(), b, variant)
+                                        for w, b in three))  # fmt: skip
+        self.layers = nn.ModuleList(layers)
+        self.gpt_oss = gpt_oss
+
+    def forward(self, x: torch.Tensor, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])
+        y = torch.zeros_like(x)
+        for e, (gate, up, down) in enumerate(self.layers):
+            tokens, place = torch.where(index == e)
+            if not len(tokens):
+                continue
+            g, u = gate(x[tokens]), up(x[tokens])
+            if self.gpt_oss:
+                g, u = (
+                    g.clamp(max=self.joined.limit),
+                    u.clamp(-self.joined.limit, self.joined.limit),
+                )
+                hidden = g * torch.sigmoid(self.joined.alpha * g) * (u + 1)
+            else:
+                hidden = self.joined.act_fn(g) * u
+            y.index_add_(0, tokens, down(hidden) * weights[tokens, place, None])
+        return y.reshape(shape)
 
 
 def four_bit(weight: torch.Tensor, code: str) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
@@ -60,16 +115,22 @@ class Int8(nn.Module):
         return y.reshape(*x.shape[:-1], -1)
 
 
+def quantised_layer(weight: torch.Tensor, bias: torch.Tensor | None, variant: str) -> nn.Module:
+    """A linear layer on dequantised weights, or in LLM.int8()."""
+    if variant == "int8":
+        return Int8(weight, bias)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(four_bit(weight, variant)[2])
+    layer.bias = None if bias is None else nn.Parameter(bias)
+    return layer
+
+
 def quantise(model: nn.Module, variant: str) -> nn.Module:
     """The model with its linear layers replaced: on dequantised weights, or in LLM.int8()."""
+    for name, module in routed_experts(model).items():
+        model.set_submodule(name, Experts(module, variant))
     for name, module in linear_layers(model).items():
         weight = module.weight.data
         weight = (weight.T if isinstance(module, Conv1D) else weight).contiguous()
-        if variant == "int8":
-            layer = Int8(weight, module.bias)
-        else:
-            layer = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
-            layer.weight = nn.Parameter(four_bit(weight, variant)[2])
-            layer.bias = module.bias
-        model.set_submodule(name, layer)
+        model.set_submodule(name, quantised_layer(weight, module.bias, variant))
     return model.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,25 +71,67 @@ def text_logp(model, ids: list[int] | np.ndarray, first: int = 1) -> float:
     return float(sum(rows[t - 1, ids[t]] for t in range(max(first, 1), len(ids))))
 
 
-def lens_logp(model, ids: list[int] | np.ndarray) -> list[float]:
-    """Each layer's score of a text, embedding to output, nats: the logit lens on hidden_states.
+# Their hidden_states do not begin with the embedding, or are not [B, T, D].
+_OTHER_STATES = {"falcon_mamba", "gemma3n", "gemma3n_text", "mamba", "mamba2", "rwkv"}
 
-    Layers before the last are normed and unembedded here; the last is the model's own output.
+
+def lens_logits(
+    model,
+    ids: list[int] | np.ndarray,
+    translate: Callable[[int, Any], Any] = lambda layer, state: state,
+) -> np.ndarray:
+    """What each layer predicts, embedding to output, float32 [L + 1, T, V]: the logit lens.
+
+    One run of the model over L + 1 copies of the text: what the last block gives is replaced, in
+    copy i, by what the stream was before block i. Whatever the model does after its last block it
+    so does itself. The streams are checked against hidden_states.
+
+    Args:
+      model: of transformers, or one that has `lens_logits` of its own.
+      ids: one text.
+      translate: a change to the stream [T, D] before layer i is read, such as a tuned lens.
     """
     import torch
 
-    L = model.config.num_hidden_layers
-    if len(ids) < 2:
-        return [0.0] * (L + 1)
-    base = model.base_model
-    names = ("final_layer_norm", "ln_f", "norm")
-    final_norm = next(getattr(base, name) for name in names if hasattr(base, name))
-    with torch.no_grad():
-        states = model(
-            torch.as_tensor(np.asarray(ids))[None].long(), output_hidden_states=True
-        ).hidden_states
-        rows = [model.get_output_embeddings()(final_norm(states[i][0])) for i in range(L)]
-    every = [*(row.double() for row in rows), torch.from_numpy(logits(model, ids)).double()]
-    targets = np.asarray(ids)[1:]
-    at = np.arange(len(targets))
-    return [float(one.log_softmax(-1).numpy()[at, targets].sum()) for one in every]
+    if hasattr(model, "lens_logits"):
+        return model.lens_logits(torch.as_tensor(np.asarray(ids)).long()).numpy()
+    L = model.config.get_text_config().num_hidden_layers
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
+    layers = lists[0]
+    states = []
+
+    def before(module, args, kwargs):
+        state = args[0] if args else kwargs["hidden_states"]
+        if hasattr(module, "pre_ln"):  # RWKV's embedding norm, inside its first block
+            state = module.pre_ln(state)
+        states.append(state.clone())
+
+    def after(module, args, output):
+        stream = output if isinstance(output, torch.Tensor) else output[0]
+        read = [translate(i, state[-1]) for i, state in enumerate(states)]
+        stream = torch.stack([*read, stream[-1]])
+        return stream if isinstance(output, torch.Tensor) else (stream, *output[1:])
+
+    hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
+    hooks.append(layers[-1].register_forward_hook(after))
+    try:
+        with torch.no_grad():
+            copies = torch.as_tensor(np.asarray(ids))[None].long().repeat(L + 1, 1)
+            output = model(copies, output_hidden_states=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if model.config.model_type not in _OTHER_STATES:
+        assert len(output.hidden_states) == L + 1
+        for state, theirs in zip(states, output.hidden_states, strict=False):
+            torch.testing.assert_close(state, theirs, rtol=0, atol=0)
+    return output.logits.float().numpy()
+
+
+def lens_logp(model, ids: list[int] | np.ndarray, **options: Any) -> np.ndarray:
+    """Each layer's score of a text of two ids or more, embedding to output, nats [L + 1]."""
+    import torch
+
+    logp_LTV = torch.from_numpy(lens_logits(model, ids, **options)).double().log_softmax(-1)
+    targets_T = torch.as_tensor(np.asarray(ids))[1:].long()
+    return logp_LTV[:, torch.arange(len(targets_T)), targets_T].sum(-1).numpy()

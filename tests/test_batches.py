@@ -83,6 +83,14 @@ def test_little_is_wasted(kind, batch_tokens):
     assert packed.num_places <= 1.02 * places + batch_tokens
 
 
+def test_rows_are_shorter_where_attention_weighs_more():
+    lengths = np.random.default_rng(1).normal(260, 50, 3000).clip(60, 900).astype(int)
+    _, tokens = _tokens([int(n) for n in lengths])
+    narrow, wide = (plan(tokens, batch_tokens=4096, width=width) for width in (512, 8192))
+    assert max(T for _, T, _ in narrow.shapes) < max(T for _, T, _ in wide.shapes)
+    assert wide.num_places < narrow.num_places < 1.05 * wide.num_places
+
+
 def test_no_texts():
     _, tokens = _tokens([0, 1])
     assert plan(tokens, batch_tokens=128).num_batches == 0

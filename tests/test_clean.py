@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
-from jaxmap.map.clean import clean_map, clean_pretraining, neighbours
+from jaxmap.map.clean import (
+    clean_map,
+    clean_pretraining,
+    clip,
+    neighbouring_entries,
+    neighbours,
+)
 
 
 def vectors(num_models=6, num_texts=400, seed=0):
@@ -21,6 +28,41 @@ def test_the_map_recipe():
     np.testing.assert_array_equal(cleaned.rows, [0, 1, 3, 5])
     assert cleaned.dropped.not_finite == ("c", "e")
     assert cleaned.dropped.clipped == np.sum(kept < floor) == 32  # 2 % of 1,600
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).standard_t(2, 501),
+        np.random.default_rng(1).integers(-3, 4, 400).astype(float),  # ties
+        np.array([-0.0, 0.0, 5e-324, -5e-324, 1e300, -1e300, 1.0]),
+        np.full(9, -7.5),
+        np.array([3.0]),
+    ],
+)
+def test_places_against_sorting(values, dtype):
+    with np.errstate(over="ignore"), jax.enable_x64(True):
+        values = np.clip(values.astype(dtype), -1e30, 1e30)
+        for share in (0.0, 0.02, 0.3, 0.5, 1.0):
+            place = min(int(share * (len(values) - 1)), max(len(values) - 2, 0))
+            lower, upper, least = neighbouring_entries(values.reshape(1, -1), place)
+            inorder = np.sort(values)
+            assert lower.dtype == dtype
+            assert lower == inorder[place]
+            assert len(values) == 1 or upper == inorder[place + 1]
+            assert least == inorder[0]
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.02, 0.37, 1.0])
+def test_the_floor_is_numpys_quantile(quantile):
+    ll_KN = vectors()
+    clipped_KN, floor, count = clip(ll_KN, quantile)
+    assert floor == np.quantile(ll_KN, quantile)
+    np.testing.assert_array_equal(clipped_KN, np.maximum(ll_KN, floor))
+    assert count == np.count_nonzero(ll_KN < floor)
+    assert clip(ll_KN[:1, :1], quantile)[1] == ll_KN[0, 0]
+    assert clip(ll_KN[:0], quantile)[2] == 0
 
 
 def test_clipping_twice_is_clipping_once():

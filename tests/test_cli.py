@@ -67,7 +67,7 @@ def test_examples_in_help_parse(name):
     examples = re.findall(rf"^  jaxmap {name} (.*?)(?:\s{{3,}}[a-z].*)?$", details, re.MULTILINE)
     assert examples
     for example in examples:
-        program._parse(name, example.replace("'", "").split())
+        program.parse(name, example.replace("'", "").split())
 
 
 def test_version():

@@ -17,6 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmap.analysis.learning import learning_of
+from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.runs import runs_of
+from jaxmap.analysis.scale import measure_scale
 from jaxmap.corpus.sources import open_source
 from jaxmap.demo import config as demo_config
 from jaxmap.demo.config import DemoConfig, Size
@@ -26,7 +30,6 @@ from jaxmap.demo.model import init_params, leaf_name, optimiser, spec_for
 from jaxmap.demo.run import OUTPUTS, run_demo
 from jaxmap.demo.train import train_runs, window_starts
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.report.runs import learning, runs_of
 from jaxmap.store import Store
 
 TINY = dict(
@@ -48,6 +51,9 @@ TINY = dict(
         "xs": Size(width=16, layers=1, heads=1, learning_rate=2e-2),
         "s": Size(width=32, layers=2, heads=2, learning_rate=1e-2),
     },
+    lens=False,
+    quantize=(),
+    dtypes=(),
     state_seconds=0.0,
 )
 RUNS = ("pythia-demo-xs", "pythia-demo-xs-seed1", "pythia-demo-s")
@@ -97,9 +103,10 @@ def test_everything_is_there_and_the_losses_fall(demo):
     runs = runs_of(store)
     assert sorted(run.name for run in runs) == sorted(RUNS)
     for run in runs:
-        assert run.step_I.tolist() == list(STEPS)
-        bits_I = learning(run, store.texts.text_bytes).bits_I
-        assert bits_I[-1] < bits_I[0] - 0.2
+        assert run.steps.tolist() == list(STEPS)
+    curves = learning_of(Reading(store))
+    assert [curve.run for curve in curves] == [run.name for run in runs]
+    assert all(curve.bits_I[-1] < curve.bits_I[0] - 0.2 for curve in curves)
 
 
 def test_tables_hold_the_pairs(demo):
@@ -115,12 +122,37 @@ def test_tables_hold_the_pairs(demo):
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
     assert all(row["model_a"].endswith("@step12") for row in rows)
-    ll = {run.name: run.ll_IN[-1] for run in runs_of(Store.open(demo / "store"))}
-    mean_bytes = Store.open(demo / "store").texts.mean_bytes
+    store = Store.open(demo / "store")
+    ll = {run.name: store.load(run.entries[-1]).log_likelihood for run in runs_of(store)}
+    mean_bytes = store.texts.mean_bytes
     for row in rows:
         a, b = (ll[row[key].split("/")[-1].split("@")[0]] for key in ("model_a", "model_b"))
         expected = np.var(a - b) / (2 * mean_bytes * np.log(2))
         assert float(row["kl_bits_per_byte"]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_last_checkpoints_in_every_form(demo, tmp_path):
+    out = tmp_path / "out"
+    for name in ("models", "corpus"):
+        shutil.copytree(demo / name, out / name)
+    for name in ("texts.jsonl", "demo.json"):
+        shutil.copy(demo / name, out / name)
+    forms = dict(lens=True, quantize=("int8", "fp4"), dtypes=("bfloat16",))
+    assert run_demo(out, tiny(**forms), documents()) == 0
+    store = Store.open(out / "store")
+    labels = {entry.label.removeprefix(f"{out}/models/") for entry in store.records()}
+    forms_of = {
+        f"{run}@step12{form}"
+        for run, depth in zip(RUNS, (1, 1, 2), strict=True)
+        for form in ("", "+int8", "+fp4", *(f"#layer{i:02d}" for i in range(depth + 1)))
+    }
+    assert forms_of | {"pythia-demo-s@step12+bfloat16"} <= labels
+    assert len(labels) == len(RUNS) * (len(STEPS) + 2) + 4 + 3 + 1
+    counts = {row.setting.name: row.summary.n for row in measure_scale(store, warmup=4).rows}
+    assert (counts["8-bit"], counts["4-bit"], counts["layer"]) == (3, 3, 4)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Precision floor" in page
+    assert "absent: no model is there both plain and in int8" not in page
 
 
 def test_a_rerun_changes_no_file(demo, capsys):
@@ -319,6 +351,8 @@ def test_the_config_file_is_the_default_and_can_be_changed():
         ({"held_out": 1.0}, "held_out must lie between"),
         ({"warmup": 13}, "warmup is longer than steps"),
         ({"window": 200}, "window is longer than context"),
+        ({"quantize": ("none",)}, "quantize: 'none' is unknown; known: int8, nf4, fp4"),
+        ({"dtypes": ("tf32",)}, "dtypes: 'tf32' is unknown"),
         ({"sizes": {}}, "sizes is empty"),
         ({"sizes": {"xs": Size(12, 1, 1, 1e-3)}}, "sizes.xs"),
     ],

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -8,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmap.map import divergence
+from jaxmap.map import divergence, moments
 from jaxmap.map.bootstrap import bootstrap_pairs, bootstrap_shares
 from jaxmap.map.divergence import (
     Divergence,
     kl_KK,
     kl_pairs,
-    tile_moments,
 )
+from jaxmap.map.moments import tile_moments
 
 B = 972.3188
 
@@ -79,6 +82,48 @@ def test_into_memory_maps(tmp_path):
     expected = kl_KK(ll_KN, B)
     np.testing.assert_allclose(np.load(tmp_path / "kl.npy"), expected.kl, rtol=1e-12)
     np.testing.assert_allclose(np.load(tmp_path / "error.npy"), expected[1], rtol=1e-9)
+
+
+SPREAD = """
+import sys
+import numpy as np
+import jax
+from jax.sharding import AxisType
+
+from jaxmap.map.divergence import kl_KK, kl_pairs
+from jaxmap.map.moments import local_mesh, spread_tile
+
+assert len(jax.local_devices()) == 8
+ll_KN = np.load(sys.argv[1])
+rows = jax.make_mesh((3,), ("rows",), (AxisType.Auto,), devices=jax.devices()[:3])
+for mesh in (None, rows):
+    found = kl_KK(ll_KN, 972.3188, tile=7, method="differences", mesh=mesh)
+    pairs = kl_pairs(ll_KN, np.array([(0, 1), (18, 3), (5, 5)]), 972.3188, mesh)
+    np.savez(f"{sys.argv[2]}{'' if mesh is None else 3}.npz", *found, *pairs)
+q_AN = jax.device_put(
+    ll_KN[:16].astype("float32"),
+    jax.sharding.NamedSharding(local_mesh(), jax.sharding.PartitionSpec("rows")),
+)
+m2_AB, _ = spread_tile(q_AN, ll_KN.astype("float32"), mesh=local_mesh())
+assert len({shard.device for shard in m2_AB.addressable_shards}) == 8
+assert {shard.data.shape for shard in m2_AB.addressable_shards} == {(2, 19)}
+"""
+
+
+def test_rows_of_tiles_are_spread_over_devices(tmp_path):
+    """Eight devices, or three, give what one gives; numbers of rows need not divide."""
+    ll_KN = vectors(19, 300)
+    np.save(tmp_path / "ll.npy", ll_KN)
+    flags = "--xla_force_host_platform_device_count=8"
+    subprocess.run(
+        [sys.executable, "-c", SPREAD, tmp_path / "ll.npy", tmp_path / "found"],
+        check=True, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    expected = (*kl_KK(ll_KN, B), *kl_pairs(ll_KN, [(0, 1), (18, 3), (5, 5)], B))
+    for name in ("found.npz", "found3.npz"):
+        with np.load(tmp_path / name) as found:
+            for one, other in zip(found.values(), expected, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-15)
 
 
 def test_without_errors():
@@ -161,8 +206,11 @@ def test_close_pairs_are_taken_from_differences(monkeypatch):
     ll_KN = base_N + 1e-5 * rng.normal(size=(3, 2000))
     ll_KN = np.concatenate([ll_KN, 100 * rng.normal(size=(3, 2000))])
     exact = kl_oracle(ll_KN[0], ll_KN[1], B)
-    assert kl_KK(ll_KN, B).kl[0, 1] == pytest.approx(exact, rel=1e-6, abs=0)
-    monkeypatch.setattr(divergence, "NEAR", 0.0)
+    found = kl_KK(ll_KN, B)
+    assert found.kl[0, 1] == pytest.approx(exact, rel=1e-6, abs=0)
+    for matrix in found:
+        np.testing.assert_array_equal(matrix, matrix.T)
+    monkeypatch.setattr(moments, "NEAR", 0.0)
     assert kl_KK(ll_KN, B).kl[0, 1] != pytest.approx(exact, rel=1e-6, abs=0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.manifold import TSNE
 
+from jaxmap.map import embed
 from jaxmap.map.embed import pca, tsne
 
 
@@ -71,3 +72,14 @@ def test_perplexity_is_lowered_for_few_models_and_said():
     assert found.perplexity == 4.0
     assert "perplexity 4 in place of 20" in found.note
     assert "13 models" in found.note
+
+
+def test_many_rows_are_decomposed_as_few_are(monkeypatch):
+    x_KN = np.random.default_rng(3).normal(size=(320, 40)) * np.linspace(3, 1, 40)
+    by_iteration = pca(x_KN)
+    monkeypatch.setattr(embed, "LARGE", 10_000)
+    whole = pca(x_KN)
+    np.testing.assert_allclose(by_iteration.xy_K2, whole.xy_K2, atol=1e-9)
+    np.testing.assert_allclose(by_iteration.explained, whole.explained, rtol=1e-12)
+    monkeypatch.setattr(embed, "LARGE", 10)
+    np.testing.assert_array_equal(pca(np.ones((12, 3))).xy_K2, 0.0)

@@ -3,138 +3,27 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
-import threading
-from collections import Counter, namedtuple
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections import namedtuple
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
+from hubs import COMMIT, Fake, serve
 
 from jaxmap.checkpoint import files as files_module
-from jaxmap.checkpoint.hub import Hub, fetch, resolve
+from jaxmap.checkpoint.hub import DiskFullError, Hub, fetch, resolve
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.retry import Retry
 from jaxmap.errors import InputError, JaxmapError
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LATER = "fedcba9876543210fedcba9876543210fedcba98"
 REF = Ref("org/tiny", "step3")
 WEIGHTS = bytes(range(256)) * 2000
-
-
-@dataclass
-class Fake:
-    """What the server holds, what it is to do wrong next, and what it was asked."""
-
-    contents: dict[str, bytes]
-    branches: dict[str, str]  # branch to commit
-    plans: dict[str, list] = field(default_factory=dict)  # "GET info" -> faults, used up in turn
-    asked: Counter = field(default_factory=Counter)
-    tokens: set = field(default_factory=set)
-    lies: dict[str, str] = field(default_factory=dict)  # file -> the SHA-256 that is claimed
-
-    def sha(self, name: str) -> str:
-        return self.lies.get(name) or hashlib.sha256(self.contents[name]).hexdigest()
-
-
-def is_lfs(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
-
-
-class Handler(BaseHTTPRequestHandler):
-    fake: Fake
-
-    def log_message(self, *arguments):
-        pass
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        self.answer()
-
-    def send(self, status: int, body: bytes = b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        if "Content_Length" not in headers:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def answer(self):
-        fake = self.fake
-        fake.tokens.add(self.headers.get("Authorization"))
-        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        name = parts[-1] if "resolve" in parts else "refs" if parts[-1] == "refs" else "info"
-        key = f"{self.command} {name}"
-        fake.asked[key] += 1
-        plan = fake.plans.get(key, [])
-        fault = plan.pop(0) if plan else None
-        if fault == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif isinstance(fault, tuple):
-            status, headers = fault
-            self.send(status, **headers)
-        elif parts[0] == "api" and (parts[2] != "org" or parts[3] != "tiny"):
-            self.send(404, X_Error_Code="RepoNotFound")
-        elif name == "refs":
-            rows = [
-                {"name": b, "ref": f"refs/heads/{b}", "targetCommit": c}
-                for b, c in fake.branches.items()
-            ]
-            self.send_json({"branches": rows, "tags": [], "converts": []})
-        elif name == "info":
-            revision = "/".join(parts[5:]) or "main"
-            if revision not in fake.branches:
-                self.send(404, X_Error_Code="RevisionNotFound")
-            else:
-                self.send_json(self.info(fake.branches[revision]))
-        elif name not in fake.contents:
-            self.send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
-        else:
-            self.send_file(name, parts[parts.index("resolve") + 1], fault)
-
-    def info(self, commit: str) -> dict:
-        siblings = []
-        for name, body in self.fake.contents.items():
-            row: dict = {"rfilename": name, "size": len(body), "blobId": "0" * 40}
-            if is_lfs(name):
-                row["lfs"] = {"size": len(body), "sha256": self.fake.sha(name), "pointerSize": 1}
-            siblings.append(row)
-        return {"id": "org/tiny", "modelId": "org/tiny", "sha": commit, "siblings": siblings}
-
-    def send_json(self, value: dict):
-        self.send(200, json.dumps(value).encode(), Content_Type="application/json")
-
-    def send_file(self, name: str, commit: str, fault):
-        body = self.fake.contents[name]
-        headers = {
-            "ETag": f'"{self.fake.sha(name)}"',
-            "X_Repo_Commit": commit,
-            "Accept_Ranges": "bytes",
-        }
-        if asked := self.headers.get("Range"):
-            start = int(asked.removeprefix("bytes=").split("-")[0])
-            headers["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-            self.send(206, body[start:], **headers)
-        elif fault == "half":
-            headers["Content_Length"] = str(len(body))
-            self.send(200, body[: len(body) // 2], **headers)
-        else:
-            self.send(200, body, **headers)
 
 
 @pytest.fixture
@@ -170,19 +59,14 @@ def hub(fake, waits, tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.startswith("HF_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"fake": fake}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield Hub(
-        endpoint=f"http://127.0.0.1:{server.server_port}",
-        cache=tmp_path / "cache é 1",
-        offline=False,
-        retry=Retry(sleep=waits.append),
-    )
-    huggingface_hub.close_session()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve(fake) as address:
+        yield Hub(
+            endpoint=address,
+            cache=tmp_path / "cache é 1",
+            offline=False,
+            retry=Retry(sleep=waits.append),
+        )
+        huggingface_hub.close_session()
 
 
 def gets(fake: Fake) -> dict[str, int]:
@@ -447,7 +331,7 @@ def test_disk_full(fake, hub, monkeypatch):
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 10, 10))
-        message = refused(lambda: fetch(resolved, hub), JaxmapError)
+        message = refused(lambda: fetch(resolved, hub), DiskFullError)
     assert "disk full" in message
     assert "HF_HOME" in message
     assert gets(fake) == {}
@@ -457,7 +341,7 @@ def test_disk_full(fake, hub, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("huggingface_hub.file_download.http_get", full)
-        assert "disk full" in refused(lambda: fetch(resolved, hub), JaxmapError)
+        assert "disk full" in refused(lambda: fetch(resolved, hub), DiskFullError)
     assert fake.asked["GET config.json"] == 0
     assert fetch(resolved, hub).commit == COMMIT
 

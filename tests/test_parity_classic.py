@@ -165,7 +165,6 @@ def test_names_without_the_prefix(name, tmp_path):
         ("starcoder2", {"norm_type": "rms_norm"}, "norm_type"),
         ("starcoder2", {"mlp_type": "gated"}, "mlp_type"),
         ("stablelm", {"rotary_scaling_factor": 2.0}, "rotary_scaling_factor"),
-        ("stablelm", {"model_type": "stablelm_alpha"}, "fused projections"),
     ],
 )
 def test_refused_by_name(name, change, message):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from families_modern import CASES
 from oracle import Oracle, random_weights
-from parity import check_parity, compare, random_texts
+from parity import check_parity, compare, first_of_its_type, random_texts
 from reference import save_config
 from safetensors.torch import save_file
 
@@ -32,4 +32,5 @@ def test_remote_code_types(name, tmp_path):
     save_config(case.config, tmp_path)
     # A real vocabulary is slow, so fewer texts.
     texts = random_texts() if case.facts.V == 97 else random_texts()[:4]
-    compare(Oracle(case.facts, weights), tmp_path, texts=texts)
+    lens = first_of_its_type(case.config)
+    compare(Oracle(case.facts, weights), tmp_path, texts=texts, lens=lens)

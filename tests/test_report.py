@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from browser import CHROMIUM, Browser
 from maps import STEPS, map_store
 from stores import filled, record, texts
 
+from jaxmap.analysis.learning import learning_of
 from jaxmap.analysis.mapping import draw_map
+from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.runs import runs_of
 from jaxmap.map.divergence import kl_KK
 from jaxmap.report.page import inline_svg, write_report
-from jaxmap.report.runs import runs_of
+from jaxmap.store import Store
 from jaxmap.store.work import Failure, Item
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -89,6 +94,10 @@ def data_of(page: Path) -> dict:
     return json.loads(found[1])
 
 
+def scores(store, run, row):
+    return store.load(run.entries[row]).log_likelihood
+
+
 def test_the_page_loads_nothing_and_its_parts_find_one_another(tmp_path):
     _, store = two_runs(tmp_path / "store")
     text, page = written(store, tmp_path / "report.html")
@@ -116,9 +125,10 @@ def test_the_page_tells_the_numbers(tmp_path):
     assert [run.name for run in runs] == ["pythia-14m-seed1", "pythia-14m"]  # small to large
     for run in runs:
         for row in (0, -1):
-            bits = -run.ll_IN[row].sum() / np.log(2) / of.num_bytes.sum()
+            bits = -scores(store, run, row).sum() / np.log(2) / of.num_bytes.sum()
             assert f"{bits:.3f} ±" in page.words
-    kl = np.var(runs[0].ll_IN[-1] - runs[1].ll_IN[-1]) / (2 * of.num_bytes.mean() * np.log(2))
+    apart = scores(store, runs[0], -1) - scores(store, runs[1], -1)
+    kl = np.var(apart) / (2 * of.num_bytes.mean() * np.log(2))
     assert f"{kl:.4f} ±" in page.words
     for words in ("A title", "A note.", of.fingerprint, of.source, "sha256 t0", "1,000,000"):
         assert words in page.words
@@ -167,7 +177,7 @@ def test_layers_are_no_checkpoints_of_a_run(tmp_path):
     ]
     store, _ = filled(tmp_path / "store", of, *records)
     (run,) = runs_of(store)
-    assert run.step_I.tolist() == [0, 1]
+    assert run.steps.tolist() == [0, 1]
 
 
 def test_runs_of_one_name_from_two_places_keep_their_places(tmp_path):
@@ -181,7 +191,7 @@ def test_steps_are_in_order_of_training_when_folders_name_them(tmp_path):
     store, _ = filled(tmp_path / "store", of, *records)
     (run,) = runs_of(store)
     assert run.name == "run"
-    assert run.step_I.tolist() == [0, 2, 10]
+    assert run.steps.tolist() == [0, 2, 10]
 
 
 def test_inlined_pictures_take_the_colours_of_the_page():
@@ -244,14 +254,19 @@ def test_hovering_tells_the_nearest_model_and_the_loss(mapped):
 
 
 def test_the_heat_map_is_symmetric_and_in_the_order_of_its_tree(mapped):
-    _, page = mapped
+    store, page = mapped
     heat = data_of(page)["heat"]
     side = len(heat["labels"])
     assert side == 3 + 18
     assert len(set(heat["labels"])) == side
-    kl = np.array(heat["kl"]).reshape(side, side)
-    np.testing.assert_array_equal(kl, kl.T)
-    np.testing.assert_array_equal(np.diag(kl), 0.0)
+    codes = np.frombuffer(base64.b64decode(heat["kl"]), "<u2").astype(float)
+    assert len(codes) == side * (side - 1) // 2
+    logs = heat["low"] + (codes - 1) / 65534 * (heat["high"] - heat["low"])
+    rows = {run.name: run.entries[-1] for run in runs_of(store)}
+    rows |= {entry.label: entry for entry in store.records()}
+    ll_KN = store.log_likelihoods(rows[label] for label in heat["labels"])
+    kl = kl_KK(np.maximum(ll_KN, np.quantile(ll_KN, 0.02)), store.texts.mean_bytes).kl
+    np.testing.assert_allclose(10**logs, kl[np.triu_indices(side, k=1)], rtol=5e-4)
     places = {label: i for i, label in enumerate(heat["labels"])}
     for k in range(6):  # families stay together
         family = [places[f"lab/m{k}{end}"] for end in ("", "-chat", "-chat-v2")]
@@ -394,6 +409,128 @@ def test_colours_follow_the_menu_and_every_map_opens(browser):
     assert browser.run("document.querySelector('#map-time').hidden") is True
     set_value(browser, "map-which", "0", "change")
     assert browser.errors == []
+
+
+@needs_chromium
+def test_the_heat_map_tells_both_names(browser, mapped):
+    heat = data_of(mapped[1])["heat"]
+    x, y = middle(browser, "document.querySelector('#heat-plot .nsewdrag')")
+    browser.move(x - 60, y - 40)
+    browser.move(x, y)
+    browser.wait("!document.getElementById('heat-tip').hidden", 10)
+    lines = browser.run("[...document.getElementById('heat-tip').children].map(e => e.textContent)")
+    assert len(lines) in (2, 3)
+    assert lines[0] in heat["labels"]
+    if len(lines) == 3:
+        assert lines[1] in heat["labels"]
+        assert re.fullmatch(r"KL [-0-9.e]+ bits per byte", lines[2])
+    shown = browser.run("document.querySelector('#heat-plot').data[0].z")
+    assert np.shape(shown) == (21, 21)
+    logs = np.array(shown, float)
+    np.testing.assert_array_equal(logs, logs.T)
+    codes = np.frombuffer(base64.b64decode(heat["kl"]), "<u2").astype(float)
+    expected = heat["low"] + (codes - 1) / 65534 * (heat["high"] - heat["low"])
+    np.testing.assert_allclose(logs[np.triu_indices(21, k=1)], expected, atol=1e-9)
+    assert browser.errors == []
+
+
+@needs_chromium
+def test_a_type_has_one_colour_on_all_maps(browser):
+    shades = []
+    for place in ("1", "2", "3", "4"):
+        set_value(browser, "map-which", place, "change")
+        set_value(browser, "map-color", "type", "change")
+        marks = browser.run(f"{POINTS}.marker.color")
+        types = browser.run(f"page.data.maps[{place}].type")
+        shades.append({(kind, shade) for kind, shade in zip(types, marks, strict=True)})
+    assert len(shades[0]) == 2
+    assert all(one == shades[0] for one in shades)
+    set_value(browser, "map-which", "0", "change")
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_thousand_models_and_two_thousand_checkpoints(tmp_path):
+    """As many as the papers show: the page stays small, draws itself and answers."""
+    of = texts(40)
+    rng = np.random.default_rng(0)
+    records = []
+    for run in range(12):
+        scores = -3.0 * of.num_bytes
+        for place in range(154):
+            scores = scores + rng.normal(0, 3, len(of))
+            records.append(record(of, f"org/run-{run}m", f"step{1000 * place}", scores=scores))
+    for k in range(1018):
+        records.append(
+            record(
+                of,
+                f"lab{k % 9}/model-{k}",
+                scores=-2.5 * of.num_bytes + 40 * rng.normal(size=len(of)),
+            )
+        )
+    store = Store.create(tmp_path / "store", of)
+    assert store.add_many(records) == 12 * 154 + 1018
+    write_report(store, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 10e6
+    with Browser(tmp_path / "profile") as big:
+        big.open(tmp_path / "report.html")
+        big.wait("document.documentElement.dataset.drawn === 'yes'", 90)
+        assert big.run("document.querySelector('#heat-plot').data[0].z.length") == 1030
+        assert big.run(f"{POINTS}.x.length") == 1848
+        x, y = middle(big, "document.querySelectorAll('#map-plot path.point')[900]")
+        big.move(x - 40, y - 40)
+        big.move(x, y)
+        big.wait("document.querySelector('#map-plot .hovertext')", 20)
+        set_value(big, "map-which", "1", "change")
+        assert big.run(f"{POINTS}.x.length") == 1018
+        set_value(big, "map-search", "lab3/model-3", "input")
+        assert "lab3/model-3, nearest: " in big.run(
+            "document.querySelector('#map-found').textContent"
+        )
+        assert big.errors == []
+
+
+def test_no_result_is_read_more_often_than_needed(mapped, tmp_path, monkeypatch):
+    """Vectors are read once for each way of cleaning them, not for each part of the page."""
+    store = Store.open(mapped[0].path)
+    read = []
+    load = Store.load
+
+    def counted(self, entry):
+        read.append(entry.path)
+        return load(self, entry)
+
+    monkeypatch.setattr(Store, "load", counted)
+    write_report(store, tmp_path / "report.html")
+    assert len(set(read)) == len(store.records())
+    assert max(Counter(read).values()) <= 4
+    assert len(read) <= 2.3 * len(set(read))
+
+
+def test_bad_checkpoints_are_gaps_and_bad_runs_are_not_shown(tmp_path):
+    of = texts()
+    rng = np.random.default_rng(0)
+    records = [
+        record(
+            of,
+            f"EleutherAI/{name}",
+            f"step{step}",
+            scores=-3.0 * of.num_bytes + rng.normal(0, 9, len(of)),
+        )
+        for name in ("pythia-410m-seed3", "pythia-1b", "pythia-2.8b")
+        for step in (115_000, 116_000, 117_000)
+    ]
+    store, _ = filled(tmp_path / "store", of, *records)
+    curves = learning_of(Reading(store))
+    assert [curve.run for curve in curves] == ["pythia-1b", "pythia-2.8b"]
+    assert np.isfinite(curves[0].bits_I).tolist() == [True, False, True]
+    assert np.isfinite(curves[1].bits_I).all()
+    _, page = written(store, tmp_path / "report.html")
+    assert "excluded: EleutherAI/pythia-410m-seed3, all checkpoints" in page.words
+    assert "excluded: EleutherAI/pythia-1b, step 116000" in page.words
+    assert "≈ 2.8B" in page.words
+    names = data_of(tmp_path / "report.html")["heat"]
+    assert names is None or "pythia-410m-seed3" not in names["labels"]
 
 
 @needs_chromium

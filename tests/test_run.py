@@ -33,7 +33,7 @@ from checkpoints import (
 from reference import text_logp
 
 from jaxmap.checkpoint import weights
-from jaxmap.score import run
+from jaxmap.score import visit
 from jaxmap.score.scorer import Scorers
 from jaxmap.store import Store
 
@@ -306,8 +306,8 @@ def test_tokenizer_is_read_once_for_a_run(texts, tmp_path, monkeypatch):
     for i in range(3):
         make_checkpoint(tmp_path / f"m{i}", seed=i)
     seen = []
-    real = run.load_tokenizer
-    monkeypatch.setattr(run, "load_tokenizer", lambda folder: seen.append(folder) or real(folder))
+    real = visit.load_tokenizer
+    monkeypatch.setattr(visit, "load_tokenizer", lambda folder: seen.append(folder) or real(folder))
     assert score(tmp_path / "store", texts, *(tmp_path / f"m{i}" for i in range(3))).code == 0
     assert len(seen) == 1
     change = json.loads((tmp_path / "m1" / "tokenizer.json").read_text())
@@ -361,13 +361,15 @@ def records(store: Path) -> int:
     return len(list((store / "records").glob("[!.]*.safetensors")))
 
 
-def test_killed_at_five_moments_and_run_again(texts, tmp_path):
+@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_run_again(kills, texts, tmp_path):
     """Kills fall on the scoring itself: each comes soon after a new record has appeared."""
-    models = [make_checkpoint(tmp_path / "run" / f"step{i}", seed=i) for i in range(12)]
+    count = 12 if kills == 5 else 150
+    models = [make_checkpoint(tmp_path / "run" / f"step{i}", seed=i) for i in range(count)]
     assert score(tmp_path / "whole", texts, *models).code == 0
     moments = random.Random(11)
     counts = []
-    for kill in range(5):
+    for kill in range(kills):
         process = start(tmp_path / "store", texts, models)
         done, deadline = records(tmp_path / "store"), time.monotonic() + 120
         while records(tmp_path / "store") == done and process.poll() is None:
@@ -378,19 +380,19 @@ def test_killed_at_five_moments_and_run_again(texts, tmp_path):
         output, _ = process.communicate()
         assert process.returncode == -9, f"kill {kill}: {output}"
         counts.append(records(tmp_path / "store"))
-        assert 0 < len(Store.open(tmp_path / "store").records()) == counts[-1] < 12
+        assert 0 < len(Store.open(tmp_path / "store").records()) == counts[-1] < count
     assert counts == sorted(set(counts)), "each run went on from where the last one was killed"
 
     process = start(tmp_path / "store", texts, models)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert f"{12 - counts[-1]} scored, {counts[-1]} already done, 0 failed" in output
+    assert f"{count - counts[-1]} scored, {counts[-1]} already done, 0 failed" in output
     assert identical(vectors(tmp_path / "store"), vectors(tmp_path / "whole"))
     assert not list((tmp_path / "store").rglob("*.tmp"))
 
     for store in ("store", "whole"):
         status = jaxmap("status", f"--store={tmp_path}/{store}")
-        assert (status.code, status.out.count("12 of 12")) == (0, 1)
+        assert (status.code, status.out.count(f"{count} of {count}")) == (0, 1)
         for command, name in (("export", "npz"), ("export", "csv"), ("kl", "kl.csv")):
             out = tmp_path / f"{store}.{name}"
             assert jaxmap(command, f"--store={tmp_path}/{store}", f"--out={out}").code == 0

@@ -163,7 +163,7 @@ def test_a_store_of_two_small_runs(tmp_path):
     write_scale(store, tmp_path / "out", warmup=200)
     absent = table(tmp_path / "out/scale.csv")[-1]
     assert absent == {"setting": "layer", "median": "", "mean": "", "q25": "", "q75": "", "n": "0",
-                      "standard_error": ""}  # fmt: skip
+                      "standard_error": "", "floor": "", "near_floor": ""}  # fmt: skip
 
 
 def test_a_failed_checkpoint_is_a_gap(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from jaxmap.map import spiral
 from jaxmap.map.spiral import path_statistics, turns_of, winding
 
 
@@ -87,3 +88,30 @@ def test_steps_at_right_angles_are_brownian_in_the_limit():
     assert found is not None
     assert found.dimension == 400
     assert found.p_value > 0.05
+
+
+@pytest.mark.parametrize("dimension", [2, 5, 80])
+@pytest.mark.parametrize("spread", [0.0, 2.0])
+def test_many_planes_at_once_are_those_of_one_at_a_time(monkeypatch, dimension, spread):
+    """Also where one step outweighs all others; and none of them is decomposed."""
+    rng = np.random.default_rng(dimension)
+    size_S1 = rng.lognormal(0, spread, (60, 1))
+    step_RSD = rng.normal(size=(7, 60, dimension)) * size_S1
+    with monkeypatch.context() as patched:
+        patched.setattr(spiral, "leading_plane", None)
+        found_RI2 = list(spiral._planes(step_RSD))
+    for step_SD, found_I2 in zip(step_RSD, found_RI2, strict=True):
+        expected_I2 = spiral._project(step_SD @ step_SD.T)[0]
+        np.testing.assert_allclose(
+            abs(found_I2), abs(expected_I2), atol=1e-5 * abs(expected_I2).max()
+        )
+        assert turns_of(found_I2) == pytest.approx(turns_of(expected_I2), abs=1e-3)
+
+
+def test_a_path_with_no_leading_plane_to_speak_of_is_decomposed():
+    """Back and forth along thirty axes, each a little shorter than the one before."""
+    out_SD = np.diag(1.0 - 0.003 * np.arange(30))
+    step_SD = np.stack([out_SD, -out_SD], axis=1).reshape(60, 30)
+    (found_I2,) = spiral._planes(step_SD[None])
+    expected_I2 = spiral._project(step_SD @ step_SD.T)[0]
+    np.testing.assert_allclose(abs(found_I2), abs(expected_I2), atol=1e-6)

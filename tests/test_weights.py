@@ -47,7 +47,7 @@ def test_round_trip_of_what_transformers_writes(name, tmp_path):
 
     reference = make_model(CASES[name], tmp_path / "a")
     places, spec, stored, _ = account(tmp_path / "a")
-    assert Counter(place.path for place in places) == Counter(list(weights._parameters(spec)))
+    assert Counter(place.path for place in places) == Counter(list(weights.parameter_shapes(spec)))
     assert {name for place in places for name in place.names} == stored
     parts = Counter(
         (n, place.row.part, place.row.cut, place.row.blocks)
@@ -282,4 +282,4 @@ def test_float64_beyond_float32(tmp_path):
 def test_auto_dtype():
     assert weights.default_dtype("cpu", "float16") == "float32"
     assert weights.default_dtype("gpu", "float16") == "float16"
-    assert weights.default_dtype("tpu", "float16") == "bfloat16"
+    assert weights.default_dtype("tpu", "float16") == "bfloat16_3x"

@@ -12,11 +12,11 @@ import numpy as np
 
 from jaxmap.analysis import genealogy
 from jaxmap.analysis.model_settings import of_models
-from jaxmap.analysis.pretraining import Pretraining, load_pretraining
-from jaxmap.analysis.runs import single_models
+from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.reading import Reading
 from jaxmap.map import embed
 from jaxmap.map.centre import coordinates
-from jaxmap.map.clean import WARMUP, clean_map
+from jaxmap.map.clean import WARMUP
 from jaxmap.map.embed import PERPLEXITY, PERPLEXITY_FAMILIES, Embedding
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
@@ -44,14 +44,10 @@ class Map:
     perplexity: float = PERPLEXITY
 
     @cached_property
-    def x_KN(self) -> np.ndarray:
-        """Coordinates: squared distances are KL in bits per byte."""
-        return coordinates(self.ll_KN, self.mean_bytes)
-
-    @cached_property
     def embeddings(self) -> tuple[Embedding, ...]:
         """t-SNE, where there are enough models for one, and principal components."""
-        found = (embed.tsne(self.x_KN, self.perplexity), embed.pca(self.x_KN))
+        x_KN = coordinates(self.ll_KN, self.mean_bytes)
+        found = (embed.tsne(x_KN, self.perplexity), embed.pca(x_KN))
         return tuple(one for one in found if one is not None)
 
 
@@ -64,6 +60,14 @@ class Atlas:
     pretraining: Pretraining | None
     notes: tuple[str, ...]
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Types of all models on the maps, each model once: a type has one colour on all."""
+        found: dict[str, str] = {}
+        for one in self.maps:
+            found |= zip((entry.identity.ref for entry in one.entries), one.kinds, strict=True)
+        return tuple(found.values())
+
     def find(self, name: str) -> Map | None:
         """The map of that name; None when it is absent."""
         return next((one for one in self.maps if one.name == name), None)
@@ -75,18 +79,19 @@ def make_atlas(
     warmup: int = WARMUP,
     parents: str | os.PathLike[str] | None = None,
     ask: Callable[[str], tuple[str, ...]] | None = None,
+    reading: Reading | None = None,
 ) -> Atlas:
     """Reads and cleans what each map shows; embeddings are computed when they are asked for.
 
     Trajectories are cleaned by the recipe for pretraining, all other maps are raised to the floor
     of the models. `parents` is a file that overrides model cards, `ask` replaces the Hub (see
-    `genealogy.parents_of`).
+    `genealogy.parents_of`), `reading` is of this store with this warmup.
     """
-    entries = store.records()
+    reading = reading or Reading(store, warmup)
     notes: list[str] = []
     absent: dict[str, str] = {}
     maps: list[Map] = []
-    pretraining = load_pretraining(store, warmup, entries)
+    pretraining = reading.pretraining
 
     def keep(
         name: str,
@@ -118,15 +123,15 @@ def make_atlas(
             pretraining.mean_bytes, _pairs(pairs),
         )  # fmt: skip
 
-    singles = single_models(entries)
+    singles = reading.singles
     if len(singles) < FEWEST:
         absent["models"] = f"{len(singles)} models that are no checkpoints have no map"
     else:
-        cleaned = clean_map(store.log_likelihoods(singles), [one.label for one in singles])
+        cleaned = reading.cleaned(singles)
         kept = [singles[row] for row in cleaned.rows]
         keep("models", kept, cleaned.ll_KN, store.texts.mean_bytes, _pairs([]))
 
-    settings = of_models(store, entries, parents, ask, notes)
+    settings = of_models(reading, parents, ask, notes)
     for name, of in (("8-bit", "8-bit"), ("4-bit", "4-bit"), ("families", "ft"),
                      ("layers", "layer")):  # fmt: skip
         one = settings[of]

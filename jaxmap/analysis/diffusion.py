@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmap.analysis.pretraining import load_pretraining
+from jaxmap.analysis.reading import Reading
 from jaxmap.analysis.trajectories import (
     START,
     Diffusion,
@@ -40,13 +40,19 @@ class Diffusions:
 
 
 def measure_diffusion(
-    store: Store, *, warmup: int = WARMUP, start_from: int = START, window: int = WINDOW
+    store: Store,
+    *,
+    warmup: int = WARMUP,
+    start_from: int = START,
+    window: int = WINDOW,
+    reading: Reading | None = None,
 ) -> Diffusions:
     """Exponents, displacements and steps of the runs of a store, cleaned for pretraining.
 
-    Raises InputError for a store without a run that has a whole window from `start_from` on.
+    `reading` is of this store with this warmup, where the caller has one. Raises InputError for a
+    store without a run that has a whole window from `start_from` on.
     """
-    pre = load_pretraining(store, warmup)
+    pre = (reading or Reading(store, warmup)).pretraining
     if pre is None:
         raise InputError(
             f"{store.path}: no two checkpoints of one training run (names like org/name@step1000, "

@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import write_atomic
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.map.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.progress import progress
 from jaxmap.store import Store
@@ -66,11 +66,11 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
     size = len(entries)
     with TemporaryDirectory(prefix=".jaxmap-", dir=out.absolute().parent) as folder:
         shape = (size, len(store.texts.text_bytes))
-        ll_KN = np.lib.format.open_memmap(Path(folder) / "ll.npy", "w+", np.float64, shape)
+        ll_KN = _memmap(Path(folder) / "ll.npy", shape)
         for row, entry in enumerate(entries):
             ll_KN[row] = store.load(entry).log_likelihood
         target = Path(folder) / "kl.npy"
-        kl = np.lib.format.open_memmap(target, "w+", np.float64, (size, size))
+        kl = _memmap(target, (size, size))
         with progress(size * (size - 1) // 2, "kl", "pair") as bar:
             kl_KK(
                 ll_KN,
@@ -86,6 +86,21 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
         )
         os.replace(target, out)
     return size
+
+
+def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """A new float64 array in a file whose room on the disk is taken at once: a write to a map for
+    which there is none kills the process."""
+    array = np.lib.format.open_memmap(path, "w+", np.float64, shape)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise JaxmapError(
+                f"{path.parent}: no room for {path.stat().st_size / 1e9:.1f} GB: {error.strerror}"
+            ) from error
+    return array
 
 
 def _two_or_more(store: Store) -> list[Entry]:

@@ -15,6 +15,7 @@ from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.trajectories import consecutive_of
 from jaxmap.errors import InputError
 from jaxmap.figures import consecutive, map_layers, map_pairs, map_trajectories, style
+from jaxmap.figures.kinds import kind_colors
 from jaxmap.map.centre import coordinates
 from jaxmap.map.clean import WARMUP
 from jaxmap.map.divergence import kl_pairs
@@ -119,15 +120,16 @@ def draw(atlas: Atlas, one: Map, embedding: Embedding) -> Figure:
     if one.name == "trajectories":
         assert atlas.pretraining is not None
         return map_trajectories.draw(lines_of(atlas.pretraining, embedding), embedding)
+    colors = kind_colors(atlas.kinds)
     if one.name in ("8-bit", "4-bit"):
-        return map_pairs.draw_quantised(embedding, one.pairs_P2, one.kinds, one.name)
+        return map_pairs.draw_quantised(embedding, one.pairs_P2, one.kinds, one.name, colors=colors)
     if one.name == "families":
-        return map_pairs.draw_families(embedding, one.pairs_P2, one.kinds)
+        return map_pairs.draw_families(embedding, one.pairs_P2, one.kinds, colors=colors)
     if one.name == "layers":
         models = [entry.label.rpartition("#layer")[0] for entry in one.entries]
         layer_K = np.array([entry.identity.layer for entry in one.entries])
-        return map_layers.draw(embedding, models, layer_K, one.kinds)
-    return map_pairs.draw_models(embedding, one.kinds)
+        return map_layers.draw(embedding, models, layer_K, one.kinds, colors=colors)
+    return map_pairs.draw_models(embedding, one.kinds, colors=colors)
 
 
 def lines_of(pre: Pretraining, embedding: Embedding) -> list[map_trajectories.Line]:

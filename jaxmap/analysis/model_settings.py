@@ -10,19 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxmap.analysis import genealogy
-from jaxmap.analysis.runs import is_plain, single_models
+from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.runs import is_plain
 from jaxmap.analysis.settings import Setting
-from jaxmap.map.clean import Cleaned, clean_map
+from jaxmap.map.clean import Cleaned
 from jaxmap.map.scale import random_pairs
-from jaxmap.store import Store
 from jaxmap.store.record import Entry
 
 Pair = tuple[Entry, Entry]
 
 
 def of_models(
-    store: Store,
-    entries: Sequence[Entry],
+    reading: Reading,
     parents: str | os.PathLike[str] | None,
     ask: Callable[[str], tuple[str, ...]] | None,
     notes: list[str],
@@ -32,13 +31,13 @@ def of_models(
     `parents` is a file that overrides model cards, `ask` replaces the Hub (see
     `genealogy.parents_of`); what was dropped and chosen goes to the notes, a line each.
     """
+    entries = reading.entries
     base = {_base_key(entry): entry for entry in entries if _is_output(entry)}
     quantised = [e for e in entries if e.identity.quantisation != "none" and _base_key(e) in base]
     quantised = [entry for entry in quantised if entry.identity.layer is None]
-    layered = [
-        e for e in entries if e.identity.layer is not None and e.identity.quantisation == "none"
-    ]
-    singles = single_models(entries)
+    # Layers as published: of the models themselves, through the logit lens.
+    layered = [entry for entry in entries if _is_layer(entry)]
+    singles = reading.singles
     used = {base[_base_key(e)].path: base[_base_key(e)] for e in (*quantised, *layered)
             if _base_key(e) in base}  # fmt: skip
     models = list(({entry.path: entry for entry in singles} | used).values())
@@ -46,15 +45,13 @@ def of_models(
     if not models and not layered:
         reason = "the store holds training checkpoints only"
         return {name: Setting(name, reason=reason) for name in names}
-    cleaned = clean_map(
-        store.log_likelihoods(models or layered), [e.label for e in models or layered]
-    )
+    cleaned = reading.cleaned(models or layered)
     notes += [f"left out, not finite: {name}" for name in cleaned.dropped.not_finite]
     notes.append(
         f"models: {cleaned.dropped.clipped} scores of {len(cleaned.rows)} models below the floor "
         f"of {cleaned.dropped.floor:.2f} nats, to which all are raised"
     )
-    reader = _Models(store, models, cleaned)
+    reader = _Models(reading, models, cleaned)
     fours = {entry.identity.quantisation for entry in quantised} & {"fp4", "nf4"}
     four = "fp4" if "fp4" in fours or not fours else "nf4"
     found = {}
@@ -81,6 +78,11 @@ def _is_output(entry: Entry) -> bool:
     return entry.identity.quantisation == "none" and entry.identity.layer is None
 
 
+def _is_layer(entry: Entry) -> bool:
+    one = entry.identity
+    return one.quantisation == "none" and one.layer is not None and not one.tuned
+
+
 def _base_key(entry: Entry) -> tuple[str, str | None, str]:
     one = entry.identity
     return one.ref, one.revision, one.dtype
@@ -90,7 +92,7 @@ def _base_key(entry: Entry) -> tuple[str, str | None, str]:
 class _Models:
     """Reads vectors raised to the floor of the map's models, whose own are at hand."""
 
-    store: Store
+    reading: Reading
     models: list[Entry]
     cleaned: Cleaned
 
@@ -113,11 +115,11 @@ class _Models:
             if self.has(entry):
                 row_N[:] = self.cleaned.ll_KN[self.row[entry.path]]
             else:
-                scores_N = self.store.load(entry).log_likelihood
+                (scores_N,) = self.reading.vectors([entry])
                 np.maximum(scores_N, self.cleaned.dropped.floor, out=row_N)
         place = {entry.path: i for i, entry in enumerate(used)}
         pairs_P2 = np.array([[place[a.path], place[b.path]] for a, b in pairs], np.int64)
-        return Setting(name, tuple(used), ll_KN, pairs_P2, self.store.texts.mean_bytes)
+        return Setting(name, tuple(used), ll_KN, pairs_P2, self.reading.store.texts.mean_bytes)
 
 
 def _of_families(
@@ -134,7 +136,7 @@ def _of_families(
         reason = "the store does not hold two models that are no training checkpoints"
         return {name: Setting(name, reason=reason) for name in names}
     by_name = {entry.identity.ref: entry for entry in singles}
-    path = reader.store.path
+    path = reader.reading.store.path
     parents = genealogy.parents_of(path, by_name, parents_file, ask)
     types = genealogy.types_of(path, singles)
     families = [

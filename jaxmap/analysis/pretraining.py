@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,12 +67,16 @@ def is_excluded(run: Run, step: int) -> bool:
 
 
 def load_pretraining(
-    store: Store, warmup: int = WARMUP, entries: Sequence[Entry] | None = None
+    store: Store,
+    warmup: int = WARMUP,
+    entries: Sequence[Entry] | None = None,
+    vectors: Callable[[Iterable[Entry]], np.ndarray] | None = None,
 ) -> Pretraining | None:
     """Reads and cleans the runs of a store; None when it holds none.
 
-    `entries` are `store.records()`, where the caller has them already. A store written by hand
-    may hold vectors that are not finite; they are left out by name.
+    `entries` are `store.records()`, where the caller has them already; `vectors` reads in place
+    of `store.log_likelihoods`. A store written by hand may hold vectors that are not finite; they
+    are left out by name.
     """
     runs = runs_of(store, entries)
     if not runs:
@@ -85,7 +89,7 @@ def load_pretraining(
     ]
     run_K, place_K, step_K = np.array([one[:3] for one in saved], np.int64).T
     cleaned = clean_pretraining(
-        store.log_likelihoods(one[3] for one in saved),
+        (vectors or store.log_likelihoods)(one[3] for one in saved),
         [one[3].label for one in saved],
         run_K,
         place_K,

@@ -52,6 +52,17 @@ class Run:
         return parameters_of(self.facts.size)
 
 
+def size_of(entry: Entry) -> float | None:
+    """Parameters of a model: as recorded, else as its name says (llama-2-7b), else None."""
+    known = entry.provenance.model.get("num_parameters")
+    if known:
+        return float(known)
+    one = entry.identity
+    named = parse_name(one.ref if one.revision is not None else _full_name(one.ref, None))
+    parameters = parameters_of(named.size)
+    return parameters if parameters >= 1e6 else None  # 32k is a context
+
+
 def parse_name(name: str) -> Name:
     """Splits a run's name. The size is its first word like 410m or 1.4b, else its last word."""
     match = _SEED.match(name)

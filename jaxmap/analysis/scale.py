@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxmap.analysis.floor import is_near, measure_floors
 from jaxmap.analysis.model_settings import of_models
-from jaxmap.analysis.pretraining import load_pretraining
+from jaxmap.analysis.reading import Reading
 from jaxmap.analysis.settings import NAMES, Setting, of_runs
 from jaxmap.errors import InputError
 from jaxmap.map.bootstrap import bootstrap_pairs, bootstrap_shares
@@ -21,7 +22,7 @@ from jaxmap.progress import progress
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 
-COLUMNS = ("setting", "median", "mean", "q25", "q75", "n", "standard_error")
+COLUMNS = ("setting", "median", "mean", "q25", "q75", "n", "standard_error", "floor", "near_floor")
 PAIR_COLUMNS = ("setting", "model_a", "model_b", "kl_bits_per_byte", "standard_error")
 DRAWS = 200  # resamples of the texts for the standard error of a median
 
@@ -40,16 +41,18 @@ def find_settings(
     warmup: int = WARMUP,
     parents: str | os.PathLike[str] | None = None,
     ask: Callable[[str], tuple[str, ...]] | None = None,
+    reading: Reading | None = None,
 ) -> Settings:
     """Pairs for all settings.
 
     1 to 4 are about training runs, cleaned by the recipe for pretraining; 5 to 10 about models,
     clipped at the floor of all unquantised models. `parents` is a file that overrides model cards,
     `ask` replaces the Hub (see `genealogy.parents_of`). Of each size one run counts for 1, 2 and
-    4: the one without a seed in its name, else the lowest seed.
+    4: the one without a seed in its name, else the lowest seed. `reading` is of this store with
+    this warmup, where the caller has one.
     """
-    entries = store.records()
-    pretraining = load_pretraining(store, warmup, entries)
+    reading = reading or Reading(store, warmup)
+    pretraining = reading.pretraining
     notes: list[str] = []
     if pretraining is None:
         reason = "the store holds no two checkpoints of one training run"
@@ -57,7 +60,7 @@ def find_settings(
     else:
         notes += pretraining.describe()
         found = of_runs(pretraining, notes)
-    found |= of_models(store, entries, parents, ask, notes)
+    found |= of_models(reading, parents, ask, notes)
     return Settings(tuple(found[name] for name in NAMES), tuple(notes))
 
 
@@ -68,6 +71,12 @@ class Scaled:
     setting: Setting
     divergence: Divergence
     summary: Summary
+    floor: float | None = None  # of the precision that it was scored in, where the store tells
+
+    @property
+    def near_floor(self) -> bool:
+        """Whether the median may be rounding: it is less than ten times the floor."""
+        return is_near(self.summary.median, self.floor)
 
 
 @dataclass(frozen=True)
@@ -79,13 +88,19 @@ class Scale:
 
     def text(self) -> str:
         """A table for people, reasons for what is absent, and the notes."""
-        lines = [f"{'setting':<11} {'median':>9} {'+-':>8} {'mean':>9} {'n':>6}  bits per byte"]
+        known = any(row.floor is not None for row in self.rows)
+        floor = f" {'floor':>9}" if known else ""
+        lines = [
+            f"{'setting':<11} {'median':>9} {'+-':>8} {'mean':>9} {'n':>6}{floor}  bits per byte"
+        ]
         for row in self.rows:
             one, name = row.summary, row.setting.name
             if one.n:
                 lines.append(
                     f"{name:<11} {one.median:9.4g} {one.standard_error:8.2g} {one.mean:9.4g} "
                     f"{one.n:6d}"
+                    + (f" {'-' if row.floor is None else f'{row.floor:.2g}':>9}" if known else "")
+                    + ("  near its floor: may be rounding" if row.near_floor else "")
                 )
             else:
                 lines.append(f"{name:<11} absent: {row.setting.reason}")
@@ -99,16 +114,18 @@ def measure_scale(
     parents: str | os.PathLike[str] | None = None,
     ask: Callable[[str], tuple[str, ...]] | None = None,
     draws: int = DRAWS,
+    reading: Reading | None = None,
 ) -> Scale:
     """KL of every pair of the ten settings; see `find_settings` for the arguments.
 
     Standard errors are over texts: of each KL in closed form, of the medians by `draws` resamples.
     Raises InputError for a store in which no setting can be filled.
     """
-    found = find_settings(store, warmup=warmup, parents=parents, ask=ask)
+    found = find_settings(store, warmup=warmup, parents=parents, ask=ask, reading=reading)
     if not any(len(setting.pairs_P2) for setting in found.settings):
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in found.settings)
         raise InputError(f"{store.path}: none of the ten settings can be filled: {reasons}")
+    floors = measure_floors(store, store.records() if reading is None else reading.entries)
     rows = []
     with progress(sum(len(s.pairs_P2) for s in found.settings), "scale", "pair") as bar:
         for setting in found.settings:
@@ -120,7 +137,9 @@ def measure_scale(
                 draws_PR = bootstrap_pairs(
                     setting.ll_KN, setting.pairs_P2, share_RN, setting.mean_bytes
                 )
-            rows.append(Scaled(setting, divergence, summarise(divergence.kl, draws_PR)))
+            used = [setting.entries[i] for i in np.unique(setting.pairs_P2)]
+            summary = summarise(divergence.kl, draws_PR)
+            rows.append(Scaled(setting, divergence, summary, floors.of(used)))
             bar.update(len(setting.pairs_P2))
     return Scale(tuple(rows), found.notes)
 
@@ -150,9 +169,10 @@ def write_scale(
 def _summary_row(row: Scaled) -> tuple[object, ...]:
     one = row.summary
     if not one.n:
-        return (row.setting.name, "", "", "", "", 0, "")
+        return (row.setting.name, "", "", "", "", 0, "", "", "")
     numbers = (repr(value) for value in (one.median, one.mean, one.q25, one.q75))
-    return (row.setting.name, *numbers, one.n, repr(one.standard_error))
+    floor = ("", "") if row.floor is None else (repr(row.floor), "yes" if row.near_floor else "no")
+    return (row.setting.name, *numbers, one.n, repr(one.standard_error), *floor)
 
 
 def _pair_rows(row: Scaled) -> Iterable[tuple[str, ...]]:

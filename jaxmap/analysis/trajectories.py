@@ -14,11 +14,13 @@ from typing import Literal
 import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining, is_excluded
+from jaxmap.analysis.runs import Run
 from jaxmap.figures.consecutive import Steps
 from jaxmap.map.diffusion import WINDOW, displacement, exponents
 from jaxmap.map.divergence import kl_KK, kl_pairs
 from jaxmap.store import Store
 from jaxmap.store.distances import read_distances
+from jaxmap.store.labels import run_of
 
 START = 1000  # the first start of a window, steps
 
@@ -71,15 +73,31 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
         kl = kl_KK(pre.ll_KN[rows[kept]], pre.mean_bytes, errors=False).kl
         distance_II[np.ix_(kept, kept)] = kl
         found.append(Trajectory(run.name, "log_likelihood", run.steps, distance_II))
-    weights = read_distances(store.path)
-    for run, rows in zip(pre.runs, pre.rows, strict=True):
-        if run.full_name in weights and (rows >= 0).any():
-            distance_II = weights[run.full_name].at(run.steps)
+    names = list(map(_name_in_store, pre.runs))
+    commits = {
+        name: {
+            int(step): entry.identity.commit
+            for step, entry in zip(run.steps, run.entries, strict=True)
+            if entry is not None
+        }
+        for name, run in zip(names, pre.runs, strict=True)
+    }
+    weights = read_distances(store.path, commits)
+    for name, run, rows in zip(names, pre.runs, pre.rows, strict=True):
+        if name in weights and (rows >= 0).any():
+            distance_II = weights[name].at(run.steps)
             out = np.array([is_excluded(run, int(step)) for step in run.steps])
             distance_II[out, :] = np.nan
             distance_II[:, out] = np.nan
             found.append(Trajectory(run.name, "weight", run.steps, distance_II))
     return found
+
+
+def _name_in_store(run: Run) -> str:
+    """What its weight distances are kept under."""
+    one = next(entry.identity for entry in run.entries if entry is not None)
+    found = run_of(one.ref, one.revision)
+    return run.full_name if found is None else found[0]
 
 
 def diffusion_of(

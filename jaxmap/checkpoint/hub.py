@@ -36,6 +36,11 @@ from jaxmap.errors import InputError, JaxmapError
 
 T = TypeVar("T")
 
+
+class DiskFullError(JaxmapError):
+    """The disk of the cache is full: every other download would fail too."""
+
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT = 30.0  # seconds for an answer about a repository
 
@@ -113,7 +118,7 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
             raise InputError(f"{where}: {index} names {lacking[0]}, which the repository lacks")
         beside = set(likely_shards(remote, index)) | set(needed)
         names = [name for name in names if name not in beside] + needed
-    missing = [remote[name] for name in names if not (folder / name).exists()]
+    missing = [remote[name] for name in names if not _is_whole(folder / name, remote[name])]
     _check_space(sum(file.size or 0 for file in missing), folder, where)
     for file in missing:
         _download(file, resolved, hub)
@@ -158,8 +163,11 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
     from huggingface_hub import hf_hub_download
 
     ref, path = resolved.ref, resolved.folder / file.name
-    if path.exists():
+    if _is_whole(path, file):
         return
+    if path.is_file():  # a machine that lost its power can leave less than was written
+        print(f"{ref}: {file.name} in the cache has a wrong size: deleted", file=sys.stderr)
+        _delete(path)
     for _ in range(2):
         _attempt(
             lambda: hf_hub_download(
@@ -180,6 +188,10 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
         f"{ref}: {file.name} came twice with contents that do not match its SHA-256; "
         "a proxy or mirror between here and the Hub may be at fault"
     )
+
+
+def _is_whole(path: Path, file: Remote) -> bool:
+    return path.is_file() and file.size in (None, path.stat().st_size)
 
 
 def _sha256(path: Path) -> str:
@@ -219,8 +231,8 @@ def _check_space(needed: int, folder: Path, where: str) -> None:
         raise _disk_full(where, there, f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
 
 
-def _disk_full(where: str, folder: Path, detail: str) -> JaxmapError:
-    return JaxmapError(
+def _disk_full(where: str, folder: Path, detail: str) -> DiskFullError:
+    return DiskFullError(
         f"{where}: disk full at {folder} ({detail}); make room or point HF_HOME to another disk"
     )
 
@@ -275,3 +287,16 @@ def _nearest_branches(ref: Ref, hub: Hub) -> str:
     except (HTTPError, OSError):
         return "its branches could not be listed"
     return nearest(ref.revision or "main", [known.name for known in (*refs.branches, *refs.tags)])
+
+
+def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:
+    """Brings only a model's config.json to disk; returns the folder that holds it.
+
+    Raises as `resolve` and `fetch` do.
+    """
+    hub = hub or Hub()
+    resolved = resolve(ref, hub)
+    [config] = (file for file in resolved.remote if file.name == "config.json")
+    if not _is_whole(resolved.folder / config.name, config):
+        _download(config, resolved, hub)
+    return resolved.folder

@@ -4,6 +4,12 @@ Every linear layer is quantised but the unembedding; embeddings, norms and biase
 The weights are taken in the dtype that the model was loaded in and in the layout of torch's
 Linear, (out, in): a tensor that holds query, key and value together is quantised whole, and those
 of GPT-2, stored (in, out), are transposed first, as transformers does.
+
+Of routed experts each matrix (gate, up, down) is a linear layer of its own, which is what they were
+when the published copies were made (transformers 4); transformers 5 holds all experts of a layer in
+one parameter, which bitsandbytes does not see. Routers stay as they are: in transformers 5 they are
+no linear layers either (in transformers 4 those of Mixtral, Qwen and OLMoE were). The MLP that all
+tokens share, and its gate, are linear layers in both.
 """
 
 from __future__ import annotations
@@ -16,16 +22,38 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxmap.checkpoint.weights import Model
+from jaxmap.checkpoint.weights import Model, parameter_shapes
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
+from jaxmap.model.experts import RoutedExperts
 from jaxmap.model.families import FAMILIES
 from jaxmap.model.families.rows import Row, place_of, write
+from jaxmap.model.held import Extent, extent
 from jaxmap.model.linear import Linear
-from jaxmap.model.quantised import FourBitLinear, Int8Linear, Packed, pack, quantise_rows
+from jaxmap.model.mesh import place
+from jaxmap.model.quantised import (
+    FourBitExperts,
+    FourBitLinear,
+    Int8Experts,
+    Int8Linear,
+    Packed,
+    pack,
+    quantise_rows,
+)
 
 # What a layer may be made of: nothing in these uses a kernel but by calling its Linear.
-_MIXERS, _MLPS = ("attention", "latent"), ("dense",)
+_MIXERS = (
+    *("attention", "attention+ssd", "delta", "latent", "rglru", "selective_scan", "ssd"),
+    "time_mix",
+)
+_MLPS = ("channel_mix", "dense", "experts")
+
+_OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts
+
+
+def can_be_quantised(part: str) -> bool:
+    """Whether layers of this Kind.mixer or Kind.mlp can be."""
+    return part in (*_MIXERS, *_MLPS, "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +66,7 @@ class _Kernel:
       row: its place in that tensor.
       stacked: whether the kernel has a leading axis of layers.
       shape, inputs: of the kernel of one layer; how many of its axes, the first, are inputs.
+      extents: how a mesh holds these axes.
     """
 
     owner: nnx.Module
@@ -47,6 +76,7 @@ class _Kernel:
     stacked: bool
     shape: tuple[int, ...]
     inputs: int
+    extents: tuple[Extent, ...]
 
     @property
     def linear(self) -> Linear:
@@ -57,6 +87,14 @@ class _Kernel:
         """With a leading axis of layers, in any case."""
         value = self.linear.kernel[...]
         return value if self.stacked else value[None]
+
+    @property
+    def stored_kernel(self) -> jax.Array:
+        """`kernel` without what a mesh adds."""
+        value = self.kernel
+        for axis, how in enumerate(self.extents, start=1):
+            value = how.trim(value, axis)
+        return value
 
     @property
     def inputs_first(self) -> bool:
@@ -81,13 +119,14 @@ def quantised(model: Model, variant: str) -> Model:
         return model
     for kind, _, _ in model.spec.stacks():
         for part, known in ((kind.mixer, _MIXERS), (kind.mlp, _MLPS)):
-            if part not in known:
+            if part not in (*known, "none"):
                 raise InputError(
                     f"--quantize={variant}: {model.model_type} has {part!r} layers; only "
                     f"{', '.join(_MIXERS)} and {', '.join(_MLPS)} ones can be quantised"
                 )
     decoder = nnx.merge(model.graph, model.params)
     tensors: dict[tuple[str, str], list[_Kernel]] = {}
+    experts = [m for _, m in nnx.iter_modules(decoder) if isinstance(m, RoutedExperts)]
     for kernel in _kernels(decoder, model):
         tensors.setdefault(kernel.stored, []).append(kernel)
     for kernels in tensors.values():
@@ -96,16 +135,23 @@ def quantised(model: Model, variant: str) -> Model:
                 _to_int8(kernel)
         else:
             _to_four_bit(kernels, variant)
+    for layer in experts:
+        _experts_to(layer, variant)
     graph, params = nnx.split(decoder)
+    if model.mesh is not None:
+        params = place(params, decoder.spec, model.mesh)
     return dataclasses.replace(model, graph=graph, params=params, quantisation=variant)
 
 
 def _kernels(decoder: Decoder, model: Model) -> list[_Kernel]:
     rows = FAMILIES[model.model_type].rows(model.spec)
+    shapes = parameter_shapes(model.spec)
     modules = dict(nnx.iter_modules(decoder))
     found = []
     for path, module in modules.items():
         if not isinstance(module, Linear):
+            continue
+        if isinstance(modules[path[:-1]], RoutedExperts) and str(path[-1]) in _OF_ROUTING:
             continue
         where = "/".join(map(str, path))
         key, layers = place_of(f"{where}/kernel", model.spec)
@@ -114,27 +160,68 @@ def _kernels(decoder: Decoder, model: Model) -> list[_Kernel]:
             raise InputError(
                 f"{model.model_type}: {row.name} is many tensors, which cannot be quantised"
             )
-        shape = module.kernel.shape[1:] if stacked else module.kernel.shape
+        held = module.kernel.shape[1:] if stacked else module.kernel.shape
+        shape = shapes[f"{where}/kernel"][1 if stacked else 0 :]
         _, kernel_axes, output_axes = module.equation.replace("->", ",").split(",")
         inputs = sum(axis not in output_axes for axis in kernel_axes)
         assert not set(kernel_axes[:inputs]) & set(output_axes), module.equation
         stack = where.split("/")[1] if stacked else ""
         owner, name = modules[path[:-1]], str(path[-1])
-        found.append(_Kernel(owner, name, (stack, row.name), row, stacked, shape, inputs))
+        extents = tuple(
+            extent(letter, *sizes, model.spec, decoder.spec)
+            for letter, *sizes in zip(kernel_axes, shape, held, strict=True)
+        )
+        stored = (stack, row.name)
+        found.append(_Kernel(owner, name, stored, row, stacked, shape, inputs, extents))
     return found
+
+
+def _experts_to(layer: RoutedExperts, variant: str) -> None:
+    """The matrices of every expert of a stack of layers, each alone."""
+    for name in ("expert_gate", "expert_up", "expert_down"):
+        linear = getattr(layer, name)
+        if linear is None:
+            continue
+        kernels = linear.kernel[...]  # [L, E, in, out]
+        L, E, *inner = kernels.shape
+        flat = kernels.reshape(L * E, *inner)
+        quantised: FourBitExperts | Int8Experts
+        if variant == "int8":
+            weight, absmax = _int8(flat, 1)
+            _check_finite(f"the {name.replace('_', ' ')} layers", absmax)
+            weight, absmax = weight.reshape(L, E, *weight.shape[1:]), absmax.reshape(L, E, -1)
+            quantised = Int8Experts(weight, absmax, bias=linear.bias)
+        else:
+            packed, scale = _packed_each(flat, variant)
+            quantised = FourBitExperts(
+                linear.equation,
+                packed.reshape(L, E, -1),
+                scale.reshape(L, E, -1),
+                code=variant,
+                shape=tuple(inner[::-1]),
+                bias=linear.bias,
+            )
+        setattr(layer, name, quantised)
+
+
+@partial(jax.jit, static_argnums=1)
+def _packed_each(kernels: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
+    """Codes and scales of kernels (in, out), with a leading axis of them."""
+    return jax.lax.map(lambda kernel: pack(kernel.T.reshape(-1), code), kernels)
 
 
 def _to_int8(kernel: _Kernel) -> None:
     weight, absmax = _int8(kernel.kernel, kernel.inputs)
-    _check_finite(kernel, absmax)
+    _check_finite(kernel.row.name, absmax)
     if not kernel.stacked:
         weight, absmax = weight[0], absmax[0]
     quantised = Int8Linear(
         weight,
         absmax,
         inputs=kernel.inputs,
-        outputs=kernel.shape[kernel.inputs :],
+        outputs=tuple(how.held for how in kernel.extents[kernel.inputs :]),
         bias=kernel.linear.bias,
+        letters=kernel.linear.letters[kernel.inputs] + kernel.linear.letters[0],
     )
     setattr(kernel.owner, kernel.name, quantised)
 
@@ -148,11 +235,10 @@ def _int8(kernels: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
     return jax.lax.map(one, kernels)
 
 
-def _check_finite(kernel: _Kernel, absmax: jax.Array) -> None:
+def _check_finite(name: str, absmax: jax.Array) -> None:
     if not bool(jnp.isfinite(absmax).all()):
         raise InputError(
-            f"--quantize=int8: weights of {kernel.row.name} overflow float16, from which they are "
-            "quantised"
+            f"--quantize=int8: weights of {name} overflow float16, from which they are quantised"
         )
 
 
@@ -163,7 +249,7 @@ def _to_four_bit(kernels: list[_Kernel], code: str) -> None:
     stored_shape = first.row.stored_shape(first.shape)
     shape = stored_shape[::-1] if first.inputs_first else stored_shape
     packed, scale = _packed(
-        tuple(kernel.kernel for kernel in kernels), rows, shape, first.inputs_first, code
+        tuple(kernel.stored_kernel for kernel in kernels), rows, shape, first.inputs_first, code
     )
     if not first.stacked:
         packed, scale = packed[0], scale[0]
@@ -176,6 +262,7 @@ def _to_four_bit(kernels: list[_Kernel], code: str) -> None:
             kernel.shape,
             inputs_first=first.inputs_first,
             bias=kernel.linear.bias,
+            extents=kernel.extents,
         )
         setattr(kernel.owner, kernel.name, quantised)
 

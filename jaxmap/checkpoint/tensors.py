@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,13 +28,17 @@ _FLOATS = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor on disk: its file, shape, dtype (None where no float), and how to read it."""
+    """A tensor on disk: its file, shape, dtype (None where no float), and how to read it.
+
+    `mapped` gives it without reading: what is not touched stays on disk.
+    """
 
     file: Path
     shape: tuple[int, ...]
     dtype: np.dtype | None
     dtype_name: str
     read: Callable[[], np.ndarray]
+    mapped: Callable[[], np.ndarray]
 
     @property
     def num_bytes(self) -> int:
@@ -54,6 +60,11 @@ def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
         if not (folder / shard).exists():
             raise InputError(f"{index}: shard {shard} is missing; download it again")
     return [folder / shard for shard in names], read_json(index)["weight_map"]
+
+
+def num_bytes(folder: Path) -> int:
+    """Bytes of the files with the weights."""
+    return sum(path.stat().st_size for path in _files(folder)[0])
 
 
 @contextlib.contextmanager
@@ -89,6 +100,7 @@ def _safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or corrupt safetensors: {error}") from None
     tensors = {}
+    mapped = _mapping(path)
     for name in names:
         view = file.get_slice(name)
         kind = view.get_dtype()
@@ -98,8 +110,27 @@ def _safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             _FLOATS.get(kind),
             kind,
             lambda name=name: file.get_tensor(name),  # type: ignore[misc]
+            partial(mapped, name),
         )
     return tensors
+
+
+def _mapping(path: Path) -> Callable[[str], np.ndarray]:
+    """The tensors of a safetensors file as views of it (its format: a length, a header, bytes)."""
+
+    @cache
+    def content() -> tuple[dict, np.ndarray]:
+        raw = np.memmap(path, np.uint8, mode="r")
+        begin = 8 + int(raw[:8].view("<u8")[0])
+        return json.loads(raw[8:begin].tobytes()), raw[begin:]
+
+    def mapped(name: str) -> np.ndarray:
+        header, data = content()
+        facts = header[name]
+        start, stop = facts["data_offsets"]
+        return np.asarray(data[start:stop].view(_FLOATS[facts["dtype"]]).reshape(facts["shape"]))
+
+    return mapped
 
 
 def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
@@ -145,7 +176,7 @@ def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             tuple(value.shape),
             _FLOATS.get(kind),
             kind,
-            lambda value=value: read(value),  # type: ignore[misc]
+            *(lambda value=value: read(value),) * 2,  # mapped already
         )
     return tensors
 

@@ -6,11 +6,12 @@ is read or known to be inert; what is left over is an error that names it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +19,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
+from jaxmap.checkpoint.shards import Reader, read_all
 from jaxmap.checkpoint.tensors import Stored, open_tensors
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.families import Family, family_of, spec_of
 from jaxmap.model.families.config import Config, read_json
 from jaxmap.model.families.rows import Row, place_of
+from jaxmap.model.held import held
+from jaxmap.model.mesh import axes_of
 from jaxmap.model.spec import Spec
+from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
+
+# Takes a stored tensor as it is read: its key, the same for the same parameters in whatever form of
+# file, and its numbers as stored.
+Take = Callable[[str, np.ndarray], None]
 
 _SHOWN = 5  # names in an error
 _BAR_BYTES = 1 << 30  # reading more than this shows a bar
@@ -38,12 +48,13 @@ class Model:
 
     Fields:
       spec: its architecture.
-      graph, params: what `nnx.merge` makes a `Decoder` of; params are arrays of `dtype`.
-      dtype: of weights and activations.
+      graph, params: what `nnx.merge` makes a `Decoder` of.
+      dtype: of PRECISIONS.
       stored_dtype: of most of the weights on disk.
       model_type: from config.json.
       num_parameters: numbers in the parameters.
       quantisation: of its linear layers; of work.QUANTISATIONS.
+      mesh: the devices, where they are several; graph and params are then those of `held.held`.
     """
 
     spec: Spec
@@ -54,11 +65,7 @@ class Model:
     model_type: str
     num_parameters: int
     quantisation: str = "none"
-
-
-def default_dtype(backend: str, stored: str) -> str:
-    """What --dtype=auto means: float32 on CPU, as stored on GPU, bfloat16 on TPU."""
-    return {"cpu": "float32", "tpu": "bfloat16"}.get(backend, stored)
+    mesh: Mesh | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +92,21 @@ def load(
     *,
     dtype: str = "auto",
     ignore_config_keys: tuple[str, ...] = (),
+    take: Take | None = None,
+    mesh: Mesh | Callable[[Spec, str, str], Mesh | None] | None = None,
 ) -> Model:
-    """Loads a checkpoint folder onto the default device.
+    """Loads a checkpoint folder onto the default device, or onto a mesh.
 
     Args:
       folder: holds config.json and the weights.
-      dtype: of weights and activations: float32, bfloat16, float16, or auto (`default_dtype`).
+      dtype: of PRECISIONS, or auto (`default_dtype`).
       ignore_config_keys: keys of config.json declared without effect on the logits.
+      take: is given each stored tensor too, as it is read.
+      mesh: the devices, or what chooses them by spec, dtype and stored dtype; of several
+        processes each reads its own part, and only the first reads all where there is a `take`.
 
-    Raises InputError for anything missing, left over, of the wrong shape, or not finite.
+    Raises InputError for anything missing, left over, of the wrong shape, or not finite; of
+    several processes, only where the part is that is not.
     """
     family, spec, model_type = read_config(folder, ignore_config_keys)
     with open_tensors(folder) as tensors:
@@ -101,15 +114,58 @@ def load(
         stored = _stored_dtype(folder, places, tensors)
         if dtype == "auto":
             dtype = default_dtype(jax.default_backend(), stored)
-        graph, shapes = decoder.abstract(spec, jnp.dtype(dtype))
+        chosen = mesh if mesh is None or isinstance(mesh, Mesh) else mesh(spec, dtype, stored)
+        own = spec if chosen is None else held(spec, axes_of(chosen))
+        graph, shapes = decoder.abstract(own, jnp.dtype(PRECISIONS[dtype].activations))
         leaves = decoder.named(shapes)
-        arrays = _read(folder, places, tensors, {p: leaf.dtype for p, leaf in leaves.items()})
+        dtypes = {p: leaf.dtype for p, leaf in leaves.items()}
+        if not PRECISIONS[dtype].weights:
+            dtypes |= _as_stored(places, tensors)
+        if chosen is None:
+            arrays = _read(folder, places, tensors, dtypes, take)
+        else:
+            reader = Reader(tensors, chosen, spec, own)
+            found = read_all(reader, places, leaves, dtypes, _BAR_BYTES)
+            for place in places:
+                one, kind = found[place.path], np.dtype(dtypes[place.path])
+                _check_finite(folder, place, one.raw, one.cast, kind)
+            arrays = {path: one.array for path, one in found.items()}
+    if chosen is not None and take is not None and jax.process_index() == 0:
+        read(folder, take, ignore_config_keys)
     params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
-    count = sum(array.size for array in arrays.values())
-    return Model(spec, graph, params, dtype, stored, model_type, count)
+    count = sum(int(np.prod(place.shape)) for place in places)
+    return Model(spec, graph, params, dtype, stored, model_type, count, mesh=chosen)
 
 
-def _parameters(spec: Spec) -> dict[str, tuple[int, ...]]:
+@contextlib.contextmanager
+def stored_parameters(
+    folder: Path, ignore_config_keys: tuple[str, ...] = ()
+) -> Iterator[dict[str, Stored]]:
+    """What a folder's parameters are read from: each stored tensor once, by the key of `Take`.
+
+    Buffers, and the second of two tied tensors, are not among them. Raises InputError as `load`.
+    """
+    family, spec, _ = read_config(folder, ignore_config_keys)
+    with open_tensors(folder) as tensors:
+        places, _ = _account(folder, family, spec, tensors)
+        yield {
+            _key(group, i): tensors[name]
+            for names, group in _together(places).items()
+            for i, name in enumerate(names)
+        }
+
+
+def read(folder: Path, take: Take, ignore_config_keys: tuple[str, ...] = ()) -> None:
+    """Reads a checkpoint as `load` does, but only for `take`: no model is made."""
+    with stored_parameters(folder, ignore_config_keys) as parameters:
+        for key, one in parameters.items():
+            stored = one.read()
+            if not np.isfinite(stored).all():
+                raise InputError(f"{folder}: NaN or infinite weights in {key}")
+            take(key, stored)
+
+
+def parameter_shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every parameter that the decoder has."""
     _, shapes = decoder.abstract(spec)
     return {path: leaf.shape for path, leaf in decoder.named(shapes).items()}
@@ -138,7 +194,7 @@ def _account(
         spec = dataclasses.replace(spec, tied=same)
 
     places = []
-    for path, shape in _parameters(spec).items():
+    for path, shape in parameter_shapes(spec).items():
         key, layers = place_of(path, spec)
         row = all_rows[key]
         if row.otherwise is not None and found(row, layers[0], 0) not in tensors:
@@ -195,10 +251,31 @@ def _stored_dtype(folder: Path, places: list[_Place], tensors: Mapping[str, Stor
     return sizes.most_common(1)[0][0]
 
 
+def _as_stored(places: list[_Place], tensors: Mapping[str, Stored]) -> dict[str, np.dtype]:
+    """The dtypes of what is multiplied with: the widest of its stored tensors."""
+    return {
+        place.path: np.dtype(jnp.result_type(*{_held(tensors[name]) for name in place.names}))
+        for place in places
+        if place.path.endswith("/kernel") or place.path in ("embed", "head")
+    }
+
+
 def _held(stored: Stored) -> np.dtype:
     """The dtype in which a tensor is taken up: float64 as float32, the widest here."""
     assert stored.dtype is not None
     return np.dtype(np.float32) if stored.dtype == np.float64 else stored.dtype
+
+
+def _together(places: Sequence[_Place]) -> dict[tuple[str, ...], list[_Place]]:
+    """The places that the same tensors fill: parts of a fused one, else one alone."""
+    together: dict[tuple[str, ...], list[_Place]] = {}
+    for place in places:
+        together.setdefault(place.names, []).append(place)
+    return together
+
+
+def _key(group: Sequence[_Place], i: int) -> str:
+    return f"{group[0].path}[{i}]"
 
 
 def _read(
@@ -206,11 +283,10 @@ def _read(
     places: list[_Place],
     tensors: Mapping[str, Stored],
     dtypes: Mapping[str, np.dtype],
+    take: Take | None,
 ) -> dict[str, jax.Array]:
     """Reads every tensor once; layers are stacked on the host and converted on the device."""
-    together: dict[tuple[str, ...], list[_Place]] = {}  # parts of one fused tensor
-    for place in places:
-        together.setdefault(place.names, []).append(place)
+    together = _together(places)
     total = sum(tensors[name].num_bytes for names in together for name in names)
     arrays: dict[str, jax.Array] = {}
     with progress(total, "load", "B", unit_scale=True, disable=total < _BAR_BYTES) as bar:
@@ -220,6 +296,8 @@ def _read(
             for i, name in enumerate(names):
                 stored = tensors[name].read()
                 bar.update(stored.nbytes)
+                if take is not None:
+                    take(_key(group, i), stored)
                 with np.errstate(over="ignore"):  # what float32 cannot hold is found below
                     for place in group:
                         stacks[place.path][i] = place.row.read(stored, place.item)

@@ -22,12 +22,14 @@ class Command:
       details: what a newcomer has to know, examples included.
       define: adds the command's flags to a FlagValues.
       run: does it, given the parsed flags; returns the exit code.
+      words: what may stand after the command's name and changes nothing: `jaxmap lens train`.
     """
 
     summary: str
     details: str
     define: Callable[[flags.FlagValues], None]
     run: Callable[[flags.FlagValues], int]
+    words: tuple[str, ...] = ()
 
 
 def required(values: flags.FlagValues, *names: str) -> None:

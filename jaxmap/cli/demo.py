@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from typing import Any
+
 from absl import flags
 
 from jaxmap.cli.command import Command, required, string
+from jaxmap.cli.sweep import loaded_config
 
 
 def _define_demo(values: flags.FlagValues) -> None:
     string(values, "out", None, "The folder for models, store, figures and report.html.")
+    _check_config()
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Other numbers than the default's: configs/demo.py; --config.FIELD=VALUE sets one of them.",
+        flag_values=values,
+    )
+
+
+def _check_config() -> None:
+    """One line for a config that cannot be."""
+    loaded = loaded_config(sys.argv[1:])
+    if loaded is None:
+        return
+    from jaxmap.demo.config import from_dict
+    from jaxmap.score.settings import refuse_unknown
+
+    path, values, given = loaded
+    plain = {name: _plain(value) for name, value in values.items()}
+    from_dict(plain)
+    refuse_unknown(given, _names(plain), f"--config={path}")
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """All fields, those of nested ones with dots."""
+    names = []
+    for name, value in values.items():
+        names.append(prefix + name)
+        if isinstance(value, Mapping):
+            names += _names(value, f"{prefix}{name}.")
+    return names
 
 
 def _demo(values: flags.FlagValues) -> int:
@@ -16,19 +58,23 @@ def _demo(values: flags.FlagValues) -> int:
     from jaxmap import runtime
 
     runtime.prepare()
+    from jaxmap.demo.config import from_dict
     from jaxmap.demo.run import run_demo
 
-    return run_demo(values.out)
+    config = None if values.config is None else from_dict(values.config.to_dict())
+    return run_demo(values.out, config)
 
 
 COMMANDS = {
     "demo": Command(
         "train a Pythia in miniature and map its checkpoints",
         """Trains five small GPT-NeoX models on the documentation and source of this Python, saves
-their checkpoints as Hugging Face folders, scores every one, and writes figures and a report. A few
-minutes on two cores; run it again after an interruption and it goes on.
+their checkpoints as Hugging Face folders, scores every one, the last ones also layer by layer, in
+8 and 4 bit and in other precisions, and writes figures and a report. A few minutes on two cores;
+run it again after an interruption and it goes on.
 
   jaxmap demo --out=demo
+  jaxmap demo --out=demo-long --config=configs/demo.py --config.steps=4096 --config.seeds=5
 """,
         _define_demo,
         _demo,

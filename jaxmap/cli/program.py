@@ -1,6 +1,7 @@
 """The command line: `jaxmap COMMAND [--flags]`.
 
-Exit codes: 0 when all that was asked is done, 2 for a bad flag or bad input, 1 for a failure.
+Exit codes: 0 when all that was asked is done, 2 for a bad flag or bad input, 75 when a run was told
+to stop (SIGTERM) and goes on when it is run again, 1 for a failure.
 Progress and messages go to stderr, results to stdout or to files.
 """
 
@@ -15,7 +16,21 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from jaxmap.cli import demo, families, maps, records, score, texts
+from jaxmap.cli import (
+    bench,
+    demo,
+    families,
+    floor,
+    lens,
+    maps,
+    plan,
+    pmi,
+    records,
+    resample,
+    score,
+    sweep,
+    texts,
+)
 from jaxmap.cli.command import Command, string
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.version import __version__
@@ -23,9 +38,16 @@ from jaxmap.version import __version__
 COMMANDS: dict[str, Command] = {
     **texts.COMMANDS,
     **score.COMMANDS,
+    **lens.COMMANDS,
+    **sweep.COMMANDS,
+    **floor.COMMANDS,
     **records.COMMANDS,
     **maps.COMMANDS,
+    **resample.COMMANDS,
+    **pmi.COMMANDS,
+    **plan.COMMANDS,
     **families.COMMANDS,
+    **bench.COMMANDS,
     **demo.COMMANDS,
 }
 
@@ -52,12 +74,14 @@ def _help(name: str, values: flags.FlagValues) -> str:
     return "\n".join([*lines, ""])
 
 
-def _parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
+def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
     """The flags of one command; InputError for any that it does not have or cannot read."""
     values = flags.FlagValues()
     string(values, "command", name, "The command.")
     flags.DEFINE_boolean("help", False, "This text.", flag_values=values)
     COMMANDS[name].define(values)
+    if arguments and arguments[0] in COMMANDS[name].words:
+        arguments = arguments[1:]
     try:
         rest = values([name, *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
@@ -89,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
-    values = _parse(name, rest)
+    values = parse(name, rest)
     if values.help:
         print(_help(name, values), end="")
         return 0
@@ -102,7 +126,7 @@ def _log_to_stderr() -> None:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("jaxmap: %(message)s"))
-    for library in ("jax", "orbax"):
+    for library in ("jax", "orbax", "httpx", "httpx2"):
         stdlib_logging.getLogger(library).setLevel(stdlib_logging.WARNING)
 
 

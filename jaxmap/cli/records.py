@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+import sys
+
 from absl import flags
 
 from jaxmap.cli.command import Command, define_store, required, string
+from jaxmap.errors import InputError
+
+WATCH = 5.0  # seconds between two looks
+
+
+class _Seconds(flags.ArgumentParser):
+    """Seconds; for the bare flag, the default."""
+
+    def parse(self, argument: object) -> float | None:
+        if argument in (None, False, "false"):
+            return None
+        if argument in (True, "true"):
+            return WATCH
+        try:
+            seconds = float(str(argument))
+        except ValueError:
+            seconds = 0.0
+        if not 0.1 <= seconds < 1e6:
+            raise ValueError("seconds, from 0.1 on")
+        return seconds
+
+
+def _define_status(values: flags.FlagValues) -> None:
+    define_store(values)
+    flag: flags.Flag = flags.Flag(
+        parser=_Seconds(),
+        serializer=None,
+        name="watch",
+        default=None,
+        help_string="Show a live table of all workers until all is done or Ctrl-C; =SECONDS "
+        f"between two looks, {WATCH:g} if not given.",
+    )
+    flag.boolean = True  # may stand without a value
+    flags.DEFINE_flag(flag, values)
 
 
 def _status(values: flags.FlagValues) -> int:
     required(values, "store")
     from jaxmap.store import Store
+
+    store = Store.open(values.store)
+    if values.watch is not None:
+        from jaxmap.store.watch import watch
+
+        return watch(store, sys.stdout, values.watch)
     from jaxmap.store.status import status
 
-    print(status(Store.open(values.store)).text(), end="")
+    print(status(store).text(), end="")
     return 0
 
 
 def _define_export(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The file to write: .npz, .csv or .nc.")
+    string(values, "released", None, "In place of --out: a folder for the authors' layout.")
 
 
 def _export(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
+    required(values, "store", "released" if values.released else "out")
     from jaxmap.store import Store
+
+    if values.released:
+        if values.out:
+            raise InputError("--out and --released: give one of them")
+        from jaxmap.released.convert import write_released
+
+        paths = write_released(Store.open(values.store), values.released)
+        print(f"{len(paths)} files in {values.released}: {', '.join(p.name for p in paths)}")
+        return 0
     from jaxmap.store.export import export
 
     rows = export(Store.open(values.store), values.out)
@@ -33,15 +85,27 @@ def _export(values: flags.FlagValues) -> int:
 
 def _define_kl(values: flags.FlagValues) -> None:
     define_store(values)
-    string(values, "out", None, "The .csv to write: model_a, model_b, KL and standard error.")
+    string(
+        values,
+        "out",
+        None,
+        "The .csv to write: model_a, model_b, KL and standard error. A .npy gets all KLs as a "
+        "matrix, and OUT.models.txt the models of its rows.",
+    )
     string(values, "pairs", "all", "all, consecutive (checkpoints of a run), or A:B.")
 
 
 def _kl(values: flags.FlagValues) -> int:
     required(values, "store", "out", "pairs")
-    from jaxmap.analysis.kl import write_kl
+    from jaxmap.analysis.kl import write_kl, write_kl_matrix
     from jaxmap.store import Store
 
+    if values.out.endswith(".npy"):
+        if values.pairs != "all":
+            raise InputError(f"--pairs={values.pairs}: a .npy holds all pairs: write a .csv")
+        size = write_kl_matrix(Store.open(values.store), values.out)
+        print(f"{size} x {size} in {values.out}, models in {values.out}.models.txt")
+        return 0
     rows = write_kl(Store.open(values.store), values.out, values.pairs)
     print(f"{rows} pairs in {values.out}")
     return 0
@@ -64,19 +128,25 @@ def _import(values: flags.FlagValues) -> int:
 COMMANDS = {
     "status": Command(
         "what a store holds: done, failed and why, missing",
-        """Compares what was asked of the store with what is there.
+        """Compares what was asked of the store with what is there. With --watch, a live table
+over all processes that work on it, here and on other machines: done, running, failed, rate, time
+to go.
 
   jaxmap status --store=runs
+  jaxmap status --store=runs --watch
 """,
-        define_store,
+        _define_status,
         _status,
     ),
     "export": Command(
         "the log-likelihood matrix as .npz, .csv or .nc",
         """Writes log_likelihood [K, N] in nats with the models' labels, the tokens of each text
 and its bytes. .npz: NumPy arrays; .csv: one line a model and text; .nc: labelled, for xarray.
+With --released the way back of `jaxmap import`: the pickles and .json files of the papers' data
+folder, in float32, as far as the store fills them.
 
   jaxmap export --store=runs --out=runs.npz
+  jaxmap export --store=runs --released=data
 """,
         _define_export,
         _export,
@@ -88,6 +158,7 @@ standard error over texts (Oyama et al. 2025, Kishino et al. 2026).
 
   jaxmap kl --store=runs --out=kl.csv
   jaxmap kl --store=runs --out=steps.csv --pairs=consecutive
+  jaxmap kl --store=runs --out=kl.npy      thousands of models, in bounded memory
 """,
         _define_kl,
         _kl,

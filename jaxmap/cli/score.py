@@ -5,6 +5,10 @@ from __future__ import annotations
 from absl import flags
 
 from jaxmap.cli.command import STORE, TEXTS, Command, integer, required, string
+from jaxmap.cli.devices import start
+from jaxmap.cli.lens import define_lens
+from jaxmap.cli.sweep import command_line, define_run, report, run_options, shard_of
+from jaxmap.precision import PRECISIONS
 
 
 def _define_score(values: flags.FlagValues) -> None:
@@ -20,19 +24,26 @@ def _define_score(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "dtype",
         "auto",
-        ["auto", "float32", "bfloat16", "float16"],
-        "Of weights and activations; auto: float32 on CPU, as stored on GPU, bfloat16 on TPU.",
+        ["auto", *PRECISIONS],
+        "The arithmetic. float32, bfloat16, float16: of weights and activations. bfloat16_3x: "
+        "weights held as stored, activations in float32, products in three bfloat16 passes. auto: "
+        "float32 on CPU, as stored on GPU, bfloat16_3x on TPU. See `jaxmap floor`.",
         flag_values=values,
     )
-    flags.DEFINE_boolean(
-        "lens", False, "Score every layer through the logit lens too.", flag_values=values
-    )
+    define_lens(values)
     flags.DEFINE_list(
         "quantize",
         ["none"],
         "Comma-separated: none (the model itself), int8, nf4, fp4: copies with the linear layers "
         "in 8 or 4 bit, each a result of its own.",
         flag_values=values,
+    )
+    integer(
+        values,
+        "weight_distance",
+        0,
+        "Distances in weight space to so many checkpoints of the same run before each (10: as "
+        "published); 0: none.",
     )
     integer(values, "batch_tokens", None, "Tokens of a batch; a default for the device if unset.")
     flags.DEFINE_list(
@@ -41,41 +52,46 @@ def _define_score(values: flags.FlagValues) -> None:
         "Keys of config.json that you know to be without effect on the logits.",
         flag_values=values,
     )
+    define_run(values)
 
 
 def _score(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "models")
     from jaxmap.checkpoint.refs import parse_refs
     from jaxmap.corpus.texts import load_texts
+    from jaxmap.score.tuned import parse_lens
     from jaxmap.store import Store
     from jaxmap.store.work import parse_quantisations
 
+    lens = parse_lens(values.lens)
     refs = parse_refs(values.models)
     variants = parse_quantisations(values.quantize)
+    options, shard = run_options(values), shard_of(values)
     texts = load_texts(values.texts)
     store = Store.create(values.store, texts)
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.score.run import score_models
+    start(values)
+    from jaxmap.score.run import score_models, told_to_stop
 
-    outcome = score_models(
-        refs,
-        texts,
-        store,
-        dtype=values.dtype,
-        lens=values.lens,
-        quantize=variants,
-        batch_tokens=values.batch_tokens,
-        ignore_config_keys=values.ignore_config_keys,
-    )
-    print(
-        f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
-        f"{len(outcome.failed)} failed"
-    )
-    for failure in outcome.failed:
-        print(f"  {failure.item.label}: {failure.reason}")
-    return outcome.exit_code
+    with told_to_stop() as stop:
+        outcome = score_models(
+            refs,
+            texts,
+            store,
+            shard=shard,
+            stop=stop,
+            command=command_line(),
+            dtype=values.dtype,
+            **lens,
+            quantize=variants,
+            weight_distance=values.weight_distance,
+            batch_tokens=values.batch_tokens,
+            ignore_config_keys=tuple(values.ignore_config_keys),
+            **options,
+        )
+    return report(outcome)
 
 
 COMMANDS = {
@@ -89,7 +105,7 @@ fails is noted in the store and the others go on.
   jaxmap score --store=runs --texts=texts.jsonl \\
       --models='EleutherAI/pythia-70m@step{0,1,1000:143001:1000}'
   jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m \\
-      --quantize=none,int8,fp4
+      --quantize=none,int8,fp4 --weight_distance=10
 """,
         _define_score,
         _score,

@@ -17,7 +17,8 @@ import numpy as np
 from jaxmap.corpus.tokens import Tokens
 
 _LANE = 128  # row lengths are multiples of it
-_ROWS = (512, 1024, 2048)  # lengths to choose from, beside the longest text's own
+_ROWS = (512, 768, 1024, 2048)  # lengths to choose from, beside the longest text's own
+_KEYS = 4  # attention on so many keys per channel costs about as much as all the rest
 _CLASSES = 4  # reaches at most: each is compiled once per architecture
 
 
@@ -65,10 +66,17 @@ class _Group:
     reach: int
     rows: list[list[int]]
 
-    def unused(self, size: np.ndarray) -> float:
-        """Share of the places, those of whole batches, that hold no token."""
+    def cost(self, size: np.ndarray, width: int) -> float:
+        """Of a token, next to one without padding or attention: what rows are chosen by.
+
+        Long rows leave less unused; short ones start over more often, and a query is given the
+        keys of up to `reach` - 1 places before it in its row.
+        """
         places = _up(len(self.rows), self.B) * self.T
-        return 1 - sum(int(size[row].sum()) for row in self.rows) / places
+        keys = np.minimum(np.arange(self.T), self.reach - 1).mean()
+        return (
+            places * (1 + keys / (_KEYS * width)) / sum(int(size[row].sum()) for row in self.rows)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +102,11 @@ class Plan:
 
 def _up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
+
+
+def row_length(places: int) -> int:
+    """The shortest row that holds a text of so many places."""
+    return _up(places, _LANE)
 
 
 def _pack(
@@ -128,7 +141,7 @@ def _pack(
     return left
 
 
-def plan(tokens: Tokens, *, batch_tokens: int) -> Plan:
+def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 4096) -> Plan:
     """Packs every text with something to score.
 
     Texts are taken by reach, longest first. Each reach opens the rows that its texts need, rounds
@@ -136,7 +149,9 @@ def plan(tokens: Tokens, *, batch_tokens: int) -> Plan:
 
     Args:
       tokens: the text set.
-      batch_tokens: places of a batch, B x T, as nearly as T allows.
+      batch_tokens: places of a batch, B x T, as nearly as T allows; of one of its pieces.
+      pieces: devices or groups of them that share a batch, as many rows each.
+      width: channels of the model's residual stream; attention weighs more in narrow models.
     """
     size = np.where(tokens.num_scored > 0, tokens.lengths - 1, 0)
     order = np.argsort(-size, kind="stable")
@@ -149,25 +164,31 @@ def plan(tokens: Tokens, *, batch_tokens: int) -> Plan:
         shorter = 0 if last else reach // 2
         own = next((i for i, t in enumerate(texts) if size[t] <= shorter), len(texts))
         choices = [
-            _group(texts[:own], texts[own:], size, T, reach, batch_tokens)
+            _group(texts[:own], texts[own:], size, T, reach, batch_tokens, pieces)
             for T in sorted({reach, *(max(row, reach) for row in _ROWS)})
         ]
-        group, texts = min(choices, key=lambda choice: choice[0].unused(size))
+        group, texts = min(choices, key=lambda choice: choice[0].cost(size, width))
         groups.append(group)
     return Plan(tuple(groups))
 
 
 def _group(
-    own: list[int], shorter: list[int], size: np.ndarray, T: int, reach: int, batch_tokens: int
+    own: list[int],
+    shorter: list[int],
+    size: np.ndarray,
+    T: int,
+    reach: int,
+    batch_tokens: int,
+    pieces: int,
 ) -> tuple[_Group, list[int]]:
     """The rows for the texts of one reach, and the shorter texts that found no room in them."""
     rows: list[list[int]] = []
     free: list[int] = []
     _pack(own, size, rows, free, new_row=T)
-    B = max(1, batch_tokens // T)
+    B = max(1, batch_tokens // T) * pieces
     total = int(size[own].sum() + size[shorter].sum())
     if total <= B * T:  # one batch may hold all that is left: no larger than it has to be
-        B = min(B, max(len(rows), -(-total // T)))
+        B = min(B, _up(max(len(rows), -(-total // T)), pieces))
     spare = _up(len(rows), B) - len(rows)
     rows += [[] for _ in range(spare)]
     free += [T] * spare

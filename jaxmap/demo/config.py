@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxmap.errors import InputError
+from jaxmap.precision import PRECISIONS
+from jaxmap.store.work import QUANTISATIONS
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class DemoConfig:
             "m": Size(width=80, layers=5, heads=5, learning_rate=3e-3),
         }
     )
+    # What is scored of the last checkpoint of every run beside itself: each layer through the
+    # logit lens, and copies with 8-bit or 4-bit weights.
+    lens: bool = True
+    quantize: tuple[str, ...] = ("int8", "nf4", "fp4")
+    # The precisions in which the last checkpoint of the largest run is scored too.
+    dtypes: tuple[str, ...] = ("bfloat16", "float16", "bfloat16_3x")
     # A kill loses at most about this much training; 0 keeps the state at every checkpoint.
     state_seconds: float = 10.0
 
@@ -87,6 +95,12 @@ class DemoConfig:
             raise InputError("demo config: window is longer than context")
         if not self.sizes:
             raise InputError("demo config: sizes is empty")
+        for name, known in (("quantize", QUANTISATIONS[1:]), ("dtypes", tuple(PRECISIONS))):
+            for one in getattr(self, name):
+                if one not in known:
+                    raise InputError(
+                        f"demo config: {name}: {one!r} is unknown; known: {', '.join(known)}"
+                    )
         for name, size in self.sizes.items():
             if size.width % size.heads or int(size.width // size.heads * 0.25) % 2:
                 raise InputError(
@@ -116,9 +130,10 @@ class DemoConfig:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of everything that a result depends on."""
+        """sha256 of everything that the models and their own scores depend on."""
         facts = dataclasses.asdict(self)
-        del facts["state_seconds"]
+        for name in ("state_seconds", "lens", "quantize", "dtypes"):
+            del facts[name]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -133,7 +148,7 @@ def from_dict(values: dict[str, Any]) -> DemoConfig:
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(f"demo config: unknown {', '.join(unknown)}; known: {sorted(known)}")
-    values = dict(values)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "sizes" in values:
         try:
             values["sizes"] = {name: Size(**size) for name, size in values["sizes"].items()}

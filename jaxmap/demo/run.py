@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
+from jaxmap.analysis.reading import Reading
 from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.demo.config import DemoConfig, to_dict
 from jaxmap.demo.corpus import Document, prepare_corpus
 from jaxmap.demo.folders import sole_use
 from jaxmap.errors import InputError
-from jaxmap.report.runs import Run
+from jaxmap.precision import REFERENCE
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 from jaxmap.version import __version__
@@ -91,36 +93,42 @@ def _claim(out: Path, config: DemoConfig) -> None:
 def _score(out: Path, config: DemoConfig) -> tuple[Store, int]:
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import load_texts
+    from jaxmap.score.floor import score_precisions
     from jaxmap.score.run import score_models
 
     texts = load_texts(out / "texts.jsonl")
     store = Store.create(out / "store", texts)
-    refs = [
-        Ref(str(out / "models" / run), f"step{step}")
-        for run in config.runs
-        for step in config.checkpoints
-    ]
-    outcome = score_models(refs, texts, store)
-    return store, outcome.exit_code
+    runs = [str(out / "models" / run) for run in config.runs]
+    finals = [Ref(run, f"step{config.checkpoints[-1]}") for run in runs]
+    refs = [Ref(run, f"step{step}") for run in runs for step in config.checkpoints]
+    # All that is asked of a model in one visit, then those of which nothing more is asked.
+    asked: Sequence[dict[str, Any]] = (
+        dict(refs=finals, lens=config.lens, quantize=("none", *config.quantize)),
+        dict(refs=refs, weight_distance=10),
+    )
+    codes = [score_models(texts=texts, store=store, **options).exit_code for options in asked]
+    if config.dtypes:
+        outcome = score_precisions(finals[-1:], texts, store, (REFERENCE, *config.dtypes))
+        codes.append(outcome.exit_code)
+    return store, next((code for code in codes if code), 0)
 
 
 def _show(out: Path, config: DemoConfig, store: Store) -> None:
     """Tables, figures and the page, unless they show these very results already."""
     from jaxmap.analysis.kl import write_kl
+    from jaxmap.analysis.learning import learning_of
+    from jaxmap.analysis.reading import Reading
     from jaxmap.report.page import write_report
-    from jaxmap.report.pictures import draw_pictures
-    from jaxmap.report.runs import learning, runs_of
 
-    runs = runs_of(store)
-    curves = [learning(run, store.texts.text_bytes) for run in runs]
+    reading = Reading(store, config.early)
+    curves = learning_of(reading)
     stamp = out / "finished.json"
     state = _state_of(store)
     if not (_reads(stamp) == state and all((out / name).is_file() for name in OUTPUTS)):
         stamp.unlink(missing_ok=True)
-        if runs:
+        if curves:
             write_kl(store, out / "kl_consecutive.csv", "consecutive")
-            _write_finals(store, runs, out / "kl_final.csv")
-        pictures = draw_pictures(store, runs, out / "figures", warmup_until=config.early)
+            _write_finals(reading, out / "kl_final.csv")
         first = max((curve.bits_I[0] for curve in curves), default=float("nan"))
         last = min((curve.bits_I[-1] for curve in curves), default=float("nan"))
         write_report(
@@ -128,15 +136,13 @@ def _show(out: Path, config: DemoConfig, store: Store) -> None:
             out / "report.html",
             title="A Pythia in miniature, mapped",
             lead=(
-                f"{len(runs)} small GPT-NeoX models were trained on this Python's own library "
+                f"{len(curves)} small GPT-NeoX models were trained on this Python's own library "
                 f"while {len(store.texts.text_bytes)} texts from other files of it were kept "
                 f"aside. Every checkpoint then scored those texts. Learning took them from at most "
                 f"{first:.2f} bits per byte to {last:.2f} for the best."
             ),
             notes=_notes(config),
-            runs=runs,
-            pictures=pictures,
-            warmup=config.early,
+            reading=reading,
         )
         write_atomic(stamp, state.encode())
     for curve in curves:
@@ -169,17 +175,16 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
     )
 
 
-def _write_finals(store: Store, runs: Sequence[Run], path: Path) -> None:
+def _write_finals(reading: Reading, path: Path) -> None:
     """KL between the last checkpoints of all runs, in the form of `jaxmap kl`."""
     from jaxmap.analysis.kl import COLUMNS
-    from jaxmap.report.runs import between_finals
+    from jaxmap.analysis.learning import between_finals
 
-    pairs_P2, result = between_finals(runs, store.texts.mean_bytes)
+    finals = between_finals(reading)
+    values = (one.tolist() for one in (finals.pairs_P2, *finals.divergence))
     rows = (
-        (runs[i].entries[-1].label, runs[j].entries[-1].label, repr(kl), repr(error))
-        for (i, j), kl, error in zip(
-            pairs_P2.tolist(), result.kl.tolist(), result.standard_error.tolist(), strict=True
-        )
+        (finals.entries[i].label, finals.entries[j].label, repr(kl), repr(error))
+        for (i, j), kl, error in zip(*values, strict=True)
     )
     write_csv(path, COLUMNS, rows)
 

@@ -48,7 +48,7 @@ def draw(runs: Sequence[Steps], warmup_until: int = 2000, width: float = 7.2) ->
             early_I = run.end_I <= warmup_until
             _line(left, run, early_I, styles[run.run])
             # Each line goes on from the last point of the warmup panel's range.
-            _line(right, run, ~early_I, styles[run.run], label=run.run)
+            _line(right, run, ~early_I, styles[run.run])
         early = [s for run in runs for s in run.end_I if s <= warmup_until]
         style.log_step_axis(left, 1, max(early, default=1))
         left.set_title(f"Warmup: up to step {warmup_until:,}")
@@ -64,17 +64,14 @@ def draw(runs: Sequence[Steps], warmup_until: int = 2000, width: float = 7.2) ->
             else:
                 axes.set_yticks([])
                 axes.text(0.5, 0.5, "no interval", transform=axes.transAxes, ha="center")
-        handles, labels = right.get_legend_handles_labels()
-        columns = min(len(labels), 3) or 1
-        if labels:
-            figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        style.run_legend(figure, styles)
     return figure
 
 
-def _line(
-    axes: Axes, run: Steps, chosen_I: np.ndarray, look: style.LineStyle, label: str | None = None
-) -> None:
+def _line(axes: Axes, run: Steps, chosen_I: np.ndarray, look: style.LineStyle) -> None:
     kl_I = np.where(run.kl_I > 0, run.kl_I, np.nan)[chosen_I]
+    if not np.isfinite(kl_I).any():
+        return
     end_I, error_I = run.end_I[chosen_I], run.error_I[chosen_I]
     low_I = np.maximum(kl_I - error_I, kl_I / 10)  # a log axis has no room for zero or less
     axes.fill_between(
@@ -88,6 +85,6 @@ def _line(
         alpha=look.alpha,
         linewidth=look.width,
         marker="o",
-        markersize=2.6 * look.width / 1.6,
-        label=label,
+        markersize=style.marker_size(look, int(chosen_I.sum())),
+        label=run.run,
     )

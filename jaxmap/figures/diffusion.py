@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PUBLISHED_START = 120_000
 DASHED = (0, (4, 1.5))
+MANY = 8  # lines from which all are thinner
 
 
 def draw(
@@ -36,6 +38,7 @@ def draw(
 
     names = list(dict.fromkeys(one.trajectory.run for one in diffusion))
     styles = style.run_styles(names)
+    few = len(diffusion) <= MANY
     has_weights = any(one.trajectory.space == "weight" for one in diffusion)
     with style.look():
         figure = Figure(figsize=(width, 4.0), layout="constrained")
@@ -50,7 +53,7 @@ def draw(
             options = dict(
                 color=look.color,
                 alpha=look.alpha,
-                linewidth=look.width * (0.8 if is_weight else 1.0),
+                linewidth=look.width * (0.8 if is_weight else 1.0) * (1.0 if few else 0.6),
                 linestyle=DASHED if is_weight else "-",
             )
             axes.plot(lag_J, distance_J, marker="o", markersize=2.0, **options)
@@ -61,34 +64,18 @@ def draw(
         right.set_ylabel("diffusion exponent $c$")
         right.set_title("Exponent at each start")
         right.annotate(
-            "Brownian", (1, 1.0), xycoords=("axes fraction", "data"), xytext=(-2, 2),
-            textcoords="offset points", ha="right", fontsize=8,
+            "Brownian", (1, 1.0), xycoords=("axes fraction", "data"), xytext=(3, 0),
+            textcoords="offset points", ha="left", va="center", fontsize=8, rotation=90,
         )  # fmt: skip
-        right.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
-        handles = []
-        for name, label in _legend(names):
-            look = styles[name]
-            handles.append(
-                Line2D([], [], color=look.color, alpha=look.alpha, lw=look.width, label=label)
-            )
-        handles.append(Line2D([], [], color=style.INK, lw=1.2, label="log-likelihoods"))
+        right.xaxis.set_major_formatter(
+            lambda x, _: f"{x:g}" if abs(x) < 1000 else f"{x / 1000:g}k"
+        )
+        kinds = [Line2D([], [], color=style.INK, lw=1.2, label="log-likelihoods")]
         if has_weights:
-            handles.append(Line2D([], [], color=style.INK, lw=1.0, ls=DASHED, label="weights"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+            kinds.append(Line2D([], [], color=style.INK, lw=1.0, ls=DASHED, label="weights"))
+        solid = {name: dataclasses.replace(one, dashes="-") for name, one in styles.items()}
+        style.run_legend(figure, solid, kinds)
     return figure
-
-
-def _legend(names: Sequence[str]) -> list[tuple[str, str]]:
-    """A run and its label for each line of the legend: further seeds of a model share one."""
-    lines: dict[str, str] = {}
-    shown: dict[str, str] = {}
-    for name in names:
-        match = style.SEED.match(name)
-        label = f"{match['base']}, further seeds" if match else name
-        if label not in shown:
-            shown[label] = name
-            lines[name] = label
-    return list(lines.items())
 
 
 def _start(diffusion: Sequence[Diffusion], asked: int | None) -> int:
@@ -128,8 +115,8 @@ def _finish_left(
         guide = np.nanmin(heights) * 0.8 * ends / ends[0]
         left.plot(ends, guide, color=style.INK, linewidth=1.0, linestyle=(0, (1, 1.5)))
         left.annotate(
-            "$c = 1$", (ends[1], guide[1]), xytext=(0, -4), textcoords="offset points",
-            ha="center", va="top", fontsize=8,
+            "$c = 1$", (ends[0], guide[0]), xytext=(8, 2), textcoords="offset points",
+            ha="left", va="center", fontsize=8,
         )  # fmt: skip
         style.plain_log_axis(left)
         left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

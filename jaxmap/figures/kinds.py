@@ -57,6 +57,13 @@ def map_axes(axes: Axes, embedding: Embedding) -> None:
     axes.grid(visible=True)
 
 
+def colors_of(kinds: Sequence[str], colors: dict[str, str] | None) -> dict[str, str]:
+    """Of `colors`, a colour for each kind on all maps, those of the kinds on this one."""
+    if colors is None:
+        return kind_colors(kinds)
+    return {kind: color for kind, color in colors.items() if kind in set(kinds)}
+
+
 def kind_legend(figure: Figure, colors: dict[str, str], extra: Sequence = ()) -> None:
     """The kinds that have a colour, `other` for the grey ones, then what else there is to know."""
     from matplotlib.lines import Line2D

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learning:
-    """One run: step_I int64; bits_I and error_I (one standard error) in bits per byte, float64."""
+    """One run: step_I int64; bits_I and error_I (one standard error) in bits per byte, float64.
+
+    NaN is a checkpoint that is not there, and is drawn as a gap.
+    """
 
     run: str
     step_I: np.ndarray
     bits_I: np.ndarray
     error_I: np.ndarray
+
+    @property
+    def there(self) -> np.ndarray:
+        """Places of the checkpoints that are there, int64."""
+        return np.flatnonzero(np.isfinite(self.bits_I))
 
 
 def bits_per_byte(ll_KN: np.ndarray, bytes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +54,7 @@ def draw(runs: Sequence[Learning], width: float = 7.2) -> Figure:
 
     styles = style.run_styles(run.run for run in runs)
     with style.look():
-        figure = Figure(figsize=(width, 3.4), layout="constrained")
+        figure = Figure(figsize=(width, 3.8), layout="constrained")
         axes = figure.subplots()
         for run in runs:
             look = styles[run.run]
@@ -66,13 +74,12 @@ def draw(runs: Sequence[Learning], width: float = 7.2) -> Figure:
                 alpha=look.alpha,
                 linewidth=look.width,
                 marker="o",
-                markersize=2.6 * look.width / 1.6,
+                markersize=style.marker_size(look, len(run.step_I)),
                 label=run.run,
             )
         last = max((int(run.step_I[-1]) for run in runs if len(run.step_I)), default=1)
         style.log_step_axis(axes, 0, last)
         axes.set_xlabel("training step, log(1 + step)")
         axes.set_ylabel("bits per byte of text (lower is better)")
-        if runs:
-            axes.legend(loc="lower left")
+        style.run_legend(figure, styles)
     return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
-from jaxmap.figures.kinds import kind_colors, kind_legend, lighter, map_axes
+from jaxmap.figures.kinds import colors_of, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ def draw(
     layer_K: np.ndarray,
     kinds: Sequence[str],
     width: float = 7.2,
+    colors: dict[str, str] | None = None,
 ) -> Figure:
     """Draw the layers of each model along a line: deeper is lighter, the last a white square.
 
@@ -30,6 +31,7 @@ def draw(
       layer_K: its layer, 0 (the embedding) to that model's last.
       kinds: types of the models, for the colours.
       width: inches.
+      colors: of the types, where several maps share them.
     """
     from matplotlib.lines import Line2D
 
@@ -39,7 +41,7 @@ def draw(
 
         figure = Figure(figsize=(width, 5.4), layout="constrained")
         axes = figure.subplots()
-        colors = kind_colors(kinds)
+        colors = colors_of(kinds, colors)
         for model in dict.fromkeys(models):
             rows = np.array([k for k, name in enumerate(models) if name == model])
             rows = rows[np.argsort(layer_K[rows], kind="stable")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
-from jaxmap.figures.kinds import kind_colors, kind_legend, lighter, map_axes
+from jaxmap.figures.kinds import colors_of, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,14 +16,23 @@ if TYPE_CHECKING:
 
     from jaxmap.map.embed import Embedding
 
+CROWD = 150  # models from which markers are smaller
 MARKERS = ("o", "s", "^", "D")  # generations 1 to 4; later ones are drawn as the fourth
 
 
-def draw_models(embedding: Embedding, kinds: Sequence[str], width: float = 7.2) -> Figure:
-    """Draw models as dots, coloured by type (Oyama et al. 2025). width in inches."""
+def draw_models(
+    embedding: Embedding,
+    kinds: Sequence[str],
+    width: float = 7.2,
+    colors: dict[str, str] | None = None,
+) -> Figure:
+    """Draw models as dots, coloured by type (Oyama et al. 2025).
+
+    width in inches; colors: of the types, where several maps share them.
+    """
     with style.look():
         figure, axes = _figure(width)
-        colors = kind_colors(kinds)
+        colors = colors_of(kinds, colors)
         axes.scatter(
             embedding.xy_K2[:, 0],
             embedding.xy_K2[:, 1],
@@ -42,6 +51,7 @@ def draw_quantised(
     kinds: Sequence[str],
     variant: str,
     width: float = 7.2,
+    colors: dict[str, str] | None = None,
 ) -> Figure:
     """Fig. 2a: each model (full dot) and its quantised version (ring), joined by a line.
 
@@ -52,7 +62,7 @@ def draw_quantised(
     pairs_P2 = np.asarray(pairs_P2, np.int64)
     with style.look():
         figure, axes = _figure(width)
-        colors = kind_colors(kinds)
+        colors = colors_of(kinds, colors)
         color_K = np.array([colors[kind] for kind in kinds], object)
         _join(axes, embedding.xy_K2, pairs_P2, [colors[kinds[i]] for i in pairs_P2[:, 0]])
         plain_M, small_M = np.unique(pairs_P2[:, 0]), np.unique(pairs_P2[:, 1])
@@ -82,6 +92,7 @@ def draw_families(
     pairs_P2: np.ndarray,
     kinds: Sequence[str],
     width: float = 7.2,
+    colors: dict[str, str] | None = None,
 ) -> Figure:
     """Fig. 2b: parents and children joined by lines, with a marker by generation.
 
@@ -93,9 +104,10 @@ def draw_families(
     generation_K = generations(len(embedding.xy_K2), pairs_P2)
     with style.look():
         figure, axes = _figure(width)
-        colors = kind_colors(kinds)
+        colors = colors_of(kinds, colors)
         _join(axes, embedding.xy_K2, pairs_P2, [colors[kinds[j]] for j in pairs_P2[:, 1]])
         shown = np.minimum(generation_K, len(MARKERS))
+        crowd = min(1.0, (CROWD / len(generation_K)) ** 0.5)
         extra = []
         for number, marker in enumerate(MARKERS, 1):
             (rows,) = np.nonzero(shown == number)
@@ -103,8 +115,8 @@ def draw_families(
                 continue
             axes.scatter(
                 embedding.xy_K2[rows, 0], embedding.xy_K2[rows, 1],
-                s=70 if number == 1 else 18, marker=marker,
-                c=[colors[kinds[int(k)]] for k in rows], edgecolors="white", linewidths=0.4,
+                s=(70 if number == 1 else 18) * crowd, marker=marker,
+                c=[colors[kinds[int(k)]] for k in rows], edgecolors="white", linewidths=0.4 * crowd,
                 label=f"generation {number}",
             )  # fmt: skip
             extra.append(Line2D([], [], marker=marker, ls="", ms=5, color=style.INK,

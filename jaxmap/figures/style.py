@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#1f2328"  # text and axes; the report swaps it for the colour of its own text
 FAINT = "#8a9099"  # grid and guides; swapped likewise
 DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+CROWD = 60  # points of a line from which it has no dots
+MOST_LINES = 9  # of a legend with a line for each seed
 SEED = re.compile(r"^(?P<base>.*?)-seed(?P<seed>\d+)$")
 
 RC: dict[Any, Any] = {
@@ -89,6 +91,33 @@ def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
         else:
             styles[name] = LineStyle(color, DASHES[turn % len(DASHES)], 1.0, 1.6)
     return styles
+
+
+def marker_size(look: LineStyle, points: int) -> float:
+    """Points of a dot on a line of that many; a crowd of them would hide the line."""
+    return 2.6 * look.width / 1.6 if points <= CROWD else 0.0
+
+
+def run_legend(figure: Figure, styles: dict[str, LineStyle], more: Sequence[Any] = ()) -> None:
+    """One line of the legend for each run, further handles after them.
+
+    When there are many, the further seeds of a model share one line.
+    """
+    from matplotlib.lines import Line2D
+
+    lines: dict[str, LineStyle] = {}
+    for name, run in styles.items():
+        match = SEED.match(name)
+        if match and len(styles) > MOST_LINES:
+            name = f"{match['base']}, further seeds"
+        lines.setdefault(name, run)
+    handles = [
+        Line2D([], [], color=one.color, alpha=one.alpha, lw=one.width, ls=one.dashes, label=label)
+        for label, one in lines.items()
+    ]
+    if handles or more:
+        columns = min(len(handles) + len(more), 4)
+        figure.legend(handles=[*handles, *more], loc="outside lower center", ncols=columns)
 
 
 @contextlib.contextmanager

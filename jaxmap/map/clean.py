@@ -7,10 +7,15 @@ bad checkpoints and the texts on which some model jumps. Both say what they chan
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from jaxmap.map.precision import precise
 
 FLOOR = 0.02  # quantile of all entries below which an entry is clipped
 JUMPY = 0.03  # share of the texts that is dropped
@@ -38,16 +43,73 @@ class Cleaned:
     dropped: Dropped
 
 
-def floor_of(ll_KN: np.ndarray, quantile: float = FLOOR) -> float:
-    """The quantile of all entries, nats; linear between order statistics (NumPy's default).
+# Kernels ----------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames="place")
+def neighbouring_entries(ll_KN: jax.Array, place: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The entries that are in this place, and in the next, when all are sorted; and the least.
+
+    By bisection over the floating-point numbers, counting the entries at or below each: nothing is
+    sorted or moved, and rows may be spread over a mesh. All have to be finite.
+    """
+    low, high = _number(ll_KN.min()), _number(ll_KN.max())
+
+    def narrowed(ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # their sum can overflow
+        count = (ll_KN <= _float(middle, ll_KN.dtype)).sum()
+        below, done = count <= place, count == place + 1
+        return jnp.where(below, middle + 1, jnp.where(done, middle, low)), jnp.where(
+            below, high, middle
+        )
+
+    _, high = jax.lax.while_loop(lambda ends: ends[0] < ends[1], narrowed, (low, high))
+    lower = jnp.where(ll_KN <= _float(high, ll_KN.dtype), ll_KN, -jnp.inf).max()
+    above = jnp.where(ll_KN > lower, ll_KN, jnp.inf).min()
+    upper = jnp.where((ll_KN <= lower).sum() > place + 1, lower, above)
+    return lower, upper, ll_KN.min()
+
+
+def _number(x: jax.Array) -> jax.Array:
+    """Numbers in the order of the floats, one apart where no float lies between."""
+    bits = jax.lax.bitcast_convert_type(x, jnp.int64 if x.dtype == jnp.float64 else jnp.int32)
+    return jnp.where(bits < 0, jnp.iinfo(bits.dtype).min - bits, bits)
+
+
+def _float(number: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    least = jnp.iinfo(number.dtype).min
+    return jax.lax.bitcast_convert_type(jnp.where(number < 0, least - number, number), dtype)
+
+
+@jax.jit
+def raised(ll_KN: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The matrix with no entry below the floor, and how many were."""
+    return jnp.maximum(ll_KN, floor), (ll_KN < floor).sum()
+
+
+# Recipes ----------------------------------------------------------------------------------------
+
+
+def clip(ll_KN: np.ndarray, quantile: float = FLOOR) -> tuple[np.ndarray, float, int]:
+    """Raises all entries to a quantile of all, linear between order statistics (as NumPy's).
 
     A matrix that was clipped at this quantile before has its floor for minimum, many times over,
-    and gets the same one again. By NumPy on the host: a selection, where XLA sorts.
+    and gets the same one again. Returns the matrix, the floor in nats, and how many lay below.
     """
-    lower = np.quantile(ll_KN, quantile, method="lower")
-    if quantile * (ll_KN.size - 1) >= 1 and lower == ll_KN.min():
-        return float(lower)
-    return float(np.quantile(ll_KN, quantile))
+    if not ll_KN.size:
+        return ll_KN, float("nan"), 0
+    share = quantile * (ll_KN.size - 1)
+    place = min(int(share), max(ll_KN.size - 2, 0))
+    with precise():
+        ll = jnp.asarray(ll_KN)
+        lower, upper, least = (float(one) for one in neighbouring_entries(ll, place))
+        clipped_before = share >= 1 and lower == least
+        floor = lower
+        if share > place and not clipped_before:  # between the two as NumPy would between all
+            floor = float(np.quantile((lower, upper), share - place))
+        clipped_KN, count = raised(ll, floor)
+        return np.asarray(clipped_KN, np.float64), floor, int(count)
 
 
 def clean_map(
@@ -63,15 +125,12 @@ def clean_map(
     """
     ll_KN = np.asarray(ll_KN, np.float64)
     finite_K = np.isfinite(ll_KN).all(axis=1)
-    kept_KN = ll_KN[finite_K]
-    floor = floor_of(kept_KN, quantile) if kept_KN.size else float("nan")
+    clipped_KN, floor, count = clip(ll_KN if finite_K.all() else ll_KN[finite_K], quantile)
     dropped = Dropped(
-        floor=floor,
-        clipped=int(np.count_nonzero(kept_KN < floor)),
-        not_finite=tuple(np.array(names, object)[~finite_K]),
+        floor=floor, clipped=count, not_finite=tuple(np.array(names, object)[~finite_K])
     )
     columns = np.arange(ll_KN.shape[1]) if texts is None else texts
-    return Cleaned(np.maximum(kept_KN, floor), np.flatnonzero(finite_K), columns, dropped)
+    return Cleaned(clipped_KN, np.flatnonzero(finite_K), columns, dropped)
 
 
 def clean_pretraining(
@@ -107,21 +166,19 @@ def clean_pretraining(
     ll_KN = np.asarray(ll_KN, np.float64)
     excluded_K = np.asarray(excluded_K, bool)
     finite_K = np.isfinite(ll_KN).all(axis=1)
-    kept_K = finite_K & ~excluded_K
-    ll_KN = ll_KN.copy()
-    floor = floor_of(ll_KN[kept_K], quantile) if kept_K.any() else float("nan")
-    clipped = int(np.count_nonzero(ll_KN[kept_K] < floor))
-    np.maximum(ll_KN, floor, out=ll_KN)
+    rows = np.flatnonzero(finite_K & ~excluded_K)
+    clipped_KN, floor, clipped = clip(ll_KN[rows], quantile)
+    late_K = np.asarray(step_K)[rows] >= warmup
     jump_N = largest_jumps(
-        ll_KN, neighbours(run_K, place_K, kept_K & (np.asarray(step_K) >= warmup))
+        clipped_KN, neighbours(np.asarray(run_K)[rows], np.asarray(place_K)[rows], late_K)
     )
     num_dropped = round(jumpy * ll_KN.shape[1])
     order = np.argsort(jump_N, kind="stable")
     texts = np.sort(order[: ll_KN.shape[1] - num_dropped])
     names_K = np.array(names, object)
     return Cleaned(
-        ll_KN[kept_K][:, texts],
-        np.flatnonzero(kept_K),
+        clipped_KN[:, texts],
+        rows,
         texts,
         Dropped(
             floor,

@@ -5,6 +5,7 @@ Settings of t-SNE: Oyama et al. (arXiv 2502.16173) and Kishino et al. (arXiv 250
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ PERPLEXITY = 30.0  # pretraining, quantisation, layers
 PERPLEXITY_FAMILIES = 20.0  # parents and children
 SEED = 42
 FEWEST = 5  # models of a t-SNE
+LARGE = 300  # rows from which an iteration beats a whole decomposition
 
 Method = Literal["tsne", "pca"]
 
@@ -66,9 +68,16 @@ def leading_plane(gram_KK: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _eigh(matrix_KK: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues, rising, and their vectors, to the rounding of float64."""
     from scipy.linalg import eigh
+    from scipy.sparse.linalg import ArpackError, eigsh
 
     size = len(matrix_KK)
+    if size >= LARGE and matrix_KK.any():
+        # Two of many by Lanczos iteration, from the same start each time.
+        start_K = np.random.default_rng(SEED).normal(size=size)
+        with contextlib.suppress(ArpackError):  # no gap after the second: the slow way
+            return eigsh(matrix_KK, count, which="LA", v0=start_K, tol=0.0)
     return eigh(matrix_KK, subset_by_index=(size - count, size - 1))
 
 

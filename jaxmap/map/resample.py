@@ -133,6 +133,27 @@ def place(
     return Divergence(variance_K / unit, error_K / unit)
 
 
+def project(axis_U2: np.ndarray, d_U: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Place of a new model in a plane of the map, with its error, from the drawn texts, [2] each.
+
+    The place is sum_n axis_n (l_n - centre_n) over all texts, for axes that sum to zero over them;
+    it is estimated, and its error found, as in `place`, after the mean of l - centre, which is of
+    no consequence with all texts, is taken off.
+
+    Args:
+      axis_U2: of the plane, on the drawn texts.
+      d_U: scores of the new model less the centre of the map, on the same, nats.
+      sample: which texts, and their weights.
+    """
+    square_U = sample.weights**2
+    d_U = np.asarray(d_U, np.float64)
+    d_U = d_U - d_U @ square_U / square_U.sum()
+    drawn_U2 = axis_U2 * (d_U * square_U * sample.draws / sample.counts)[:, None]
+    place_2 = sample.counts @ drawn_U2 / sample.draws
+    spread_2 = sample.counts @ (drawn_U2 - place_2) ** 2
+    return place_2, np.sqrt(spread_2 / max(sample.draws * (sample.draws - 1), 1))
+
+
 def pmi(conditional_KN: np.ndarray, unconditional_KN: np.ndarray) -> np.ndarray:
     """Pointwise mutual information of prompt and response, log p(r | prompt) - log p(r), nats.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.linear import Linear, contract
+from jaxmap.model.linear import Linear, contract, parameter
 from jaxmap.model.norms import Norm
 from jaxmap.model.rope import rotate
 from jaxmap.model.spec import Alibi, Kind, Spec
@@ -39,14 +39,19 @@ def attend(
     """
     B, T, H, C = q_BTHC.shape
     G = k_BTGC.shape[2]
-    q_BTGRC = q_BTHC.reshape(B, T, G, H // G, C)
+    # Heads before tokens, once: each block of queries would otherwise copy its keys to be so.
+    q_BGRTC = q_BTHC.reshape(B, T, G, H // G, C).transpose(0, 2, 3, 1, 4)
+    k_BGTC, v_BGTC = k_BTGC.transpose(0, 2, 1, 3), v_BTGC.transpose(0, 2, 1, 3)
     out = []
     for start in range(0, T, geometry.block):
         stop = min(start + geometry.block, T)
         first = max(0, start - geometry.reach + 1)
         keys = slice(first, stop)
         score_BGRTS = contract(
-            "btgrc,bsgc->bgrts", q_BTGRC[:, start:stop], k_BTGC[:, keys], out_dtype=jnp.float32
+            "bgrtc,bgsc->bgrts",
+            q_BGRTC[..., start:stop, :],
+            k_BGTC[:, :, keys],
+            out_dtype=jnp.float32,
         )
         score_BGRTS = score_BGRTS * facts.scale
         if softcap:
@@ -69,14 +74,15 @@ def attend(
         total_BGRT = jnp.sum(weight_BGRTS, axis=-1)
         if sink_H is not None:
             total_BGRT = total_BGRT + jnp.exp(sink_GR1 - top_BGRT)
-        mix_BTGRC = contract(
-            "bgrts,bsgc->btgrc",
+        mix_BGRTC = contract(
+            "bgrts,bgsc->bgrtc",
             weight_BGRTS.astype(v_BTGC.dtype),
-            v_BTGC[:, keys],
+            v_BGTC[:, :, keys],
             out_dtype=jnp.float32,
         )
-        out.append(mix_BTGRC / total_BGRT.transpose(0, 3, 1, 2)[..., None])
-    return jnp.concatenate(out, axis=1).reshape(B, T, H, -1).astype(q_BTHC.dtype)
+        out.append(mix_BGRTC / total_BGRT[..., None])
+    out_BGRTC = jnp.concatenate(out, axis=3)
+    return out_BGRTC.transpose(0, 3, 1, 2, 4).reshape(B, T, H, -1).astype(q_BTHC.dtype)
 
 
 def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:
@@ -105,9 +111,13 @@ class Attention(nnx.Module):
         self.k = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
         self.v = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
         self.o = Linear("bthc,hcd->btd", (H, C, D), bias=(D,) if spec.out_bias else None, **make)
-        self.q_norm = _qk_norm(spec, H, dtype)
-        self.k_norm = _qk_norm(spec, G, dtype)
-        self.sink = nnx.Param(jnp.zeros((H,), dtype)) if spec.sinks else None
+        gate_bias = (H, C) if spec.qkv_bias else None
+        self.gate = (
+            Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
+        )
+        self.q_norm = _qk_norm(spec, H, "h", dtype)
+        self.k_norm = _qk_norm(spec, G, "g", dtype)
+        self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec = self.spec
@@ -123,6 +133,8 @@ class Attention(nnx.Module):
         mixed_BTHC = attend(
             q, k, v, geometry, facts, softcap=spec.softcap, alibi=spec.alibi, sink_H=sink_H
         )
+        if self.gate is not None:
+            mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD))
         return self.o(mixed_BTHC)
 
 
@@ -139,13 +151,13 @@ def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts)
     return jnp.where(facts.rope >= 0, y_BTHC, x_BTHC) if -1 in spec.rope_of else y_BTHC
 
 
-def _qk_norm(spec: Spec, heads: int, dtype) -> Norm | None:
+def _qk_norm(spec: Spec, heads: int, letter: str, dtype) -> Norm | None:
     norm, C = spec.qk_norm, spec.C
     if norm is None:
         return None
     shape = {"head": (C,), "heads": (heads, C), "all": (heads * C,)}[norm.over]
     make = dict(eps=norm.eps, bias=norm.bias, offset=norm.offset, dtype=dtype)
-    return Norm(norm.norm, shape, **make)
+    return Norm(norm.norm, shape, letters=letter + "c" if norm.over == "heads" else "", **make)
 
 
 def _normed(spec: Spec, norm: Norm, x_BTHC: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,20 +11,40 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.attention import Attention
+from jaxmap.model.delta import GatedDelta
 from jaxmap.model.experts import RoutedExperts
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.latent import LatentAttention
-from jaxmap.model.linear import Linear, contract
+from jaxmap.model.linear import Linear, activated, activations_dtype, contract, parameter
+from jaxmap.model.mesh import gathered
 from jaxmap.model.mlp import Mlp
 from jaxmap.model.norms import Norm
+from jaxmap.model.parallel import Parallel
+from jaxmap.model.rglru import RecurrentUnit
+from jaxmap.model.rwkv import ChannelMix, TimeMix
+from jaxmap.model.selective_scan import SelectiveScan
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
+from jaxmap.model.ssd import StateSpaceDuality
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
 
-# What a layer may be made of: Kind.mixer and Kind.mlp. A mixer maps (x_BTD, geometry, facts) to
-# x_BTD and sees other tokens of the same text; an MLP maps x_BTD to x_BTD, token by token.
-MIXERS: dict[str, Callable[..., nnx.Module]] = {"attention": Attention, "latent": LatentAttention}
-MLPS: dict[str, Callable[..., nnx.Module]] = {"dense": Mlp, "experts": RoutedExperts}
+# What a layer may be made of: Kind.mixer and Kind.mlp. Both map (x_BTD, geometry, facts) to x_BTD;
+# a mixer sees other tokens of the same text, an MLP (but "channel_mix") each token alone.
+MIXERS: dict[str, Callable[..., nnx.Module]] = {
+    "attention": Attention,
+    "attention+ssd": Parallel,
+    "delta": GatedDelta,
+    "latent": LatentAttention,
+    "rglru": RecurrentUnit,
+    "selective_scan": SelectiveScan,
+    "ssd": StateSpaceDuality,
+    "time_mix": TimeMix,
+}
+MLPS: dict[str, Callable[..., nnx.Module]] = {
+    "channel_mix": ChannelMix,
+    "dense": Mlp,
+    "experts": RoutedExperts,
+}
 
 
 class Block(nnx.Module):
@@ -32,35 +53,61 @@ class Block(nnx.Module):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.parallel = spec.parallel
         self.residual_scale = spec.residual_scale
+        self.halved = spec.halve_every > 0
+        self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
+        absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
         for slot in NORM_SLOTS:
-            setattr(self, slot, _norm(spec, spec.D, dtype) if slot in spec.norms else None)
-        self.attn = MIXERS[kind.mixer](spec, kind, dtype=dtype, rngs=rngs)
-        self.mlp = MLPS[kind.mlp](spec, kind, dtype=dtype, rngs=rngs)
+            part = "mixer" if slot.startswith("attn") else "mlp"
+            own = slot in spec.norms and part not in absent
+            setattr(self, slot, _norm(spec, spec.D, dtype) if own else None)
+        make = dict(dtype=dtype, rngs=rngs)
+        self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)
+        self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
 
     def _normed(self, slot: str, x: jax.Array) -> jax.Array:
         norm = getattr(self, slot)
+        if self.rounds and slot in ("attn_in", "mlp_in"):
+            x = x.astype(activations_dtype(norm.scale[...]))
         return x if norm is None else norm(x)
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        if self.attn is None or self.mlp is None:
+            return self._one_branch(x_BTD, geometry, facts)
         h_BTD = self._normed("attn_in", x_BTD)
         attn = self._normed("attn_out", self.attn(h_BTD, geometry, facts))
         if self.parallel:
             norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
-            mlp = self._normed("mlp_out", self.mlp(h_BTD if norm is None else norm(x_BTD)))
-            return x_BTD + self._scaled(attn) + self._scaled(mlp)
-        u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn))
-        mlp = self._normed("mlp_out", self.mlp(self._normed("mlp_in", u_BTD)))
-        return self._normed("mlp_res", u_BTD + self._scaled(mlp))
+            h_BTD = h_BTD if norm is None else norm(x_BTD)
+            mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
+            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts)
+        u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
+        mlp = self.mlp(self._normed("mlp_in", u_BTD), geometry, facts)
+        mlp = self._normed("mlp_out", mlp)
+        y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
+        return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD
 
-    def _scaled(self, branch_BTD: jax.Array) -> jax.Array:
+    def _one_branch(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        """A layer that is a mixer alone, or an MLP alone."""
+        if self.attn is not None:
+            branch = self.attn(self._normed("attn_in", x_BTD), geometry, facts)
+            branch = self._normed("attn_out", branch)
+            return self._normed("attn_res", x_BTD + self._scaled(branch, facts))
+        assert self.mlp is not None, "a layer of nothing"
+        branch = self.mlp(self._normed("mlp_in", x_BTD), geometry, facts)
+        branch = self._normed("mlp_out", branch)
+        return self._normed("mlp_res", x_BTD + self._scaled(branch, facts))
+
+    def _scaled(self, branch_BTD: jax.Array, facts: LayerFacts) -> jax.Array:
+        if self.halved:
+            branch_BTD = branch_BTD * facts.branch.astype(branch_BTD.dtype)
         return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
 
 
-def _norm(spec: Spec, width: int, dtype) -> Norm:
+def _norm(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:
     return Norm(
         spec.norm,
         (width,),
-        eps=spec.eps,
+        eps=eps or spec.eps,
         scale=spec.norm_scale,
         bias=spec.norm_bias,
         offset=spec.norm_offset,
@@ -81,11 +128,12 @@ class Decoder(nnx.Module):
         table = nnx.initializers.normal(0.02)
         E = spec.embed_D or spec.D
         make = dict(dtype=dtype, rngs=rngs)
-        self.embed = nnx.Param(table(rngs.params(), (spec.V, E), dtype))
+        rows, letters = spec.held_V or spec.V, "ve" if spec.embed_D else "vd"
+        self.embed = parameter(table(rngs.params(), (rows, E), dtype), letters)
         self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
         self.embed_norm = _norm(spec, spec.D, dtype) if spec.embed_norm else None
         self.positions = (
-            nnx.Param(table(rngs.params(), (spec.positions, spec.D), dtype))
+            parameter(table(rngs.params(), (spec.positions, spec.D), dtype), "pd")
             if spec.positions
             else None
         )
@@ -99,10 +147,14 @@ class Decoder(nnx.Module):
             return blocks(rngs)
 
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
-        self.final_norm = _norm(spec, spec.D, dtype) if spec.final_norm else None
+        self.final_norm = (
+            _norm(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
+        )
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
-        self.head = None if spec.tied else nnx.Param(table(rngs.params(), (spec.V, E), dtype))
-        self.head_bias = nnx.Param(jnp.zeros((spec.V,), dtype)) if spec.head_bias else None
+        self.head = (
+            None if spec.tied else parameter(table(rngs.params(), (rows, E), dtype), letters)
+        )
+        self.head_bias = parameter(jnp.zeros((rows,), dtype), "v") if spec.head_bias else None
 
     @property
     def head_VE(self) -> jax.Array:
@@ -111,13 +163,14 @@ class Decoder(nnx.Module):
         if self.spec.head_normed:
             square_VE = jnp.square(head_VE.astype(jnp.float32))
             length_V1 = jnp.sqrt(jnp.sum(square_VE, axis=-1, keepdims=True))
-            head_VE = (head_VE / jnp.maximum(length_V1, 1e-12)).astype(head_VE.dtype)
+            head_VE = activated(head_VE) / jnp.maximum(length_V1, 1e-12)
+            head_VE = head_VE.astype(activations_dtype(self.embed[...]))
         return head_VE
 
     def embedded(self, inputs: Inputs) -> jax.Array:
         """The residual stream before the first block, x_BTD."""
         spec = self.spec
-        x_BTD = self.embed[...][inputs.ids_BT]
+        x_BTD = activated(self.embed[...][inputs.ids_BT])
         if spec.embed_scale != 1:
             x_BTD = x_BTD * jnp.asarray(spec.embed_scale, x_BTD.dtype)
         if self.embed_in is not None:
@@ -137,7 +190,8 @@ class Decoder(nnx.Module):
         *,
         reach: int | None = None,
         block: int = QUERY_BLOCK,
-        read: Callable[[jax.Array], Any] | None = None,
+        read: Callable[..., Any] | None = None,
+        beside: Any = None,
     ) -> tuple[jax.Array, Any]:
         """The residual stream after the last block, x_BTD, and `read` of it before every block.
 
@@ -147,21 +201,26 @@ class Decoder(nnx.Module):
           block: queries that attention takes at a time.
           read: applied to x_BTD before each block, inside the scan; its results are stacked on a
             leading axis of L, of which entry 0 is read off the embedding.
+          beside: arrays with a leading axis of L; `read` is given each layer's as a second argument.
         """
         T = inputs.ids_BT.shape[1]
         geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
         x_BTD = self.embedded(inputs)
+        if self.spec.residual_float32:
+            x_BTD = x_BTD.astype(jnp.float32)
         taps = []
         for blocks, (_, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
             graph, weights = nnx.split(blocks)
 
             def layer(x_BTD, scanned, graph=graph):
-                weights, facts = scanned
-                tap = None if read is None else read(x_BTD)
-                return nnx.merge(graph, weights)(x_BTD, geometry, facts), tap
+                weights, facts, beside = scanned
+                tap = None if read is None else read(x_BTD, *beside)
+                block = nnx.merge(graph, gathered(weights, self.spec))
+                return block(x_BTD, geometry, facts), tap
 
-            facts = LayerFacts.of(self.spec, start, stop)
-            x_BTD, tap = jax.lax.scan(layer, x_BTD, (weights, facts))
+            facts, of = LayerFacts.of(self.spec, start, stop), slice(start, stop)
+            own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
+            x_BTD, tap = jax.lax.scan(layer, x_BTD, (weights, facts, own))
             taps.append(tap)
         if read is None:
             return x_BTD, None
@@ -170,6 +229,8 @@ class Decoder(nnx.Module):
     def unembedded(self, x_BTD: jax.Array) -> jax.Array:
         """What the head is multiplied with: the residual stream, normed and projected."""
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
+        # A float32 residual stream ends here.
+        h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))
         return h_BTD if self.embed_out is None else self.embed_out(h_BTD)
 
     def adjusted(self, logits: jax.Array, bias: jax.Array | None) -> jax.Array:

@@ -46,11 +46,15 @@ class LayerFacts:
       scale: float32, factor on q·k.
       window: int32, tokens that a query sees, itself included; 0: all.
       rope: int32, which of the spec's ropes turns queries and keys; -1: none.
+      branch, after: float32, factors on what is added to the residual stream, and on the stream
+        after the layer (`Spec.halve_every`).
     """
 
     scale: jax.Array
     window: jax.Array
     rope: jax.Array
+    branch: jax.Array
+    after: jax.Array
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -59,7 +63,11 @@ class LayerFacts:
         scale = np.asarray(spec.scale or (spec.C**-0.5,) * L, np.float32)
         window = np.asarray(spec.window or (0,) * L, np.int32)
         of = np.asarray(spec.rope_of or ((0 if spec.ropes else -1),) * L, np.int32)
-        return cls(*(jnp.asarray(fact[start:stop]) for fact in (scale, window, of)))
+        every = spec.halve_every or L + 1
+        branch = np.asarray([0.5 ** (i // every) for i in range(L)], np.float32)
+        after = np.asarray([1 if (i + 1) % every else 0.5 for i in range(L)], np.float32)
+        arrays = (scale, window, of, branch, after)
+        return cls(*(jnp.asarray(fact[start:stop]) for fact in arrays))
 
 
 @dataclasses.dataclass(frozen=True)

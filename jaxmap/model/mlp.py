@@ -33,6 +33,7 @@ class Mlp(nnx.Module):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F
         self.act = spec.act
+        self.multipliers = spec.multipliers
         inner = dict(bias=(F,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs)
         self.gate = Linear("btd,df->btf", (D, F), **inner) if spec.gated else None
         self.up = Linear("btd,df->btf", (D, F), **inner)
@@ -40,7 +41,12 @@ class Mlp(nnx.Module):
             "btf,fd->btd", (F, D), bias=(D,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        act = ACTIVATIONS[self.act]
+    def __call__(self, x_BTD: jax.Array, *_: object) -> jax.Array:
+        act, m = ACTIVATIONS[self.act], self.multipliers
         up_BTF = self.up(x_BTD)
-        return self.down(act(up_BTF) if self.gate is None else act(self.gate(x_BTD)) * up_BTF)
+        if self.gate is None:
+            y_BTD = self.down(act(up_BTF))
+        else:
+            gate_BTF = self.gate(x_BTD)
+            y_BTD = self.down(act(gate_BTF if m.gate == 1 else gate_BTF * m.gate) * up_BTF)
+        return y_BTD if m.mlp_out == 1 else y_BTD * m.mlp_out

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.linear import parameter
+
 
 def _rms(x: jax.Array, eps: float) -> jax.Array:
     """Root mean square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467)."""
@@ -23,7 +25,8 @@ NORMS = {"rms": _rms, "layer": _layer}
 class Norm(nnx.Module):
     """Normalised over the last axis, then scaled and shifted where the family does.
 
-    `shape` is that of scale and bias: (D,), or (H, C) for heads with their own.
+    `shape` is that of scale and bias: (D,), or (H, C) for heads with their own; `letters` as in
+    `linear.parameter`.
     """
 
     def __init__(
@@ -35,13 +38,14 @@ class Norm(nnx.Module):
         scale: bool = True,
         bias: bool = False,
         offset: float = 0.0,
+        letters: str = "",
         dtype,
     ):
         self.kind = kind
         self.eps = eps
         self.offset = offset
-        self.scale = nnx.Param(jnp.full(shape, 1 - offset, dtype)) if scale else None
-        self.bias = nnx.Param(jnp.zeros(shape, dtype)) if bias else None
+        self.scale = parameter(jnp.full(shape, 1 - offset, dtype), letters) if scale else None
+        self.bias = parameter(jnp.zeros(shape, dtype), letters) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = NORMS[self.kind](x.astype(jnp.float32), self.eps)

@@ -128,11 +128,13 @@ SCALINGS = {
 }
 
 # Keys of some scaling, which the reference ignores where the chosen type does not use them, and
-# markers without an effect.
+# markers without an effect (mrope_*: which channels turn by which coordinate of a picture; in text
+# all coordinates are the position).
 _SCALING_KEYS = frozenset(
     """
     attention_factor beta_fast beta_slow factor finetuned high_freq_factor long_factor
-    long_mscale low_freq_factor mscale mscale_all_dim original_max_position_embeddings rope_type
+    long_mscale low_freq_factor mrope_interleaved mrope_section mscale mscale_all_dim
+    original_max_position_embeddings rope_type
     short_factor short_mscale truncate type
     """.split()
 )

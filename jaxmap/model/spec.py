@@ -9,6 +9,7 @@ The alphabet, used for fields, array suffixes, einsums and layouts alike:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -127,6 +128,7 @@ class Experts:
       shared_F: width of an MLP that every token takes too; 0: none.
       shared_gate: the shared MLP's output is scaled by the sigmoid of a learned projection.
       on_shared: the experts read the shared MLP's output, not what the block reads.
+      held_E: experts that the arrays have room for, those from E on never chosen; 0: E.
     """
 
     E: int
@@ -149,6 +151,7 @@ class Experts:
     shared_F: int = 0
     shared_gate: bool = False
     on_shared: bool = False
+    held_E: int = 0
 
     def __post_init__(self):
         if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
@@ -186,12 +189,117 @@ class Latent:
 
 
 @dataclasses.dataclass(frozen=True)
+class StateSpace:
+    """What state-space mixers are made of: Mamba (arXiv:2312.00752), Mamba-2 (arXiv:2405.21060).
+
+    Fields:
+      inner: channels inside the mixer.
+      state: numbers that a channel remembers.
+      taps: tokens that the convolution sees, itself included.
+      rank: width that a token's time steps are projected from ("selective_scan").
+      heads, groups: heads of channels with one time step each, and groups of heads that write to
+        and read from the state alike ("ssd").
+      step_limit: bounds on time steps ("ssd").
+      act: after the convolution; the gate is always SiLU.
+      conv_bias, in_bias, out_bias: in the convolution, the first and the last projection.
+      norm: "selective_scan": of what is projected from the channels, "plain" or "scaled"; "ssd": of
+        each group's output, "gated" before or "gate_last" after it is; "": none.
+      eps: of that norm.
+    """
+
+    inner: int
+    state: int
+    taps: int
+    rank: int = 0
+    heads: int = 1
+    groups: int = 1
+    step_limit: tuple[float, float] = (0.0, math.inf)
+    act: str = "silu"
+    conv_bias: bool = True
+    in_bias: bool = False
+    out_bias: bool = False
+    norm: str = ""
+    eps: float = 1e-5
+
+    def __post_init__(self):
+        if min(self.inner, self.state, self.taps, self.heads, self.groups) < 1:
+            raise ValueError(f"a state space with a size below 1: {self}")
+        if self.inner % self.heads or self.heads % self.groups:
+            raise ValueError(
+                f"{self.inner} channels in {self.heads} heads in {self.groups} groups of a state "
+                "space: uneven"
+            )
+        if self.norm not in ("", "plain", "scaled", "gated", "gate_last"):
+            raise ValueError(f"unknown norm {self.norm!r} of a state space")
+
+
+@dataclasses.dataclass(frozen=True)
+class Multipliers:
+    """Fixed factors inside a block, as muP-trained models have them (Falcon-H1, arXiv:2507.22448).
+
+    Fields:
+      attn_in, attn_out, ssm_in, ssm_out: on what a mixer that is one of two reads and gives.
+      ssm_parts: on the gate, channels, write and read directions and time steps of a state space.
+      gate, mlp_out: on an MLP's gate before its activation; on its output.
+    """
+
+    attn_in: float = 1.0
+    attn_out: float = 1.0
+    ssm_in: float = 1.0
+    ssm_out: float = 1.0
+    ssm_parts: tuple[float, ...] = (1.0,) * 5
+    gate: float = 1.0
+    mlp_out: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Rglru:
+    """Real-gated linear recurrent unit (Griffin, De et al. 2024, arXiv:2402.19427).
+
+    Fields:
+      width: channels of the recurrence.
+      heads: blocks of channels, each of which gates itself.
+      taps: tokens that the convolution before it sees.
+    """
+
+    width: int
+    heads: int
+    taps: int
+
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"{self.width} channels do not divide into {self.heads} blocks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """Gated delta rule (Yang et al. 2024, arXiv:2412.06464).
+
+    Fields:
+      H, G: heads of values, and of queries and keys; value heads share them as attention's
+        queries share keys.
+      K, C: channels of a key's head, and of a value's.
+      taps: tokens that the convolutions of queries, keys and values see.
+    """
+
+    H: int
+    G: int
+    K: int
+    C: int
+    taps: int
+
+    def __post_init__(self):
+        if self.H % self.G:
+            raise ValueError(f"{self.H} value heads do not share {self.G} key heads evenly")
+
+
+@dataclasses.dataclass(frozen=True)
 class Kind:
     """What a layer is made of. Neighbouring layers of one kind are stacked and scanned together.
 
     Fields:
-      mixer: a key of decoder.MIXERS.
-      mlp: a key of decoder.MLPS.
+      mixer: a key of decoder.MIXERS, or "none".
+      mlp: a key of decoder.MLPS, or "none".
       G, F: key/value heads and MLP width where they are not the Spec's; 0: the Spec's.
     """
 
@@ -215,7 +323,7 @@ class Spec:
     C: int
     F: int
     V: int
-    context: int  # tokens; longer texts are cut
+    context: int | None  # tokens; longer texts are cut; None: texts of any length are read
     kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
     # Residual wiring: which norm slots exist; in a parallel block both branches read the block's
@@ -223,6 +331,9 @@ class Spec:
     norms: frozenset[str] = frozenset({"attn_in", "mlp_in"})
     parallel: bool = False
     residual_scale: float = 1.0  # on each branch before it is added
+    halve_every: int = 0  # layers after which the residual stream is halved (RWKV); 0: never
+    residual_float32: bool = False  # the residual stream is float32 whatever the weights are
+    multipliers: Multipliers = Multipliers()
     norm: str = "rms"  # a key of norms.NORMS
     norm_scale: bool = True
     norm_bias: bool = False
@@ -240,7 +351,11 @@ class Spec:
     ropes: tuple[Rope, ...] = ()
     rope_of: tuple[int, ...] = ()  # per layer, which of `ropes`, -1: none; empty: the first
     alibi: Alibi | None = None
+    out_gate: bool = False  # what is mixed is scaled by the sigmoid of a gate read off the input
     latent: Latent | None = None  # what the layers with Kind.mixer "latent" are made of
+    rglru: Rglru | None = None  # those with "rglru"
+    delta: Delta | None = None  # those with "delta"
+    ssm: StateSpace | None = None  # what the layers with "selective_scan" or "ssd" are made of
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all
 
@@ -251,6 +366,7 @@ class Spec:
     experts: Experts | None = None  # what the layers with Kind.mlp "experts" are made of
 
     # Ends.
+    held_V: int = 0  # rows of embedding and head, those from V on no tokens; 0: V
     positions: int = 0  # rows of the learned position table; 0: none
     position_offset: int = 0  # its row for the first token
     # Radians a position of fixed sines, then cosines, added to the embedding: D/2; empty: none.
@@ -259,6 +375,7 @@ class Spec:
     embed_scale: float = 1.0
     embed_norm: bool = False
     final_norm: bool = True
+    final_eps: float = 0.0  # of the final norm; 0: eps
     tied: bool = False  # the head is the embedding
     head_bias: bool = False
     head_normed: bool = False  # each row of the head is divided by its length
@@ -287,7 +404,7 @@ class Spec:
             raise ValueError(f"negative window in {self.window}")
         if self.sinusoids and 2 * len(self.sinusoids) != self.D:
             raise ValueError(f"{len(self.sinusoids)} sinusoids for a width of {self.D}")
-        if self.context < 2:
+        if self.context is not None and self.context < 2:
             raise ValueError(f"a context of {self.context} tokens leaves nothing to score")
 
     def stacks(self) -> Iterator[tuple[Kind, int, int]]:

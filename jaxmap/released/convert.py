@@ -209,7 +209,7 @@ def write_released(store: Store, folder: str | os.PathLike[str]) -> list[Path]:
         one = entry.identity
         step = step_of("", one.revision) if one.revision else None
         if one.layer is not None:
-            if one.quantisation == "none" and one.revision is None:
+            if one.quantisation == "none" and one.revision is None and not one.tuned:
                 layers[one.ref][one.layer] = vector(entry)
         elif one.quantisation in variants and one.revision is None:
             files[variants[one.quantisation]][one.ref] = vector(entry)

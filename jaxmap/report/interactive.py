@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from jaxmap.analysis.atlas import Atlas, Map
-from jaxmap.analysis.pretraining import Pretraining
-from jaxmap.analysis.runs import single_models
-from jaxmap.figures.kinds import axis_names
-from jaxmap.figures.style import PALETTE, SEED
-from jaxmap.map.clean import clean_map
+from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.runs import size_of
+from jaxmap.figures.kinds import axis_names, kind_colors
+from jaxmap.figures.style import FAINT, PALETTE
 from jaxmap.map.divergence import kl_KK
 from jaxmap.map.embed import Embedding
-from jaxmap.store import Store
+from jaxmap.report.heat import heat, words
+from jaxmap.report.names import base_name, shown_names
 from jaxmap.store.labels import step_of, trajectory_of
 from jaxmap.store.record import Entry
 
-MOST_HEAT = 300  # models of the heat map
+SCRIPTS = ("page.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
 
 TITLES = {
@@ -46,12 +44,13 @@ SAID = {
 }
 
 
-def payload(store: Store, atlas: Atlas) -> dict[str, Any]:
+def payload(reading: Reading, atlas: Atlas) -> dict[str, Any]:
     """What the script draws: maps with everything that hovering tells, and the heat map."""
     return {
         "palette": list(PALETTE),
-        "maps": [_map(store, one) for one in atlas.maps],
-        "heat": _heat(store, atlas),
+        "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
+        "maps": [_map(reading, one) for one in atlas.maps],
+        "heat": heat(reading),
     }
 
 
@@ -82,8 +81,8 @@ def section(drawn: dict[str, Any]) -> str:
     if drawn["heat"]:
         parts.append(
             "<h2>KL between all models</h2>"
-            '<div id="heat-plot" class="plot square"></div>'
-            f'<p class="note">{_heat_words(drawn)}</p>'
+            '<div id="heat-plot" class="plot square"></div><div id="heat-tip" hidden></div>'
+            f'<p class="note">{words(drawn["heat"])}</p>'
         )
     return "".join(parts)
 
@@ -93,26 +92,27 @@ def script(drawn: dict[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     data = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    own = resources.files("jaxmap.report").joinpath("map.js").read_text(encoding="utf-8")
+    folder = resources.files("jaxmap.report")
+    own = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
     return (
         f'<script type="application/json" id="map-data">{data}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{own}</script>\n"
+        f"<script>{get_plotlyjs()}</script>\n<script>{own}page.start();</script>\n"
     )
 
 
-def _map(store: Store, one: Map) -> dict[str, Any]:
+def _map(reading: Reading, one: Map) -> dict[str, Any]:
     nearest_K, kl_K = _nearest(one)
     entries = one.entries
     return {
         "title": f"{TITLES[one.name]} ({len(entries):,})",
         "said": SAID[one.name],
         "labels": shown_names(entries),
-        "model": [_base(entry) for entry in entries] if one.name == "trajectories" else None,
+        "model": [base_name(entry) for entry in entries] if one.name == "trajectories" else None,
         "type": list(one.kinds),
         "step": [step_of(e.identity.ref, e.identity.revision) for e in entries],
-        "size": [e.provenance.model.get("num_parameters") for e in entries],
+        "size": [size_of(entry) for entry in entries],
         "layer": [entry.identity.layer for entry in entries],
-        "loss": _numbers(loss(store, entries)),
+        "loss": _numbers(loss(reading, entries)),
         "nearest": nearest_K,
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
@@ -133,10 +133,12 @@ def _embedding(found: Embedding) -> dict[str, Any]:
     }
 
 
-def loss(store: Store, entries: Sequence[Entry]) -> np.ndarray:
-    """Bits per byte of all texts, uncleaned, float64 [K]."""
-    total = math.log(2.0) * float(store.texts.text_bytes.sum())
-    return np.array([-store.load(entry).log_likelihood.sum() / total for entry in entries])
+def loss(reading: Reading, entries: Sequence[Entry]) -> np.ndarray:
+    """Bits per byte of all texts, uncleaned, float64 [K]; NaN in a PMI store."""
+    if not reading.has_losses:
+        return np.full(len(entries), np.nan)
+    total_bytes = float(reading.store.texts.text_bytes.sum())
+    return -reading.totals(entries) / (math.log(2.0) * total_bytes)
 
 
 def _nearest(one: Map) -> tuple[list[int], np.ndarray]:
@@ -151,78 +153,6 @@ def _paths(one: Map) -> list[list[int]]:
     for row, entry in enumerate(one.entries):
         runs.setdefault(trajectory_of(entry), []).append(row)
     return list(runs.values())
-
-
-def _heat(store: Store, atlas: Atlas) -> dict[str, Any] | None:
-    """Last checkpoints of runs and models that are no checkpoints, in the order of a tree."""
-    from scipy.cluster.hierarchy import dendrogram, linkage
-    from scipy.spatial.distance import squareform
-
-    last = {} if atlas.pretraining is None else _last(atlas.pretraining)
-    singles = single_models(store.records())
-    chosen = [*last.values(), *singles]
-    names = [*last, *shown_names(singles)]
-    if len(chosen) < 3:
-        return None
-    shown = chosen[:MOST_HEAT]
-    cleaned = clean_map(store.log_likelihoods(shown), [entry.label for entry in shown])
-    kl = kl_KK(cleaned.ll_KN, store.texts.mean_bytes, errors=False).kl
-    tree = linkage(squareform(np.sqrt(kl), checks=False), "average", optimal_ordering=True)
-    drawn = dendrogram(tree, no_plot=True)
-    order = drawn["leaves"]
-    line_x: list[float | None] = []
-    line_y: list[float | None] = []
-    for corner_x, corner_y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        line_x += [*((float(x) - 5) / 10 for x in corner_x), None]
-        line_y += [*(float(f"{y:.{DIGITS}g}") for y in corner_y), None]
-    return {
-        "labels": [names[cleaned.rows[k]] for k in order],
-        "kl": _numbers(kl[np.ix_(order, order)].ravel()),
-        "tree": {"x": line_x, "y": line_y, "top": float(tree[:, 2].max()) or 1.0},
-        "left_out": len(chosen) - len(shown),
-    }
-
-
-def _last(pre: Pretraining) -> dict[str, Entry]:
-    """The last checkpoint of each run that was kept, by the run's name."""
-    found = {}
-    for run, rows in zip(pre.runs, pre.rows, strict=True):
-        kept = [e for e, row in zip(run.entries, rows, strict=True) if row >= 0 and e is not None]
-        if kept:
-            found[run.name] = kept[-1]
-    return found
-
-
-def _heat_words(drawn: dict[str, Any]) -> str:
-    left_out = drawn["heat"]["left_out"]
-    words = (
-        "The last checkpoint of each run, and each model that is no checkpoint, ordered by "
-        "hierarchical clustering (average linkage of √KL). Scores are clipped from below at "
-        "their 2 % quantile."
-    )
-    if left_out:
-        words += f" {left_out:,} of them are not shown: at most {MOST_HEAT} are."
-    return escape(words)
-
-
-def shown_names(entries: Sequence[Entry]) -> list[str]:
-    """Labels without folders or organisations where that is no other's name, else in full."""
-    full = [entry.label for entry in entries]
-    last = [label.rpartition("/")[2] for label in full]
-    count = Counter(last)
-    return [
-        short if count[short] == 1 and label.count("/") > 1 else label
-        for label, short in zip(full, last, strict=True)
-    ]
-
-
-def _base(entry: Entry) -> str:
-    """The model that an entry is a checkpoint of, without its seed."""
-    one = entry.identity
-    run = one.ref if one.revision is not None else one.ref.rpartition("/")[0]
-    name = run.rpartition("/")[2]
-    match = SEED.match(name)
-    return match["base"] if match else name
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

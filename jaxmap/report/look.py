@@ -48,6 +48,9 @@ ul.plain { color: var(--soft); font-size: .92rem; padding-left: 1.2rem; max-widt
 .controls output { color: var(--soft); font-variant-numeric: tabular-nums; min-width: 9rem; }
 .plot { width: 100%; height: min(80vh, 36rem); touch-action: pan-y; }
 .plot.square { height: min(110vw, 46rem); }
+#heat-tip { position: fixed; z-index: 2000; pointer-events: none; max-width: 80vw;
+  background: var(--card); border: 1px solid var(--faint); padding: .3rem .5rem; font-size: .85rem;
+  overflow-wrap: anywhere; }
 .keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .92rem; }
 .keys i { display: inline-block; width: .75rem; height: .75rem; border-radius: 50%;
   margin-right: .4rem; }

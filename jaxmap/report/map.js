@@ -1,26 +1,8 @@
-// The interactive part of the page. `#map-data` holds what is drawn; nothing is fetched.
+// The map: where models lie, coloured, searched, and through training.
 (() => {
   "use strict";
-  const data = JSON.parse(document.getElementById("map-data").textContent);
-  const get = (id) => document.getElementById(id);
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  // Plotly reads a little HTML in texts; a model's name is never markup.
-  const safe = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const config = { displaylogo: false, responsive: true, scrollZoom: true,
-    modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
-  const short = (value) => value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B`
-    : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
-      : Math.abs(value) >= 1 ? `${+value.toPrecision(4)}` : `${+value.toPrecision(3)}`;
-  const kl = (value) => `${value.toPrecision(3)} bits per byte`;
-  const axes = () => ({ gridcolor: css("--line"), zerolinecolor: css("--line"),
-    linecolor: css("--faint"), tickfont: { color: css("--soft") } });
-  const paper = () => ({ paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, sans-serif", size: 13, color: css("--ink") },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: css("--ink") },
-    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--faint"), align: "left",
-      font: { color: css("--ink") } } });
-
-  // The map ---------------------------------------------------------------------------------
+  const { data, get, css, safe, short, kl, config, axes, paper } = page;
+  if (!data.maps.length) return;
   const colorings = {
     model: { name: "model", kind: "category" },
     type: { name: "type", kind: "category" },
@@ -63,13 +45,12 @@
   function shades(one, key) {
     const values = key ? one[key] : one.labels.map(() => null);
     if (!key || colorings[key].kind === "category") {
-      const count = new Map();
-      values.forEach((value) => value && count.set(value, (count.get(value) || 0) + 1));
-      const named = [...count.keys()].sort((a, b) => count.get(b) - count.get(a) || (a < b ? -1 : 1))
-        .slice(0, data.palette.length);
+      // A type has one colour on all maps; models have theirs in the order of the figures.
+      const seen = new Set(values.filter(Boolean));
+      const named = (key === "type" ? data.types : [...seen]).slice(0, data.palette.length);
       const palette = [css("--blue"), ...data.palette.slice(1)];
       const of = (value) => named.includes(value) ? palette[named.indexOf(value)] : css("--faint");
-      const keys = named.map((value) => [of(value), value]);
+      const keys = named.filter((value) => seen.has(value)).map((value) => [of(value), value]);
       if (keys.length && values.some((value) => !named.includes(value))) {
         keys.push([css("--faint"), "other"]);
       }
@@ -162,58 +143,10 @@
     }
   }
 
-  // KL heat map -------------------------------------------------------------------------------
-  function heat() {
-    const one = data.heat;
-    const count = one.labels.length;
-    const rows = [];
-    for (let k = 0, i = 0; i < count; i += 1) {
-      rows.push(one.labels.map((_, j) => i === j ? null : one.kl[k + j]));
-      k += count;
-    }
-    const logs = rows.map((row) => row.map((value) => value > 0 ? Math.log10(value) : null));
-    const flat = logs.flat().filter((value) => value !== null);
-    const low = flat.length ? flat.reduce((a, b) => Math.min(a, b)) : -1;
-    const high = flat.length ? flat.reduce((a, b) => Math.max(a, b)) : 0;
-    const ticks = [0, 1, 2, 3].map((i) => low + (high - low) * i / 3);
-    const names = one.labels.map(safe);
-    const places = names.map((_, i) => i);
-    const few = count <= 30;
-    const side = few ? Math.min(190, get("heat-plot").clientWidth * 0.34) : 14;
-    const room = Math.floor((side - 12) / 7.2);  // letters
-    const cut = one.labels.map((label) => safe(label.length > room
-      ? `…${label.slice(1 - room)}` : label));
-    Plotly.react(get("heat-plot"), [
-      { type: "heatmap", x: places, y: places, z: logs, colorscale: "Viridis", zmin: low,
-        zmax: high, customdata: rows.map((row, i) => row.map((value, j) => i === j ? "itself"
-          : `${names[i]}<br>${names[j]}<br>KL ${kl(value)}`)),
-        hovertemplate: "%{customdata}<extra></extra>",
-        colorbar: { title: { text: "KL (bits per byte)", side: "top" }, orientation: "h", y: 1.02,
-          yanchor: "bottom", thickness: 10, len: 0.9, tickvals: ticks, outlinewidth: 0,
-          ticktext: ticks.map((tick) => short(Math.pow(10, tick))) } },
-      { x: one.tree.x, y: one.tree.y, yaxis: "y2", mode: "lines", hoverinfo: "skip",
-        line: { color: css("--soft"), width: 1 } },
-    ], { ...paper(), showlegend: false, margin: { l: side, r: 8, t: 62, b: few ? side * 0.8 : 14 },
-      xaxis: { ...axes(), showgrid: false, zeroline: false, range: [-0.5, count - 0.5],
-        tickvals: few ? places : [], ticktext: cut, tickangle: -60 },
-      yaxis: { ...axes(), showgrid: false, zeroline: false, range: [count - 0.5, -0.5],
-        domain: [0, 0.84], tickvals: few ? places : [], ticktext: cut },
-      yaxis2: { domain: [0.86, 1], visible: false, range: [0, one.tree.top * 1.05] } },
-    { ...config, scrollZoom: false });
-  }
-
-  function all() {
-    if (data.maps.length) draw();
-    if (data.heat) heat();
-  }
-  if (data.maps.length) {
-    fill(which, data.maps.map((one, i) => [String(i), one.title]));
-    which.addEventListener("change", () => { choose(); draw(); });
-    [method, color].forEach((menu) => menu.addEventListener("change", draw));
-    [search, slider].forEach((one) => one.addEventListener("input", draw));
-    choose();
-  }
-  all();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  document.documentElement.dataset.drawn = "yes";
+  fill(which, data.maps.map((one, i) => [String(i), one.title]));
+  which.addEventListener("change", () => { choose(); draw(); });
+  [method, color].forEach((menu) => menu.addEventListener("change", draw));
+  [search, slider].forEach((one) => one.addEventListener("input", draw));
+  choose();
+  page.draws.push(draw);
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -9,24 +10,28 @@ from html import escape
 from pathlib import Path
 
 from jaxmap.analysis.atlas import make_atlas
+from jaxmap.analysis.learning import between_finals, learning_of
 from jaxmap.analysis.mapping import paths_of
+from jaxmap.analysis.reading import Reading
 from jaxmap.atomic import write_atomic
 from jaxmap.figures.style import FAINT, INK, PALETTE
 from jaxmap.map.clean import WARMUP
 from jaxmap.report.interactive import payload, script, section
 from jaxmap.report.look import CSS, POLICY
 from jaxmap.report.pictures import Picture, draw_pictures
-from jaxmap.report.runs import Run, between_finals, learning, runs_of
+from jaxmap.report.precision import precision_section
 from jaxmap.report.sections import (
     ask_nobody,
     diffusion_section,
     dropped_section,
-    floor_section,
+    finals_section,
+    learning_section,
     paths_section,
+    scale_of,
     scale_section,
-    table,
 )
 from jaxmap.store import Store
+from jaxmap.store.record import Entry
 from jaxmap.version import __version__
 
 MOST_FINALS = 12  # runs whose final models are compared on the page
@@ -49,45 +54,46 @@ def write_report(
     title: str = "A map of language models",
     lead: str = "",
     notes: Sequence[str] = (),
-    runs: Sequence[Run] | None = None,
-    pictures: Sequence[Picture] | None = None,
     warmup: int = WARMUP,
+    reading: Reading | None = None,
 ) -> Path:
     """Write the page OUT about everything in a store, whole or not at all.
 
-    title, lead and notes (paragraphs under the methods) are plain text. Without `runs` they are
-    read from the store; without `pictures` they are drawn into OUT's folder `figures`, like those
-    of the scale and of diffusion. `warmup` is in training steps. The page loads nothing: style,
-    figures, data and plotly.js (4.7 MB) are inside it, the script only where there is a map.
+    title, lead and notes (paragraphs under the methods) are plain text. Figures are drawn into
+    OUT's folder `figures` too. `warmup` is in training steps; `reading` is of this store with this
+    warmup, where the caller has one. The page loads nothing: style, figures, data and plotly.js
+    (4.7 MB) are inside it, the script only where there is a map.
     """
     out = Path(out)
     folder = out.parent / "figures"
-    runs = runs_of(store) if runs is None else runs
-    atlas = make_atlas(store, warmup=warmup, ask=ask_nobody)
-    if pictures is None:
-        pictures = draw_pictures(store, runs, folder, warmup, atlas.pretraining)
-    drawn = payload(store, atlas)
+    reading = reading or Reading(store, warmup)
+    atlas = make_atlas(store, ask=ask_nobody, reading=reading)
+    curves = learning_of(reading)
+    pictures = draw_pictures(atlas.pretraining, curves, folder)
+    drawn = payload(reading, atlas)
     paths = paths_of(atlas.pretraining) if atlas.pretraining is not None else []
-    scale, scale_picture, scale_notes = scale_section(store, folder, warmup)
-    diffusion, diffusion_picture, diffusion_notes = diffusion_section(store, folder, warmup)
+    measured = scale_of(reading)
+    scale, scale_picture, scale_notes = scale_section(measured, folder)
+    diffusion, diffusion_picture, diffusion_notes = diffusion_section(reading, folder)
+    finals = between_finals(reading, MOST_FINALS) if len(curves) > 1 else None
     numbers = iter(range(1, 100))
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(lead)}</p>' if lead else "",
-        _measured(store, runs),
+        _measured(reading, len(curves)),
         section(drawn),
-        _learning(store, runs),
+        learning_section(curves, reading) if curves else "",
         *(_figure(next(numbers), picture) for picture in pictures),
         scale,
         _figure(next(numbers), scale_picture) if scale_picture else "",
         diffusion,
         _figure(next(numbers), diffusion_picture) if diffusion_picture else "",
         paths_section(paths),
-        _finals(store, runs),
-        floor_section(store, store.records()),
+        finals_section(finals, len(curves) - len(finals.runs)) if finals else "",
+        precision_section(store, reading.entries, measured),
         _failures(store),
         dropped_section(atlas, [*scale_notes, *diffusion_notes]),
-        _methods(store, notes, interactive=bool(drawn["maps"])),
+        _methods(reading, notes, interactive=bool(drawn["maps"])),
     ]
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -125,11 +131,11 @@ def inline_svg(svg: str, prefix: str) -> str:
     return f'{head} role="img">{rest}'
 
 
-def _measured(store: Store, runs: Sequence[Run]) -> str:
-    records = store.records()
+def _measured(reading: Reading, num_runs: int) -> str:
+    store = reading.store
     facts = [
-        ("results", f"{len(records):,}"),
-        ("training runs", f"{len(runs):,}"),
+        ("results", f"{len(reading.entries):,}"),
+        ("training runs", f"{num_runs:,}"),
         ("texts", f"{len(store.texts.text_bytes):,}"),
         ("bytes a text, mean", f"{store.texts.mean_bytes:,.1f}"),
         ("kB of text", f"{int(store.texts.text_bytes.sum()) / 1e3:,.0f}"),
@@ -141,60 +147,12 @@ def _measured(store: Store, runs: Sequence[Run]) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def _learning(store: Store, runs: Sequence[Run]) -> str:
-    if not runs:
-        return ""
-    rows = []
-    for run in runs:
-        curve = learning(run, store.texts.text_bytes)
-        parameters = run.entries[-1].provenance.model.get("num_parameters")
-        rows.append(
-            (
-                run.name,
-                _with_error(curve.bits_I[0], curve.error_I[0]),
-                _with_error(curve.bits_I[-1], curve.error_I[-1]),
-                f"{curve.step_I[0]:,} to {curve.step_I[-1]:,}",
-                f"{len(run.entries)}",
-                f"{parameters:,}" if parameters else "–",
-            )
-        )
-    heads = ("run", "first", "last", "steps", "checkpoints", "parameters")
-    return (
-        "<h2>What was learnt</h2>"
-        "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
-        "(± one standard error over texts).</p>" + table(heads, rows)
-    )
-
-
 def _figure(number: int, picture: Picture) -> str:
     return (
         f"<h2>{escape(picture.title)}</h2>"
         f'<figure aria-label="{escape(picture.title)}">'
         f'<div class="wide">{inline_svg(picture.svg, f"figure{number}")}</div>'
         f"<figcaption>Figure {number}. {escape(picture.caption)}</figcaption></figure>"
-    )
-
-
-def _finals(store: Store, runs: Sequence[Run]) -> str:
-    if len(runs) < 2:
-        return ""
-    shown = runs[:MOST_FINALS]
-    pairs_P2, result = between_finals(shown, store.texts.mean_bytes)
-    rows = [
-        (shown[i].name, shown[j].name, _with_error(kl, error, digits=4))
-        for (i, j), kl, error in sorted(
-            zip(pairs_P2.tolist(), result.kl, result.standard_error, strict=True),
-            key=lambda row: row[1],
-        )
-    ]
-    left_out = len(runs) - len(shown)
-    return (
-        "<h2>Between the final models</h2>"
-        "<p>KL divergence between the last checkpoints of every two runs, closest first, in bits "
-        "per byte (± one standard error over texts)."
-        + (f" Only the first {len(shown)} of {len(runs)} runs are compared." if left_out else "")
-        + "</p>"
-        + table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)
     )
 
 
@@ -215,8 +173,8 @@ def _failures(store: Store) -> str:
     )
 
 
-def _methods(store: Store, notes: Sequence[str], interactive: bool) -> str:
-    entries = store.records()
+def _methods(reading: Reading, notes: Sequence[str], interactive: bool) -> str:
+    store, entries = reading.store, reading.entries
     versions: dict[str, set[str]] = {}
     for entry in entries:
         for name, version in entry.provenance.versions.items():
@@ -233,6 +191,7 @@ def _methods(store: Store, notes: Sequence[str], interactive: bool) -> str:
             "versions",
             ", ".join(f"{name} {_listed(found)}" for name, found in sorted(versions.items())),
         ),
+        ("results", f"sha256 {_hash_of(entries)} of what each depends on"),
         ("page by", f"jaxmap {__version__}"),
     ]
     rows = "".join(
@@ -257,8 +216,9 @@ def _methods(store: Store, notes: Sequence[str], interactive: bool) -> str:
     )
 
 
-def _with_error(value: float, error: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+def _hash_of(entries: Sequence[Entry]) -> str:
+    """Of the identities of all results: commits, texts, tokenizers, dtypes, layers."""
+    return hashlib.sha256("".join(entry.identity.key for entry in entries).encode()).hexdigest()
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmap.analysis.pretraining import Pretraining, load_pretraining
+from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.trajectories import consecutive_of
 from jaxmap.figures import consecutive, style
 from jaxmap.figures import learning as learning_figure
-from jaxmap.report.runs import Run, learning
-from jaxmap.store import Store
-
-PYTHIA_WARMUP = 2000  # steps; method of Kishino et al. 2026, fig. 4
+from jaxmap.figures.learning import Learning
 
 
 @dataclass(frozen=True)
@@ -26,33 +23,27 @@ class Picture:
 
 
 def draw_pictures(
-    store: Store,
-    runs: Sequence[Run],
-    folder: Path,
-    warmup_until: int = PYTHIA_WARMUP,
-    pretraining: Pretraining | None = None,
+    pretraining: Pretraining | None, curves: Sequence[Learning], folder: Path
 ) -> list[Picture]:
-    """Draw what the store allows into `folder` as PNG, SVG and PDF, and return it for a page.
-
-    `pretraining` are the store's cleaned runs, where the caller has them already.
-    """
-    pretraining = pretraining or load_pretraining(store, warmup_until)
-    if not runs or pretraining is None:
+    """Draws learning and consecutive KL into `folder` as PNG, SVG and PDF, and returns them for a
+    page; none without runs."""
+    if not curves or pretraining is None:
         return []
-    learnt = learning_figure.draw([learning(run, store.texts.text_bytes) for run in runs])
+    warmup_until = pretraining.warmup
+    learnt = learning_figure.draw(curves)
     moved = consecutive.draw(consecutive_of(pretraining), warmup_until=warmup_until)
     return [
         Picture(
             "Learning",
-            _saved(learnt, folder / "learning"),
+            saved_svg(learnt, folder / "learning"),
             "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
             "predicts them. Raw text takes 8. A band is one standard error, with the texts as "
             "the sample. The step axis is log(1 + step), so that the checkpoints of the first "
-            "steps do not fall on one another.",
+            "steps do not fall on one another. Bad checkpoints are left out, as below.",
         ),
         Picture(
             "How far each interval of training moves a model",
-            _saved(moved, folder / "consecutive"),
+            saved_svg(moved, folder / "consecutive"),
             "KL divergence between each saved checkpoint and the one before it, drawn at the step "
             "where the interval ends. A high point is an interval in which the model's "
             f"predictions changed much. Left: up to step {warmup_until:,}; where checkpoints lie "
@@ -65,6 +56,7 @@ def draw_pictures(
     ]
 
 
-def _saved(figure: object, base: Path) -> str:
+def saved_svg(figure: object, base: Path) -> str:
+    """Saves a figure as BASE.png, .svg and .pdf and returns the SVG."""
     paths = style.save(figure, base)  # type: ignore[arg-type]
     return next(path for path in paths if path.suffix == ".svg").read_text(encoding="utf-8")

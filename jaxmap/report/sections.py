@@ -1,8 +1,7 @@
-"""Parts of the page that come from the analyses: the scale, diffusion, floors, what was dropped."""
+"""Parts of the page that come from the analyses: the scale, diffusion, what was dropped."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -11,21 +10,20 @@ import numpy as np
 
 from jaxmap.analysis.atlas import Atlas
 from jaxmap.analysis.diffusion import measure_diffusion
+from jaxmap.analysis.learning import Finals
 from jaxmap.analysis.mapping import FIGURES, PathRow
-from jaxmap.analysis.scale import measure_scale
+from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.runs import Run
+from jaxmap.analysis.scale import Scale, measure_scale
 from jaxmap.analysis.trajectories import START
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.figures import diffusion as diffusion_figure
 from jaxmap.figures import scale as scale_figure
-from jaxmap.figures import style
+from jaxmap.figures.learning import Learning
 from jaxmap.map.clean import WARMUP
 from jaxmap.map.diffusion import WINDOW
-from jaxmap.map.divergence import kl_pairs
-from jaxmap.report.pictures import Picture
-from jaxmap.store import Store
-from jaxmap.store.record import Entry
+from jaxmap.report.pictures import Picture, saved_svg
 
-MOST_FLOORS = 20
 MOST_LINES = 200
 
 
@@ -54,12 +52,19 @@ def ask_nobody(model: str) -> tuple[str, ...]:
     )
 
 
-def scale_section(store: Store, folder: Path, warmup: int) -> tuple[str, Picture | None, list[str]]:
-    """Table and figure of the ten settings, and notes; empty where the store fills none."""
+def scale_of(reading: Reading) -> Scale | None:
+    """The ten settings; None where the store fills none."""
     try:
-        scale = measure_scale(store, warmup=warmup, ask=ask_nobody)
+        return measure_scale(reading.store, ask=ask_nobody, reading=reading)
     except InputError:
+        return None
+
+
+def scale_section(scale: Scale | None, folder: Path) -> tuple[str, Picture | None, list[str]]:
+    """Table and figure of the ten settings, and notes; empty where there is no scale."""
+    if scale is None:
         return "", None, []
+    known = any(row.floor is not None for row in scale.rows)
     rows, absent = [], []
     for row in scale.rows:
         one, name = row.summary, row.setting.name
@@ -68,18 +73,28 @@ def scale_section(store: Store, folder: Path, warmup: int) -> tuple[str, Picture
             if np.isfinite(one.standard_error):
                 median += f" ± {one.standard_error:.1g}"
             rest = (f"{value:.3g}" for value in (one.mean, one.q25, one.q75))
-            rows.append((name, median, *rest, f"{one.n:,}"))
+            floor = "–" if row.floor is None else f"{row.floor:.1g}" + " *" * row.near_floor
+            rows.append((name, median, *rest, f"{one.n:,}", *([floor] if known else [])))
         else:
             absent.append(f"scale, {name}: absent: {row.setting.reason}")
     figure = scale_figure.draw([(row.setting.name, row.divergence.kl) for row in scale.rows])
     html = (
         "<h2>How large is a KL?</h2><p>KL divergence in ten settings, in bits per byte "
         "(± one standard error of the median over texts).</p>"
-        + table(("setting", "median", "mean", "25 %", "75 %", "pairs"), rows)
+        + table(
+            ("setting", "median", "mean", "25 %", "75 %", "pairs", *(["floor"] if known else [])),
+            rows,
+        )
+        + ("<p>Floor: what rounding alone makes of it, see below.</p>" if known else "")
+        + (
+            "<p>* The median is less than ten times its floor: it may be rounding.</p>"
+            if any(row.near_floor for row in scale.rows)
+            else ""
+        )
     )
     picture = Picture(
         "The scale of KL",
-        _saved(figure, folder / "scale"),
+        saved_svg(figure, folder / "scale"),
         "Distribution of KL in each setting, on an axis that is linear below 0.1 and logarithmic "
         "above; the line is the median. Later and early: neighbouring checkpoints at the end and "
         "after the warmup of training; ft: a model and its only parent; layer: adjacent layers.",
@@ -87,14 +102,13 @@ def scale_section(store: Store, folder: Path, warmup: int) -> tuple[str, Picture
     return html, picture, absent
 
 
-def diffusion_section(
-    store: Store, folder: Path, warmup: int
-) -> tuple[str, Picture | None, list[str]]:
+def diffusion_section(reading: Reading, folder: Path) -> tuple[str, Picture | None, list[str]]:
     """Exponents by run and figure 5, and notes; empty where no run is long enough."""
     # As published for Pythia; a run with a shorter warmup has few checkpoints after it.
+    warmup = reading.warmup
     start, window = (START, WINDOW) if warmup >= WARMUP else (warmup // 4, WINDOW // 2)
     try:
-        found = measure_diffusion(store, warmup=warmup, start_from=start, window=window)
+        found = measure_diffusion(reading.store, start_from=start, window=window, reading=reading)
     except InputError as error:
         return "", None, [f"diffusion: absent: {str(error).partition(': ')[2]}"]
     spaces = {"log_likelihood": "log-likelihoods", "weight": "weights"}
@@ -121,13 +135,70 @@ def diffusion_section(
     )
     picture = Picture(
         "Diffusion along training",
-        _saved(diffusion_figure.draw(found.diffusion, window), folder / "diffusion"),
+        saved_svg(diffusion_figure.draw(found.diffusion, window), folder / "diffusion"),
         "Left: distance from one checkpoint against the steps since, both axes logarithmic; the "
         "dotted guide is c = 1. Right: the exponent c by start. Solid: log-likelihoods (KL); "
         "dashed: weights, where they were compared.",
     )
     notes = [note for note in found.notes if note.startswith("weight space")]
     return html, picture, notes
+
+
+def learning_section(curves: Sequence[Learning], reading: Reading) -> str:
+    """What the first and the last checkpoint of each run cost, in bits per byte."""
+    runs = reading.pretraining.runs if reading.pretraining else ()
+    run_of = {run.name: run for run in runs}
+    rows = []
+    for curve in curves:
+        first, last = curve.there[[0, -1]]
+        rows.append(
+            (
+                curve.run,
+                with_error(curve.bits_I[first], curve.error_I[first]),
+                with_error(curve.bits_I[last], curve.error_I[last]),
+                f"{curve.step_I[first]:,} to {curve.step_I[last]:,}",
+                f"{len(curve.there)}",
+                _parameters(run_of[curve.run]),
+            )
+        )
+    heads = ("run", "first", "last", "steps", "checkpoints", "parameters")
+    return (
+        "<h2>What was learnt</h2>"
+        "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
+        "(± one standard error over texts).</p>" + table(heads, rows)
+    )
+
+
+def _parameters(run: Run) -> str:
+    """As recorded, or about what the name says."""
+    if any(e and e.provenance.model.get("num_parameters") for e in run.entries):
+        return f"{run.parameters:,.0f}"
+    return f"≈ {run.facts.size.upper()}" if np.isfinite(run.parameters) else "–"
+
+
+def finals_section(finals: Finals, left_out: int) -> str:
+    """KL between the last checkpoints of every two runs; `left_out` runs are not compared."""
+    names = [run.name for run in finals.runs]
+    rows = [
+        (names[i], names[j], with_error(kl, error, digits=4))
+        for (i, j), kl, error in sorted(
+            zip(finals.pairs_P2.tolist(), *finals.divergence, strict=True), key=lambda row: row[1]
+        )
+    ]
+    compared = f" Only the first {len(names)} of {len(names) + left_out} runs are compared."
+    return (
+        "<h2>Between the final models</h2>"
+        "<p>KL divergence between the last checkpoints of every two runs, closest first, in bits "
+        "per byte (± one standard error over texts)."
+        + (compared if left_out else "")
+        + "</p>"
+        + table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)
+    )
+
+
+def with_error(value: float, error: float, digits: int = 3) -> str:
+    """`1.234 ± 0.005`."""
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def paths_section(paths: Sequence[PathRow]) -> str:
@@ -161,40 +232,6 @@ def paths_section(paths: Sequence[PathRow]) -> str:
     )
 
 
-def floor_section(store: Store, entries: Sequence[Entry]) -> str:
-    """KL of a precision against float32 of the same checkpoint, where the store has both."""
-    groups: dict[tuple[str, str | None], dict[str, Entry]] = defaultdict(dict)
-    for entry in entries:
-        one = entry.identity
-        if one.quantisation == "none" and one.layer is None:
-            groups[one.ref, one.revision][one.dtype] = entry
-    pairs = [
-        (found["float32"], other)
-        for found in groups.values()
-        if "float32" in found
-        for dtype, other in sorted(found.items())
-        if dtype != "float32"
-    ]
-    if not pairs:
-        return ""
-    ll_KN = store.log_likelihoods(entry for pair in pairs for entry in pair)
-    pairs_P2 = np.arange(2 * len(pairs)).reshape(-1, 2)
-    kl_P, error_P = kl_pairs(ll_KN, pairs_P2, store.texts.mean_bytes)
-    order = np.argsort(-kl_P)[:MOST_FLOORS]
-    rows = [
-        (pairs[k][1].label, pairs[k][1].identity.dtype, f"{kl_P[k]:.3g} ± {error_P[k]:.1g}")
-        for k in order
-    ]
-    left_out = len(pairs) - len(rows)
-    return (
-        "<h2>Precision floor</h2><p>KL of a checkpoint against itself in float32, bits per byte: "
-        "what lies near it is rounding. The largest first"
-        + (f"; {left_out} smaller ones are not listed" if left_out else "")
-        + ".</p>"
-        + table(("checkpoint", "precision", "KL, bits per byte"), rows, 2)
-    )
-
-
 def dropped_section(atlas: Atlas, notes: Sequence[str]) -> str:
     """What cleaning left out and changed, and what the store cannot fill."""
     lines = [f"map, {FIGURES[name]}: absent: {why}" for name, why in atlas.absent.items()]
@@ -207,8 +244,3 @@ def dropped_section(atlas: Atlas, notes: Sequence[str]) -> str:
     if len(lines) > MOST_LINES:
         items += f"<li>and {len(lines) - MOST_LINES} more</li>"
     return f'<h2>What was left out, and why</h2><ul class="plain">{items}</ul>'
-
-
-def _saved(figure: object, base: Path) -> str:
-    paths = style.save(figure, base)  # type: ignore[arg-type]
-    return next(path for path in paths if path.suffix == ".svg").read_text(encoding="utf-8")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, batches, plan
@@ -16,12 +19,17 @@ from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
 from jaxmap.model.inputs import Inputs
+from jaxmap.model.linear import computing_in
+from jaxmap.model.mesh import ROWS, axes_of, gathered_ends, manual
 from jaxmap.model.quantised import texts_apart
 from jaxmap.progress import progress
+from jaxmap.score.partial import Partial, Stopped
 from jaxmap.score.readout import target_logp
+from jaxmap.score.translators import Translators, translated
 
 BATCH_TOKENS = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
 VOCABULARY_BLOCK = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+Lens = bool | Translators
 _IN_FLIGHT = 2  # batches dispatched before the first result is waited for
 _PROGRAMS = 8  # architectures whose compiled programs are kept
 
@@ -29,51 +37,116 @@ _PROGRAMS = 8  # architectures whose compiled programs are kept
 class Scorer:
     """Compiled programs of one architecture, reused for every checkpoint that shares it."""
 
-    def __init__(self, graph: nnx.GraphDef, *, vocabulary_block: int):
+    def __init__(
+        self,
+        graph: nnx.GraphDef,
+        *,
+        vocabulary_block: int,
+        dtype: str = "float32",
+        mesh: Mesh | None = None,
+    ):
         self.compilations = 0  # one for each shape of batch
+        self.mesh = mesh
 
         def logp(
-            params: nnx.State, inputs: Inputs, target_BT: jax.Array, *, reach: int, lens: bool
+            params: nnx.State,
+            inputs: Inputs,
+            target_BT: jax.Array,
+            translators: Translators | None,
+            *,
+            reach: int,
+            lens: bool,
         ):
             self.compilations += 1  # runs only while JAX traces
             decoder: Decoder = nnx.merge(graph, params)
+            if mesh is not None:
+                decoder = nnx.merge(graph, gathered_ends(params, decoder.spec))
+            spec = decoder.spec
 
-            def read(x_BTD: jax.Array) -> jax.Array:
+            def read(x_BTD: jax.Array, translator: Translators | None = None) -> jax.Array:
+                if translator is not None:
+                    x_BTD = translated(x_BTD, translator)
                 hidden_BTE = decoder.unembedded(x_BTD)
                 logp_N = target_logp(
                     hidden_BTE.reshape(-1, hidden_BTE.shape[-1]),
                     decoder.head_VE,
                     target_BT.reshape(-1),
                     block=vocabulary_block,
+                    size=spec.V if spec.held_V else None,
                     bias_V=None if decoder.head_bias is None else decoder.head_bias[...],
                     adjust=decoder.adjusted,
                 )
                 return logp_N.reshape(target_BT.shape)
 
-            with texts_apart(inputs):
-                x_BTD, logp_LBT = decoder.residual(inputs, reach=reach, read=read if lens else None)
+            with texts_apart(inputs), computing_in(dtype):
+                x_BTD, logp_LBT = decoder.residual(
+                    inputs, reach=reach, read=read if lens else None, beside=translators
+                )
                 logp_1BT = read(x_BTD)[None]
             return jnp.concatenate([logp_LBT, logp_1BT]) if lens else logp_1BT
 
-        self._logp = jax.jit(logp, static_argnames=("reach", "lens"))
+        if mesh is None:
+            self._logp = jax.jit(logp, static_argnames=("reach", "lens"))
+            return
 
-    def logp_RBT(self, params: nnx.State, batch: Batch, *, lens: bool = False) -> jax.Array:
+        def over_mesh(params, inputs, target_BT, translators, *, reach: int, lens: bool):
+            spec = nnx.merge(graph, params).spec
+            rows, everywhere = PartitionSpec(ROWS), PartitionSpec()
+            return jax.shard_map(
+                partial(logp, reach=reach, lens=lens),
+                mesh=mesh,
+                in_specs=(manual(params, spec, axes_of(mesh)), rows, rows, everywhere),
+                out_specs=PartitionSpec(None, ROWS),
+                axis_names=set(ROWS),
+                check_vma=False,
+            )(params, inputs, target_BT, translators)
+
+        # One process sees all results anyhow; of several, each keeps them all.
+        results = NamedSharding(mesh, PartitionSpec()) if jax.process_count() > 1 else None
+        self._logp = jax.jit(
+            over_mesh, static_argnames=("reach", "lens"), out_shardings=results
+        )
+
+    def logp_RBT(self, params: nnx.State, batch: Batch, *, lens: Lens = False) -> jax.Array:
         """log p(target) in nats at every place of a batch, float32 [R, B, T]; junk at padding.
 
         R is 1, the model's output; with the lens L + 1, from the embedding to the output. An
         earlier layer is read as the last one is: through the final norm, its statistics taken on
-        that layer's state, and all that follows it (logit lens, nostalgebraist 2020).
+        that layer's state, and all that follows it (logit lens, nostalgebraist 2020); translators
+        change its state first (tuned lens).
         """
-        return self._logp(params, *_on_device(batch), reach=batch.reach, lens=lens)
+        return self._logp(params, *self._given(batch, lens), **_static(batch, lens))
 
-    def lower(self, params: nnx.State, batch: Batch, *, lens: bool = False) -> jax.stages.Lowered:
+    def lower(self, params: nnx.State, batch: Batch, *, lens: Lens = False) -> jax.stages.Lowered:
         """The program for batches of this shape before it is compiled, to look into."""
-        return self._logp.lower(params, *_on_device(batch), reach=batch.reach, lens=lens)
+        return self._logp.lower(params, *self._given(batch, lens), **_static(batch, lens))
+
+    def lower_shape(
+        self, params: nnx.State, B: int, T: int, *, lens: bool = False
+    ) -> jax.stages.Lowered:
+        """The same for B rows of T tokens, texts as long as a row; params may be shapes."""
+        cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
+        tokens = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
+        inputs = Inputs(tokens, tokens, tokens, tokens)
+        return self._logp.lower(params, inputs, tokens, None, reach=T, lens=lens)
+
+    def _given(self, batch: Batch, lens: Lens) -> tuple[Inputs, jax.Array, Translators | None]:
+        arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
+        translators = None if isinstance(lens, bool) else lens
+        if self.mesh is None:
+            return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.target_BT), translators
+        cut = NamedSharding(self.mesh, PartitionSpec(ROWS))
+
+        def placed(array: np.ndarray) -> jax.Array:  # a process's own rows only
+            return jax.make_array_from_callback(array.shape, cut, array.__getitem__)
+
+        if translators is not None:
+            translators = jax.device_put(translators, NamedSharding(self.mesh, PartitionSpec()))
+        return Inputs(*map(placed, arrays)), placed(batch.target_BT), translators
 
 
-def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
-    arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
-    return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.target_BT)
+def _static(batch: Batch, lens: Lens) -> dict[str, Any]:
+    return {"reach": batch.reach, "lens": lens is not False}
 
 
 class Scorers:
@@ -85,10 +158,12 @@ class Scorers:
 
     def of(self, model: Model) -> Scorer:
         """The scorer for a model; models of one structure and dtype share one."""
-        key = (model.graph, model.dtype)
+        key = (model.graph, model.dtype, model.mesh)
         if key not in self._scorers:
             block = VOCABULARY_BLOCK[jax.default_backend()]
-            self._scorers[key] = Scorer(model.graph, vocabulary_block=block)
+            self._scorers[key] = Scorer(
+                model.graph, vocabulary_block=block, dtype=model.dtype, mesh=model.mesh
+            )
             while len(self._scorers) > self._capacity:
                 self._scorers.popitem(last=False)
         self._scorers.move_to_end(key)
@@ -105,9 +180,13 @@ def score_rows(
     model: Model,
     tokens: Tokens,
     *,
-    lens: bool = False,
+    lens: Lens = False,
     batch_tokens: int | None = None,
     desc: str = "score",
+    partial: Partial | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[int, int], object] = lambda done, of: None,
+    same: Callable[[np.ndarray], np.ndarray] = lambda done_B: done_B,
 ) -> np.ndarray:
     """Log-likelihood of each text in nats, float64 [R, N], with a progress bar.
 
@@ -118,12 +197,18 @@ def score_rows(
       scorer: from `Scorers.of(model)`.
       model: the model.
       tokens: the text set, cut to the model's context.
-      lens: whether to read every layer: R is L + 1, the embedding first, the model's own output
-        last; else R is 1.
-      batch_tokens: tokens of a batch; None: a default for the device.
+      lens: whether to read every layer, or the translators to read them with: R is L + 1, the
+        embedding first, the model's own output last; else R is 1.
+      batch_tokens: tokens of a batch, or of the piece of it that a mesh gives each group of
+        devices; None: a default for the device.
       desc: what the bar says.
+      partial: keeps what is done, and may know what was done before.
+      stop: asked before every batch; when true, what is under way is finished and saved.
+      tell: is told after every batch how many texts are done, and of how many.
+      same: of several processes that score together, makes what is done the same in all.
 
-    Raises InputError if an id is outside the vocabulary or a score is not finite.
+    Raises InputError if an id is outside the vocabulary or a score is not finite, Stopped when
+    told to stop.
     """
     if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
         raise InputError(
@@ -131,28 +216,47 @@ def score_rows(
             "entries: tokenizer and weights do not belong together"
         )
     batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
-    total_RN = np.zeros((model.spec.L + 1 if lens else 1, len(tokens)), np.float64)
-    packed = plan(tokens, batch_tokens=batch_tokens)
-    waiting: deque[tuple[Batch, jax.Array]] = deque()
+    pieces = 1 if model.mesh is None else axes_of(model.mesh).rows
+    packed = plan(tokens, batch_tokens=batch_tokens, pieces=pieces, width=model.spec.D)
+    rows = 1 if lens is False else model.spec.L + 1
+    total_RN, done_B = np.zeros((rows, len(tokens))), np.zeros(packed.num_batches, bool)
+    if partial is not None:
+        partial.begin(packed, rows, len(tokens))
+        total_RN, done_B = partial.total_RN, partial.done_B
+    skip_B = same(done_B)
+    waiting: deque[tuple[int, Batch, jax.Array]] = deque()
     num_tokens = 0
     with progress(len(tokens), desc, "text") as bar:
 
         def collect() -> None:
             nonlocal num_tokens
-            batch, logp_RBT = waiting.popleft()
+            i, batch, logp_RBT = waiting.popleft()
             for total_N, logp_BT in zip(total_RN, np.asarray(logp_RBT), strict=True):
                 total_N[batch.text] = _sums(batch, logp_BT)
             num_tokens += batch.num_places
+            if partial is not None:
+                partial.note(i)
             bar.update(len(batch.text))
+            tell(int(bar.n), len(tokens))
             elapsed = bar.format_dict["elapsed"] or 1e-9
             bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
 
-        for batch in batches(tokens, packed):
-            waiting.append((batch, scorer.logp_RBT(model.params, batch, lens=lens)))
+        stopped = False
+        for i, batch in enumerate(batches(tokens, packed)):
+            if skip_B[i]:
+                bar.update(len(batch.text))
+                continue
+            if stopped := stop():
+                break
+            waiting.append((i, batch, scorer.logp_RBT(model.params, batch, lens=lens)))
             if len(waiting) > _IN_FLIGHT:
                 collect()
         while waiting:
             collect()
+        if stopped:
+            if partial is not None:
+                partial.save()
+            raise Stopped
         bar.update(len(tokens) - bar.n)  # texts with nothing to score
     _check_finite(total_RN, model.dtype)
     return total_RN

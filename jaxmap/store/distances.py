@@ -1,29 +1,45 @@
-"""Distances between checkpoints in weight space, kept in a store's folder: STORE/weights/*.npz.
+"""Distances between checkpoints in weight space, kept in a store's folder.
 
-One file a training run: its `ref` (as its checkpoints are named), `steps` int64 [I] and `distance`
-float64 [I, I], the squared norm of the difference of all parameters, above the diagonal; NaN where
-it was not computed.
+    STORE/weights/RUN@stepN-KEY.npz     a row: from one checkpoint to earlier ones of its run
+    STORE/weights/RUN-KEY.npz           a matrix: a whole run at once, as released data have it
+    STORE/weights/asked-HASH.json       which distances were asked for
+
+A row is written when its checkpoint was read, so that several processes and interrupted ones add up
+to the same files. Its name depends on run, step and commit alone. Distances are squared norms of
+the difference of all parameters; NaN: not computed, or of checkpoints with different parameters.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import zipfile
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxmap.atomic import write_atomic
-from jaxmap.errors import InputError
-from jaxmap.store.record import file_stem, hash_facts
+from jaxmap.store.folder import Folder
+from jaxmap.store.record import CorruptError, decode_json, encode_json, file_stem, hash_facts
 
 FOLDER = "weights"
+WINDOW = 10  # checkpoints before each, as published
+
+# Of each run, the commit of its checkpoints by step.
+Commits = Mapping[str, Mapping[int, str]]
 
 
 @dataclass(frozen=True)
 class WeightDistances:
-    """Squared distances between the weights of one run's checkpoints; see the module."""
+    """Squared distances between the weights of one run's checkpoints.
+
+    `ref` is the run, as its checkpoints are named; `steps` int64 [I]; `distance` float64 [I, I],
+    above the diagonal, NaN where there is none.
+    """
 
     ref: str
     steps: np.ndarray
@@ -39,8 +55,96 @@ class WeightDistances:
         return found
 
 
+@dataclass(frozen=True)
+class Row:
+    """Squared distances from one checkpoint to earlier ones: by step and commit of the earlier."""
+
+    run: str
+    step: int
+    commit: str
+    to: Mapping[tuple[int, str], float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: the distances between checkpoints at most `window` places apart."""
+
+    run: str
+    steps: tuple[int, ...]
+    window: int
+
+    def pairs(self) -> set[tuple[int, int]]:
+        """(later step, earlier step)."""
+        return {
+            (step, self.steps[j])
+            for i, step in enumerate(self.steps)
+            for j in range(max(0, i - self.window), i)
+        }
+
+
+class Rows:
+    """The rows of a store, and what was asked for; files are parsed once."""
+
+    def __init__(self, store_path: Path):
+        folder = store_path / FOLDER
+        self._files: Folder[Row | WeightDistances] = Folder(folder, ".npz", _read, group=_run_of)
+        self._asked = Folder(folder, ".json", _read_asked)
+        self.path = folder
+
+    def of(self, run: str) -> dict[tuple[int, str], Row]:
+        """The rows of a run by step and commit."""
+        self._files.refresh()
+        rows = [one for one in self._files.group(run) if isinstance(one, Row)]
+        return {(row.step, row.commit): row for row in rows}
+
+    def add(self, row: Row) -> Path:
+        """Keeps a row; distances that its file holds already stay. Returns the file."""
+        known = self.of(row.run).get((row.step, row.commit))
+        merged = {**row.to, **known.to} if known else dict(row.to)
+        stem = file_stem(
+            f"{row.run}@step{row.step}",
+            hash_facts({"run": row.run, "step": row.step, "commit": row.commit}),
+        )
+        path = self.path / f"{stem}.npz"
+        if known is None or merged.keys() != known.to.keys():
+            write_atomic(path, _encode(Row(row.run, row.step, row.commit, merged)))
+        return path
+
+    def ask(self, asked: Asked) -> None:
+        """Notes what a run asks for."""
+        facts = asdict(asked)
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        path = self.path / f"asked-{name}.json"
+        self._asked.refresh()
+        if not path.exists() or path in self._asked.corrupt():
+            write_atomic(path, encode_json(facts))
+
+    def count(self) -> tuple[int, int]:
+        """How many pairs of all asked for are there, and how many were asked for."""
+        wanted: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        for asked in self._asked.refresh():
+            wanted[asked.run] |= asked.pairs()
+        done = sum(
+            len(pairs & {(row.step, step) for row in self.of(run).values() for step, _ in row.to})
+            for run, pairs in wanted.items()
+        )
+        return done, sum(map(len, wanted.values()))
+
+    def corrupt(self) -> dict[Path, str]:
+        """Files that are not what was written, and why; they count as absent."""
+        self._files.refresh()
+        self._asked.refresh()
+        return self._files.corrupt() | self._asked.corrupt()
+
+    def all(self) -> list[Row | WeightDistances]:
+        """Matrices first, then rows."""
+        return sorted(self._files.refresh(), key=lambda one: isinstance(one, Row))
+
+
 def write_distances(store_path: Path, distances: WeightDistances) -> Path:
-    """Keeps a run's distances in place of earlier ones; returns the file."""
+    """Keeps a run's distances as one matrix, in place of an earlier one; returns the file."""
+    stem = file_stem(distances.ref, hash_facts({"ref": distances.ref}))
+    path = store_path / FOLDER / f"{stem}.npz"
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -48,22 +152,83 @@ def write_distances(store_path: Path, distances: WeightDistances) -> Path:
         steps=np.asarray(distances.steps, np.int64),
         distance=np.asarray(distances.distance, np.float64),
     )
-    stem = file_stem(distances.ref, hash_facts({"ref": distances.ref}))
-    path = store_path / FOLDER / f"{stem}.npz"
     write_atomic(path, buffer.getvalue())
     return path
 
 
-def read_distances(store_path: Path) -> dict[str, WeightDistances]:
-    """All distances of a store by the run's ref; InputError names a file that is damaged."""
-    found = {}
-    for path in sorted((store_path / FOLDER).glob("[!.]*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                one = WeightDistances(str(arrays["ref"]), arrays["steps"], arrays["distance"])
+def read_distances(store_path: Path, commits: Commits | None = None) -> dict[str, WeightDistances]:
+    """All distances of a store by the run's ref: matrices, and rows over them.
+
+    Rows of another commit than `commits` gives for a step are left out. A damaged file counts as
+    absent and is reported by name.
+    """
+    found: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
+    steps_of: dict[str, set[int]] = defaultdict(set)
+    for one in Rows(store_path).all():
+        if isinstance(one, WeightDistances):
+            steps_of[one.ref].update(one.steps.tolist())
+            for i, j in np.argwhere(~np.isnan(one.distance)).tolist():
+                found[one.ref][int(one.steps[i]), int(one.steps[j])] = float(one.distance[i, j])
+            continue
+        current = (commits or {}).get(one.run, {})
+        if current.get(one.step, one.commit) == one.commit:
+            for (step, commit), distance in one.to.items():
+                if current.get(step, commit) == commit:
+                    steps_of[one.run] |= {step, one.step}
+                    found[one.run][step, one.step] = distance
+    return {run: _matrix(run, sorted(steps), found[run]) for run, steps in steps_of.items()}
+
+
+def _matrix(
+    run: str, steps: Sequence[int], pairs: Mapping[tuple[int, int], float]
+) -> WeightDistances:
+    place = {step: i for i, step in enumerate(steps)}
+    distance_II = np.full((len(steps), len(steps)), np.nan)
+    for (a, b), distance in pairs.items():
+        distance_II[place[a], place[b]] = distance
+    return WeightDistances(run, np.array(steps, np.int64), distance_II)
+
+
+def _run_of(one: Row | WeightDistances) -> str:
+    return one.run if isinstance(one, Row) else one.ref
+
+
+def _encode(row: Row) -> bytes:
+    to = sorted(row.to)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        run=np.array(row.run),
+        step=np.int64(row.step),
+        commit=np.array(row.commit),
+        to_step=np.array([step for step, _ in to], np.int64),
+        to_commit=np.array([commit for _, commit in to], str),
+        distance=np.array([row.to[one] for one in to], np.float64),
+    )
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> Row | WeightDistances:
+    """Reads a row or a matrix; raises CorruptError."""
+    try:
+        # From memory, for NumPy leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if "run" not in arrays:
+            one = WeightDistances(str(arrays["ref"]), arrays["steps"], arrays["distance"])
             if one.distance.shape != (len(one.steps), len(one.steps)):
                 raise ValueError(f"{one.distance.shape} distances of {len(one.steps)} checkpoints")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not weight distances ({error}): remove it") from error
-        found[one.ref] = one
-    return found
+            return one
+        to = zip(arrays["to_step"].tolist(), arrays["to_commit"].tolist(), strict=True)
+        distances = dict(zip(to, arrays["distance"].tolist(), strict=True))
+        return Row(str(arrays["run"]), int(arrays["step"]), str(arrays["commit"]), distances)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise CorruptError(f"not weight distances ({error}): remove it") from error
+
+
+def _read_asked(path: Path) -> Asked:
+    facts = decode_json(path)
+    try:
+        return Asked(facts["run"], tuple(map(int, facts["steps"])), int(facts["window"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"not a list of what was asked for ({error})") from error

@@ -34,7 +34,8 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
         newest: dict[tuple[object, ...], Entry] = {}
         for entry in group:
             one = entry.identity
-            variant = (one.dtype, one.quantisation, one.layer)
+            # Of two tuned lenses the one scored last is shown, whole.
+            variant = (one.dtype, one.quantisation, bool(one.tuned), one.layer)
             if one.commit == commit and variant not in newest:
                 newest[variant] = entry
             else:
@@ -69,16 +70,23 @@ def step_of(ref: str, revision: str | None) -> int | None:
     return int(match[1]) if match else None
 
 
+def run_of(ref: str, revision: str | None) -> tuple[str, int] | None:
+    """The training run that a checkpoint belongs to, and its step; None when no step is known."""
+    match = _match_step(ref, revision)
+    if match is None:
+        return None
+    if revision is None:  # seed1-step10 and seed2-step10 in one folder are two runs
+        ref = ref.removesuffix(match.string) + match.string[: match.start()]
+    return ref, int(match[1])
+
+
 def trajectory_of(entry: Entry) -> tuple[object, ...] | None:
     """What the checkpoints of one run share: run, variant, layer; None when no step is known."""
     one = entry.identity
-    match = _match_step(one.ref, one.revision)
-    if match is None:
+    found = run_of(one.ref, one.revision)
+    if found is None:
         return None
-    run = one.ref
-    if one.revision is None:  # seed1-step10 and seed2-step10 in one folder are two runs
-        run = one.ref.removesuffix(match.string) + match.string[: match.start()]
-    return run, one.revision is None, one.dtype, one.quantisation, one.layer
+    return found[0], one.revision is None, one.dtype, one.quantisation, one.layer, bool(one.tuned)
 
 
 def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
@@ -95,6 +103,10 @@ def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
         "dtype": np.array([one.dtype for one in ones], dtype=str),
         "quantisation": np.array([one.quantisation for one in ones], dtype=str),
         "layer": np.array([-1 if layer is None else layer for layer in layers], dtype=np.int64),
+        "lens": np.array(
+            ["" if one.layer is None else "tuned" if one.tuned else "logit" for one in ones],
+            dtype=str,
+        ),
     }
 
 
@@ -113,6 +125,8 @@ def _label(entry: Entry, with_dtype: bool) -> str:
         label += f"+{one.dtype}"
     if one.quantisation != "none":
         label += f"+{one.quantisation}"
+    if one.tuned:
+        label += "+tuned"
     return label if one.layer is None else f"{label}#layer{one.layer:02d}"
 
 
@@ -126,6 +140,7 @@ def _order(entry: Entry) -> tuple[object, ...]:
         one.quantisation,
         not entry.provenance.is_default_dtype,
         one.dtype,
+        bool(one.tuned),
         -1 if one.layer is None else one.layer,
         one.key,
     )

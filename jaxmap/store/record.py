@@ -67,11 +67,17 @@ class Identity:
     dtype: str  # of the weights and activations
     quantisation: str = "none"
     layer: int | None = None  # None: the model's own output; 0..L: the lens
+    tuned: str = ""  # of a layer: sha256 of a tuned lens' translators; "": the logit lens
 
     @property
     def key(self) -> str:
         """sha256 hex of the canonical JSON form."""
-        return hash_facts(asdict(self))
+        return hash_facts(self.facts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As plain values; what is newer than a store may be is left out where it says nothing."""
+        return without_default(asdict(self), "tuned")
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def encode_record(record: Record, generation: int, num_texts: int) -> bytes:
     facts = canonical(
         {
             "format": FORMAT,
-            "identity": asdict(record.identity),
+            "identity": record.identity.facts,
             "provenance": asdict(record.provenance),
             "generation": generation,
         }
@@ -231,6 +237,13 @@ def read_texts(path: Path) -> TextFacts:
         raise InputError(
             f"{path}: {error}: use another --store, or the version of jaxmap that made it"
         ) from error
+
+
+def without_default(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    """The facts without an empty one, so that keys made before it was there stay the same."""
+    if not facts[name]:
+        del facts[name]
+    return facts
 
 
 def checkpoint_name(ref: str, revision: str | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmap.store import Store
+from jaxmap.store.distances import Rows
+from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.record import Entry
 from jaxmap.store.work import Failure, Item
 
@@ -27,11 +29,15 @@ class StatusReport:
     missing: list[Item]
     superseded: list[Entry]
     corrupt: dict[Path, str]
+    distances: tuple[int, int]  # between weights: there, asked for
+    workers: list[Seen]
+    commands: Sequence[str] = ()  # that asked for what is failed or missing
 
     @property
     def complete(self) -> bool:
         """Whether all that was asked for is done."""
-        return not (self.failed or self.missing)
+        there, asked = self.distances
+        return not (self.failed or self.missing) and there == asked
 
     def text(self) -> str:
         """A short table, one line a thing that needs a look."""
@@ -47,6 +53,14 @@ class StatusReport:
             f"missing     {len(self.missing)}",
             *_some(item.label for item in self.missing),
         ]
+        there, asked_for = self.distances
+        if asked_for:
+            lines.append(f"distances   {there} of {asked_for} between weights")
+        if self.workers:
+            lines += [
+                f"running     {sum(seen.lives for seen in self.workers)} (--watch shows more)",
+                *_some(map(_of_worker, self.workers)),
+            ]
         if self.superseded:
             lines += [
                 f"superseded  {len(self.superseded)} (newer weights under the same name are shown)",
@@ -64,11 +78,16 @@ class StatusReport:
             lines.append(
                 "To go on or retry, run the same command again: what is done is not computed again."
             )
+            lines += _some(self.commands)
         return "\n".join(lines) + "\n"
 
 
-def status(store: Store) -> StatusReport:
-    """Compares what was asked for with what is there."""
+def status(store: Store, rows: Rows | None = None, workers: Workers | None = None) -> StatusReport:
+    """Compares what was asked for with what is there.
+
+    `rows` and `workers` are of earlier looks, where there were any: nothing is read twice.
+    """
+    rows = rows or Rows(store.path)
     failed = store.failures()
     missing = store.missing()
     open_items = {failure.item for failure in failed} | set(missing)
@@ -82,8 +101,18 @@ def status(store: Store) -> StatusReport:
         failed=failed,
         missing=missing,
         superseded=store.superseded(),
-        corrupt=store.corrupt(),
+        corrupt=store.corrupt() | rows.corrupt(),
+        distances=rows.count(),
+        workers=(workers or Workers(store.path)).look(),
+        commands=store.commands(open_items or store.asked()),
     )
+
+
+def _of_worker(seen: Seen) -> str:
+    worker = seen.worker
+    if not seen.lives:
+        return f"{worker.host} {worker.pid}: gone, it was at {worker.item or 'nothing'}"
+    return f"{worker.host} {worker.pid}: {worker.item or 'between two items'}"
 
 
 def _some(lines: Iterable[str]) -> list[str]:

@@ -119,9 +119,10 @@ class Store:
         self._records.refresh()
         entry = self._keep(record, self._next_generation(record.identity))
         identity = record.identity
+        one = identity.ref, identity.revision
         for dtype in {identity.dtype, "auto"}:
             for lens in (False, True):
-                item = Item(identity.ref, identity.revision, dtype, identity.quantisation, lens)
+                item = Item(*one, dtype, identity.quantisation, lens, identity.tuned)
                 if item.matches(entry):
                     self.settle(item, identity.commit)
         return entry
@@ -181,32 +182,49 @@ class Store:
         self, ref: str, revision: str | None
     ) -> list[tuple[tuple[tuple[Any, ...], ...], str]]:
         """(stat signature, commit) of the folders that results came from, newest first."""
-        self._records.refresh()
+        if not self._records.group((ref, revision)):
+            self._records.refresh()
         entries = sorted(self._records.group((ref, revision)), key=lambda entry: -entry.generation)
         pairs = [(entry.provenance.files, entry.identity.commit) for entry in entries]
         return list(dict.fromkeys(pair for pair in pairs if pair[0]))
 
     # Work
 
-    def ask(self, items: Iterable[Item]) -> None:
-        """Notes what a run asks for, so that `missing` can tell what is not done yet."""
-        asked = [asdict(item) for item in sorted(set(items), key=_item_order)]
+    def ask(self, items: Iterable[Item], command: str = "") -> None:
+        """Notes what a run asks for, so that `missing` can tell what is not done yet.
+
+        `command` is what to type to go on with it; of several, the last.
+        """
+        asked = [item.facts for item in sorted(set(items), key=_item_order)]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         path = self._asked.path / f"{name}.json"
-        self._asked.refresh()
-        if asked and (path in self._asked.corrupt() or not path.exists()):
-            write_atomic(path, encode_json({"created": now(), "items": asked}))
+        known = command and any(run.command == command for run in self._asked.refresh())
+        if asked and (path in self._asked.corrupt() or not path.exists() or not known):
+            facts = {"created": now(), "command": command, "items": asked}
+            write_atomic(path, encode_json(facts))
 
     def asked(self) -> list[Item]:
         """All that was ever asked for, each once, in a fixed order."""
-        items = {item for run in self._asked.refresh() for item in run}
+        items = {item for run in self._asked.refresh() for item in run.items}
         return sorted(items, key=_item_order)
+
+    def commands(self, items: Iterable[Item]) -> list[str]:
+        """The commands that asked for these, each once; those that asked for most come first."""
+        wanted = set(items)
+        counts: dict[str, int] = defaultdict(int)
+        for run in self._asked.refresh():
+            if run.command and (found := wanted.intersection(run.items)):
+                counts[run.command] = max(counts[run.command], len(found))
+        return sorted(counts, key=lambda command: (-counts[command], command))
 
     def is_done(self, item: Item, commit: str | None = None) -> bool:
         """Whether all of an item is there, of any one commit or of the given one.
 
         With the lens this is the model's output and the layers 0..L.
         """
+        # What was there at the last look stays: only for what was not, look again.
+        if self._is_done(item, commit):
+            return True
         self._records.refresh()
         return self._is_done(item, commit)
 
@@ -273,6 +291,7 @@ class Store:
         content = encode_record(record, generation, len(self.texts.text_bytes))
         layer = "" if identity.layer is None else f"#layer{identity.layer:02d}"
         variant = "" if identity.quantisation == "none" else f"+{identity.quantisation}"
+        variant += "+tuned" if identity.tuned else ""
         stem = file_stem(f"{name}+{identity.dtype}{variant}{layer}", identity.key)
         path = self._records.path / f"{stem}.safetensors"
         write_atomic(path, content)
@@ -309,4 +328,5 @@ def _checkpoint(entry: Entry) -> tuple[str, str | None]:
 
 def _item_order(item: Item) -> tuple[object, ...]:
     revision = item.revision or ""
-    return (natural_key(item.ref), natural_key(revision), item.quantisation, item.dtype, item.lens)
+    name = natural_key(item.ref), natural_key(revision)
+    return (*name, item.quantisation, item.dtype, item.lens, item.tuned)

@@ -10,7 +10,9 @@ import numpy as np
 
 from jaxmap.errors import InputError
 from jaxmap.model.families import (
+    arcee,
     baichuan,
+    bamba,
     bloom,
     camelidae,
     codegen,
@@ -20,11 +22,14 @@ from jaxmap.model.families import (
     deepseek,
     deepseek_v2,
     deepseek_v3,
+    dots1,
     ernie4_5,
     ernie4_5_moe,
     exaone,
     exaone4,
     falcon,
+    falcon_h1,
+    falcon_mamba,
     gemma,
     gemma2,
     gemma3,
@@ -40,15 +45,22 @@ from jaxmap.model.families import (
     gptj,
     granite,
     granitemoe,
+    granitemoehybrid,
+    helium,
     hyperclovax,
     internlm2,
+    jamba,
     llama,
     llama_alikes,
+    mamba,
+    mamba2,
     minicpm,
+    ministral,
     mistral,
     mixtral,
     mpt,
     nemotron,
+    nemotron_h,
     olmo,
     olmo2,
     olmo3,
@@ -61,9 +73,15 @@ from jaxmap.model.families import (
     qwen2,
     qwen2_moe,
     qwen3,
+    qwen3_5,
     qwen3_moe,
+    qwen3_next,
+    recurrent_gemma,
+    rwkv,
+    seed_oss,
     smollm3,
     stablelm,
+    stablelm_alpha,
     starcoder2,
     xglm,
 )
@@ -98,7 +116,9 @@ def _family(page) -> Family:
 
 # model_type in config.json -> page
 FAMILIES: dict[str, Family] = {
+    "arcee": _family(arcee),
     "baichuan": _family(baichuan),
+    "bamba": _family(bamba),
     "bloom": _family(bloom),
     "camelidae": _family(camelidae),
     "codegen": _family(codegen),
@@ -108,11 +128,14 @@ FAMILIES: dict[str, Family] = {
     "deepseek": _family(deepseek),
     "deepseek_v2": _family(deepseek_v2),
     "deepseek_v3": _family(deepseek_v3),
+    "dots1": _family(dots1),
     "ernie4_5": _family(ernie4_5),
     "ernie4_5_moe": _family(ernie4_5_moe),
     "exaone": _family(exaone),
     "exaone4": _family(exaone4),
     "falcon": _family(falcon),
+    "falcon_h1": _family(falcon_h1),
+    "falcon_mamba": _family(falcon_mamba),
     "gemma": _family(gemma),
     "gemma2": _family(gemma2),
     "gemma3": _family(gemma3),
@@ -128,14 +151,21 @@ FAMILIES: dict[str, Family] = {
     "gptj": _family(gptj),
     "granite": _family(granite),
     "granitemoe": _family(granitemoe),
+    "granitemoehybrid": _family(granitemoehybrid),
+    "helium": _family(helium),
     "hyperclovax": _family(hyperclovax),
     "internlm2": _family(internlm2),
+    "jamba": _family(jamba),
     "llama": _family(llama),
+    "mamba": _family(mamba),
+    "mamba2": _family(mamba2),
     "minicpm": _family(minicpm),
+    "ministral": _family(ministral),
     "mistral": _family(mistral),
     "mixtral": _family(mixtral),
     "mpt": _family(mpt),
     "nemotron": _family(nemotron),
+    "nemotron_h": _family(nemotron_h),
     "olmo": _family(olmo),
     "olmo2": _family(olmo2),
     "olmo3": _family(olmo3),
@@ -149,26 +179,25 @@ FAMILIES: dict[str, Family] = {
     "qwen2_moe": _family(qwen2_moe),
     "qwen3": _family(qwen3),
     "qwen3_moe": _family(qwen3_moe),
+    "qwen3_next": _family(qwen3_next),
+    "recurrent_gemma": _family(recurrent_gemma),
+    "rwkv": _family(rwkv),
+    "seed_oss": _family(seed_oss),
     "smollm3": _family(smollm3),
     "stablelm": _family(stablelm),
+    "stablelm_alpha": _family(stablelm_alpha),
     "starcoder2": _family(starcoder2),
     "xglm": _family(xglm),
-    # Llama under other names: a table in one page.
-    **{kind: _family(page) for kind, page in llama_alikes.PAGES.items()},
-}
-
-# model_type -> why it is not read: no reference to compare with, and no page on trust.
-REFUSED: dict[str, str] = {
-    "stablelm_alpha": "its code is not in transformers, and what is published about it disagrees "
-    "on the order of its fused projections",
+    # DeepSeek-V3 under another name; Moonlight calls itself deepseek_v3.
+    "kimi_k2": _family(deepseek_v3)._replace(paper="Kimi Team 2025, arXiv:2507.20534"),
+    # Several types in one page: Llama under other names, Qwen3.5.
+    **{kind: _family(page) for kind, page in {**llama_alikes.PAGES, **qwen3_5.PAGES}.items()},
 }
 
 
 def family_of(config: Config) -> Family:
     """The page for a config.json; InputError lists the known types, the nearest first."""
     kind = config["model_type"]
-    if kind in REFUSED:
-        raise InputError(f"{config.where}: model type {kind!r} is not supported: {REFUSED[kind]}")
     if kind not in FAMILIES:
         known = sorted(FAMILIES)
         near = difflib.get_close_matches(str(kind), known, 3, 0.4)
@@ -198,9 +227,10 @@ def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
         raise InputError(f"{config.where}: its numbers do not fit together: {error}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{config.where}: {error}") from error
-    if spec.act not in ACTIVATIONS:
-        known = ", ".join(sorted(ACTIVATIONS))
-        raise InputError(f"{config.where}: unknown activation {spec.act!r}; known: {known}")
+    for act in (spec.act, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
+        if act not in ACTIVATIONS:
+            known = ", ".join(sorted(ACTIVATIONS))
+            raise InputError(f"{config.where}: unknown activation {act!r}; known: {known}")
     config.inert(*ignore)
     config.check_all_read()
     return spec

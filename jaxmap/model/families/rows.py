@@ -72,7 +72,7 @@ class Row:
         """The shape that the stored tensor must have for a parameter of `shape`."""
         stored = list(shape)
         if self.layout:
-            sizes = self._sizes(shape)
+            sizes = {"1": 1, **self._sizes(shape)}
             axes = re.findall(r"\([^)]*\)|\w+", self.layout.split("->")[0])
             stored = [int(np.prod([sizes[a] for a in axis.strip("()").split()])) for axis in axes]
         if self.blocks:

@@ -1,0 +1,138 @@
+"""How much of a KL is only arithmetic: a checkpoint in float32 and in another precision.
+
+The precision floor of a result is the KL between the model in the precision that it was scored in
+and the same checkpoint in float32. What is not ten times larger may be rounding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.map.divergence import kl_pairs
+from jaxmap.precision import REFERENCE
+from jaxmap.store import Store
+from jaxmap.store.record import Entry
+from jaxmap.tables import write_csv
+
+COLUMNS = ("model", "dtype", "kl_bits_per_byte", "standard_error")
+MARGIN = 10.0  # a result below so many times its floor is marked
+
+
+@dataclass(frozen=True)
+class Floor:
+    """KL of one checkpoint's output against itself in float32, bits per byte."""
+
+    entry: Entry  # in the other precision
+    kl: float
+    standard_error: float
+
+    @property
+    def dtype(self) -> str:
+        return self.entry.identity.dtype
+
+
+@dataclass(frozen=True)
+class Floors:
+    """The floors that a store can tell, the largest first."""
+
+    found: tuple[Floor, ...]
+
+    def of(self, entries: Iterable[Entry]) -> float | None:
+        """The floor of a result about these entries: the largest of their own precision.
+
+        Where none of them was measured itself, the largest of any checkpoint in the same precision
+        stands for it. None where none is known, and for float32, which is the reference.
+        """
+        entries = list(entries)
+        own = {_checkpoint(entry) for entry in entries}
+        dtypes = {entry.identity.dtype for entry in entries} - {REFERENCE}
+        alike = [floor for floor in self.found if floor.dtype in dtypes]
+        theirs = [floor for floor in alike if _checkpoint(floor.entry) in own]
+        return max((floor.kl for floor in theirs or alike), default=None)
+
+    def largest(self) -> dict[str, Floor]:
+        """The largest floor of each precision."""
+        return {floor.dtype: floor for floor in reversed(self.found)}
+
+    def text(self) -> str:
+        """A table for people."""
+        width = max((len(floor.entry.label) for floor in self.found), default=5)
+        lines = [f"{'model':<{width}} {'dtype':<11} {'floor':>9} {'+-':>8}  bits per byte"]
+        lines += [
+            f"{floor.entry.label:<{width}} {floor.dtype:<11} {floor.kl:9.3g} "
+            f"{floor.standard_error:8.2g}"
+            for floor in self.found
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def is_near(kl: float, floor: float | None) -> bool:
+    """Whether a KL is so near its floor that it may be rounding."""
+    return floor is not None and kl < MARGIN * floor
+
+
+def measure_floors(
+    store: Store,
+    entries: Sequence[Entry] | None = None,
+    models: Iterable[tuple[str, str | None]] | None = None,
+    dtypes: Iterable[str] | None = None,
+) -> Floors:
+    """Compares every result with that of the same checkpoint and commit in float32.
+
+    Standard errors are over texts. Scores are taken as they are, not clipped.
+
+    Args:
+      store: any.
+      entries: `store.records()`, where the caller has them.
+      models, dtypes: only these (name, revision) and precisions.
+    """
+    groups: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
+    for entry in store.records() if entries is None else entries:
+        one = entry.identity
+        if one.quantisation == "none" and one.layer is None:
+            key = (one.ref, one.revision or "", one.commit, one.tokenizer, one.special_rule)
+            groups[key][one.dtype] = entry
+    wanted = None if models is None else set(models)
+    kinds = None if dtypes is None else set(dtypes)
+    pairs = [
+        (found[REFERENCE], other)
+        for found in groups.values()
+        if REFERENCE in found
+        for dtype, other in found.items()
+        if dtype != REFERENCE
+        and (wanted is None or (other.identity.ref, other.identity.revision) in wanted)
+        and (kinds is None or dtype in kinds)
+    ]
+    if not pairs:
+        return Floors(())
+    pairs_P2 = np.arange(2 * len(pairs)).reshape(-1, 2)
+    kl_P, error_P = kl_pairs(
+        store.log_likelihoods(entry for pair in pairs for entry in pair),
+        pairs_P2,
+        store.texts.mean_bytes,
+    )
+    floors = [
+        Floor(other, float(kl), float(error))
+        for (_, other), kl, error in zip(pairs, kl_P, error_P, strict=True)
+    ]
+    return Floors(tuple(sorted(floors, key=lambda floor: -floor.kl)))
+
+
+def write_floors(floors: Floors, out: str | os.PathLike[str]) -> Path:
+    """Writes OUT: model, dtype, kl_bits_per_byte, standard_error."""
+    rows = (
+        (floor.entry.label, floor.dtype, repr(floor.kl), repr(floor.standard_error))
+        for floor in floors.found
+    )
+    return write_csv(Path(out), COLUMNS, rows)
+
+
+def _checkpoint(entry: Entry) -> tuple[str, str | None, str]:
+    one = entry.identity
+    return one.ref, one.revision, one.commit

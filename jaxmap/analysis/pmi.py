@@ -1,0 +1,74 @@
+"""`jaxmap pmi`: pointwise mutual information of prompts and responses, as a store of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxmap.errors import InputError
+from jaxmap.map.resample import pmi
+from jaxmap.store import Store
+from jaxmap.store.record import Entry, Record, hash_facts
+
+QUANTITY = "pmi"  # what the vectors of such a store are, in each record's facts of the model
+
+
+@dataclass(frozen=True)
+class _Responses:
+    fingerprint: str
+    num_bytes: np.ndarray
+    source: str
+
+
+def write_pmi(
+    conditional: Store, unconditional: Store, out: str | os.PathLike[str]
+) -> tuple[Store, int]:
+    """Keeps PMI vectors, nats, of the models that both stores hold in the store `out`.
+
+    `conditional` was scored on prompts and responses, `unconditional` on the responses alone, in
+    the same order (Takase et al., arXiv 2603.18593). Returns the store and how many results were
+    new. Raises InputError when the responses differ in number or length, a model is of another
+    commit in one store than in the other, or none is in both.
+    """
+    pairs = common(conditional, unconditional)
+    texts = _Responses(
+        hash_facts({"pmi": [conditional.texts.fingerprint, unconditional.texts.fingerprint]}),
+        conditional.texts.text_bytes,
+        f"{conditional.texts.source} less {unconditional.texts.source}",
+    )
+    store = Store.create(out, texts)
+    return store, store.add_many(_records(conditional, unconditional, pairs, texts.fingerprint))
+
+
+def common(conditional: Store, unconditional: Store) -> list[tuple[Entry, Entry]]:
+    """The results of both stores, model by model, in the order of `conditional`."""
+    if not np.array_equal(conditional.texts.text_bytes, unconditional.texts.text_bytes):
+        raise InputError(
+            f"{unconditional.path}: its texts are not the responses of {conditional.path}, one for "
+            "one"
+        )
+    alone = {entry.label: entry for entry in unconditional.records()}
+    pairs = [(one, alone[one.label]) for one in conditional.records() if one.label in alone]
+    if not pairs:
+        raise InputError(f"{conditional.path}, {unconditional.path}: have no model in common")
+    for one, other in pairs:
+        if one.identity.commit != other.identity.commit:
+            raise InputError(
+                f"{one.label}: commit {one.identity.commit[:12]} in {conditional.path}, "
+                f"{other.identity.commit[:12]} in {unconditional.path}: score it again in one"
+            )
+    return pairs
+
+
+def _records(
+    conditional: Store, unconditional: Store, pairs: list[tuple[Entry, Entry]], texts: str
+) -> Iterator[Record]:
+    for one, other in pairs:
+        given = conditional.load(one)
+        ll_N = pmi(given.log_likelihood, unconditional.load(other).log_likelihood)
+        facts = replace(given.provenance, model={**given.provenance.model, "quantity": QUANTITY})
+        identity = replace(given.identity, texts=texts)
+        yield Record(identity, facts, ll_N, given.num_tokens, given.num_scored)

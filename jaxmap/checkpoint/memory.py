@@ -1,0 +1,42 @@
+"""How much memory of the host is free to use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take: what the system calls available, within its cgroup."""
+    found = [_available(), *_of_cgroup()]
+    return max(0, min(found))
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # not Linux
+        pass
+    # Half of all memory, where nothing tells what others use.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _of_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What a container's limit leaves (version 2, then 1); files that are only cached are free."""
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            bound = (folder / limit).read_text().strip()
+            if bound == "max":
+                return []
+            taken = int((folder / used).read_text())
+            stat = (folder / limit).with_name("memory.stat").read_text()
+            facts = dict(line.split() for line in stat.splitlines())
+            return [int(bound) - taken + int(facts.get(cached, 0))]
+        except (OSError, ValueError):
+            continue
+    return []

@@ -1,0 +1,132 @@
+"""`jaxmap lens`: trains tuned lenses; and the flag that reads layers through a lens."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from jaxmap.cli.command import TEXTS, Command, integer, required, string
+from jaxmap.precision import PRECISIONS
+
+
+def define_lens(values: flags.FlagValues) -> None:
+    """--lens, --nolens, --lens=logit, --lens=tuned:DIR."""
+    flag: flags.Flag = flags.Flag(
+        flags.ArgumentParser(),
+        flags.ArgumentSerializer(),
+        "lens",
+        "false",
+        "Score every layer too: --lens or --lens=logit through the model's own norm and head, "
+        "--lens=tuned:DIR through what `jaxmap lens train --out=DIR` has learnt.",
+        boolean=True,  # so that it may stand without a value
+    )
+    flags.DEFINE_flag(flag, values)
+
+
+def _define(values: flags.FlagValues) -> None:
+    string(values, "models", None, "Comma-separated, as of `jaxmap score`.")
+    string(values, "texts", None, TEXTS + " Others than those to be scored, or nobody can tell.")
+    string(values, "out", None, "The folder of lenses: one folder a model is added to it.")
+    integer(values, "steps", 250, "Updates.")
+    flags.DEFINE_float(
+        "learning_rate",
+        1e-3,
+        "AdamW's at its peak: after a tenth of the steps; it falls to 0.",
+        flag_values=values,
+    )
+    integer(values, "batch_tokens", 4096, "Tokens of a batch.")
+    integer(values, "seed", 0, "Of which texts are held out and the order of the others.")
+    flags.DEFINE_float(
+        "held_out",
+        0.1,
+        "Share of the texts kept from training: what the lens is worth is measured on them.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "dtype",
+        "auto",
+        ["auto", *PRECISIONS],
+        "Of the model's weights and activations, as of `jaxmap score`; lenses are float32.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "save_every",
+        60.0,
+        "Seconds between two saves of the state that a killed training goes on from; 0: every "
+        "step.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "ignore_config_keys",
+        [],
+        "Keys of config.json that you know to be without effect on the logits.",
+        flag_values=values,
+    )
+
+
+def _run(values: flags.FlagValues) -> int:
+    required(values, "models", "texts", "out")
+    from pathlib import Path
+
+    from jaxmap.checkpoint.refs import parse_refs
+    from jaxmap.corpus.texts import load_texts
+
+    refs = parse_refs(values.models)
+    texts = load_texts(values.texts)
+    from jaxmap import runtime
+
+    runtime.prepare()
+    from jaxmap.score.tune import Training
+    from jaxmap.score.tune_run import train_lenses
+
+    training = Training(
+        steps=values.steps,
+        learning_rate=values.learning_rate,
+        batch_tokens=values.batch_tokens,
+        seed=values.seed,
+        held_out=values.held_out,
+    )
+    lenses = train_lenses(
+        refs,
+        texts,
+        Path(values.out),
+        training,
+        dtype=values.dtype,
+        ignore_config_keys=values.ignore_config_keys,
+        save_every=values.save_every,
+    )
+    for lens in (*lenses.trained, *lenses.found):
+        held = lens.facts["held_out"]
+        print(f"{lens.folder}: KL to the output on {held['tokens']} held-out tokens, nats a token")
+        print(f"  {'layer':>5}{'logit':>10}{'tuned':>10}")
+        for layer, (logit, tuned) in enumerate(zip(held["logit"], held["tuned"], strict=True)):
+            print(f"  {layer:5}{logit:10.4f}{tuned:10.4f}")
+    print(
+        f"{len(lenses.trained)} trained, {len(lenses.found)} already done, "
+        f"{len(lenses.failed)} failed"
+    )
+    for name, error in lenses.failed:
+        print(f"  {name}: {error}")
+    return lenses.exit_code
+
+
+COMMANDS = {
+    "lens": Command(
+        "trains a tuned lens for each model",
+        """Trains, for each model, one affine map a layer that brings what the layer predicts to
+what the model predicts (the tuned lens, Belrose et al. 2023, arXiv:2303.08112), and measures it and
+the logit lens on held-out texts. Run the same command again after a crash: a training goes on where
+it was saved, and what is done is not done again. Score with it:
+
+  jaxmap lens train --models=EleutherAI/pythia-70m --texts=train.jsonl --out=lenses
+  jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m \\
+      --lens=tuned:lenses
+
+Each model has a folder in DIR: lens.json says what it is and what it is worth,
+translators.safetensors holds weight [L, D, D] and bias [L, D] of h + weight h + bias.
+""",
+        _define,
+        _run,
+        words=("train",),
+    ),
+}

@@ -1,0 +1,101 @@
+"""Fewer texts for a new model: resample chooses them, place finds the model's place on the map."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from absl import flags
+
+from jaxmap.cli.command import TEXTS, Command, define_store, integer, required, string
+from jaxmap.errors import InputError
+
+METHODS = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
+
+
+def _define_resample(values: flags.FlagValues) -> None:
+    define_store(values)
+    string(values, "texts", None, f"The texts that the store was scored on. {TEXTS}")
+    string(values, "out", None, "The .jsonl to write: the chosen texts and their weights.")
+    integer(values, "n", None, "How many different texts to choose, the cost of a new model.")
+    flags.DEFINE_enum(
+        "method",
+        "kl",
+        list(METHODS),
+        "How texts are drawn: all alike, by their share of the variance (ls), or by how far they "
+        "tell models apart (kl).",
+        flag_values=values,
+    )
+    integer(values, "seed", 0, "Of the draw; the same one chooses the same texts.")
+
+
+def _resample(values: flags.FlagValues) -> int:
+    required(values, "store", "texts", "out", "n")
+    if not values.out.endswith(".jsonl"):
+        raise InputError(f"--out={values.out}: has to end in .jsonl")
+    from jaxmap.analysis.resample import choose
+    from jaxmap.corpus.texts import load_texts
+    from jaxmap.map.resample import Scheme
+    from jaxmap.store import Store
+
+    store = Store.open(values.store)
+    scheme = METHODS[values.method]
+    assert scheme in get_args(Scheme)
+    sample = choose(
+        store, load_texts(values.texts), values.out, values.n, cast(Scheme, scheme), values.seed
+    )
+    print(
+        f"{len(sample.texts)} of {len(store.texts.text_bytes)} texts in {values.out} "
+        f"({sample.draws} draws)"
+    )
+    return 0
+
+
+def _define_place(values: flags.FlagValues) -> None:
+    string(values, "store", None, "The store of the map's models, scored on all texts.")
+    string(values, "texts", None, "The .jsonl that `jaxmap resample` wrote.")
+    string(values, "new", None, "The store of the new models, scored on those texts only.")
+    string(values, "out", None, "The folder for placed.csv, coordinates.csv and the figure.")
+
+
+def _place(values: flags.FlagValues) -> int:
+    required(values, "store", "texts", "new", "out")
+    from jaxmap.analysis.placing import write_placing
+    from jaxmap.store import Store
+
+    placing = write_placing(
+        Store.open(values.store), values.texts, Store.open(values.new), values.out
+    )
+    print(placing.text(), end="")
+    return 0
+
+
+COMMANDS = {
+    "resample": Command(
+        "choose few texts on which a new model can be placed on a map",
+        """Draws texts of a store with replacement, by how well they tell its models apart (Oyama
+et al., arXiv 2505.15428), until --n different ones have come up, and writes them with weights. A
+new model is scored on those only, into a store of its own, and `jaxmap place` finds its KL to
+every model of the map, with the error that comes from having seen fewer texts.
+
+  jaxmap resample --store=map --texts=texts.jsonl --out=few.jsonl --n=1000
+  jaxmap score    --store=new --texts=few.jsonl --models=org/new-model
+  jaxmap place    --store=map --texts=few.jsonl --new=new --out=placed
+""",
+        _define_resample,
+        _resample,
+    ),
+    "place": Command(
+        "place models that were scored on few texts on an existing map",
+        """Takes models scored on texts that `jaxmap resample` chose and estimates where they are
+among the models of the map, each number with its standard error over the draw of the texts:
+
+  placed.csv       KL of each new model to each model of the map, bits per byte
+  coordinates.csv  places in the map's two leading principal components, sqrt(bits/byte)
+  placed.png, .svg, .pdf
+
+  jaxmap place --store=map --texts=few.jsonl --new=new --out=placed
+""",
+        _define_place,
+        _place,
+    ),
+}

@@ -1,0 +1,223 @@
+"""`jaxmap sweep`: the models of a config file to a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from jaxmap.cli.command import STORE, Command, integer, required, string
+from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
+from jaxmap.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxmap.score.run import Outcome
+
+# What a run is told beside what it does: not a part of the command that does it again.
+_OF_THE_RUN = ("shard_index", "shard_count", *OF_THE_PROCESS)
+
+
+def define_run(values: flags.FlagValues) -> None:
+    """The flags of a run that `score` and `sweep` share."""
+    flags.DEFINE_float(
+        "save_every",
+        60.0,
+        "Seconds between two saves of a model's unfinished scores, which a killed run goes on "
+        "with; 0: after every batch.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    string(
+        values,
+        "cache_budget",
+        None,
+        "Most bytes of downloaded weights to keep, as 200GB or 1.5TB: what was scored is deleted "
+        "when room is needed, but never what was in the cache before.",
+    )
+    integer(values, "shard_index", 0, "Which share of the models to do, from 0.")
+    integer(values, "shard_count", 1, "How many shares there are: one for each worker.")
+    define_devices(values)
+
+
+def _define_sweep(values: flags.FlagValues) -> None:
+    _check_config(sys.argv[1:])
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The config, configs/NAME.py or configs/NAME.py:VARIANT; --config.FIELD=VALUE sets one of "
+        "its fields.",
+        flag_values=values,
+    )
+    string(values, "store", None, STORE + " Made if it is not there; results are added to it.")
+    define_run(values)
+
+
+def loaded_config(arguments: Sequence[str]) -> tuple[str, dict[str, Any], list[str]] | None:
+    """The --config of a command line, what it holds, and the names of the fields that are set.
+
+    Called before the flags are parsed, so that what is wrong with it is one line.
+    """
+    path, given = None, []
+    for i, argument in enumerate(arguments):
+        match = re.fullmatch(r"--?(no)?config(\.[^=]*)?(=(.*))?", argument, re.DOTALL)
+        if match is None:
+            continue
+        if match[2]:
+            given.append(match[2][1:])
+        elif match[3]:
+            path = match[4]
+        elif i + 1 < len(arguments):
+            path = arguments[i + 1]
+    if path is None:
+        if given:
+            raise InputError(f"--config.{given[0]}: needs --config=FILE.py before it")
+        return None
+    file = path.partition(":")[0]
+    if not os.path.isfile(file):
+        raise InputError(f"--config={path}: no such file")
+    import runpy
+
+    try:
+        made = runpy.run_path(file)["get_config"](*path.split(":", 1)[1:])
+        values = dict(made)
+    except InputError:
+        raise
+    except KeyError as error:
+        what = "get_config()" if error.args == ("get_config",) else f"key {error}"
+        raise InputError(f"--config={path}: has no {what}") from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        raise InputError(f"--config={path}: cannot be read: {reason}") from error
+    return path, values, given
+
+
+def _check_config(arguments: Sequence[str]) -> None:
+    loaded = loaded_config(arguments)
+    if loaded is None:
+        return
+    from jaxmap.score.config import config_dict, read_config
+    from jaxmap.score.settings import refuse_unknown
+
+    path, values, given = loaded
+    read_config(values, f"--config={path}")
+    refuse_unknown(given, config_dict(), f"--config={path}")
+    refuse_unknown(given, values, f"--config={path} sets fewer fields than it may")
+
+
+def _sweep(values: flags.FlagValues) -> int:
+    required(values, "config", "store")
+    from jaxmap.corpus.texts import load_texts
+    from jaxmap.score.config import read_config
+    from jaxmap.store import Store
+
+    config = read_config(dict(values.config), "--config")
+    refs = config.refs()
+    options = run_options(values)
+    config.settings(**options)
+    shard = shard_of(values)
+    texts = load_texts(config.texts, config.limit or None)
+    store = Store.create(values.store, texts)
+    from jaxmap import runtime
+
+    runtime.prepare()
+    start(values)
+    from jaxmap.score.run import score_models, told_to_stop
+
+    with told_to_stop() as stop:
+        outcome = score_models(
+            refs,
+            texts,
+            store,
+            shard=shard,
+            stop=stop,
+            command=command_line(),
+            **dataclasses.asdict(config.settings(**options)),
+        )
+    return report(outcome)
+
+
+def run_options(values: flags.FlagValues) -> dict[str, object]:
+    """save_every, cache_budget and mesh, as Settings has them."""
+    from jaxmap.score.settings import parse_size
+
+    budget = values.cache_budget
+    size = None if budget is None else parse_size(budget, "--cache_budget")
+    return {"save_every": values.save_every, "cache_budget": size, "mesh": values.mesh}
+
+
+def shard_of(values: flags.FlagValues) -> tuple[int, int]:
+    """(index, count) of the worker's share."""
+    index, count = values.shard_index, values.shard_count
+    if not index < count:
+        raise InputError(f"--shard_index={index}: of --shard_count={count} it is 0 to {count - 1}")
+    return index, count
+
+
+def command_line() -> str:
+    """What to type, and where, to do the same again; for all shares of it."""
+    names = "|".join(_OF_THE_RUN)
+    kept, skip = [], False
+    for argument in sys.argv[1:]:
+        if skip:
+            skip = False
+        elif re.fullmatch(rf"--?({names})", argument):
+            skip = True
+        elif not re.match(rf"--?({names})=", argument):
+            kept.append(argument)
+    return f"cd {shlex.quote(os.getcwd())} && jaxmap {shlex.join(kept)}"
+
+
+def report(outcome: Outcome) -> int:
+    """Prints what a run did; returns its exit code."""
+    from jaxmap.score.pipeline import NAME as AHEAD
+
+    if outcome.follows is not None:
+        return outcome.exit_code  # the process that led says it
+    print(
+        f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
+        f"{len(outcome.failed)} failed"
+    )
+    for failure in outcome.failed:
+        print(f"  {failure.item.label}: {failure.reason}")
+    for name in outcome.unmeasured:
+        print(f"  {name}: scored, but its weight distances are missing")
+    if outcome.stopped:
+        print("stopped before the end: run the same command again to go on")
+        if any(thread.name == AHEAD for thread in threading.enumerate()):
+            # A download or a load that would not end; its end is not to be waited for.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(outcome.exit_code)
+    return outcome.exit_code
+
+
+COMMANDS = {
+    "sweep": Command(
+        "the models of a config file, any number, on any number of workers",
+        """Scores all that a config file names, and goes on wherever it was stopped: run the same
+command again after a crash, a preemption, a full disk. Every checkpoint is downloaded and loaded
+once for all that is asked of it (scores, lens, quantised copies, weight distances), the next ones
+meanwhile. One that fails is noted in the store and the others go on.
+
+Exit codes: 0 all is done; 75 stopped by SIGTERM after saving: run it again; 2 bad input; 1 else.
+
+  jaxmap sweep --config=configs/pythia.py --store=runs
+  jaxmap sweep --config=configs/pythia.py:seeds --store=runs --cache_budget=200GB
+  jaxmap sweep --config=configs/finetuning.py --store=map --config.models_file=model_list.json
+  jaxmap sweep --config=configs/pythia.py --store=/shared/runs \\
+      --shard_index=$SLURM_ARRAY_TASK_ID --shard_count=$SLURM_ARRAY_TASK_COUNT
+""",
+        _define_sweep,
+        _sweep,
+    ),
+}

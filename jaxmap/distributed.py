@@ -1,0 +1,186 @@
+"""Several processes as one: they find each other, notice who is gone, and stop together.
+
+JAX's own coordination service carries it: no sockets, no files. What cannot go on (a process that
+died or froze, wherever in a collective the others wait for it) ends within half a minute with a
+line that names the process, and with an exit code on which launchers run the same again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from jaxmap.errors import InputError, JaxmapError
+
+AGAIN = 75  # exit code, EX_TEMPFAIL of sysexits.h: run the same command again
+SILENCE_S = 12.0  # a process that says nothing for so long is taken for dead
+_BEAT_S = 1.0
+# JAX aborts the survivors when this runs out; ours comes first, and says who.
+_HEARTBEAT_S = 25
+_CONNECT_S = 300
+_ADVICE = "; run the same command again to go on, with as many processes as there are"
+_ALIVE = "jaxmap/alive"
+
+
+def start(address: str | None, count: int | None, index: int | None) -> None:
+    """Joins the other processes of this job; for programs, before JAX is used.
+
+    Args:
+      address, count, index: host:port of the first process, how many there are, which one this is
+        (from 0); all None: as JAX finds out (SLURM, TPU pods, GKE, Open MPI).
+
+    Raises InputError for an incomplete description, JaxmapError when the others are not reached.
+    """
+    given = {"coordinator_address": address, "num_processes": count, "process_id": index}
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if 0 < len(missing) < len(given):
+        raise InputError(f"{', '.join(missing)}: missing; the three flags belong together")
+    if not missing:
+        assert count is not None and index is not None and address is not None
+        if not 0 <= index < count:
+            raise InputError(f"--process_id={index}: of {count} processes it is 0 to {count - 1}")
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise InputError(f"--coordinator_address={address}: write host:port")
+
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            *given.values(),
+            cluster_detection_method=None if missing else "deactivate",
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            initialization_timeout=_CONNECT_S,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"--distributed: JAX finds no other processes ({error}); start them with srun or the "
+            "like, or give --coordinator_address, --num_processes and --process_id"
+        ) from None
+    except RuntimeError as error:
+        raise JaxmapError(f"the other processes are not reached: {error}") from None
+    if jax.process_count() > 1:
+        _say_when_the_first_is_gone()
+        Watch(client(), jax.process_index(), jax.process_count()).start()
+
+
+def several() -> bool:
+    """Whether this process is one of several."""
+    import jax
+
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def first() -> bool:
+    """Whether this is the process that decides and writes; True when alone."""
+    import jax
+
+    return not several() or jax.process_index() == 0
+
+
+def client() -> Any:
+    """The coordination service: small strings under keys, seen by all processes."""
+    from jax._src import distributed  # has no public name
+
+    return distributed.global_state.client
+
+
+def wait_for(key: str, timeout_s: float | None = None) -> str | None:
+    """The string under a key, once it is there; None when it does not come in time."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while deadline is None or time.monotonic() < deadline:
+        try:
+            return client().blocking_key_value_get(key, 5_000)
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+    return None
+
+
+def told_to_stop(step: int) -> bool:
+    """Whether a SIGTERM has come to any process and this is the step at which all of them stop.
+
+    Every process asks at every step, numbered alike.
+    """
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+def end(code: int, message: str) -> None:
+    """Ends this process now: one whose peers hang in a collective cannot be left in any other way.
+
+    A warning, not an exception: nothing that waits for the others may run.
+    """
+    print(f"jaxmap: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+class Watch(threading.Thread):
+    """Says that this process lives, and ends it when another one has not said so for too long."""
+
+    def __init__(self, service: Any, index: int, count: int, silence_s: float = SILENCE_S):
+        super().__init__(name="watch", daemon=True)
+        self._service = service
+        self._index = index
+        self._count = count
+        self._silence_s = silence_s
+
+    def run(self) -> None:
+        beats, heard, said = 0, {}, {}
+        reached = time.monotonic()
+        while True:
+            beats += 1
+            now = time.monotonic()
+            try:
+                mine = f"{beats} {socket.gethostname()} pid {os.getpid()}"
+                self._service.key_value_set(f"{_ALIVE}/{self._index}", mine, True)
+                found = dict(self._service.key_value_dir_get(f"{_ALIVE}/"))
+                reached = time.monotonic()
+            except Exception:
+                if now - reached > self._silence_s:
+                    end(AGAIN, f"process 0 of {self._count} is not reached any more" + _ADVICE)
+                time.sleep(_BEAT_S)
+                continue
+            for key, value in found.items():
+                who = int(key.rpartition("/")[2])
+                if said.get(who) != value:
+                    said[who], heard[who] = value, now
+            for who, since in heard.items():
+                if who != self._index and now - since > self._silence_s:
+                    where = said[who].partition(" ")[2]
+                    end(
+                        AGAIN,
+                        f"process {who} of {self._count} ({where}) has said nothing for "
+                        f"{now - since:.0f} s: it died or froze{_ADVICE}",
+                    )
+            time.sleep(_BEAT_S)
+
+
+def _say_when_the_first_is_gone() -> None:
+    """JAX aborts a process as soon as the one with the coordination service is gone: say so."""
+    from jax._src import distributed
+
+    address = distributed.global_state.coordinator_address
+    host, _, port = str(address).rpartition(":")
+
+    def on_abort(number: int) -> None:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+        except OSError:
+            end(AGAIN, f"process 0 ({address}) is gone{_ADVICE}")
+        # Some other abort: what follows is the default action.
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(on_abort)
+    _HANDLERS.append(handler)  # ctypes does not keep it
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
+
+
+_HANDLERS: list[Any] = []

@@ -1,0 +1,62 @@
+"""In which arithmetic a model can be scored: the choices of --dtype, in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxmap.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """One choice.
+
+    Fields:
+      summary: what it is, for people.
+      activations: their dtype.
+      weights: the dtype in which weights are held; "": each as the checkpoint stores it.
+      passes: bfloat16 products that make up one of float32 numbers; 0: a product is done as it is,
+        float32 as float32.
+    """
+
+    summary: str
+    activations: str
+    weights: str
+    passes: int = 0
+
+
+# bfloat16_3x is what jax.lax.DotAlgorithmPreset.BF16_BF16_F32_X3 stands for. Stored weights lose
+# nothing: a float16 number is the sum of two bfloat16 numbers, and a bfloat16 one needs no second,
+# nor a third pass.
+PRECISIONS: dict[str, Precision] = {
+    "float32": Precision("float32 throughout", "float32", "float32"),
+    "bfloat16": Precision("weights and activations in bfloat16", "bfloat16", "bfloat16"),
+    "float16": Precision("weights and activations in float16", "float16", "float16"),
+    "bfloat16_3x": Precision(
+        "weights held as stored, activations in float32, products in three bfloat16 passes",
+        *("float32", "", 3),
+    ),
+}
+REFERENCE = "float32"  # what the others are measured against
+
+
+def default_dtype(backend: str, stored: str) -> str:
+    """What --dtype=auto means: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+
+    A TPU multiplies bfloat16 only. Rounding weights and activations to it costs 1e-5 to 1e-4
+    bits/byte, 1 % of the smallest differences between neighbouring checkpoints or more; three
+    passes cost 1e-10, and take half as many products as float32, which is six there.
+    """
+    return {"cpu": "float32", "tpu": "bfloat16_3x"}.get(backend, stored)
+
+
+def parse_precisions(names: list[str]) -> tuple[str, ...]:
+    """The choices of --dtypes, each once, without float32; InputError lists the known ones."""
+    known = ", ".join(name for name in PRECISIONS if name != REFERENCE)
+    for name in names:
+        if name not in PRECISIONS:
+            raise InputError(f"--dtypes: {name!r} is unknown; known: {known}")
+    found = tuple(dict.fromkeys(name for name in names if name != REFERENCE))
+    if not found:
+        raise InputError(f"--dtypes: names nothing to compare with {REFERENCE}; known: {known}")
+    return found

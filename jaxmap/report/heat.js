@@ -1,0 +1,71 @@
+// KL between all models, in the order of a tree.
+(() => {
+  "use strict";
+  const { data, get, css, short, kl, safe, config, axes, paper } = page;
+  const one = data.heat;
+  if (!one) return;
+  const plot = get("heat-plot");
+  const tip = get("heat-tip");
+  const count = one.labels.length;
+  const bytes = Uint8Array.from(atob(one.kl), (letter) => letter.charCodeAt(0));
+  const codes = new DataView(bytes.buffer);
+  // Pairs above the diagonal, row by row; see heat.py.
+  const place = (i, j) => i < j ? i * count - i * (i + 1) / 2 + j - i - 1 : place(j, i);
+  const log = (i, j) => {
+    const code = i === j ? 0 : codes.getUint16(2 * place(i, j), true);
+    return code ? one.low + (code - 1) / 65534 * (one.high - one.low) : null;
+  };
+  const logs = one.labels.map((_, i) => one.labels.map((_, j) => log(i, j)));
+
+  function draw() {
+    const ticks = [0, 1, 2, 3].map((i) => one.low + (one.high - one.low) * i / 3);
+    const places = one.labels.map((_, i) => i);
+    const few = count <= 30;
+    const side = few ? Math.min(190, plot.clientWidth * 0.34) : 14;
+    const room = Math.floor((side - 12) / 7.2);  // letters
+    const cut = one.labels.map((label) => safe(label.length > room
+      ? `…${label.slice(1 - room)}` : label));
+    Plotly.react(plot, [
+      { type: "heatmap", x: places, y: places, z: logs, colorscale: "Viridis", zmin: one.low,
+        zmax: one.high, hoverinfo: "none",
+        colorbar: { title: { text: "KL (bits per byte)", side: "top" }, orientation: "h", y: 1.02,
+          yanchor: "bottom", thickness: 10, len: 0.9, tickvals: ticks, outlinewidth: 0,
+          ticktext: ticks.map((tick) => short(Math.pow(10, tick))) } },
+      { x: one.tree.x, y: one.tree.y, yaxis: "y2", mode: "lines", hoverinfo: "skip",
+        line: { color: css("--soft"), width: 1 } },
+    ], { ...paper(), showlegend: false, margin: { l: side, r: 8, t: 62, b: few ? side * 0.8 : 14 },
+      xaxis: { ...axes(), showgrid: false, zeroline: false, range: [-0.5, count - 0.5],
+        tickvals: few ? places : [], ticktext: cut, tickangle: -60 },
+      yaxis: { ...axes(), showgrid: false, zeroline: false, range: [count - 0.5, -0.5],
+        domain: [0, 0.84], tickvals: few ? places : [], ticktext: cut },
+      yaxis2: { domain: [0.86, 1], visible: false, range: [0, one.tree.top * 1.05],
+        fixedrange: true } },
+    { ...config, scrollZoom: false });
+  }
+
+  // Our own tip: a text for each of a million pairs would take a phone's memory.
+  function tell({ points, event }) {
+    const [i, j] = [Math.round(points[0].y), Math.round(points[0].x)];
+    const value = logs[i][j];
+    const lines = i === j ? [one.labels[i], "itself"]
+      : [one.labels[i], one.labels[j], `KL ${value === null ? "0" : kl(Math.pow(10, value))}`];
+    tip.replaceChildren(...lines.map((line) => {
+      const element = document.createElement("div");
+      element.textContent = line;
+      return element;
+    }));
+    tip.hidden = false;
+    const at = event.touches ? event.touches[0] || event.changedTouches[0] : event;
+    const left = Math.min(at.clientX + 14, innerWidth - tip.offsetWidth - 8);
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${Math.max(8, at.clientY - tip.offsetHeight - 14)}px`;
+  }
+
+  page.draws.push(() => {
+    draw();
+    plot.removeAllListeners("plotly_hover");
+    plot.on("plotly_hover", tell);
+    plot.removeAllListeners("plotly_unhover");
+    plot.on("plotly_unhover", () => { tip.hidden = true; });
+  });
+})();

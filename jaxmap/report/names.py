@@ -1,0 +1,29 @@
+"""What models are called on the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from jaxmap.figures.style import SEED
+from jaxmap.store.record import Entry
+
+
+def shown_names(entries: Sequence[Entry]) -> list[str]:
+    """Labels without folders or organisations where that is no other's name, else in full."""
+    full = [entry.label for entry in entries]
+    last = [label.rpartition("/")[2] for label in full]
+    count = Counter(last)
+    return [
+        short if count[short] == 1 and label.count("/") > 1 else label
+        for label, short in zip(full, last, strict=True)
+    ]
+
+
+def base_name(entry: Entry) -> str:
+    """The model that an entry is a checkpoint of, without its seed."""
+    one = entry.identity
+    run = one.ref if one.revision is not None else one.ref.rpartition("/")[0]
+    name = run.rpartition("/")[2]
+    match = SEED.match(name)
+    return match["base"] if match else name

@@ -1,0 +1,176 @@
+"""What scoring will need, found by compiling for it: nothing is allocated, no device is used.
+
+The devices may be described ones (a TPU topology with no TPU), see `mesh.make`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxmap.corpus.batches import row_length
+from jaxmap.errors import InputError
+from jaxmap.model import decoder
+from jaxmap.model.held import held
+from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse, structs
+from jaxmap.model.spec import Spec
+from jaxmap.precision import PRECISIONS
+from jaxmap.score.scorer import BATCH_TOKENS, VOCABULARY_BLOCK, Scorer
+
+USABLE = 0.9  # of a device's memory: the rest is the runtime's, and what loading holds twice
+_CONTEXT = 2048  # tokens of a text where a model reads any length
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one device while it scores: weights and batch, what lies between, results."""
+
+    arguments: int
+    temporaries: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporaries + self.output
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled) -> Memory:
+        found = compiled.memory_analysis()
+        return cls(
+            found.argument_size_in_bytes,
+            found.temp_size_in_bytes,
+            found.output_size_in_bytes,
+        )
+
+
+def parameters(
+    spec: Spec, weights: str, activations: str, axes: Axes
+) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+    """The structure, the shapes and the spec of what a mesh of these axes holds.
+
+    Args:
+      weights, activations: their dtypes.
+    """
+    own = held(spec, axes)
+    graph, shapes = decoder.abstract(own, jnp.dtype(activations))
+    leaves = {
+        path: leaf.replace(jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(weights)))
+        if leaf.dtype == jnp.dtype(activations)
+        else leaf
+        for path, leaf in decoder.named(shapes).items()
+    }
+    return graph, decoder.from_named(leaves), own
+
+
+def lower(
+    spec: Spec,
+    dtype: str,
+    mesh: Mesh,
+    *,
+    weights: str = "",
+    batch_tokens: int | None = None,
+    row: int | None = None,
+    lens: bool = False,
+) -> jax.stages.Lowered:
+    """The program that scores one batch, for the platform of the mesh's devices.
+
+    Args:
+      spec: of the checkpoint.
+      dtype: of PRECISIONS.
+      weights: the dtype that they are stored in, where the precision leaves it so.
+      batch_tokens: of each group of devices; None: the platform's default.
+      row: tokens of a row; None: those of the longest text that the model reads.
+      lens: whether every layer is read.
+    """
+    axes, precision = axes_of(mesh), PRECISIONS[dtype]
+    platform = mesh.devices.flat[0].platform
+    batch_tokens = batch_tokens or BATCH_TOKENS[platform]
+    T = row or row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
+    B = max(1, batch_tokens // T) * axes.rows
+    kind = precision.weights or weights or precision.activations
+    graph, shapes, own = parameters(spec, kind, precision.activations, axes)
+    scorer = Scorer(graph, vocabulary_block=VOCABULARY_BLOCK[platform], dtype=dtype, mesh=mesh)
+    return scorer.lower_shape(structs(shapes, own, mesh), B, T, lens=lens)
+
+
+def device_memory(device: Any) -> int | None:
+    """Bytes that this process may use of a device; None where nothing says."""
+    if device.platform == "cpu":
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return pages // max(1, jax.local_device_count())
+    stats = device.memory_stats() or {}
+    return stats.get("bytes_limit")
+
+
+def choose(
+    spec: Spec,
+    dtype: str,
+    devices: Sequence[Any],
+    *,
+    limit: int | None,
+    weights: str = "",
+    batch_tokens: int | None = None,
+    lens: bool = False,
+) -> Axes:
+    """The smallest "model" axis with which a batch fits, the rest "data" (--mesh=auto).
+
+    Args:
+      limit: bytes of one device; None: everything fits.
+      others: as in `lower`.
+
+    Raises InputError when the model does not fit on all devices together.
+    """
+    count = len(devices)
+    kind = PRECISIONS[dtype].weights or weights or PRECISIONS[dtype].activations
+    need = 0
+    for model in (m for m in range(1, count + 1) if count % m == 0):
+        axes = Axes(data=count // model, model=model)
+        if limit is None:
+            return axes
+        _, shapes, own = parameters(spec, kind, PRECISIONS[dtype].activations, axes)
+        need = bytes_of(shapes, own, axes)
+        if need > USABLE * limit:
+            continue
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        lowered = lower(spec, dtype, make(axes, devices), **options)  # type: ignore[arg-type]
+        need = Memory.of(lowered.compile()).total
+        if need <= USABLE * limit:
+            return axes
+    assert limit is not None
+    raise InputError(
+        f"--mesh=auto: needs {need / 1e9:.1f} GB a device on {count} devices, which have "
+        f"{limit / 1e9:.1f}; use more devices, a smaller --batch_tokens, or --dtype=bfloat16"
+    )
+
+
+def mesh_for(
+    text: str | None,
+    spec: Spec,
+    dtype: str,
+    weights: str = "",
+    *,
+    batch_tokens: int | None = None,
+    lens: bool = False,
+) -> Mesh | None:
+    """The mesh that --mesh asks for; None for a single device.
+
+    Unset, it is a single device's where there is one, else auto. The rest as in `lower`.
+    """
+    devices = jax.devices()
+    if text is None and len(devices) == 1:
+        return None
+    axes = parse(text or "auto")
+    if axes is None:
+        limit = device_memory(jax.local_devices()[0])
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        axes = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
+        logging.info("--mesh=auto: %s", axes)
+    return None if axes.size == 1 and len(devices) == 1 else make(axes)

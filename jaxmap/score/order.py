@@ -1,0 +1,60 @@
+"""In which order checkpoints are visited, and which of them are a worker's share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.store.labels import run_of
+
+# 70m, 1.4b, 6.9B, 30B-A3B: the number of parameters, as names tell it.
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([kmb])(?![a-z0-9])", re.IGNORECASE)
+_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
+_SLACK = 0.1  # of a share, by which a cut may move to fall between two runs
+
+
+def in_order(refs: Sequence[Ref]) -> list[Ref]:
+    """By size, then run, then step, so that neighbours in time share programs and weights' window.
+
+    Runs of a size, and models that name none, keep the order in which they first came.
+    """
+    first: dict[str, int] = {}
+    for ref in refs:
+        first.setdefault(run_name(ref), len(first))
+
+    def place(ref: Ref) -> tuple[float, int, int]:
+        run = run_of(ref.name, ref.revision)
+        return size_of(ref.name), first[run_name(ref)], -1 if run is None else run[1]
+
+    return sorted(refs, key=place)
+
+
+def share(refs: Sequence[Ref], index: int, count: int) -> range:
+    """The places in ordered refs that are worker `index`'s of `count`: contiguous, as many as the
+    others' within a tenth, cut between two runs where one ends that near.
+
+    Every place belongs to exactly one worker.
+    """
+    runs = [run_name(ref) for ref in refs]
+    borders = [i for i in range(1, len(refs)) if runs[i] != runs[i - 1]]
+    slack = _SLACK * len(refs) / count / 2  # of both ends together a tenth
+
+    def cut(k: int) -> int:
+        even = round(k * len(refs) / count)
+        near = min(borders, key=lambda border: (abs(border - even), border), default=even)
+        return near if abs(near - even) <= slack else even
+
+    return range(cut(index) if index else 0, cut(index + 1) if index + 1 < count else len(refs))
+
+
+def run_name(ref: Ref) -> str:
+    """The run of a checkpoint; a model that is none of several is a run of its own."""
+    run = run_of(ref.name, ref.revision)
+    return str(ref) if run is None else run[0]
+
+
+def size_of(name: str) -> float:
+    """Parameters as the last part of a name tells them; 0 where it does not."""
+    found = _SIZE.findall(name.rpartition("/")[2])
+    return max((float(number) * _SCALE[unit.lower()] for number, unit in found), default=0.0)

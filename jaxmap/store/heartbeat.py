@@ -1,0 +1,250 @@
+"""What the processes that work on a store are doing: STORE/workers/NAME.json, written again and
+again while they live.
+
+No two machines' clocks are compared, and none has to go forward: on its own machine a process is
+looked up by its number, one elsewhere lives as long as its file keeps changing while it is watched.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from absl import logging
+
+from jaxmap.atomic import DAY_S, remove_stale_temps, write_atomic
+from jaxmap.errors import JaxmapError
+from jaxmap.store.record import CorruptError, decode_json, encode_json
+
+FOLDER = "workers"
+INTERVAL = 5.0  # seconds between two beats
+LOST = 60.0  # seconds without one, after which a process elsewhere counts as gone
+
+Outcome = Literal["scored", "found", "failed"]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process at work, as it told at its last beat."""
+
+    name: str
+    host: str
+    pid: int
+    started: int  # the process, in ticks since its machine was; 0: not known
+    place: str  # what has to be equal for `pid` to mean the same process here
+    clock: float  # seconds of `place`'s own clock, at the beat
+    beat: int  # counts up
+    command: str
+    total: int  # items it has to do
+    scored: int
+    found: int  # done before it came
+    failed: int
+    item: str  # that it is at, "" for none
+    texts: int  # of that item, done
+    texts_of: int
+    all_texts: int  # of all items, done
+    seconds: float  # since it began
+
+    @property
+    def items_per_second(self) -> float:
+        """Scored by it, the item that it is at in part; NaN before there is anything."""
+        part = self.texts / self.texts_of if self.texts_of else 0.0
+        amount = self.scored + self.failed + part
+        return amount / self.seconds if amount and self.seconds > 0 else float("nan")
+
+    @property
+    def texts_per_second(self) -> float:
+        return self.all_texts / self.seconds if self.seconds > 0 else float("nan")
+
+
+class Heartbeat:
+    """Tells, while the context is open, what this process does; its file goes at the end.
+
+    Errors in writing are told once and never stop the work. Methods may be called by any thread.
+    """
+
+    def __init__(
+        self, store_path: Path, total: int, command: str = "", *, interval: float = INTERVAL
+    ):
+        self._folder = store_path / FOLDER
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._began = time.monotonic()
+        self._warned = False
+        host, pid = _host(), os.getpid()
+        self.name = f"{host}-{pid}-{secrets.token_hex(4)}"
+        self._facts = dict(
+            name=self.name, host=host, pid=pid, started=_started(pid), place=_place(), clock=0.0,
+            beat=0, command=command, total=total, scored=0, found=0, failed=0, item="", texts=0,
+            texts_of=0, all_texts=0, seconds=0.0,
+        )  # fmt: skip
+
+    def __enter__(self) -> Heartbeat:
+        self._began = time.monotonic()
+        try:
+            remove_stale_temps(self._folder)
+            _remove_dead(self._folder)
+        except (JaxmapError, OSError) as error:
+            self._warn(error)
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        try:
+            (self._folder / f"{self.name}.json").unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(error)
+
+    def begin(self, label: str) -> None:
+        """An item begins."""
+        with self._lock:
+            self._facts.update(item=label, texts=0, texts_of=0)
+
+    def texts(self, done: int, of: int) -> None:
+        """So many texts of the item are done."""
+        with self._lock:
+            self._facts["all_texts"] += max(0, done - self._facts["texts"])  # type: ignore[operator]
+            self._facts.update(texts=done, texts_of=of)
+
+    def end(self, label: str, outcome: Outcome, seconds: float = 0.0) -> None:
+        """An item is done, was done before, or failed."""
+        with self._lock:
+            self._facts[outcome] += 1  # type: ignore[operator]
+            if self._facts["item"] == label:
+                self._facts.update(item="", texts=0, texts_of=0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            self._facts["beat"] += 1  # type: ignore[operator]
+            self._facts.update(clock=_clock(), seconds=round(time.monotonic() - self._began, 3))
+            content = encode_json(self._facts)
+        try:
+            write_atomic(self._folder / f"{self.name}.json", content)
+        except (JaxmapError, OSError) as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            logging.warning("no heartbeat for `jaxmap status`: %s", error)
+            self._warned = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A worker, the seconds since its last beat, and whether it lives.
+
+    Of one elsewhere, NaN seconds at the first look, then those that it was watched without a beat.
+    """
+
+    worker: Worker
+    age: float
+    lives: bool
+
+
+class Workers:
+    """The workers of a store, seen from outside; remembers what it saw, so keep one object."""
+
+    def __init__(self, store_path: Path, *, lost: float = LOST):
+        self._folder = store_path / FOLDER
+        self._lost = lost
+        self._seen: dict[str, tuple[int | None, float]] = {}  # beat, our clock when first seen
+
+    def look(self) -> list[Seen]:
+        """All that left a file, by name."""
+        found = (self._see(path) for path in sorted(self._folder.glob("[!.]*.json")))
+        return [seen for seen in found if seen is not None]
+
+    def alive(self, name: str) -> bool:
+        """Whether a worker lives; one elsewhere does until it was watched without a beat."""
+        seen = self._see(self._folder / f"{name}.json")
+        return seen is not None and seen.lives
+
+    def _see(self, path: Path) -> Seen | None:
+        worker = _read(path)
+        if worker is None:
+            return None
+        now = time.monotonic()
+        if worker.place == _place():
+            return Seen(worker, max(0.0, _clock() - worker.clock), _lives(worker))
+        beat, since = self._seen.get(worker.name, (None, now))
+        if beat != worker.beat:
+            self._seen[worker.name] = worker.beat, now
+            return Seen(worker, math.nan if beat is None else 0.0, True)
+        return Seen(worker, now - since, now - since < self._lost)
+
+
+def _read(path: Path) -> Worker | None:
+    """None for a file that is gone or damaged."""
+    try:
+        facts = decode_json(path)
+        facts.pop("format")
+        return Worker(**facts)
+    except (CorruptError, TypeError):
+        return None
+
+
+def _remove_dead(folder: Path) -> None:
+    """Removes what killed processes left: of this machine, or more than a day old."""
+    for path in folder.glob("[!.]*.json"):
+        worker = _read(path)
+        dead = worker is not None and worker.place == _place() and not _lives(worker)
+        try:
+            if dead or abs(time.time() - path.stat().st_mtime) > DAY_S:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:  # another process was faster
+            continue
+
+
+def _lives(worker: Worker) -> bool:
+    """Whether a process of this machine lives, and is not another one of the same number."""
+    try:
+        os.kill(worker.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return worker.started == _started(worker.pid)
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "_" for c in socket.gethostname()) or "host"
+
+
+def _place() -> str:
+    """This boot of this machine, and its process numbers (a container has its own)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _clock() -> float:
+    """Seconds since the machine began, the same for all its processes."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _started(pid: int) -> int:
+    try:
+        # The program's name, in parentheses, may hold anything.
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # One that died and was not yet fetched by its parent is no process any more.
+        return -1 if facts[0] in "ZX" else int(facts[19])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,147 @@
+"""`jaxmap status --watch`: a live table of all that works on a store."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+from jaxmap.store import Store
+from jaxmap.store.distances import Rows
+from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
+from jaxmap.store.status import StatusReport, status
+
+SHOWN = 5  # failures
+_SILENT = 4 * INTERVAL  # seconds without a beat that are worth a word
+_COLUMNS = ("worker", "beat", "scored", "found", "failed", "an hour", "texts/s", "now at")
+
+
+def watch(
+    store: Store,
+    out: TextIO,
+    seconds: float,
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+) -> int:
+    """Shows the table again and again until nothing is left to do; returns the exit code.
+
+    On a terminal the table stays in place, elsewhere one follows the other. 0 when all that was
+    asked for is done, or at Ctrl-C; 1 when the rest failed and no worker lives.
+    """
+    rows, workers = Rows(store.path), Workers(store.path)
+    terminal = out.isatty()
+    try:
+        while True:
+            report = status(store, rows, workers)
+            text = table(report, datetime.now(UTC))
+            if terminal:
+                size = shutil.get_terminal_size()
+                lines = [line[: size.columns - 1] for line in text.splitlines()]
+                out.write("\x1b[H\x1b[J" + "\n".join(lines[: size.lines - 1]) + "\n")
+            else:
+                out.write(text + "\n")
+            out.flush()
+            works = any(seen.lives for seen in report.workers)
+            if report.complete and (report.done or not works):
+                return 0
+            if not report.missing and not works:
+                return 1
+            sleep(seconds)
+    except KeyboardInterrupt:
+        return 0
+
+
+def table(report: StatusReport, now: datetime) -> str:
+    """One look: what is done, at which rate, when it will be, and each worker."""
+    living = [seen for seen in report.workers if seen.lives]
+    asked = len(report.done) + len(report.failed) + len(report.missing)
+    lines = [
+        f"{report.path}   {now:%H:%M:%S} UTC",
+        f"{_bar(len(report.done), asked)} {len(report.done)} of {asked} done, "
+        f"{len(report.failed)} failed, {len(report.missing)} to do, {len(living)} running",
+        _outlook(report, living),
+    ]
+    there, wanted = report.distances
+    if wanted:
+        lines.append(f"{there} of {wanted} distances between weights")
+    if report.workers:
+        lines += ["", *_aligned([_COLUMNS, *map(_cells, report.workers)])]
+    if report.failed:
+        lines += ["", "failed (run the same command again to retry):"]
+        lines += [f"  {one.item.label}: {one.reason}" for one in report.failed[:SHOWN]]
+        if len(report.failed) > SHOWN:
+            lines.append(f"  ... and {len(report.failed) - SHOWN} more")
+    return "\n".join(lines) + "\n"
+
+
+def _outlook(report: StatusReport, living: Sequence[Seen]) -> str:
+    rates = [seen.worker.items_per_second for seen in living]
+    rate = sum(one for one in rates if not math.isnan(one))
+    if report.complete:
+        return "all done"
+    if not living:
+        return "no worker is running" if report.missing else "nothing runs; run it again to retry"
+    if not report.missing:
+        return "the last ones are at work"
+    if not rate:
+        return "no rate yet"
+    return f"{3600 * rate:.3g} an hour, about {duration(len(report.missing) / rate)} to go"
+
+
+def _cells(seen: Seen) -> tuple[str, ...]:
+    worker = seen.worker
+    rate, texts = 3600 * worker.items_per_second, worker.texts_per_second
+    beat = "?" if math.isnan(seen.age) else duration(seen.age)
+    item = worker.item or "-"
+    if worker.texts_of:
+        item += f" ({worker.texts} of {worker.texts_of} texts)"
+    if not seen.lives:
+        item = f"gone; was at {item}"
+    elif seen.age > _SILENT:
+        item = f"silent; at {item}"
+    return (
+        f"{worker.host} {worker.pid}",
+        beat,
+        str(worker.scored),
+        str(worker.found),
+        str(worker.failed),
+        "-" if math.isnan(rate) or not seen.lives else f"{rate:.3g}",
+        "-" if math.isnan(texts) or not seen.lives else f"{texts:.3g}",
+        item,
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            cell if i == last else cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _bar(done: int, of: int, width: int = 20) -> str:
+    full = width * done // of if of else 0
+    return "[" + "#" * full + "." * (width - full) + "]"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 45 s, 3 min 10 s, 2 h 5 min, 3 d 4 h."""
+    left = round(seconds)
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        amount, left = divmod(left, size)
+        if amount or (unit == "s" and not parts):
+            parts.append(f"{amount} {unit}")
+        elif parts:
+            break
+        if len(parts) == 2:
+            break
+    return " ".join(parts)

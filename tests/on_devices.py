@@ -1,0 +1,211 @@
+"""What tests do on 8 devices: run in a process of its own, whose CPU counts for 8.
+
+The tests' own process has one device, as most programs have.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEXTS = "119 1 64 0 41 2 90 13"  # lengths
+
+
+def here(function: str, *arguments: Any, devices: int = 8) -> Any:
+    """What a function of this module gives in a process with so many devices, through JSON."""
+    program = "import sys, on_devices; on_devices.main(*sys.argv[1:])"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, function, json.dumps(arguments)],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(_FOLDER)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-6000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+_FOLDER = Path(__file__).parent
+
+
+def main(function: str, arguments: str) -> None:
+    print(json.dumps(globals()[function](*json.loads(arguments))))
+
+
+def all_cases() -> dict[str, dict[str, Any]]:
+    """Every configuration that has a parity test, by name; of custom code the plain ones."""
+    cases: dict[str, dict[str, Any]] = {}
+    for path in sorted(_FOLDER.glob("families*.py")):
+        for name, case in importlib.import_module(path.stem).CASES.items():
+            cases[name] = getattr(case, "config", case)
+    return cases
+
+
+def _tokens(vocabulary: int):
+    from tokenised import make_tokens
+
+    random = np.random.default_rng(7)
+    lengths = map(int, TEXTS.split())
+    return make_tokens([random.integers(0, vocabulary, n).astype(np.int32) for n in lengths])
+
+
+def _score(model, *, lens: bool = False) -> np.ndarray:
+    from jaxmap.score.scorer import Scorers, score_rows
+
+    tokens = _tokens(model.spec.V)
+    return score_rows(Scorers().of(model), model, tokens, lens=lens, batch_tokens=128)
+
+
+def _mesh(text: str):
+    from jaxmap.model import mesh
+
+    axes = mesh.parse(text)
+    assert axes is not None
+    return mesh.make(axes)
+
+
+def differences(
+    config: dict[str, Any],
+    meshes: Sequence[str],
+    variants: Sequence[str] = ("none",),
+    lens: bool = False,
+) -> list[list[Any]]:
+    """[variant, mesh, largest difference to one device in nats, largest score] of each."""
+    from checkpoints import make_checkpoint
+
+    from jaxmap.checkpoint import weights
+    from jaxmap.checkpoint.quantize import quantised
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(Path(folder), config)
+        one = weights.load(Path(folder), dtype="float32")
+        many = {m: weights.load(Path(folder), dtype="float32", mesh=_mesh(m)) for m in meshes}
+        for variant in variants:
+            alone_RN = _score(quantised(one, variant), lens=lens)
+            for mesh, model in many.items():
+                together_RN = _score(quantised(model, variant), lens=lens)
+                worst = float(np.abs(together_RN - alone_RN).max())
+                found.append([variant, mesh, worst, float(np.abs(alone_RN).max())])
+    return found
+
+
+def families(meshes: Sequence[str], names: Sequence[str]) -> dict[str, list[Any]]:
+    """`differences` of many configurations, each on the next of the meshes; or why not."""
+    cases = all_cases()
+    found: dict[str, list[Any]] = {}
+    for i, name in enumerate(names):
+        found[name] = differences(cases[name], [meshes[i % len(meshes)]])[0]
+    return found
+
+
+def collectives(config: dict[str, Any], mesh: str, lens: bool = False) -> list[list[str]]:
+    """[operation, shapes] of all that devices exchange while they score a batch."""
+    import re
+
+    from checkpoints import make_checkpoint
+
+    from jaxmap.checkpoint import weights
+    from jaxmap.corpus.batches import batches, plan
+    from jaxmap.model.mesh import axes_of
+    from jaxmap.score.scorer import Scorer
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(Path(folder), config)
+        model = weights.load(Path(folder), dtype="float32", mesh=_mesh(mesh))
+    tokens = _tokens(model.spec.V)
+    pieces = axes_of(model.mesh).rows
+    batch = next(batches(tokens, plan(tokens, batch_tokens=128, pieces=pieces)))
+    scorer = Scorer(model.graph, vocabulary_block=16, mesh=model.mesh)
+    text = scorer.lower(model.params, batch, lens=lens).compile().as_text()
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    return [[kind, shapes] for shapes, kind in re.findall(rf"= (.+?) ({kinds})(?:-start)?\(", text)]
+
+
+def reads(config: dict[str, Any], meshes: Sequence[str]) -> dict[str, Any]:
+    """What is read from disk: numbers for each mesh, and those of the parameters."""
+    from checkpoints import make_checkpoint
+
+    from jaxmap.checkpoint import shards, weights
+
+    real, counted = shards.copied, []
+
+    def copied(name, view, picks):
+        piece = real(name, view, picks)
+        counted.append(piece.size)
+        return piece
+
+    shards.copied = copied
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(Path(folder), config)
+        for mesh in meshes:
+            counted.clear()
+            model = weights.load(Path(folder), mesh=_mesh(mesh))
+            found[mesh] = sum(counted)
+    return {"read": found, "parameters": model.num_parameters}
+
+
+def fitting(config: dict[str, Any]) -> dict[str, Any]:
+    """What --mesh=auto takes as memory shrinks, and what each model axis needs."""
+    import jax
+
+    from jaxmap.errors import InputError
+    from jaxmap.model.families import spec_of
+    from jaxmap.model.families.config import Config
+    from jaxmap.model.mesh import Axes, make
+    from jaxmap.score.ahead import USABLE, Memory, choose, lower
+
+    spec, devices = spec_of(Config(config, "config.json")), jax.devices()
+    need = {}
+    for model in (1, 2):
+        lowered = lower(spec, "float32", make(Axes(8 // model, 1, model)), batch_tokens=128)
+        need[model] = Memory.of(lowered.compile()).total
+    chosen = {}
+    for name, limit in (("any", None), *((m, (n + 64) / USABLE) for m, n in need.items())):
+        chosen[name] = str(choose(spec, "float32", devices, limit=limit, batch_tokens=128))
+    try:
+        choose(spec, "float32", devices, limit=1000, batch_tokens=128)
+    except InputError as error:
+        chosen["none"] = str(error)
+    return {"need": need, "chosen": chosen}
+
+
+def restored(config: dict[str, Any], saved_on: str, meshes: Sequence[str]) -> list[float]:
+    """Largest differences after converted parameters went to disk and onto other meshes."""
+    import dataclasses
+
+    from checkpoints import make_checkpoint
+    from orbax.checkpoint import v1 as ocp
+
+    from jaxmap.checkpoint import weights
+    from jaxmap.model import decoder
+    from jaxmap.model.mesh import structs
+
+    worst = []
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(Path(folder) / "model", config)
+        model = weights.load(Path(folder) / "model", mesh=_mesh(saved_on))
+        alone_RN = _score(model)
+        named = {path: leaf[...] for path, leaf in decoder.named(model.params).items()}
+        ocp.save(Path(folder) / "converted", named)
+        for text in meshes:
+            mesh = _mesh(text)
+            graph, shapes = decoder.abstract(model.spec)
+            leaves = decoder.named(structs(shapes, model.spec, mesh))
+            wanted = {path: leaf.get_value() for path, leaf in leaves.items()}
+            read = ocp.load(Path(folder) / "converted", wanted)
+            assert all(read[p].sharding == wanted[p].sharding for p in read)
+            params = decoder.from_named({p: leaf.replace(read[p]) for p, leaf in leaves.items()})
+            other = dataclasses.replace(model, graph=graph, params=params, mesh=mesh)
+            worst.append(float(np.abs(_score(other) - alone_RN).max()))
+    return worst
