@@ -5,8 +5,8 @@
 Random Pythia-shaped checkpoints (vocabulary 50304) and the same random texts of 150 to 350 tokens
 for all; one process each, taking turns, so that noise on the machine meets all alike. Real tokens
 per second, each at all L + 1 layers, over the fastest and the median turn; peak resident memory of
-the process, and how much of it came after loading; the first turn, which compiles, apart. The
-ratios come last:
+the process, loading included, and what scoring took on top of what was resident after loading; the
+first turn, which compiles, apart. The ratios come last (Linux only):
 
   torch-one      output_hidden_states, then norm, head and log-softmax layer by layer, a text a time
   torch-batched  the same for length-sorted padded batches of 8
@@ -139,7 +139,18 @@ WORKERS = {"torch-one": torch_one, "torch-batched": torch_batched, "jaxmap": jax
 
 
 def _peak_gib() -> float:
+    """Of the whole life of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _resident_gib(of: str) -> float:
+    """VmRSS: now; VmHWM: the most since `_forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(of)) / 2**20
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def work() -> None:
@@ -149,12 +160,18 @@ def work() -> None:
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     texts = make_texts(_TEXTS.value)
     run = WORKERS[_WORKER.value](Path(_FOLDER.value), texts)
-    loaded = _peak_gib()
+    _forget_peak()
+    loaded = _resident_gib("VmRSS")
     for _ in sys.stdin:
         started = time.perf_counter()
         scores = run()
         seconds = time.perf_counter() - started
-        answer = {"seconds": seconds, "loaded_gib": loaded, "peak_gib": _peak_gib()}
+        answer = {
+            "seconds": seconds,
+            "loaded_gib": loaded,
+            "scoring_gib": _resident_gib("VmHWM"),
+            "peak_gib": _peak_gib(),
+        }
         print(json.dumps({**answer, "scores": scores.tolist()}), file=answers, flush=True)
 
 
@@ -193,7 +210,7 @@ def compare(shape: str) -> None:
         f"{num_tokens} tokens"
     )
     print(
-        f"{'':15}{'tokens/s':>10}{'(best)':>10}{'peak GiB':>10}{'after load':>12}"
+        f"{'':15}{'tokens/s':>10}{'(best)':>10}{'peak GiB':>10}{'scoring GiB':>12}"
         f"{'first turn s':>14}"
     )
     speed, peak, after = {}, {}, {}
@@ -201,7 +218,7 @@ def compare(shape: str) -> None:
         timed = [a["seconds"] for a in answers[1:]] or [answers[0]["seconds"]]
         speed[name] = num_tokens / float(np.median(timed))
         peak[name] = answers[-1]["peak_gib"]
-        after[name] = peak[name] - answers[-1]["loaded_gib"]
+        after[name] = answers[-1]["scoring_gib"] - answers[-1]["loaded_gib"]
         print(
             f"{name:15}{speed[name]:10.0f}{num_tokens / min(timed):10.0f}{peak[name]:10.2f}"
             f"{after[name]:12.2f}{answers[0]['seconds']:14.1f}"
@@ -213,7 +230,7 @@ def compare(shape: str) -> None:
             print(
                 f"jaxmap / {name}: {speed['jaxmap'] / speed[name]:.2f} x the speed, "
                 f"{peak['jaxmap'] / peak[name]:.2f} x the memory "
-                f"({after['jaxmap'] / max(after[name], 1e-3):.2f} x after loading), "
+                f"({after['jaxmap'] / max(after[name], 1e-3):.2f} x of scoring alone), "
                 f"scores within {off:.1e} nats"
             )
 

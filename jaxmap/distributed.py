@@ -24,6 +24,7 @@ _BEAT_S = 1.0
 # JAX aborts the survivors when this runs out; ours comes first, and says who.
 _HEARTBEAT_S = 25
 _CONNECT_S = 300
+_LEAVE_S = 60  # at the end they wait for each other
 _ADVICE = "; run the same command again to go on, with as many processes as there are"
 _ALIVE = "jaxmap/alive"
 
@@ -42,7 +43,9 @@ def start(address: str | None, count: int | None, index: int | None) -> None:
     if 0 < len(missing) < len(given):
         raise InputError(f"{', '.join(missing)}: missing; the three flags belong together")
     if not missing:
-        assert count is not None and index is not None and address is not None
+        assert address is not None
+        assert count is not None
+        assert index is not None
         if not 0 <= index < count:
             raise InputError(f"--process_id={index}: of {count} processes it is 0 to {count - 1}")
         host, _, port = address.rpartition(":")
@@ -53,10 +56,13 @@ def start(address: str | None, count: int | None, index: int | None) -> None:
 
     try:
         jax.distributed.initialize(
-            *given.values(),
+            address,
+            count,
+            index,
             cluster_detection_method=None if missing else "deactivate",
             heartbeat_timeout_seconds=_HEARTBEAT_S,
             initialization_timeout=_CONNECT_S,
+            shutdown_timeout_seconds=_LEAVE_S,
         )
     except ValueError as error:
         raise InputError(
@@ -134,7 +140,9 @@ class Watch(threading.Thread):
         self._silence_s = silence_s
 
     def run(self) -> None:
-        beats, heard, said = 0, {}, {}
+        beats = 0
+        said: dict[int, str] = {}  # the last that was heard of each, and when
+        heard: dict[int, float] = {}
         reached = time.monotonic()
         while True:
             beats += 1

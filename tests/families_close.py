@@ -85,5 +85,5 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Cases of further keys, which `make test-all` runs.
-SLOW = {name for name in CASES if name.endswith("-options")}
+# Which `make test-all` runs: cases of further keys, and types like those of other cases.
+SLOW = {name for name in CASES if "-" in name} | {"arcee", "helium", "seed_oss"}

@@ -61,13 +61,15 @@ def test_help_of_a_command(name):
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_examples_in_help_parse(name):
+def test_examples_in_help_parse(name, monkeypatch):
     """Every example uses flags that exist."""
     details = cli.COMMANDS[name].details.replace("\\\n", " ")
     examples = re.findall(rf"^  jaxmap {name} (.*?)(?:\s{{3,}}[a-z].*)?$", details, re.MULTILINE)
     assert examples
     for example in examples:
-        program.parse(name, example.replace("'", "").split())
+        arguments = example.replace("'", "").split()
+        monkeypatch.setattr(sys, "argv", ["jaxmap", name, *arguments])  # --config looks there
+        program.parse(name, arguments)
 
 
 def test_version():

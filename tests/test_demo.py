@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checkpoints import jaxmap
 
 from jaxmap.analysis.learning import learning_of
 from jaxmap.analysis.reading import Reading
@@ -137,22 +139,21 @@ def test_the_last_checkpoints_in_every_form(demo, tmp_path):
         shutil.copytree(demo / name, out / name)
     for name in ("texts.jsonl", "demo.json"):
         shutil.copy(demo / name, out / name)
-    forms = dict(lens=True, quantize=("int8", "fp4"), dtypes=("bfloat16",))
+    forms = dict(lens=True, quantize=("fp4",), dtypes=("bfloat16",))
     assert run_demo(out, tiny(**forms), documents()) == 0
     store = Store.open(out / "store")
     labels = {entry.label.removeprefix(f"{out}/models/") for entry in store.records()}
     forms_of = {
         f"{run}@step12{form}"
         for run, depth in zip(RUNS, (1, 1, 2), strict=True)
-        for form in ("", "+int8", "+fp4", *(f"#layer{i:02d}" for i in range(depth + 1)))
+        for form in ("", "+fp4", *(f"#layer{i:02d}" for i in range(depth + 1)))
     }
     assert forms_of | {"pythia-demo-s@step12+bfloat16"} <= labels
-    assert len(labels) == len(RUNS) * (len(STEPS) + 2) + 4 + 3 + 1
+    assert len(labels) == len(RUNS) * (len(STEPS) + 1) + 4 + 3 + 1
     counts = {row.setting.name: row.summary.n for row in measure_scale(store, warmup=4).rows}
-    assert (counts["8-bit"], counts["4-bit"], counts["layer"]) == (3, 3, 4)
+    assert (counts["4-bit"], counts["layer"]) == (3, 4)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Precision floor" in page
-    assert "absent: no model is there both plain and in int8" not in page
 
 
 def test_a_rerun_changes_no_file(demo, capsys):
@@ -342,6 +343,30 @@ def test_the_config_file_is_the_default_and_can_be_changed():
     values.sizes.m.width = 160
     assert demo_config.from_dict(values.to_dict()).sizes["m"].width == 160
     assert "jaxmap demo" in module.__doc__
+
+
+def test_the_command_takes_a_config(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("jaxmap.demo.run.run_demo", lambda out, config: seen.append(config) or 0)
+    path = Path(__file__).parent.parent / "configs" / "demo.py"
+
+    def run(*flags: str):
+        return jaxmap("demo", f"--out={tmp_path}", *flags)
+
+    assert run().code == 0
+    assert run(f"--config={path}", "--config.steps=7", "--config.warmup=2",
+               "--config.sizes.m.width=160").code == 0  # fmt: skip
+    assert seen[0] is None
+    sizes = {**DemoConfig().sizes, "m": replace(DemoConfig().sizes["m"], width=160)}
+    assert seen[1] == DemoConfig(steps=7, warmup=2, sizes=sizes)
+    for flag, told in (
+        ("--config.stps=7", "unknown field 'stps'; did you mean steps?"),
+        ("--config.steps=0", "steps must be at least 1"),
+        ("--config.sizes.q.width=8", "unknown field 'sizes.q.width'"),
+    ):
+        ran = run(f"--config={path}", flag)
+        assert (ran.code, told in str(ran)) == (2, True), str(ran)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from families_recurrent import CASES, SLOW
 from flax import nnx
-from parity import check_parity
+from parity import check_parity, random_texts
 from reference import make_model
 from safetensors.numpy import load_file, save_file
+from tokenised import make_tokens
 
 from jaxmap.checkpoint import weights
 from jaxmap.model.decoder import MIXERS, MLPS, named
@@ -20,6 +21,7 @@ from jaxmap.model.delta import delta_rule
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.rwkv import wkv
 from jaxmap.model.spec import Delta, Kind, Rglru, Spec
+from jaxmap.score.scorer import Scorers, score_tokens
 
 # Of a text, nats: a state carries the roundings of all tokens before it.
 RECURRENT = 5e-3
@@ -103,16 +105,13 @@ def test_a_text_alone_and_packed(part):
     position_BT = np.stack([position_T, _positions(LENGTHS[::-1])])
     x_BTD = np.random.default_rng(0).normal(size=(*position_BT.shape, 16)).astype(np.float32)
     together_BTD = np.asarray(run(x_BTD, position_BT))
-    longest = max(LENGTHS)
     for row, lengths in enumerate((LENGTHS, LENGTHS[::-1])):
         start = 0
         for n in lengths:
             # Behind a text there is padding, every place of which is a text of its own.
-            alone_1TD = np.zeros((1, longest, 16), np.float32)
-            alone_1TD[0, :n] = x_BTD[row, start : start + n]
-            position_1T = np.zeros((1, longest), np.int32)
-            position_1T[0, :n] = np.arange(n)
-            alone_TD = np.asarray(run(alone_1TD, position_1T))[0, :n]
+            alone_BTD, alone_BT = np.zeros_like(x_BTD), np.zeros_like(position_BT)
+            alone_BTD[0, :n], alone_BT[0, :n] = x_BTD[row, start : start + n], np.arange(n)
+            alone_TD = np.asarray(run(alone_BTD, alone_BT))[0, :n]
             np.testing.assert_allclose(
                 together_BTD[row, start : start + n], alone_TD, rtol=1e-6, atol=1e-5
             )
@@ -170,3 +169,17 @@ def test_delta_rule_is_its_recurrence(chunk, decay):
         *(jnp.asarray(a[None], jnp.float32) for a in args), position_T[None], chunk=chunk
     )
     np.testing.assert_allclose(ours_BTHC[0], _delta_rule(*args, position_T), rtol=0, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 3.0), ("float16", 0.3)])
+@pytest.mark.parametrize("name", ["rwkv-rescaled", "recurrent_gemma", "qwen3_next"])
+def test_sixteen_bit_arithmetic(name, dtype, bound, tmp_path):
+    """16-bit activations stay near float32, and are not float32."""
+    make_model(CASES[name], tmp_path, dtype="bfloat16")
+    texts = random_texts()[2:7]
+    scores = {}
+    for used in ("float32", dtype):
+        model = weights.load(tmp_path, dtype=used)
+        scores[used] = score_tokens(Scorers().of(model), model, make_tokens(texts))
+    assert 1e-4 < np.abs(scores[dtype] - scores["float32"]).max() < bound

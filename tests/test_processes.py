@@ -220,7 +220,6 @@ def test_a_file_that_only_one_process_cannot_read_fails_for_all(tmp_path):
             ["--num_processes=2", "--process_id=0", "--coordinator_address=localhost"],
             "write host:port",
         ),
-        (["--distributed"], "JAX finds no other processes"),
         (["--mesh=data=3"], "3 devices, but there are 1"),
         (["--mesh=heads=2"], "'heads=2' is not understood"),
     ],
@@ -232,6 +231,16 @@ def test_flags_that_are_refused(flags, message, tmp_path):
     ran = jaxmap("score", *given)
     assert ran.code == 2
     assert message in ran.out + ran.err
+
+
+def test_no_others_are_found(tmp_path):
+    texts = write_texts(tmp_path / "texts.jsonl")
+    flags = [f"--store={tmp_path}/store", f"--texts={texts}", "--models=none", "--distributed"]
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "score", *flags], capture_output=True, text=True
+    )
+    assert ran.returncode == 2
+    assert "--distributed: JAX finds no other processes" in ran.stderr
 
 
 def test_a_silent_process_is_named():

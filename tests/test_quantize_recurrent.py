@@ -23,14 +23,14 @@ def _scores(model, texts) -> np.ndarray:
     return score_tokens(Scorers().of(model), model, make_tokens(texts), batch_tokens=512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
         ("rwkv-rescaled", "nf4"),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("recurrent_gemma", "nf4"), ("qwen3_next", "fp4"), ("rwkv", "int8"))
-        ),
+        ("recurrent_gemma", "nf4"),
+        ("qwen3_next", "fp4"),
+        ("rwkv", "int8"),
     ],
 )
 def test_scores(name, variant, tmp_path):

@@ -30,8 +30,6 @@ from jaxmap.score import visit
 from jaxmap.score.scorer import Scorer
 from jaxmap.store import Store
 
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 @pytest.fixture
 def batches(monkeypatch):
@@ -304,7 +302,7 @@ def test_a_cache_within_its_budget(served, monkeypatch):
 
 def test_downloads_ahead_are_bounded(served, monkeypatch):
     """In number and in bytes, with no budget: a slow scorer is not outrun by far."""
-    fake, config, place = served
+    _, config, place = served
     scored: list[float] = []
     ahead = []
     fetch, score_rows = engine.fetch, visit.score_rows
@@ -391,6 +389,7 @@ def test_a_full_disk_of_the_cache(served, monkeypatch):
     assert "disk full" in ran.messages[-1]
     done = len(Store.open(place / "store").records())
     assert 0 < done < 6
+    assert Store.open(place / "store").failures() == [], "it is none of theirs"
     ran = sweep(config, place / "store", "--cache_budget=1GB")
     # Of the first run's downloads none may go: they were here before.
     assert ran.code == 1
@@ -458,7 +457,7 @@ def test_a_sweep_under_fire(runs, steps, kills, tmp_path):
         code, output = start("whole", "clean", 0.0).finish(timeout=600)
         assert code == 0, output
 
-        fake.moments, fake.trouble = random.Random(18), 0.05
+        fake.moments, fake.trouble = random.Random(18), 0.1
         store, killed, done = place / "store", 0, 0
         for _ in range(kills + 20):
             process = start("store", "log", 0.02, "--cache_budget=300KB")
@@ -483,7 +482,7 @@ def test_a_sweep_under_fire(runs, steps, kills, tmp_path):
                 assert code in (1, 2), output  # tries used up, a file spoilt that has no hash
         assert code == 0, output
         assert killed == kills
-        assert sum(fake.troubles.values()) > kills / 2
+        assert sum(fake.troubles.values()) >= kills / 3
     assert contents(store) == contents(place / "whole")
     is_clean(store)
     assert jaxmap("status", f"--store={store}").out.count(f"done        {2 * len(names)} of") == 1

@@ -288,9 +288,11 @@ def trained(tmp_path_factory):
     texts = write_texts(home / "texts.jsonl", TEXTS)
     given = ("--steps=20", "--learning_rate=0.01", "--batch_tokens=512", "--held_out=0.2")
     ran = jaxmap(
-        "lens", "train", f"--models={model}", f"--texts={texts}", f"--out={home / 'lenses'}", *given
-    )
+        "lens", "train", f"--models={model}", f"--texts={texts}", f"--out={home / 'lenses'}",
+        "--save_every=0.2", *given,
+    )  # fmt: skip
     assert ran.code == 0, ran.err
+    assert "jaxmap: " not in ran.err, "a program that talks while all is well"
     return home, model, texts, given, ran
 
 
@@ -454,7 +456,7 @@ class TestRefused:
     ],
 )
 def test_the_flag_with_and_without_a_value(given, settings):
-    assert parse_lens(program._parse("score", given).lens) == settings
+    assert parse_lens(program.parse("score", given).lens) == settings
 
 
 def test_keys_of_stores_from_before_the_tuned_lens():

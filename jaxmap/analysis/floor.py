@@ -57,8 +57,11 @@ class Floors:
         return max((floor.kl for floor in theirs or alike), default=None)
 
     def largest(self) -> dict[str, Floor]:
-        """The largest floor of each precision."""
-        return {floor.dtype: floor for floor in reversed(self.found)}
+        """The largest floor of each precision, the largest first."""
+        of: dict[str, Floor] = {}
+        for floor in self.found:
+            of.setdefault(floor.dtype, floor)
+        return of
 
     def text(self) -> str:
         """A table for people."""

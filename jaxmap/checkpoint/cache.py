@@ -1,8 +1,9 @@
 """How far a run downloads ahead, and how much of the Hub's cache it may fill.
 
-With a budget, what was downloaded goes once it is scored and room is needed. Only weights that a run itself downloaded are ever deleted. What those are is written down before
-the download begins (in the store, so that a run that goes on after a kill still knows): files that
-stood in the cache before are not on the list.
+With a budget, what was downloaded goes once it is scored and room is needed. Only weights that a
+run itself downloaded are ever deleted. What those are is written down before the download begins
+(in the store, so that a run that goes on after a kill still knows): files that stood in the cache
+before are not on the list.
 """
 
 from __future__ import annotations

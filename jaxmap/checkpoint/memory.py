@@ -1,9 +1,29 @@
-"""How much memory of the host is free to use."""
+"""Memory of the host: how much is free, and arrays that give theirs back."""
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def own_pages(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array of zeros on pages of its own, which go back to the system when it is dropped.
+
+    Memory from the allocator may be kept for later (see `runtime.prepare`). Pages are aligned as
+    JAX wants it, so that on CPU `device_put` takes them as they are, without a copy.
+    """
+    count = math.prod(shape)
+    if not count:
+        return np.zeros(shape, dtype)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    pages = mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags)
+    return np.frombuffer(pages, dtype=dtype, count=count).reshape(shape)
 
 
 def free_memory() -> int:

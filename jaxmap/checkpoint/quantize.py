@@ -168,8 +168,8 @@ def _kernels(decoder: Decoder, model: Model) -> list[_Kernel]:
         stack = where.split("/")[1] if stacked else ""
         owner, name = modules[path[:-1]], str(path[-1])
         extents = tuple(
-            extent(letter, *sizes, model.spec, decoder.spec)
-            for letter, *sizes in zip(kernel_axes, shape, held, strict=True)
+            extent(letter, size, held_size, model.spec, decoder.spec)
+            for letter, size, held_size in zip(kernel_axes, shape, held, strict=True)
         )
         stored = (stack, row.name)
         found.append(_Kernel(owner, name, stored, row, stacked, shape, inputs, extents))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxmap.checkpoint.files import WEIGHTS, shards
+from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
 from jaxmap.model.families.config import read_json
 
@@ -100,7 +102,7 @@ def _safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or corrupt safetensors: {error}") from None
     tensors = {}
-    mapped = _mapping(path)
+    layout = _Layout(path)
     for name in names:
         view = file.get_slice(name)
         kind = view.get_dtype()
@@ -109,28 +111,51 @@ def _safetensors(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:
             tuple(view.get_shape()),
             _FLOATS.get(kind),
             kind,
-            lambda name=name: file.get_tensor(name),  # type: ignore[misc]
-            partial(mapped, name),
+            partial(layout.read, name),
+            partial(layout.mapped, name),
         )
     return tensors
 
 
-def _mapping(path: Path) -> Callable[[str], np.ndarray]:
-    """The tensors of a safetensors file as views of it (its format: a length, a header, bytes)."""
+class _Layout:
+    """Where the tensors of a safetensors file lie (its format: a length, a header, bytes)."""
 
-    @cache
-    def content() -> tuple[dict, np.ndarray]:
-        raw = np.memmap(path, np.uint8, mode="r")
-        begin = 8 + int(raw[:8].view("<u8")[0])
-        return json.loads(raw[8:begin].tobytes()), raw[begin:]
+    def __init__(self, path: Path):
+        self._path = path
 
-    def mapped(name: str) -> np.ndarray:
-        header, data = content()
+    @cached_property
+    def _content(self) -> tuple[dict, int]:
+        with open(self._path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(length)), 8 + length
+
+    def _place(self, name: str) -> tuple[np.dtype, list[int], int]:
+        header, begin = self._content
         facts = header[name]
-        start, stop = facts["data_offsets"]
-        return np.asarray(data[start:stop].view(_FLOATS[facts["dtype"]]).reshape(facts["shape"]))
+        return _FLOATS[facts["dtype"]], facts["shape"], begin + facts["data_offsets"][0]
 
-    return mapped
+    def mapped(self, name: str) -> np.ndarray:
+        """A tensor as a view of the file: what is not touched stays on disk."""
+        dtype, shape, start = self._place(name)
+        if not math.prod(shape):
+            return np.zeros(shape, dtype)
+        # NumPy maps from any place, but views need not be aligned: bytes first.
+        raw = np.memmap(self._path, np.uint8, "r", start, math.prod(shape) * dtype.itemsize)
+        return np.asarray(raw.view(dtype).reshape(shape))
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor in memory. Not through the map: its pages would count as ours until the end."""
+        dtype, shape, start = self._place(name)
+        array = own_pages(shape, dtype)
+        left = memoryview(array.reshape(-1).view(np.uint8).data)
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(start)
+            while left:
+                count = file.readinto(left)
+                if not count:
+                    raise InputError(f"{self._path}: truncated: {name} ends too early")
+                left = left[count:]
+        return array
 
 
 def _pickled(path: Path, stack: contextlib.ExitStack) -> dict[str, Stored]:

@@ -12,7 +12,6 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,7 +20,8 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxmap.checkpoint.shards import Reader, read_all
+from jaxmap.checkpoint.memory import own_pages
+from jaxmap.checkpoint.shards import Reader, finite, read_all
 from jaxmap.checkpoint.tensors import Stored, open_tensors
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
@@ -285,36 +285,32 @@ def _read(
     dtypes: Mapping[str, np.dtype],
     take: Take | None,
 ) -> dict[str, jax.Array]:
-    """Reads every tensor once; layers are stacked on the host and converted on the device."""
+    """Reads every tensor once, straight into the parameters that it fills."""
     together = _together(places)
     total = sum(tensors[name].num_bytes for names in together for name in names)
     arrays: dict[str, jax.Array] = {}
     with progress(total, "load", "B", unit_scale=True, disable=total < _BAR_BYTES) as bar:
         for names, group in together.items():
-            kind = jnp.result_type(*{_held(tensors[n]) for n in names})
-            stacks = {p.path: np.empty((len(names), *p.item), kind) for p in group}
+            whole = {p.path: own_pages(p.shape, dtypes[p.path]) for p in group}
+            raw, cast = np.ones(len(names), bool), np.ones((len(group), len(names)), bool)
             for i, name in enumerate(names):
                 stored = tensors[name].read()
                 bar.update(stored.nbytes)
                 if take is not None:
                     take(_key(group, i), stored)
-                with np.errstate(over="ignore"):  # what float32 cannot hold is found below
-                    for place in group:
-                        stacks[place.path][i] = place.row.read(stored, place.item)
-            for place in group:
-                stack, dtype = stacks.pop(place.path), dtypes[place.path]
-                value, raw, cast = _convert(jax.device_put(stack), dtype)
-                _check_finite(folder, place, np.asarray(raw), np.asarray(cast), dtype)
-                arrays[place.path] = value.reshape(place.shape)
+                with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
+                    held_here = stored.astype(_held(tensors[name]), copy=False)
+                    raw[i] = finite(held_here)
+                    for j, place in enumerate(group):
+                        stack = whole[place.path].reshape(len(names), *place.item)
+                        stack[i] = place.row.read(held_here, place.item)
+                        if stack.dtype != held_here.dtype and raw[i]:
+                            cast[j, i] = finite(stack[i])
+            for j, place in enumerate(group):
+                _check_finite(folder, place, raw, cast[j], np.dtype(dtypes[place.path]))
+                # On CPU this is the same memory, elsewhere a copy that has to be made.
+                arrays[place.path] = jax.device_put(whole.pop(place.path))
     return arrays
-
-
-@partial(jax.jit, static_argnums=1)
-def _convert(stack: jax.Array, dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The stack in `dtype`, and whether each entry of its first axis is finite before and after."""
-    value = stack.astype(dtype)
-    rest = tuple(range(1, stack.ndim))
-    return value, jnp.isfinite(stack).all(rest), jnp.isfinite(value).all(rest)
 
 
 def _check_finite(folder: Path, place: _Place, raw: np.ndarray, cast: np.ndarray, dtype) -> None:

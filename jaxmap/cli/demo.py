@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from jaxmap.cli.command import Command, required, string
-from jaxmap.cli.sweep import loaded_config
+from jaxmap.cli.config import define_config
 
 
 def _define_demo(values: flags.FlagValues) -> None:
     string(values, "out", None, "The folder for models, store, figures and report.html.")
-    _check_config()
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
+    define_config(
+        values,
         "Other numbers than the default's: configs/demo.py; --config.FIELD=VALUE sets one of them.",
-        flag_values=values,
+        _check_config,
     )
 
 
-def _check_config() -> None:
-    """One line for a config that cannot be."""
-    loaded = loaded_config(sys.argv[1:])
-    if loaded is None:
-        return
+def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
     from jaxmap.demo.config import from_dict
     from jaxmap.score.settings import refuse_unknown
 
-    path, values, given = loaded
     plain = {name: _plain(value) for name, value in values.items()}
     from_dict(plain)
-    refuse_unknown(given, _names(plain), f"--config={path}")
+    refuse_unknown(given, _names(plain), where)
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ def _define_plan(values: flags.FlagValues) -> None:
         "largest_batch", True, "Look for the largest batch that fits.", flag_values=values
     )
     integer(values, "texts", 10_000, "Texts that the times are for.")
-    integer(values, "tokens", 250, "Tokens of a text.")
+    integer(values, "tokens", 270, "Tokens of a text.")
     string(values, "out", None, "A .jsonl to which the figures are added, a line a plan.")
     flags.DEFINE_list(
         "ignore_config_keys",

@@ -8,12 +8,12 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jaxmap.cli.command import STORE, Command, integer, required, string
+from jaxmap.cli.config import define_config
 from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
 from jaxmap.errors import InputError
 
@@ -47,71 +47,23 @@ def define_run(values: flags.FlagValues) -> None:
 
 
 def _define_sweep(values: flags.FlagValues) -> None:
-    _check_config(sys.argv[1:])
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
+    define_config(
+        values,
         "The config, configs/NAME.py or configs/NAME.py:VARIANT; --config.FIELD=VALUE sets one of "
         "its fields.",
-        flag_values=values,
+        _check_config,
     )
     string(values, "store", None, STORE + " Made if it is not there; results are added to it.")
     define_run(values)
 
 
-def loaded_config(arguments: Sequence[str]) -> tuple[str, dict[str, Any], list[str]] | None:
-    """The --config of a command line, what it holds, and the names of the fields that are set.
-
-    Called before the flags are parsed, so that what is wrong with it is one line.
-    """
-    path, given = None, []
-    for i, argument in enumerate(arguments):
-        match = re.fullmatch(r"--?(no)?config(\.[^=]*)?(=(.*))?", argument, re.DOTALL)
-        if match is None:
-            continue
-        if match[2]:
-            given.append(match[2][1:])
-        elif match[3]:
-            path = match[4]
-        elif i + 1 < len(arguments):
-            path = arguments[i + 1]
-    if path is None:
-        if given:
-            raise InputError(f"--config.{given[0]}: needs --config=FILE.py before it")
-        return None
-    file = path.partition(":")[0]
-    if not os.path.isfile(file):
-        raise InputError(f"--config={path}: no such file")
-    import runpy
-
-    try:
-        made = runpy.run_path(file)["get_config"](*path.split(":", 1)[1:])
-        values = dict(made)
-    except InputError:
-        raise
-    except KeyError as error:
-        what = "get_config()" if error.args == ("get_config",) else f"key {error}"
-        raise InputError(f"--config={path}: has no {what}") from error
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        raise InputError(f"--config={path}: cannot be read: {reason}") from error
-    return path, values, given
-
-
-def _check_config(arguments: Sequence[str]) -> None:
-    loaded = loaded_config(arguments)
-    if loaded is None:
-        return
+def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
     from jaxmap.score.config import config_dict, read_config
     from jaxmap.score.settings import refuse_unknown
 
-    path, values, given = loaded
-    read_config(values, f"--config={path}")
-    refuse_unknown(given, config_dict(), f"--config={path}")
-    refuse_unknown(given, values, f"--config={path} sets fewer fields than it may")
+    read_config(values, where)
+    refuse_unknown(given, config_dict(), where)
+    refuse_unknown(given, values, f"{where} sets fewer fields than it may")
 
 
 def _sweep(values: flags.FlagValues) -> int:

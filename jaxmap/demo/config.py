@@ -69,7 +69,7 @@ class DemoConfig:
     lens: bool = True
     quantize: tuple[str, ...] = ("int8", "nf4", "fp4")
     # The precisions in which the last checkpoint of the largest run is scored too.
-    dtypes: tuple[str, ...] = ("bfloat16", "float16", "bfloat16_3x")
+    dtypes: tuple[str, ...] = ("bfloat16", "float16")
     # A kill loses at most about this much training; 0 keeps the state at every checkpoint.
     state_seconds: float = 10.0
 

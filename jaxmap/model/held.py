@@ -48,7 +48,7 @@ def held(spec: Spec, axes: Axes) -> Spec:
                 )
                 changes["alibi"] = Alibi(tuple(slopes.tolist()), spec.alibi.rounded)
     if {kind.mlp for kind in kinds} <= {*_PADS_WIDTH, "none"}:
-        wide = {
+        wide: dict[str, Any] = {
             "F": _up(spec.F, m),
             "kinds": tuple(dataclasses.replace(k, F=k.F and _up(k.F, m)) for k in spec.kinds),
         }

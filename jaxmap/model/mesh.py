@@ -177,7 +177,8 @@ def gathered_ends(params: nnx.State, spec: Spec) -> nnx.State:
     """`gathered`, but the blocks, whose time comes with their layer."""
     if _devices("fsdp") == 1:
         return params
-    ends, blocks = {}, {}
+    ends: dict[tuple, nnx.Variable] = {}
+    blocks: dict[tuple, nnx.Variable] = {}
     for path, leaf in nnx.to_flat_state(params):
         (blocks if path[0] == "blocks" else ends)[path] = leaf
     whole = dict(nnx.to_flat_state(gathered(nnx.from_flat_state(ends), spec)))

@@ -23,7 +23,7 @@ from jaxmap.progress import progress
 from jaxmap.score import ahead
 from jaxmap.score.scorer import BATCH_TOKENS
 
-TEXTS, TOKENS = 10_000, 250  # the published texts; ids of one of 972 bytes, about
+TEXTS, TOKENS = 10_000, 270  # the published texts; ids of one of 972 bytes, about
 _ROW = 2048  # tokens of a row, at most
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _LARGEST = 64  # default batches that are tried at most

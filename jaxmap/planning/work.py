@@ -51,8 +51,8 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
     for path, leaf in nnx.to_flat_state(shapes):
         size = math.prod(leaf.shape)
         parameters += size
-        name = "/".join(map(str, path))
-        if len(leaf.shape) - (path[0] == "blocks") < 2 or name in ("embed", "positions"):
+        vector = path[-1] == "bias" or len(leaf.shape) - (path[0] == "blocks") < 2
+        if vector or path[0] in ("embed", "positions"):
             continue
         met += size * _chosen(spec, leaf)
     met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0

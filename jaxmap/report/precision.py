@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxmap.analysis.floor import MARGIN, Floors, is_near, measure_floors
+from jaxmap.analysis.floor import MARGIN, Floor, Floors, is_near, measure_floors
 from jaxmap.analysis.scale import Scale
 from jaxmap.precision import PRECISIONS, REFERENCE
 from jaxmap.report.sections import table
@@ -27,11 +27,11 @@ def precision_section(store: Store, entries: Sequence[Entry], scale: Scale | Non
     heads = ("checkpoint", "precision", f"KL to {REFERENCE}, bits per byte")
     rows = [
         (
-            floor.entry.label.removesuffix(f"+{floor.dtype}"),
+            name,
             floor.dtype,
             f"{floor.kl:.3g} ± {floor.standard_error:.1g}",
         )
-        for floor in shown
+        for name, floor in zip(_names(shown), shown, strict=True)
     ]
     return (
         "<h2>Precision floor</h2><p>KL of a checkpoint against itself in float32, bits per byte: "
@@ -55,13 +55,25 @@ def _against(floors: Floors, scale: Scale | None) -> str:
     for dtype, floor in floors.largest().items():
         near = [row.setting.name for row in filled if is_near(row.summary.median, floor.kl)]
         share = floor.kl / smallest.summary.median if smallest.summary.median else float("inf")
-        rows.append(
-            (dtype, PRECISIONS[dtype].summary if dtype in PRECISIONS else "", f"{floor.kl:.2g}",
-             f"{share:.1%}", ", ".join(near) or "none")
-        )  # fmt: skip
+        rows.append((dtype, f"{floor.kl:.2g}", f"{100 * share:.2g} %", ", ".join(near) or "none"))
     heads = (
-        *("precision", "what it is", "largest floor"),
-        f"of the smallest row, {smallest.setting.name}",
+        *("precision", "largest floor", f"share of the smallest row ({smallest.setting.name})"),
         "rows less than ten times it",
     )
-    return "<p>Held against the medians of the scale:</p>" + table(heads, rows, 2)
+    told = [
+        f"{dtype}: {PRECISIONS[dtype].summary}."
+        for dtype in floors.largest()
+        if dtype in PRECISIONS and PRECISIONS[dtype].passes
+    ]
+    return (
+        "<p>Held against the medians of the scale, were it measured in that precision:</p>"
+        + table(heads, rows)
+        + (f"<p>{' '.join(told)}</p>" if told else "")
+    )
+
+
+def _names(floors: Sequence[Floor]) -> list[str]:
+    """Of checkpoints: the folder's own where that tells them apart, else the whole label."""
+    labels = [floor.entry.label.removesuffix(f"+{floor.dtype}") for floor in floors]
+    short = {label: label.rpartition("/")[2] for label in labels}
+    return [short[x] if len(set(short.values())) == len(short) else x for x in labels]

@@ -44,6 +44,7 @@ class Memory:
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> Memory:
         found = compiled.memory_analysis()
+        assert found is not None, "no memory analysis on this platform"
         return cls(
             found.argument_size_in_bytes,
             found.temp_size_in_bytes,

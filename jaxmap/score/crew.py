@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _FAILED_S = 60.0  # for the others to say that they failed too
+_NOTHING = "nothing"  # instead of which batches are done: do not begin
 
 
 class Crew:
@@ -83,13 +84,15 @@ class Crew:
             n = self._say("score", of=of, item=dataclasses.asdict(item))
         try:
             return own(n)
-        except (JaxmapError, Stopped):
+        except Stopped:
             raise  # the same everywhere
         except Exception as error:
-            # Where only some failed the others wait in a collective, for ever.
+            distributed.client().key_value_set(_done(n), _NOTHING, True)
+            # What only some could not do leaves the others in a collective, for ever.
             answers = self._answers(n, _FAILED_S)
             if len(answers) < jax.process_count() - 1:
-                distributed.end(1, f"{item.label}: {type(error).__name__}: {error}")
+                code = error.exit_code if isinstance(error, JaxmapError) else 1
+                distributed.end(code, f"{item.label}: {error or type(error).__name__}")
             raise
 
     def end(self, code: int) -> None:
@@ -114,11 +117,14 @@ class Crew:
 
     def same(self, n: int, done_B: np.ndarray) -> np.ndarray:
         """The first process's `done_B`, in every process."""
-        key = f"jaxmap/done/{n}"
         if distributed.first():
-            distributed.client().key_value_set(key, base64.b64encode(done_B.tobytes()).decode())
+            text = base64.b64encode(done_B.tobytes()).decode()
+            distributed.client().key_value_set(_done(n), text)
             return done_B
-        return np.frombuffer(base64.b64decode(distributed.wait_for(key) or ""), bool)
+        text = distributed.wait_for(_done(n)) or ""
+        if text == _NOTHING:
+            raise JaxmapError("the first process does not score this")
+        return np.frombuffer(base64.b64decode(text), bool)
 
     def stop(self) -> bool:
         """Whether all stop before this batch; asked by every process before every batch."""
@@ -147,10 +153,12 @@ class Crew:
             else:
                 try:
                     visitor.rows(loads[order["of"]], Item(**order["item"]), n)
-                except (JaxmapError, Stopped):
-                    pass  # the first process has it too, and says it
+                except Stopped:
+                    pass
                 except Exception as error:
-                    logging.error("process %d: %s", jax.process_index(), error)
+                    # The first process has it too, and keeps it; if not, it goes on regardless.
+                    if not isinstance(error, JaxmapError):
+                        logging.error("process %d: %s", jax.process_index(), error)
                     self._answer(n, error)
 
     def _answer(self, n: int, error: Exception | None, ids: str = "") -> None:
@@ -158,6 +166,10 @@ class Crew:
         answer = {"error": text, "input": isinstance(error, InputError), "ids": ids}
         key = f"jaxmap/answer/{n}/{jax.process_index()}"
         distributed.client().key_value_set(key, json.dumps(answer))
+
+
+def _done(n: int) -> str:
+    return f"jaxmap/done/{n}"
 
 
 def _files(order: dict) -> CheckpointFiles:

@@ -126,7 +126,7 @@ class Scorer:
     ) -> jax.stages.Lowered:
         """The same for B rows of T tokens, texts as long as a row; params may be shapes."""
         cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
-        tokens = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
+        tokens: Any = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
         inputs = Inputs(tokens, tokens, tokens, tokens)
         return self._logp.lower(params, inputs, tokens, None, reach=T, lens=lens)
 

@@ -50,6 +50,7 @@ class Settings:
         if self.dtype not in DTYPES:
             raise InputError(f"dtype: {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
         object.__setattr__(self, "quantize", parse_quantisations(self.quantize))
+        object.__setattr__(self, "lens", self.lens or bool(self.tuned_lens))
         object.__setattr__(self, "ignore_config_keys", tuple(self.ignore_config_keys))
         if self.weight_distance < 0:
             raise InputError(f"weight_distance: {self.weight_distance} is negative; 0: none")
@@ -66,13 +67,13 @@ class Settings:
 
     def items(self, ref: str, revision: str | None) -> list[Item]:
         """What is asked of one model; InputError when there is no tuned lens for it."""
-        lens, tuned = self.lens, ""
+        tuned = ""
         if self.tuned_lens and "none" in self.quantize:
             from jaxmap.score.tuned import find_lens
 
-            lens, tuned = True, find_lens(Path(self.tuned_lens), ref, revision).translators
+            tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
         return [
-            Item(ref, revision, self.dtype, variant, lens, tuned)
+            Item(ref, revision, self.dtype, variant, self.lens, tuned)
             if variant == "none"
             else Item(ref, revision, self.dtype, variant)
             for variant in self.quantize

@@ -17,6 +17,7 @@ from typing import Literal
 import jax
 from absl import logging
 
+from jaxmap.atomic import remove_stale_temps
 from jaxmap.checkpoint import tensors, weights
 from jaxmap.checkpoint.cache import FOLDER as DOWNLOADS
 from jaxmap.checkpoint.cache import Budget
@@ -27,6 +28,7 @@ from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.score.order import run_name
+from jaxmap.score.partial import FOLDER as PARTIAL
 from jaxmap.score.partial import Stopped
 from jaxmap.score.pipeline import Ahead, Stopwatch
 from jaxmap.score.visit import Loaded, Visitor, versions
@@ -216,6 +218,8 @@ class Sweep:
     def run(self) -> Outcome:
         """Does all that is not done; JaxmapError where the store, or the disk, refuses."""
         total = sum(len(work.items) for work in self._works)
+        for folder in (PARTIAL, DOWNLOADS):
+            remove_stale_temps(self.store.path / folder)
         with Heartbeat(self.store.path, total, self._command) as self._beat:
             self._claims = Claims(self.store.path, self._beat.name, Workers(self.store.path))
             try:

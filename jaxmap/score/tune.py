@@ -9,10 +9,8 @@ training that was killed goes on to the very translators that it would have had.
 from __future__ import annotations
 
 import dataclasses
-import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,9 @@ from jaxmap.model.linear import computing_in
 from jaxmap.progress import progress
 from jaxmap.score.kl_readout import kl, log_sum_exp
 from jaxmap.score.translators import Translators, translated
+from jaxmap.score.tune_state import load_state, newest_state, save_state
 
 WEIGHT_DECAY = 1e-3  # towards the identity
-_STEP_FOLDER = re.compile(r"^step(\d+)$")
 
 State = tuple[Translators, optax.OptState]
 
@@ -223,10 +221,11 @@ def train_lens(
     optimiser = training.optimiser()
     tuner = Tuner(model.graph, optimiser, vocabulary_block=vocabulary_block, dtype=model.dtype)
     translators = Translators.identity(model.spec.L, model.spec.D)
-    state: State = (translators, optimiser.init(translators))
-    begin = _newest_state(states)
+    # A copy: a step's state is donated.
+    state: State = (jax.tree.map(jnp.copy, translators), optimiser.init(translators))
+    begin = newest_state(states)
     if begin:
-        state = _load_state(states / f"step{begin}", state)
+        state = load_state(states / f"step{begin}", state)
     saved = time.monotonic()
     with progress(training.steps, desc, "step") as bar:
         bar.update(begin)
@@ -242,22 +241,17 @@ def train_lens(
             bar.set_postfix_str(f"KL {now_L.mean():.3f} nats a token", refresh=False)
             bar.update()
             if time.monotonic() - saved >= save_every and step + 1 < training.steps:
-                _save_state(states, step + 1, state)
+                save_state(states, step + 1, state)
                 saved = time.monotonic()
             tell(step + 1, now_L)
     found = _batches(_only(tokens, np.sort(order[:held])), training.batch_tokens)
     count = sum(batch.num_places for batch in found)
-    logit_L, tuned_L = (
-        sum(
-            np.asarray(
-                tuner.measure(model.params, one, *_on_device(batch), reach=batch.reach), np.float64
-            )
-            for batch in found
-        )
-        / count
-        for one in (Translators.identity(model.spec.L, model.spec.D), state[0])
-    )
-    return Trained(state[0], logit_L, tuned_L, count, len(usable) - held, held)
+    logit_L, tuned_L = np.zeros((2, model.spec.L))
+    for batch in found:
+        given = (*_on_device(batch), batch.reach)
+        logit_L += np.asarray(tuner.measure(model.params, translators, *given))
+        tuned_L += np.asarray(tuner.measure(model.params, state[0], *given))
+    return Trained(state[0], logit_L / count, tuned_L / count, count, len(usable) - held, held)
 
 
 def _which(seed: int, step: int, count: int) -> int:
@@ -281,47 +275,3 @@ def _batches(tokens: Tokens, batch_tokens: int) -> list[Batch]:
 def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
     arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
     return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.segment_BT > 0)
-
-
-# The state, kept with Orbax ----------------------------------------------------------------------
-
-
-def _named(state: State) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".").strip("."): leaf
-        for path, leaf in leaves
-    }
-
-
-def _save_state(states: Path, step: int, state: State) -> None:
-    """Keeps the state at a step, and no older one."""
-    from orbax.checkpoint import v1 as ocp
-
-    states.mkdir(parents=True, exist_ok=True)
-    ocp.save(states.absolute() / f"step{step}", _named(state), overwrite=True)
-    for path in _inside(states):
-        if path.name != f"step{step}":
-            shutil.rmtree(path)
-
-
-def _load_state(folder: Path, like: State) -> State:
-    from orbax.checkpoint import v1 as ocp
-
-    wanted = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
-        _named(like),
-    )
-    loaded = ocp.load(folder.absolute(), wanted)
-    # A copy: what was read may share memory with the reader, and a step's state is donated.
-    leaves = [jnp.array(loaded[name], copy=True) for name in _named(like)]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _newest_state(states: Path) -> int:
-    """The latest step with a state, or 0; what a kill in the middle of a save left is not one."""
-    return max((int(m[1]) for p in _inside(states) if (m := _STEP_FOLDER.match(p.name))), default=0)
-
-
-def _inside(states: Path) -> Iterator[Path]:
-    return iter(sorted(states.iterdir())) if states.is_dir() else iter(())

@@ -116,7 +116,7 @@ class Visitor:
         started = time.perf_counter() - seconds
         tokens, lens = loaded.texts.tokens, item.lens
         model, identity = loaded.model, self._identity(loaded, item.quantisation)
-        options = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
+        options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
         if self.crew is None:
             ll_RN = self.rows(loaded, item, stop=stop, **options)
         else:
@@ -155,8 +155,14 @@ class Visitor:
 
     def _mesh(self, spec: Spec, dtype: str, stored: str) -> Mesh | None:
         settings = self.settings
-        options = dict(batch_tokens=settings.batch_tokens, lens=bool(settings.lens))
-        return mesh_for(settings.mesh, spec, dtype, stored, **options)
+        return mesh_for(
+            settings.mesh,
+            spec,
+            dtype,
+            stored,
+            batch_tokens=settings.batch_tokens,
+            lens=settings.lens or bool(settings.tuned_lens),
+        )
 
     def _translators(self, item: Item, loaded: Loaded) -> Translators:
         spec = loaded.model.spec
@@ -173,6 +179,7 @@ class Visitor:
             "lens": item.tuned or item.lens,
             "versions": versions(),
             "device": device(),
+            "mesh": self.settings.mesh,
         }
         return Partial(partial_path(self.store.path, item), facts, self.settings.save_every)
 

@@ -198,7 +198,8 @@ class Store:
         asked = [item.facts for item in sorted(set(items), key=_item_order)]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         path = self._asked.path / f"{name}.json"
-        known = command and any(run.command == command for run in self._asked.refresh())
+        runs = self._asked.refresh()
+        known = not command or any(run.command == command for run in runs)
         if asked and (path in self._asked.corrupt() or not path.exists() or not known):
             facts = {"created": now(), "command": command, "items": asked}
             write_atomic(path, encode_json(facts))

@@ -1,6 +1,9 @@
 """Mamba: layers of one selective state space each, no attention and no MLP.
 
 A text of any length is read: the state is of one size, and nothing counts positions.
+
+Quantised copies take `dt_proj` for the linear layer that it is, as in Falcon Mamba; transformers'
+code of Mamba itself multiplies with its stored weight, so bitsandbytes cannot make one there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""OPT and Galactica; the 350m model norms after each branch and embeds in a narrower space."""
+"""OPT and Galactica; the 350m model norms after each branch and embeds in a narrower space.
+
+It has no final norm: the lens projects and unembeds its states as they are.
+"""
 
 from __future__ import annotations
 

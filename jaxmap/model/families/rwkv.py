@@ -2,7 +2,8 @@
 
 At inference the reference halves the residual stream after every `rescale_every` layers, so that
 float16 can hold it, and the last projections of both mixings with it. Only the norms' epsilon
-notices. There are no positions, so a text of any length is read; context_length is that of the
+notices. The embedding is normed before the first block: what the lens reads at layer 0 is the
+normed one. There are no positions, so a text of any length is read; context_length is that of the
 training.
 """
 
