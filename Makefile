@@ -48,8 +48,11 @@ format: $(VENV)/.installed-dev  ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-dev  ## speed and memory against PyTorch, in one run
-	$(BIN)/python benchmarks/score.py
+bench: $(VENV)/.installed-dev  ## speed and memory against what one would use instead
+	$(BIN)/jaxmap bench
+	$(BIN)/python benchmarks/lens.py
+	$(BIN)/python benchmarks/map.py
+	$(BIN)/python benchmarks/sweep.py
 
 clean:  ## remove the virtual environment and the demo
 	rm -rf $(VENV) $(OUT)

@@ -33,7 +33,7 @@ from checkpoints import (
 from reference import text_logp
 
 from jaxmap.checkpoint import weights
-from jaxmap.score import visit
+from jaxmap.score import tokenised
 from jaxmap.score.scorer import Scorers
 from jaxmap.store import Store
 
@@ -306,8 +306,10 @@ def test_tokenizer_is_read_once_for_a_run(texts, tmp_path, monkeypatch):
     for i in range(3):
         make_checkpoint(tmp_path / f"m{i}", seed=i)
     seen = []
-    real = visit.load_tokenizer
-    monkeypatch.setattr(visit, "load_tokenizer", lambda folder: seen.append(folder) or real(folder))
+    real = tokenised.load_tokenizer
+    monkeypatch.setattr(
+        tokenised, "load_tokenizer", lambda folder: seen.append(folder) or real(folder)
+    )
     assert score(tmp_path / "store", texts, *(tmp_path / f"m{i}" for i in range(3))).code == 0
     assert len(seen) == 1
     change = json.loads((tmp_path / "m1" / "tokenizer.json").read_text())
