@@ -8,7 +8,7 @@ import pytest
 
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.score.order import in_order, run_name, share, size_of
-from jaxmap.score.sweep import plan_works
+from jaxmap.score.works import plan_works
 
 PYTHIA = "EleutherAI/pythia-{1.4b,410m,6.9b}@step{143000,0,1000}"
 

@@ -17,8 +17,9 @@ from jaxmap.errors import InputError
 from jaxmap.score.crew import Crew
 from jaxmap.score.order import in_order, share
 from jaxmap.score.settings import settings_of
-from jaxmap.score.sweep import Outcome, Sweep, plan_works
+from jaxmap.score.sweep import Sweep
 from jaxmap.score.visit import Visitor
+from jaxmap.score.works import Outcome, plan_works
 from jaxmap.store import Store
 
 __all__ = ["Outcome", "score_models", "told_to_stop"]
