@@ -36,9 +36,9 @@ def test_usage_names_every_command():
     for arguments in (["--help"], ["help"], ["-h"]):
         ran = jaxmap(*arguments)
         assert (ran.code, ran.err) == (0, "")
-        for name, command in cli.COMMANDS.items():
+        for name, one in cli.COMMANDS.items():
             assert f"  {name} " in ran.out
-            assert command.summary in ran.out
+            assert one.summary in ran.out
     assert jaxmap().code == 2
 
 

@@ -201,7 +201,7 @@ class Decoder(nnx.Module):
           block: queries that attention takes at a time.
           read: applied to x_BTD before each block, inside the scan; its results are stacked on a
             leading axis of L, of which entry 0 is read off the embedding.
-          beside: arrays with a leading axis of L; `read` is given each layer's as a second argument.
+          beside: arrays with a leading axis of L; `read` is given each layer's beside the state.
         """
         T = inputs.ids_BT.shape[1]
         geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
