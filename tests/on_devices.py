@@ -25,7 +25,11 @@ def here(function: str, *arguments: Any, devices: int = 8) -> Any:
     program = "import sys, on_devices; on_devices.main(*sys.argv[1:])"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, function, json.dumps(arguments)],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": os.pathsep.join([str(_FOLDER), str(_FOLDER.parent)])},
+        env={
+            **os.environ,
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "PYTHONPATH": os.pathsep.join([str(_FOLDER), str(_FOLDER.parent)]),
+        },
         capture_output=True,
         text=True,
         check=False,

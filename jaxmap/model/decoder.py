@@ -147,9 +147,7 @@ class Decoder(nnx.Module):
             return blocks(rngs)
 
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
-        self.final_norm = (
-            _norm(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
-        )
+        self.final_norm = _norm(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
         self.head = (
             None if spec.tied else parameter(table(rngs.params(), (rows, E), dtype), letters)

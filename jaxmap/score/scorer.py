@@ -103,9 +103,7 @@ class Scorer:
 
         # One process sees all results anyhow; of several, each keeps them all.
         results = NamedSharding(mesh, PartitionSpec()) if jax.process_count() > 1 else None
-        self._logp = jax.jit(
-            over_mesh, static_argnames=("reach", "lens"), out_shardings=results
-        )
+        self._logp = jax.jit(over_mesh, static_argnames=("reach", "lens"), out_shardings=results)
 
     def logp_RBT(self, params: nnx.State, batch: Batch, *, lens: Lens = False) -> jax.Array:
         """log p(target) in nats at every place of a batch, float32 [R, B, T]; junk at padding.

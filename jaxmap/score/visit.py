@@ -49,9 +49,7 @@ class Loaded:
 class Visitor:
     """Loads checkpoints and scores them, keeping what they share: programs, tokens."""
 
-    def __init__(
-        self, texts: TextSet, store: Store, settings: Settings, crew: Crew | None = None
-    ):
+    def __init__(self, texts: TextSet, store: Store, settings: Settings, crew: Crew | None = None):
         self.texts = texts
         self.crew = crew
         self.store = store
