@@ -23,7 +23,7 @@ from jaxmap.model.held import held
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse, structs
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS
-from jaxmap.score.scorer import BATCH_TOKENS, VOCABULARY_BLOCK, Scorer
+from jaxmap.score.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorer
 
 USABLE = 0.9  # of a device's memory: the rest is the runtime's, and what loading holds twice
 _CONTEXT = 2048  # tokens of a text where a model reads any length
@@ -98,7 +98,13 @@ def lower(
     B = max(1, batch_tokens // T) * axes.rows
     kind = precision.weights or weights or precision.activations
     graph, shapes, own = parameters(spec, kind, precision.activations, axes)
-    scorer = Scorer(graph, vocabulary_block=VOCABULARY_BLOCK[platform], dtype=dtype, mesh=mesh)
+    scorer = Scorer(
+        graph,
+        vocabulary_block=VOCABULARY_BLOCK[platform],
+        query_block=QUERY_BLOCK[platform],
+        dtype=dtype,
+        mesh=mesh,
+    )
     return scorer.lower_shape(structs(shapes, own, mesh), B, T, lens=lens)
 
 

@@ -29,6 +29,7 @@ from jaxmap.score.translators import Translators, translated
 
 BATCH_TOKENS = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
 VOCABULARY_BLOCK = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention takes at a time
 Lens = bool | Translators
 _IN_FLIGHT = 2  # batches dispatched before the first result is waited for
 _PROGRAMS = 8  # architectures whose compiled programs are kept
@@ -42,6 +43,7 @@ class Scorer:
         graph: nnx.GraphDef,
         *,
         vocabulary_block: int,
+        query_block: int = QUERY_BLOCK["cpu"],
         dtype: str = "float32",
         mesh: Mesh | None = None,
     ):
@@ -80,7 +82,11 @@ class Scorer:
 
             with texts_apart(inputs), computing_in(dtype):
                 x_BTD, logp_LBT = decoder.residual(
-                    inputs, reach=reach, read=read if lens else None, beside=translators
+                    inputs,
+                    reach=reach,
+                    block=query_block,
+                    read=read if lens else None,
+                    beside=translators,
                 )
                 logp_1BT = read(x_BTD)[None]
             return jnp.concatenate([logp_LBT, logp_1BT]) if lens else logp_1BT
@@ -158,9 +164,13 @@ class Scorers:
         """The scorer for a model; models of one structure and dtype share one."""
         key = (model.graph, model.dtype, model.mesh)
         if key not in self._scorers:
-            block = VOCABULARY_BLOCK[jax.default_backend()]
+            platform = jax.default_backend()
             self._scorers[key] = Scorer(
-                model.graph, vocabulary_block=block, dtype=model.dtype, mesh=model.mesh
+                model.graph,
+                vocabulary_block=VOCABULARY_BLOCK[platform],
+                query_block=QUERY_BLOCK[platform],
+                dtype=model.dtype,
+                mesh=model.mesh,
             )
             while len(self._scorers) > self._capacity:
                 self._scorers.popitem(last=False)
