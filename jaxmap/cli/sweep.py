@@ -41,6 +41,13 @@ def define_run(values: flags.FlagValues) -> None:
         "Most bytes of downloaded weights to keep, as 200GB or 1.5TB: what was scored is deleted "
         "when room is needed, but never what was in the cache before.",
     )
+    flags.DEFINE_enum(
+        "batch",
+        None,
+        ["auto"],
+        "auto: as many tokens a batch as memory holds, found by compiling ahead of time.",
+        flag_values=values,
+    )
     integer(values, "shard_index", 0, "Which share of the models to do, from 0.")
     integer(values, "shard_count", 1, "How many shares there are: one for each worker.")
     define_devices(values)
@@ -99,12 +106,17 @@ def _sweep(values: flags.FlagValues) -> int:
 
 
 def run_options(values: flags.FlagValues) -> dict[str, object]:
-    """save_every, cache_budget and mesh, as Settings has them."""
+    """save_every, cache_budget, mesh and batch, as Settings has them."""
     from jaxmap.score.settings import parse_size
 
     budget = values.cache_budget
     size = None if budget is None else parse_size(budget, "--cache_budget")
-    return {"save_every": values.save_every, "cache_budget": size, "mesh": values.mesh}
+    return {
+        "save_every": values.save_every,
+        "cache_budget": size,
+        "mesh": values.mesh,
+        "batch": values.batch or "",
+    }
 
 
 def shard_of(values: flags.FlagValues) -> tuple[int, int]:

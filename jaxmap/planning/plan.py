@@ -12,7 +12,6 @@ import jax
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.refs import is_folder, parse_refs
-from jaxmap.corpus.batches import row_length
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
 from jaxmap.model.spec import Spec
@@ -24,9 +23,7 @@ from jaxmap.score import ahead
 from jaxmap.score.scorer import BATCH_TOKENS
 
 TEXTS, TOKENS = 10_000, 270  # the published texts; ids of one of 972 bytes, about
-_ROW = 2048  # tokens of a row, at most
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_LARGEST = 64  # default batches that are tried at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +214,7 @@ def plan_for(
     _, shapes, own = ahead.parameters(spec, held, precision.activations, axes)
     parameter_bytes = bytes_of(shapes, own, axes_of(made))
 
-    row = min(row_length(min(spec.context or _ROW, _ROW) - 1), batch_tokens)
+    row = min(ahead.longest_row(spec), batch_tokens)
 
     def memory(batch: int) -> ahead.Memory:
         options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
@@ -229,7 +226,8 @@ def plan_for(
         bar.update()
         most = None
         if largest and needed is not None and limit is not None:
-            most = _largest(memory, needed, batch_tokens, row, ahead.USABLE * limit, bar.update)
+            room = ahead.USABLE * limit
+            most = ahead.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
     work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
@@ -261,33 +259,3 @@ def plan_for(
         memory_seconds=traffic,
         largest_batch_tokens=most,
     )
-
-
-def _largest(memory, needed: ahead.Memory, batch: int, row: int, room: float, tell) -> int | None:
-    """The most tokens a batch that were seen to fit.
-
-    Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
-    smaller until it fits. None when not even one row does.
-    """
-    if needed.total > room:
-        if batch <= row:
-            return None
-        smaller, half = memory(row), row
-        tell()
-        if smaller.total > room:
-            return None
-        low, small, high, large = half, smaller.total, batch, needed.total
-    else:
-        double = memory(2 * batch).total
-        tell()
-        low, small, high, large = batch, needed.total, 2 * batch, double
-    slope = max((large - small) / (high - low), 1e-9)
-    guess = min(low + (room - small) / slope, _LARGEST * batch)
-    best = high if large <= room else low
-    while (tried := int(guess) // row * row) > best:
-        fits = memory(tried).total <= room
-        tell()
-        if fits:
-            return tried
-        guess *= 0.9
-    return best

@@ -6,8 +6,7 @@ The devices may be described ones (a TPU topology with no TPU), see `mesh.make`.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
+from jaxmap.checkpoint.memory import free_memory
 from jaxmap.corpus.batches import row_length
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
@@ -26,6 +26,7 @@ from jaxmap.precision import PRECISIONS
 from jaxmap.score.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorer
 
 USABLE = 0.9  # of a device's memory: the rest is the runtime's, and what loading holds twice
+_LARGEST = 64  # batches of the default size that are tried at most
 _CONTEXT = 2048  # tokens of a text where a model reads any length
 
 
@@ -94,7 +95,7 @@ def lower(
     axes, precision = axes_of(mesh), PRECISIONS[dtype]
     platform = mesh.devices.flat[0].platform
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
-    T = row or row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
+    T = row or longest_row(spec)
     B = max(1, batch_tokens // T) * axes.rows
     kind = precision.weights or weights or precision.activations
     graph, shapes, own = parameters(spec, kind, precision.activations, axes)
@@ -108,11 +109,90 @@ def lower(
     return scorer.lower_shape(structs(shapes, own, mesh), B, T, lens=lens)
 
 
+def longest_row(spec: Spec) -> int:
+    """Tokens of a row for the longest text that the model reads."""
+    return row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
+
+
+def largest(
+    memory: Callable[[int], Memory],
+    needed: Memory,
+    batch: int,
+    row: int,
+    room: float,
+    *,
+    most: int | None = None,
+    tell: Callable[[], object] = lambda: None,
+) -> int | None:
+    """The most tokens a batch that were seen to fit; None when not even one row does.
+
+    Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
+    smaller until it fits.
+
+    Args:
+      memory: of a batch, by compiling for it.
+      needed: `memory(batch)`.
+      batch: tokens to begin with.
+      row: tokens that a batch grows by.
+      room: bytes of a device that may be used.
+      most: tokens that are enough; None: _LARGEST batches to begin with.
+      tell: called after each compilation.
+    """
+    if needed.total > room:
+        if batch <= row:
+            return None
+        smaller = memory(row)
+        tell()
+        if smaller.total > room:
+            return None
+        low, small, high, large = row, smaller.total, batch, needed.total
+    else:
+        low, small, high = batch, needed.total, 2 * batch
+        large = memory(high).total
+        tell()
+    slope = max((large - small) / (high - low), 1e-9)
+    guess = min(low + (room - small) / slope, most or _LARGEST * batch)
+    best = high if large <= room else low
+    while (tried := int(guess) // row * row) > best:
+        fits = memory(tried).total <= room
+        tell()
+        if fits:
+            return tried
+        guess *= 0.9
+    return best
+
+
+def largest_batch(
+    spec: Spec, dtype: str, mesh: Mesh | None, *, weights: str, lens: bool, most: int
+) -> int:
+    """Tokens of the largest batch of each group of devices that memory holds (--batch=auto).
+
+    Args:
+      most: tokens that are enough, all texts in one batch.
+      others: as in `lower`.
+
+    The platform's default where nothing says how much memory there is, or where even that is too
+    much by the compiler's count.
+    """
+    mesh = mesh or make(Axes(), jax.local_devices()[:1])
+    row, batch = longest_row(spec), BATCH_TOKENS[mesh.devices.flat[0].platform]
+    limit = device_memory(jax.local_devices()[0])
+    if limit is None or most <= batch:
+        return batch
+
+    def memory(tokens: int) -> Memory:
+        options = dict(weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens)
+        return Memory.of(lower(spec, dtype, mesh, **options).compile())  # type: ignore[arg-type]
+
+    found = largest(memory, memory(batch), batch, min(row, batch), USABLE * limit, most=most)
+    logging.info("--batch=auto: %d tokens", found or batch)
+    return found or batch
+
+
 def device_memory(device: Any) -> int | None:
     """Bytes that this process may use of a device; None where nothing says."""
     if device.platform == "cpu":
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return pages // max(1, jax.local_device_count())
+        return free_memory() // max(1, jax.local_device_count())
     stats = device.memory_stats() or {}
     return stats.get("bytes_limit")
 

@@ -29,6 +29,7 @@ class Settings:
       quantize: of work.QUANTISATIONS; each is a result of its own, none the model itself.
       weight_distance: distances in weight space to so many checkpoints before each; 0: none.
       batch_tokens: tokens of a batch; None: a default for the device.
+      batch: auto: as many tokens as memory holds, found by compiling ahead of time; "": as above.
       ignore_config_keys: keys of config.json declared without effect on the logits.
       save_every: seconds between two saves of a vector that is being computed; 0: every batch.
       mesh: devices an axis, or auto; None: one device where there is one, else auto.
@@ -45,6 +46,7 @@ class Settings:
     save_every: float = SAVE_EVERY_S
     cache_budget: int | None = None
     mesh: str | None = None
+    batch: str = ""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -56,6 +58,10 @@ class Settings:
             raise InputError(f"weight_distance: {self.weight_distance} is negative; 0: none")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise InputError(f"batch_tokens: {self.batch_tokens} is too few; leave it unset")
+        if self.batch not in ("", "auto"):
+            raise InputError(f"batch: {self.batch!r} is unknown; known: auto")
+        if self.batch and self.batch_tokens is not None:
+            raise InputError("batch_tokens and batch=auto exclude each other; give one of them")
         if not self.save_every >= 0:
             raise InputError(f"save_every: {self.save_every} s; 0: after every batch")
         if self.mesh is not None:

@@ -21,9 +21,10 @@ from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.files import CheckpointFiles
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.tokens import Tokens
 from jaxmap.model.spec import Spec
 from jaxmap.precision import default_dtype
-from jaxmap.score.ahead import mesh_for
+from jaxmap.score.ahead import largest_batch, mesh_for
 from jaxmap.score.crew import Crew
 from jaxmap.score.partial import Partial, partial_path
 from jaxmap.score.scorer import Scorers, score_rows
@@ -57,6 +58,7 @@ class Visitor:
         self.scorers = Scorers()
         self._tokenised = TokenisedTexts(texts, store.path / "tokens")
         self._told = False
+        self._batches: dict[tuple, int] = {}  # of --batch=auto
 
     def load(self, files: CheckpointFiles, take: weights.Take | None = None) -> Loaded:
         """Brings a checkpoint into memory; InputError for one that cannot be scored.
@@ -142,14 +144,30 @@ class Visitor:
         model = quantised(loaded.model, item.quantisation)
         if self.crew is not None:
             options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
+        tokens = loaded.texts.tokens
         return score_rows(
             self.scorers.of(model),
             model,
-            loaded.texts.tokens,
+            tokens,
             lens=self._translators(item, loaded) if item.tuned else item.lens,
-            batch_tokens=self.settings.batch_tokens,
+            batch_tokens=self._batch_tokens(loaded.model, tokens, item.lens),
             **options,
         )
+
+    def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
+        if not self.settings.batch:
+            return self.settings.batch_tokens
+        key = (model.graph, model.dtype, model.mesh, lens)
+        if key not in self._batches:
+            self._batches[key] = largest_batch(
+                model.spec,
+                model.dtype,
+                model.mesh,
+                weights=model.stored_dtype,
+                lens=lens,
+                most=len(tokens.ids),
+            )
+        return self._batches[key]
 
     def _mesh(self, spec: Spec, dtype: str, stored: str) -> Mesh | None:
         settings = self.settings
