@@ -34,7 +34,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
 def routed_experts(model: nn.Module) -> dict[str, nn.Module]:
     """The modules that hold all experts of a layer in one parameter, by name."""
     return {name: m for name, m in model.named_modules() if hasattr(m, "gate_up_proj")
-            and m.gate_up_proj.ndim == 3}  # fmt: skip
+            and getattr(m.gate_up_proj, "ndim", 0) == 3}  # fmt: skip
 
 
 class Experts(nn.Module):

@@ -18,8 +18,12 @@ RECORDED = Path(__file__).parents[1] / "benchmarks" / "results" / "score-cpu.jso
 ANSWERS = """
 from jaxmap.bench.turns import serve
 turn = iter(range(99))
-print("a library's chatter")
-serve(lambda: lambda: print("more of it") or {"turn": next(turn)})
+
+def prepare():
+    print("a library's chatter", flush=True)
+    return lambda: print("more of it", flush=True) or {"turn": next(turn)}
+
+serve(prepare)
 """
 
 
