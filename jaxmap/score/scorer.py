@@ -27,11 +27,13 @@ from jaxmap.score.partial import Partial, Stopped
 from jaxmap.score.readout import target_logp
 from jaxmap.score.translators import Translators, translated
 
-BATCH_TOKENS = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+BATCH_TOKENS = {"cpu": 2048, "gpu": 16384, "tpu": 16384}
 VOCABULARY_BLOCK = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
 QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention takes at a time
 Lens = bool | Translators
-_IN_FLIGHT = 2  # batches dispatched before the first result is waited for
+# Batches dispatched before the first result is waited for. On CPU they would run side by side, on
+# the same cores and each with temporaries of its own.
+_IN_FLIGHT = {"cpu": 0, "gpu": 2, "tpu": 2}
 _PROGRAMS = 8  # architectures whose compiled programs are kept
 
 
@@ -257,7 +259,7 @@ def score_rows(
             if stopped := stop():
                 break
             waiting.append((i, batch, scorer.logp_RBT(model.params, batch, lens=lens)))
-            if len(waiting) > _IN_FLIGHT:
+            if len(waiting) > _IN_FLIGHT[jax.default_backend()]:
                 collect()
         while waiting:
             collect()
