@@ -388,7 +388,7 @@ def test_configs_that_come_along(path):
 
 def test_every_setting_has_its_place():
     """A setting is a field of the config, or a flag of the run."""
-    of_the_run = {"save_every", "cache_budget", "mesh"}
+    of_the_run = {"save_every", "cache_budget", "mesh", "batch"}
     settings = {field.name for field in dataclasses.fields(Settings)} - of_the_run
     assert settings <= {field.name for field in dataclasses.fields(SweepConfig)}
     flags = jaxmap("score", "--help").out

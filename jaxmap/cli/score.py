@@ -5,9 +5,8 @@ from __future__ import annotations
 from absl import flags
 
 from jaxmap.cli.command import STORE, TEXTS, Command, integer, required, string
-from jaxmap.cli.devices import start
 from jaxmap.cli.lens import define_lens
-from jaxmap.cli.sweep import command_line, define_run, report, run_options, shard_of
+from jaxmap.cli.sweep import define_run, run_options, score_all
 from jaxmap.precision import PRECISIONS
 
 
@@ -58,40 +57,22 @@ def _define_score(values: flags.FlagValues) -> None:
 def _score(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "models")
     from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.corpus.texts import load_texts
+    from jaxmap.score.settings import Settings
     from jaxmap.score.tuned import parse_lens
-    from jaxmap.store import Store
     from jaxmap.store.work import parse_quantisations
 
     lens = parse_lens(values.lens)
     refs = parse_refs(values.models)
-    variants = parse_quantisations(values.quantize)
-    options, shard = run_options(values), shard_of(values)
-    texts = load_texts(values.texts)
-    store = Store.create(values.store, texts)
-    from jaxmap import runtime
-
-    runtime.prepare()
-    start(values)
-    from jaxmap.score.run import score_models, told_to_stop
-
-    with told_to_stop() as stop:
-        outcome = score_models(
-            refs,
-            texts,
-            store,
-            shard=shard,
-            stop=stop,
-            command=command_line(),
-            dtype=values.dtype,
-            **lens,
-            quantize=variants,
-            weight_distance=values.weight_distance,
-            batch_tokens=values.batch_tokens,
-            ignore_config_keys=tuple(values.ignore_config_keys),
-            **options,
-        )
-    return report(outcome)
+    settings = Settings(
+        dtype=values.dtype,
+        **lens,
+        quantize=parse_quantisations(values.quantize),
+        weight_distance=values.weight_distance,
+        batch_tokens=values.batch_tokens,
+        ignore_config_keys=tuple(values.ignore_config_keys),
+        **run_options(values),
+    )
+    return score_all(values, refs, values.texts, None, settings)
 
 
 COMMANDS = {

@@ -18,7 +18,9 @@ from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
 from jaxmap.errors import InputError
 
 if TYPE_CHECKING:
+    from jaxmap.checkpoint.refs import Ref
     from jaxmap.score.run import Outcome
+    from jaxmap.score.settings import Settings
 
 # What a run is told beside what it does: not a part of the command that does it again.
 _OF_THE_RUN = ("shard_index", "shard_count", *OF_THE_PROCESS)
@@ -75,16 +77,27 @@ def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
 
 def _sweep(values: flags.FlagValues) -> int:
     required(values, "config", "store")
-    from jaxmap.corpus.texts import load_texts
     from jaxmap.score.config import read_config
-    from jaxmap.store import Store
 
     config = read_config(dict(values.config), "--config")
     refs = config.refs()
-    options = run_options(values)
-    config.settings(**options)
+    settings = config.settings(**run_options(values))
+    return score_all(values, refs, config.texts, config.limit or None, settings)
+
+
+def score_all(
+    values: flags.FlagValues,
+    refs: list[Ref],
+    texts_file: str,
+    limit: int | None,
+    settings: Settings,
+) -> int:
+    """Scores the models of a run, with the flags of `define_run`; returns the exit code."""
+    from jaxmap.corpus.texts import load_texts
+    from jaxmap.store import Store
+
     shard = shard_of(values)
-    texts = load_texts(config.texts, config.limit or None)
+    texts = load_texts(texts_file, limit)
     store = Store.create(values.store, texts)
     from jaxmap import runtime
 
@@ -100,12 +113,12 @@ def _sweep(values: flags.FlagValues) -> int:
             shard=shard,
             stop=stop,
             command=command_line(),
-            **dataclasses.asdict(config.settings(**options)),
+            **dataclasses.asdict(settings),
         )
     return report(outcome)
 
 
-def run_options(values: flags.FlagValues) -> dict[str, object]:
+def run_options(values: flags.FlagValues) -> dict[str, Any]:
     """save_every, cache_budget, mesh and batch, as Settings has them."""
     from jaxmap.score.settings import parse_size
 
