@@ -202,13 +202,16 @@ def test_the_flag(tmp_path):
 
 def test_ctrl_c(tmp_path):
     halfway(tmp_path)
+    # A job in the background of a script is started with this signal ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from jaxmap.cli import main; main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxmap", "status", f"--store={tmp_path}", "--watch=0.1"],
+        [sys.executable, "-c", code, "status", f"--store={tmp_path}", "--watch=0.1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A job in the background of a script is started with this signal ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if "1 of 4 done" in line:
