@@ -18,16 +18,68 @@ from typing import Any
 import numpy as np
 
 TEXTS = "119 1 64 0 41 2 90 13"  # lengths
+SHORT = "60 1 33 0 41 2 50 13"  # one block of queries: half as long to compile
+
+_SMALL = dict(
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=24,
+    max_position_embeddings=128,
+)
+_STABLELM_ALPHA = dict(
+    model_type="stablelm_alpha",
+    vocab_size=97,
+    hidden_size=48,
+    num_hidden_layers=2,
+    num_heads=3,
+    max_position_embeddings=128,
+    norm_eps=0.02,
+    hidden_act="silu",
+    rotary_pct=0.5,
+    rotary_emb_base=500,
+    rotary_scaling_factor=1.0,
+    tie_word_embeddings=False,
+)
+_CAMELIDAE = dict(
+    **_SMALL,
+    model_type="camelidae",
+    num_experts=5,
+    topk=2,
+    adapter_dim=7,
+    moe_scaling=0.7,
+    moe_dtype="bfloat16",
+)
+_DEEPSEEK = dict(
+    **_SMALL,
+    model_type="deepseek",
+    n_routed_experts=6,
+    n_shared_experts=2,
+    num_experts_per_tok=3,
+    moe_intermediate_size=20,
+    moe_layer_freq=1,
+    first_k_dense_replace=1,
+    norm_topk_prob=False,
+    scoring_func="softmax",
+    aux_loss_alpha=0.001,
+    seq_aux=True,
+)
 
 
-def here(function: str, *arguments: Any, devices: int = 8) -> Any:
-    """What a function of this module gives in a process with so many devices, through JSON."""
+def here(function: str, *arguments: Any, devices: int = 8, xla: str = "") -> Any:
+    """What a function of this module gives in a process with so many devices, through JSON.
+
+    xla: flags of the compiler.
+    """
     program = "import sys, on_devices; on_devices.main(*sys.argv[1:])"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, function, json.dumps(arguments)],
         env={
             **os.environ,
             "JAX_NUM_CPU_DEVICES": str(devices),
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {xla}".strip(),
             "PYTHONPATH": os.pathsep.join([str(_FOLDER), str(_FOLDER.parent)]),
         },
         capture_output=True,
@@ -47,26 +99,32 @@ def main(function: str, arguments: str) -> None:
 
 def all_cases() -> dict[str, dict[str, Any]]:
     """Every configuration that has a parity test, by name; of custom code the plain ones."""
-    cases: dict[str, dict[str, Any]] = {}
+    by_hand = (_CAMELIDAE, _DEEPSEEK, _STABLELM_ALPHA)  # transformers has no such classes
+    cases: dict[str, dict[str, Any]] = {str(config["model_type"]): config for config in by_hand}
     for path in sorted(_FOLDER.glob("families*.py")):
         for name, case in importlib.import_module(path.stem).CASES.items():
             cases[name] = getattr(case, "config", case)
+    cases["kimi_k2"] = {**cases["deepseek_v3"], "model_type": "kimi_k2"}
+    for name in ("qwen3_5", "qwen3_5_moe"):  # beside a vision tower's
+        text = cases[f"{name}_text"]
+        cases[name] = dict(model_type=name, text_config=text, vision_config=dict(depth=2))
     return cases
 
 
-def _tokens(vocabulary: int):
+def _tokens(vocabulary: int, texts: str = TEXTS):
     from tokenised import make_tokens
 
     random = np.random.default_rng(7)
-    lengths = map(int, TEXTS.split())
+    lengths = map(int, texts.split())
     return make_tokens([random.integers(0, vocabulary, n).astype(np.int32) for n in lengths])
 
 
-def _score(model, *, lens: bool = False) -> np.ndarray:
+def _score(model, *, lens: bool = False, texts: str = TEXTS) -> np.ndarray:
     from jaxmap.score.scorer import Scorers, score_rows
 
-    tokens = _tokens(model.spec.V)
-    return score_rows(Scorers().of(model), model, tokens, lens=lens, batch_tokens=128)
+    tokens = _tokens(model.spec.V, texts)
+    row = 64 * -(-max(map(int, texts.split())) // 64)
+    return score_rows(Scorers().of(model), model, tokens, lens=lens, batch_tokens=row)
 
 
 def _mesh(text: str):
@@ -82,6 +140,7 @@ def differences(
     meshes: Sequence[str],
     variants: Sequence[str] = ("none",),
     lens: bool = False,
+    texts: str = TEXTS,
 ) -> list[list[Any]]:
     """[variant, mesh, largest difference to one device in nats, largest score] of each."""
     from checkpoints import make_checkpoint
@@ -95,20 +154,42 @@ def differences(
         one = weights.load(Path(folder), dtype="float32")
         many = {m: weights.load(Path(folder), dtype="float32", mesh=_mesh(m)) for m in meshes}
         for variant in variants:
-            alone_RN = _score(quantised(one, variant), lens=lens)
+            alone_RN = _score(quantised(one, variant), lens=lens, texts=texts)
             for mesh, model in many.items():
-                together_RN = _score(quantised(model, variant), lens=lens)
+                together_RN = _score(quantised(model, variant), lens=lens, texts=texts)
                 worst = float(np.abs(together_RN - alone_RN).max())
                 found.append([variant, mesh, worst, float(np.abs(alone_RN).max())])
     return found
 
 
+def four_bit(config: dict[str, Any], mesh: str) -> dict[str, Any]:
+    """`differences` of a 4-bit copy, and the bytes of its codes: all, and those of a device."""
+    from checkpoints import make_checkpoint
+    from flax import nnx
+
+    from jaxmap.checkpoint import weights
+    from jaxmap.checkpoint.quantize import quantised
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(Path(folder), config)
+        alone_N = _score(quantised(weights.load(Path(folder), dtype="float32"), "nf4"))
+        model = quantised(weights.load(Path(folder), dtype="float32", mesh=_mesh(mesh)), "nf4")
+    worst = float(np.abs(_score(model) - alone_N).max())
+    leaves = [leaf[...] for _, leaf in nnx.to_flat_state(model.params)]
+    codes = [leaf for leaf in leaves if leaf.dtype == np.uint8]
+    return {
+        "difference": ["nf4", mesh, worst, float(np.abs(alone_N).max())],
+        "all": sum(leaf.nbytes for leaf in codes),
+        "own": sum(leaf.addressable_shards[0].data.nbytes for leaf in codes),
+    }
+
+
 def families(meshes: Sequence[str], names: Sequence[str]) -> dict[str, list[Any]]:
-    """`differences` of many configurations, each on the next of the meshes; or why not."""
+    """`differences` of many configurations, each on the next of the meshes."""
     cases = all_cases()
     found: dict[str, list[Any]] = {}
     for i, name in enumerate(names):
-        found[name] = differences(cases[name], [meshes[i % len(meshes)]])[0]
+        found[name] = differences(cases[name], [meshes[i % len(meshes)]], texts=SHORT)[0]
     return found
 
 
@@ -176,7 +257,7 @@ def fitting(config: dict[str, Any]) -> dict[str, Any]:
         need[model] = Memory.of(lowered.compile()).total
     chosen = {}
     for name, limit in (("any", None), *((m, (n + 64) / USABLE) for m, n in need.items())):
-        chosen[name] = str(choose(spec, "float32", devices, limit=limit, batch_tokens=128))
+        chosen[name] = str(choose(spec, "float32", devices, limit=limit, batch_tokens=128)[0])
     try:
         choose(spec, "float32", devices, limit=1000, batch_tokens=128)
     except InputError as error:

@@ -10,14 +10,14 @@ import pytest
 from families import CASES
 from families_classic import CASES as CLASSIC
 from families_experts import CASES as EXPERTS
-from families_modern import CASES as MODERN
 from on_devices import all_cases, here
 
 from jaxmap.errors import InputError
 from jaxmap.model.families import FAMILIES
 from jaxmap.model.held import Extent, extent, held
 from jaxmap.model.mesh import Axes, make, parse
-from jaxmap.model.spec import Alibi, Kind, QkNorm, Spec
+from jaxmap.model.parts import Alibi, QkNorm
+from jaxmap.model.spec import Kind, Spec
 from jaxmap.score.ahead import mesh_for
 
 NATS = 1e-4  # a text
@@ -28,6 +28,8 @@ GROUPS = {**CASES["llama"], "num_attention_heads": 15, "num_key_value_heads": 5,
 GROUPS |= {"intermediate_size": 53, "num_hidden_layers": 2, "attention_bias": True}
 DIVIDES = {**GROUPS, "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 96}
 DIVIDES |= {"intermediate_size": 56}
+# Rows of whole blocks of 64, so that 4-bit codes are cut too.
+BLOCKS = {**DIVIDES, "hidden_size": 128, "head_dim": 8, "intermediate_size": 192}
 
 
 def check(found: list[list]) -> None:
@@ -49,10 +51,9 @@ def test_every_shape_of_mesh():
         (EXPERTS["mixtral"], "data=2,model=4"),  # 5 experts
         (EXPERTS["deepseek_v2"], "model=8"),  # latent attention, shared experts, dense layers
         (CLASSIC["bloom"], "model=8"),  # ALiBi, heads in blocks of one tensor, fewer than devices
-        (MODERN["gemma2"], "data=4,model=2"),  # soft caps, windows, tied
         ({**GROUPS, "num_attention_heads": 6, "num_key_value_heads": 2}, "data=2,model=4"),
     ],
-    ids=["mixtral", "deepseek_v2", "bloom", "gemma2", "a-head-more-in-every-group"],
+    ids=["mixtral", "deepseek_v2", "bloom", "a-head-more-in-every-group"],
 )
 def test_awkward_families(config, mesh):
     check(here("differences", config, [mesh]))
@@ -61,6 +62,12 @@ def test_awkward_families(config, mesh):
 def test_lens_and_quantised_copies():
     check(here("differences", GROUPS, ["data=2,model=4"], ["none"], True))
     check(here("differences", GROUPS, ["data=2,fsdp=2,model=2"], ["int8", "nf4"]))
+
+
+def test_four_bit_codes_are_cut_by_rows():
+    found = here("four_bit", BLOCKS, "data=2,model=4")
+    check([found["difference"]])
+    assert found["own"] == found["all"] / 4
 
 
 @pytest.mark.slow
@@ -75,15 +82,20 @@ def _plain() -> list[str]:
     first: dict[str, str] = {}
     for name, config in all_cases().items():
         first.setdefault(config["model_type"], name)
-    assert set(first) <= set(FAMILIES)
     return list(first.values())
 
 
-@pytest.mark.slow
+def test_no_family_is_left_out():
+    cases = all_cases()
+    assert {cases[name]["model_type"] for name in _plain()} == set(FAMILIES)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_every_family(part):
     names = _plain()[part::4]
-    found = here("families", [*SHAPES[1:], "data=2,fsdp=2,model=2"], names)
+    meshes = [*SHAPES[1:], "data=2,fsdp=2,model=2"]
+    # Most of the time is the compiler's: it need not try hard.
+    found = here("families", meshes, names, xla="--xla_backend_optimization_level=0")
     assert set(found) == set(names)
     check(list(found.values()))
 

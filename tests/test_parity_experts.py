@@ -21,7 +21,8 @@ from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
 from jaxmap.model.experts import RoutedExperts, in_blocks, route
-from jaxmap.model.spec import ClampedSwiglu, Experts, Kind, Spec
+from jaxmap.model.parts import ClampedSwiglu, Experts
+from jaxmap.model.spec import Kind, Spec
 from jaxmap.score.scorer import Scorers, score_tokens
 
 

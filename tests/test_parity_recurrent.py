@@ -19,8 +19,9 @@ from jaxmap.checkpoint import weights
 from jaxmap.model.decoder import MIXERS, MLPS, named
 from jaxmap.model.delta import delta_rule
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
+from jaxmap.model.parts import Delta, Rglru
 from jaxmap.model.rwkv import wkv
-from jaxmap.model.spec import Delta, Kind, Rglru, Spec
+from jaxmap.model.spec import Kind, Spec
 from jaxmap.score.scorer import Scorers, score_tokens
 
 # Of a text, nats: a state carries the roundings of all tokens before it.

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jaxmap.model.spec import Alibi
+from jaxmap.model.parts import Alibi
 
 
 def slopes(heads: int, *, rounded: bool = False) -> Alibi:

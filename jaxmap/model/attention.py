@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,8 +13,11 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.linear import Linear, contract, parameter
 from jaxmap.model.norms import Norm
+from jaxmap.model.parts import Alibi
 from jaxmap.model.rope import rotate
-from jaxmap.model.spec import Alibi, Kind, Spec
+from jaxmap.model.spec import Kind, Spec
+
+_WIDTHS = 8  # numbers of keys that the blocks of queries may have
 
 
 def attend(
@@ -42,47 +49,77 @@ def attend(
     # Heads before tokens, once: each block of queries would otherwise copy its keys to be so.
     q_BGRTC = q_BTHC.reshape(B, T, G, H // G, C).transpose(0, 2, 3, 1, 4)
     k_BGTC, v_BGTC = k_BTGC.transpose(0, 2, 1, 3), v_BTGC.transpose(0, 2, 1, 3)
-    out = []
-    for start in range(0, T, geometry.block):
-        stop = min(start + geometry.block, T)
-        first = max(0, start - geometry.reach + 1)
-        keys = slice(first, stop)
+    sink_GR1 = None if sink_H is None else sink_H.astype(jnp.float32).reshape(G, H // G, 1)
+
+    def mixed(start: int | jax.Array, queries: int, keys: int) -> jax.Array:
+        """What some queries make of as many keys as are asked for, ending with their own."""
+        first = jnp.maximum(start + queries - keys, 0)
+        own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=queries)
+        seen = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=keys)
         score_BGRTS = contract(
             "bgrtc,bgsc->bgrts",
-            q_BGRTC[..., start:stop, :],
-            k_BGTC[:, :, keys],
+            own(q_BGRTC, axis=3),
+            seen(k_BGTC, axis=2),
             out_dtype=jnp.float32,
         )
         score_BGRTS = score_BGRTS * facts.scale
         if softcap:
             score_BGRTS = softcap * jnp.tanh(score_BGRTS / softcap)
         if alibi is not None:
-            bias_BHS = _alibi_bias(alibi, geometry.position_BT[:, keys], facts)
-            score_BGRTS = score_BGRTS + bias_BHS.reshape(B, G, H // G, 1, stop - first)
-        t = jnp.arange(start, stop)[:, None]
-        s = jnp.arange(first, stop)[None, :]
+            bias_BHS = _alibi_bias(alibi, seen(geometry.position_BT, axis=1), facts)
+            score_BGRTS = score_BGRTS + bias_BHS.reshape(B, G, H // G, 1, keys)
+        t = start + jnp.arange(queries)[:, None]
+        s = first + jnp.arange(keys)[None, :]
         near = (s <= t) & ((facts.window == 0) | (t - s < facts.window))
-        same = geometry.segment_BT[:, start:stop, None] == geometry.segment_BT[:, None, keys]
-        mask_BTS = near & same
+        segment_BT1 = own(geometry.segment_BT, axis=1)[:, :, None]
+        mask_BTS = near & (segment_BT1 == seen(geometry.segment_BT, axis=1)[:, None, :])
         score_BGRTS = jnp.where(mask_BTS[:, None, None], score_BGRTS, -jnp.inf)
         # A token always sees itself, so the maximum is finite and the sum is at least one.
         top_BGRT = jnp.max(score_BGRTS, axis=-1)
-        if sink_H is not None:
-            sink_GR1 = sink_H.astype(jnp.float32).reshape(G, H // G, 1)
+        if sink_GR1 is not None:
             top_BGRT = jnp.maximum(top_BGRT, sink_GR1)
         weight_BGRTS = jnp.exp(score_BGRTS - top_BGRT[..., None])
         total_BGRT = jnp.sum(weight_BGRTS, axis=-1)
-        if sink_H is not None:
+        if sink_GR1 is not None:
             total_BGRT = total_BGRT + jnp.exp(sink_GR1 - top_BGRT)
         mix_BGRTC = contract(
             "bgrts,bgsc->bgrtc",
             weight_BGRTS.astype(v_BTGC.dtype),
-            v_BGTC[:, :, keys],
+            seen(v_BGTC, axis=2),
             out_dtype=jnp.float32,
         )
-        out.append(mix_BGRTC / total_BGRT[..., None])
+        return mix_BGRTC / total_BGRT[..., None]
+
+    out = []
+    for start, count, queries, keys in _blocks(T, geometry.block, geometry.reach):
+        if count == 1:
+            out.append(mixed(start, queries, keys))
+            continue
+        starts = start + queries * jnp.arange(count)
+        mix_XBGRTC = jax.lax.map(partial(mixed, queries=queries, keys=keys), starts)
+        mix_BGRXTC = jnp.moveaxis(mix_XBGRTC, 0, 3)
+        out.append(mix_BGRXTC.reshape(*mix_BGRXTC.shape[:3], count * queries, -1))
     out_BGRTC = jnp.concatenate(out, axis=3)
     return out_BGRTC.transpose(0, 3, 1, 2, 4).reshape(B, T, H, -1).astype(q_BTHC.dtype)
+
+
+def _blocks(T: int, block: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
+    """Blocks of queries: (first query, how many blocks, queries of each, keys of each).
+
+    Neighbouring blocks with as many keys are one entry, so that a program holds few of them,
+    whatever T: numbers of keys are rounded up to one of _WIDTHS, to no less than a block.
+    """
+    step = max(block, -(-min(T, block + reach - 1) // _WIDTHS))
+    widths = []
+    for start in range(0, T, block):
+        stop = min(start + block, T)
+        keys = stop - max(0, start - reach + 1)
+        widths.append((stop - start, min(-(-keys // step) * step, T)))
+    start = 0
+    for (queries, keys), group in itertools.groupby(widths):
+        count = len(list(group))
+        yield start, count, queries, keys
+        start += count * queries
 
 
 def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:

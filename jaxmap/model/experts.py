@@ -23,6 +23,7 @@ from jax.sharding import PartitionSpec
 from jaxmap.model.linear import Linear, contract, multiply
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlp import ACTIVATIONS, Mlp
+from jaxmap.model.parts import Experts
 from jaxmap.model.quantised import (
     FourBitExperts,
     Int8Experts,
@@ -30,7 +31,7 @@ from jaxmap.model.quantised import (
     same_text_and_expert,
     texts_from,
 )
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.spec import Kind, Spec
 
 _BLOCK = 64  # tokens that an expert takes at a time, at most
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmap.model.mesh import Axes
-from jaxmap.model.spec import Alibi, Spec
+from jaxmap.model.parts import Alibi
+from jaxmap.model.spec import Spec
 
 # Layers that zeros beside their heads, or in their MLP's width, leave as they are.
 _PADS_HEADS, _PADS_WIDTH = ({"attention"}, {"latent"}), {"dense", "experts"}

@@ -27,8 +27,10 @@ from jaxmap.model.spec import Spec
 NAMES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")  # what cuts the rows of a batch
 
-# The alphabet of `Spec`; x is experts held one behind the other.
-_CUT = {"h": "model", "g": "model", "f": "model", "v": "model", "x": "model", "d": "fsdp"}
+# The alphabet of `Spec`; x is experts held one behind the other, o a stored tensor's rows, of
+# whatever they are.
+_CUT = {"h": "model", "g": "model", "f": "model", "v": "model", "x": "model", "o": "model"}
+_CUT |= {"d": "fsdp"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +173,17 @@ def _devices(name: str) -> int:
 def model_devices() -> int:
     """Over how many devices the program that is being traced cuts heads, widths and the like."""
     return _devices("model")
+
+
+def laid_out(kernel: jax.Array, letters: str) -> jax.Array:
+    """A kernel made inside the program, cut over "model" as a parameter of these letters is."""
+    pieces, cut = model_devices(), list[str | None]()
+    for letter, size in zip(letters, kernel.shape, strict=True):
+        own = _CUT.get(letter) == "model" and "model" not in cut and size % pieces == 0
+        cut.append("model" if own else None)
+    if pieces == 1:
+        return kernel
+    return jax.lax.with_sharding_constraint(kernel, PartitionSpec(*cut))
 
 
 def gathered_ends(params: nnx.State, spec: Spec) -> nnx.State:

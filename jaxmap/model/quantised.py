@@ -20,6 +20,7 @@ from jaxmap.model.families.rows import Row
 from jaxmap.model.held import Extent
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.linear import contract, parameter
+from jaxmap.model.mesh import laid_out
 
 # The code tables, by the 4-bit code, divided so that the largest is 1.
 CODES: dict[str, np.ndarray] = {
@@ -69,29 +70,39 @@ def pack(weight_X: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
 
 
 def unpack(packed: jax.Array, scale_Z: jax.Array, code: str, X: int) -> jax.Array:
-    """The X weights that `pack` stands for, float32 [X]."""
-    table = jnp.asarray(CODES[code])
+    """The X weights that `pack` stands for, float32 [X]; of several, with leading axes."""
+    table, lead = jnp.asarray(CODES[code]), packed.shape[:-1]
     pairs = jnp.stack([table[packed >> 4], table[packed & 15]], axis=-1)
-    x_X = pairs.reshape(-1)[:X]
-    x_ZB = jnp.pad(x_X, (0, -X % BLOCK)).reshape(-1, BLOCK) * scale_Z[:, None]
-    return x_ZB.reshape(-1)[:X]
+    x_X = pairs.reshape(*lead, -1)[..., :X]
+    padded_X = jnp.pad(x_X, [(0, 0)] * len(lead) + [(0, -X % BLOCK)])
+    x_ZB = padded_X.reshape(*lead, -1, BLOCK) * scale_Z[..., None]
+    return x_ZB.reshape(*lead, -1)[..., :X]
 
 
 class Packed(nnx.Module):
     """A stored tensor (out, in) in 4 bit; the parts of a fused one are read from the same.
 
-    With a leading axis of layers outside the scan over them.
+    Where every row is whole blocks, rows are held apart, and a mesh cuts over them.
+
+    Args:
+      packed, scale: of the flat tensor, see `pack`; with a leading axis of layers outside the scan
+        over them.
     """
 
     def __init__(self, packed: jax.Array, scale: jax.Array, *, code: str, shape: tuple[int, ...]):
-        self.packed = nnx.Param(packed)  # uint8, two weights a byte
-        self.scale = nnx.Param(scale)  # float32, one a block
+        O, I = shape  # noqa: E741 output and input features
+        if I % BLOCK == 0:
+            packed, scale = (x.reshape(*x.shape[:-1], O, -1) for x in (packed, scale))
+        self.letters = "o " if I % BLOCK == 0 else "  "
+        self.packed = parameter(packed, self.letters)  # uint8, two weights a byte
+        self.scale = parameter(scale, self.letters)  # float32, one a block
         self.code = code
         self.shape = shape
 
     def __call__(self) -> jax.Array:
         """The tensor, float32."""
-        count = math.prod(self.shape)
+        apart = self.packed[...].ndim > 1
+        count = self.shape[1] if apart else math.prod(self.shape)
         return unpack(self.packed[...], self.scale[...], self.code, count).reshape(self.shape)
 
 
@@ -160,10 +171,13 @@ class FourBitLinear(nnx.Module):
         self.extents = extents
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        stored = self.weights().astype(x.dtype)
+        # Cut as the codes are until here, and as a kernel from here on: what devices exchange is
+        # the dequantised kernel where inputs are cut, and nothing where rows are.
+        stored = laid_out(self.weights().astype(x.dtype), self.weights.letters)
         kernel = self.row.read(stored.T if self.inputs_first else stored, self.shape)
         for axis, extent in enumerate(self.extents):
             kernel = extent.pad(kernel, axis)
+        kernel = laid_out(kernel, self.equation.replace("->", ",").split(",")[1])
         y = contract(self.equation, x, kernel, out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)

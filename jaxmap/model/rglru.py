@@ -9,8 +9,9 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.linear import Linear, contract, parameter
 from jaxmap.model.mlp import ACTIVATIONS
+from jaxmap.model.parts import Rglru
 from jaxmap.model.recurrence import causal_conv, linear_scan
-from jaxmap.model.spec import Kind, Rglru, Spec
+from jaxmap.model.spec import Kind, Spec
 
 _SHARPNESS = 8.0  # c of equation 3
 

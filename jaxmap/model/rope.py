@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmap.errors import InputError
 from jaxmap.model.families.config import Config
-from jaxmap.model.spec import DynamicNtk, Rope
+from jaxmap.model.parts import DynamicNtk, Rope
 
 
 def _powers(dims: int, theta: float) -> np.ndarray:

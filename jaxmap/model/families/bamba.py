@@ -8,7 +8,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import llama, mamba2
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import DOWN, UP, Row, linear, norm
-from jaxmap.model.spec import Kind, Spec, StateSpace
+from jaxmap.model.parts import StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "IBM, Princeton, CMU and UIUC 2024, Bamba-9B"
 PREFIX = llama.PREFIX

@@ -9,7 +9,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import DOWN, ROUTER, UP, Row, shared_expert
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Wu et al. 2024, arXiv:2401.02731"
 PREFIX = llama.PREFIX

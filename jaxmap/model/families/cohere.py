@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row, norm
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Cohere For AI 2024, c4ai-command-r-v01; Aryabumi et al. 2024, arXiv:2405.15032"
 PREFIX = llama.PREFIX

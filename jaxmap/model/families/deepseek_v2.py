@@ -17,7 +17,8 @@ from jaxmap.model.families.rows import (
     norm,
     shared_expert,
 )
-from jaxmap.model.spec import Experts, Kind, Latent, Spec
+from jaxmap.model.parts import Experts, Latent
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "DeepSeek-AI 2024, arXiv:2405.04434"
 PREFIX = llama.PREFIX

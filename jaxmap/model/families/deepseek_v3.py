@@ -8,7 +8,8 @@ from __future__ import annotations
 from jaxmap.model.families import deepseek_v2, llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row
-from jaxmap.model.spec import Experts, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Spec
 
 PAPER = "DeepSeek-AI 2024, arXiv:2412.19437"
 PREFIX = llama.PREFIX

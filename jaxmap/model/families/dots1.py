@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jaxmap.model.families import deepseek_v3, glm4_moe, llama
 from jaxmap.model.families.config import Config, sliding_layers
-from jaxmap.model.spec import Kind, QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Huo et al. 2025, arXiv:2506.05767"
 PREFIX = llama.PREFIX

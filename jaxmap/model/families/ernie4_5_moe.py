@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert, shared_expert
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "ERNIE Team, Baidu 2025, ERNIE 4.5 Technical Report"
 PREFIX = llama.PREFIX

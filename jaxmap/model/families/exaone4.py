@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.errors import InputError
 from jaxmap.model.families import llama, olmo2
 from jaxmap.model.families.config import Config, sliding_layers
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "LG AI Research 2025, arXiv:2507.11407"
 PREFIX = llama.PREFIX

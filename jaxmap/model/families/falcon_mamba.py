@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jaxmap.model.families import mamba
 from jaxmap.model.families.config import Config
-from jaxmap.model.spec import Kind, Spec, StateSpace
+from jaxmap.model.parts import StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Zuo et al. 2024, arXiv:2410.05355"
 PREFIX = mamba.PREFIX

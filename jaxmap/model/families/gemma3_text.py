@@ -6,7 +6,8 @@ from jaxmap.model import rope
 from jaxmap.model.families import gemma2, llama
 from jaxmap.model.families.config import Config, sliding_layers
 from jaxmap.model.families.rows import Row, norm
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Gemma Team 2025, arXiv:2503.19786"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import deepseek_v3, llama, qwen3
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert, shared_expert
-from jaxmap.model.spec import Kind, QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "GLM-4.5 Team 2025, arXiv:2508.06471"
 PREFIX = llama.PREFIX

@@ -8,7 +8,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config, sliding_layers
 from jaxmap.model.families.rows import ROUTER, Row
-from jaxmap.model.spec import ClampedSwiglu, Experts, Kind, Spec
+from jaxmap.model.parts import ClampedSwiglu, Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "OpenAI 2025, arXiv:2508.10925"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import granite, llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = granite.PAPER
 PREFIX = llama.PREFIX

@@ -6,7 +6,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import bamba, granite, granitemoe, llama, mamba2
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import DOWN, UP, Row
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Granite Team 2025, Granite 4.0 Language Models"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import bamba, llama, mamba
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert
-from jaxmap.model.spec import Experts, Kind, Spec, StateSpace
+from jaxmap.model.parts import Experts, StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Lieber et al. 2024, arXiv:2403.19887"
 PREFIX = llama.PREFIX

@@ -13,7 +13,8 @@ import math
 from jaxmap.errors import InputError
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row, linear, norm
-from jaxmap.model.spec import Kind, Spec, StateSpace
+from jaxmap.model.parts import StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Gu and Dao 2023, arXiv:2312.00752"
 PREFIX = "backbone."

@@ -6,7 +6,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import mamba
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row, linear
-from jaxmap.model.spec import Kind, Spec, StateSpace
+from jaxmap.model.parts import StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Dao and Gu 2024, arXiv:2405.21060"
 PREFIX = mamba.PREFIX

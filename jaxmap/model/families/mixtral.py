@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Jiang et al. 2024, arXiv:2401.04088"
 PREFIX = llama.PREFIX

@@ -10,7 +10,8 @@ from __future__ import annotations
 from jaxmap.model import alibi
 from jaxmap.model.families.config import Config, head_width
 from jaxmap.model.families.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "MosaicML NLP Team 2023, Introducing MPT-7B"
 PREFIX = "transformer."

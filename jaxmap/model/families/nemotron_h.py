@@ -9,7 +9,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import deepseek_v3, llama, mamba2
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import DOWN, OUT, ROUTER, UP, Row, linear, norm, split_qkv
-from jaxmap.model.spec import Kind, Spec, StateSpace
+from jaxmap.model.parts import StateSpace
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "NVIDIA 2025, arXiv:2504.03624"
 PREFIX = "backbone."

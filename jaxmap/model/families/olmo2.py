@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row, norm
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "OLMo Team 2025, arXiv:2501.00656"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model import rope
 from jaxmap.model.families import llama, olmo2
 from jaxmap.model.families.config import Config, sliding_layers
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "OLMo Team 2025, arXiv:2512.13961"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert, norm
-from jaxmap.model.spec import Experts, Kind, QkNorm, Spec
+from jaxmap.model.parts import Experts, QkNorm
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Muennighoff et al. 2024, arXiv:2409.02060"
 PREFIX = llama.PREFIX

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model import rope
 from jaxmap.model.families.config import Config, head_width
 from jaxmap.model.families.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Gunasekar et al. 2023, arXiv:2306.11644; Li et al. 2023, arXiv:2309.05463"
 PREFIX = "model."

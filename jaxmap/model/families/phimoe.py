@@ -9,7 +9,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Abdin et al. 2024, arXiv:2404.14219; Liu et al. 2024, arXiv:2409.12136"
 PREFIX = llama.PREFIX

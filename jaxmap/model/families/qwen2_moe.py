@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config, sliding_layers
 from jaxmap.model.families.rows import ROUTER, Row, each_expert, shared_expert
-from jaxmap.model.spec import Experts, Kind, Spec
+from jaxmap.model.parts import Experts
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Yang et al. 2024, arXiv:2407.10671"
 PREFIX = llama.PREFIX

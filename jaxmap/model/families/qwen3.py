@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama, qwen2
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import Row, norm
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2025, arXiv:2505.09388"
 PREFIX = llama.PREFIX

@@ -15,7 +15,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import llama, llama_alikes, qwen2_moe, qwen3_next
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import QUERY, Row
-from jaxmap.model.spec import Delta, Experts, Kind, QkNorm, Spec
+from jaxmap.model.parts import Delta, Experts, QkNorm
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2026, Qwen3.5; Yang et al. 2024, arXiv:2412.06464"
 # Layers that predict further tokens are not part of the model that is scored.

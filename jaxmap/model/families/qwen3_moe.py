@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.model.families import llama, qwen2_moe, qwen3
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import ROUTER, Row, each_expert
-from jaxmap.model.spec import Experts, QkNorm, Spec
+from jaxmap.model.parts import Experts, QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2025, arXiv:2505.09388"
 PREFIX = llama.PREFIX

@@ -8,7 +8,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.families import llama, qwen2_moe
 from jaxmap.model.families.config import Config
 from jaxmap.model.families.rows import OUT, QUERY, Row, norm
-from jaxmap.model.spec import Delta, Experts, Kind, QkNorm, Spec
+from jaxmap.model.parts import Delta, Experts, QkNorm
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"
 PREFIX = llama.PREFIX

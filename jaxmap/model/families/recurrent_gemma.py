@@ -25,7 +25,8 @@ from jaxmap.model.families.rows import (
     norm,
     split_qkv,
 )
-from jaxmap.model.spec import Kind, Rglru, Spec
+from jaxmap.model.parts import Rglru
+from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Botev et al. 2024, arXiv:2404.07839"
 PREFIX = llama.PREFIX

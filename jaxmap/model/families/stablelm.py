@@ -6,7 +6,8 @@ from jaxmap.model import rope
 from jaxmap.model.families import llama
 from jaxmap.model.families.config import Config, head_width
 from jaxmap.model.families.rows import Row
-from jaxmap.model.spec import QkNorm, Spec
+from jaxmap.model.parts import QkNorm
+from jaxmap.model.spec import Spec
 
 PAPER = "Bellagente et al. 2024, arXiv:2402.17834"
 PREFIX = llama.PREFIX
