@@ -2,11 +2,10 @@
 
     python benchmarks/lens.py --shapes=70m --texts=32 --repeats=3
 
-Random Pythia-shaped checkpoints (vocabulary 50304) and the same random texts of 150 to 350 tokens
-for all; one process each, taking turns, so that noise on the machine meets all alike. Real tokens
-per second, each at all L + 1 layers, over the fastest and the median turn; peak resident memory of
-the process, loading included, and what scoring took on top of what was resident after loading; the
-first turn, which compiles, apart. The ratios come last (Linux only):
+The checkpoints, texts and turns of `jaxmap bench`, each contestant in a process of its own. Real
+tokens per second, each at all L + 1 layers, over the median and the fastest turn; peak resident
+memory of the process, loading included, and what scoring took on top of what was resident after
+loading; the first turn, which compiles, apart. The ratios come last (Linux only):
 
   torch-one      output_hidden_states, then norm, head and log-softmax layer by layer, a text a time
   torch-batched  the same for length-sorted padded batches of 8
@@ -15,78 +14,76 @@ first turn, which compiles, apart. The ratios come last (Linux only):
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
-import resource
-import subprocess
+import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
-_SHAPES = flags.DEFINE_list("shapes", ["70m"], "Pythia shapes: 70m, 160m.")
-_TEXTS = flags.DEFINE_integer("texts", 32, "How many texts.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Timed turns of each.")
+from jaxmap.bench.contestants import (
+    Work,
+    jaxmap_model,
+    make_texts,
+    torch_batches,
+    torch_model,
+)
+from jaxmap.bench.report import Report, this_machine
+from jaxmap.bench.speed import SHAPES, make_checkpoint
+from jaxmap.bench.turns import serve, take_turns
+
+_SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
+_TEXTS = flags.DEFINE_integer("texts", 32, "How many texts.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Timed turns of each.", lower_bound=1)
 _ONLY = flags.DEFINE_list("only", ["torch-one", "torch-batched", "jaxmap"], "Whom to run.")
-_WORKER = flags.DEFINE_string("worker", None, "For the benchmark itself: be this worker.")
-_FOLDER = flags.DEFINE_string("folder", None, "For the benchmark itself: the checkpoint.")
 _BATCH_TOKENS = flags.DEFINE_integer("batch_tokens", None, "jaxmap's tokens of a batch.")
 _BLOCK = flags.DEFINE_integer("vocabulary_block", None, "jaxmap's block of the vocabulary.")
-
-SHAPES = {
-    "70m": dict(hidden_size=512, num_hidden_layers=6, num_attention_heads=8),
-    "160m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12),
-}
-VOCABULARY = 50304
+_OUT = flags.DEFINE_string("out", None, "A .json for the figures, the machine and the date.")
+_WORKER = flags.DEFINE_string("worker", None, "For the benchmark itself: be this contestant.")
+_FOLDER = flags.DEFINE_string("folder", None, "For the benchmark itself: the checkpoint.")
 
 
-def make_checkpoint(shape: str, folder: Path) -> None:
-    """A random checkpoint of a Pythia shape, as transformers saves it."""
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One contestant on one shape.
+
+    Fields:
+      layers: how many are read, the embedding's among them.
+      tokens: of all texts.
+      tokens_per_second, best_tokens_per_second: real tokens; of the median and the fastest turn.
+      peak_mib: resident memory of its process at most.
+      scoring_mib: of that, what scoring took on top of what was resident after loading, at most.
+      worst_nats: largest difference of a text's score at any layer from jaxmap's; None without it.
+    """
+
+    shape: str
+    name: str
+    layers: int
+    tokens: int
+    tokens_per_second: float
+    best_tokens_per_second: float
+    peak_mib: float
+    scoring_mib: float
+    first_turn_seconds: float
+    worst_nats: float | None
+
+
+def torch_lens(folder: Path, texts: list[np.ndarray], rows: int) -> Work:
+    """`rows` texts a forward pass, the whole log-softmax of a layer at a time."""
     import torch
-    from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
-    torch.manual_seed(0)
-    sizes = SHAPES[shape]
-    config = GPTNeoXConfig(
-        vocab_size=VOCABULARY,
-        intermediate_size=4 * sizes["hidden_size"],
-        max_position_embeddings=2048,
-        **sizes,
-    )
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
-
-
-def make_texts(count: int) -> list[np.ndarray]:
-    """Ids of random texts, int32, 150 to 350 of them each."""
-    random = np.random.default_rng(0)
-    lengths = random.integers(150, 351, count)
-    return [random.integers(0, VOCABULARY, n).astype(np.int32) for n in lengths]
-
-
-def torch_lens(folder: Path, texts: list[np.ndarray], rows: int) -> Callable[[], np.ndarray]:
-    """Scores [L + 1, N]; `rows` texts a forward pass, right-padded, the whole log-softmax."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model, device = torch_model(folder, "float32")
     norm, head = model.gpt_neox.final_layer_norm, model.get_output_embeddings()
-    order = np.argsort([len(t) for t in texts]) if rows > 1 else np.arange(len(texts))
 
     @torch.inference_mode()
-    def run() -> np.ndarray:
+    def work() -> dict[str, Any]:
         scores = np.zeros((model.config.num_hidden_layers + 1, len(texts)))
-        for start in range(0, len(texts), rows):
-            batch = order[start : start + rows]
-            T = max(len(texts[i]) for i in batch)
-            ids_BT = torch.zeros((len(batch), T), dtype=torch.long)
-            mask_BT = torch.zeros((len(batch), T), dtype=torch.long)
-            for r, i in enumerate(batch):
-                ids_BT[r, : len(texts[i])] = torch.from_numpy(texts[i]).long()
-                mask_BT[r, : len(texts[i])] = 1
+        for batch, ids_BT, mask_BT in torch_batches(texts, rows, device):
             states = model.gpt_neox(
                 ids_BT, attention_mask=mask_BT, output_hidden_states=True
             ).hidden_states
@@ -96,155 +93,112 @@ def torch_lens(folder: Path, texts: list[np.ndarray], rows: int) -> Callable[[],
                 normed = state if layer == len(states) - 1 else norm(state)
                 logp = torch.log_softmax(head(normed[:, :-1]), -1)
                 logp_BT = logp.gather(-1, ids_BT[:, 1:, None])[..., 0].double()
-                scores[layer, batch] = (logp_BT * real_BT).sum(1).numpy()
-        return scores
+                scores[layer, batch] = (logp_BT * real_BT).sum(1).cpu().numpy()
+        return {"scores": scores.tolist()}
 
-    return run
-
-
-def torch_one(folder: Path, texts: list[np.ndarray]) -> Callable[[], np.ndarray]:
-    return torch_lens(folder, texts, 1)
+    return work
 
 
-def torch_batched(folder: Path, texts: list[np.ndarray]) -> Callable[[], np.ndarray]:
-    return torch_lens(folder, texts, 8)
-
-
-def jaxmap(folder: Path, texts: list[np.ndarray]) -> Callable[[], np.ndarray]:
+def jaxmap_lens(folder: Path, texts: list[np.ndarray]) -> Work:
     """The engine as `jaxmap score --lens` runs it."""
-    from jaxmap import runtime
+    options: dict[str, Any] = dict(lens=True, batch_tokens=_BATCH_TOKENS.value)
+    scorer, model, tokens = jaxmap_model(folder, texts, "float32", **options)
+    from jaxmap.score.scorer import Scorer, score_rows
 
-    runtime.prepare()
-    import jax
-
-    # Compiling is timed, so it must happen.
-    jax.config.update("jax_enable_compilation_cache", False)
-    from jaxmap.checkpoint import weights
-    from jaxmap.corpus.tokens import Tokens
-    from jaxmap.score.scorer import Scorer, Scorers, score_rows
-
-    model = weights.load(folder, dtype="float32")
-    lengths = np.array([len(t) for t in texts])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = Tokens(
-        np.concatenate(texts), offsets, np.ones(len(texts), np.int32), np.zeros(len(texts), bool)
-    )
-    scorer = Scorers().of(model)
     if _BLOCK.value:
         scorer = Scorer(model.graph, vocabulary_block=_BLOCK.value)
-    return lambda: score_rows(scorer, model, tokens, lens=True, batch_tokens=_BATCH_TOKENS.value)
+    return lambda: {"scores": score_rows(scorer, model, tokens, **options).tolist()}
 
 
-WORKERS = {"torch-one": torch_one, "torch-batched": torch_batched, "jaxmap": jaxmap}
+# Each answers with scores [L + 1, N].
+CONTESTANTS = {
+    "torch-one": partial(torch_lens, rows=1),
+    "torch-batched": partial(torch_lens, rows=8),
+    "jaxmap": jaxmap_lens,
+}
 
 
-def _peak_gib() -> float:
-    """Of the whole life of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _resident_gib(of: str) -> float:
-    """VmRSS: now; VmHWM: the most since `_forget_peak`."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(of)) / 2**20
-
-
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def work() -> None:
-    """Loads, then scores once for each line on stdin; answers with JSON lines."""
-    answers = os.fdopen(os.dup(1), "w")
-    sys.stdout = sys.stderr
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    texts = make_texts(_TEXTS.value)
-    run = WORKERS[_WORKER.value](Path(_FOLDER.value), texts)
-    _forget_peak()
-    loaded = _resident_gib("VmRSS")
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        scores = run()
-        seconds = time.perf_counter() - started
-        answer = {
-            "seconds": seconds,
-            "loaded_gib": loaded,
-            "scoring_gib": _resident_gib("VmHWM"),
-            "peak_gib": _peak_gib(),
-        }
-        print(json.dumps({**answer, "scores": scores.tolist()}), file=answers, flush=True)
-
-
-def compare(shape: str) -> None:
-    """Runs all workers in turns on one shape and prints the table."""
+def measure(shape: str) -> list[Row]:
+    """Lets all contestants take turns on one shape."""
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(shape, Path(folder))
         command = [sys.executable, __file__, f"--folder={folder}", f"--texts={_TEXTS.value}"]
         command += [f"--{flag.name}={flag.value}" for flag in (_BATCH_TOKENS, _BLOCK) if flag.value]
-        workers = {
-            name: subprocess.Popen(
-                [*command, f"--worker={name}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
+        commands = {name: [*command, f"--worker={name}"] for name in _ONLY.value}
+        answers = take_turns(commands, _REPEATS.value, shape)
+    num_tokens = sum(len(text) for text in make_texts(_TEXTS.value))
+    scores = {name: np.array(turns[-1]["scores"]) for name, turns in answers.items()}
+    rows = []
+    for name, (first, *timed) in answers.items():
+        seconds = [turn["seconds"] for turn in timed]
+        off = np.abs(scores[name] - scores["jaxmap"]).max() if "jaxmap" in scores else None
+        rows.append(
+            Row(
+                shape=shape,
+                name=name,
+                layers=len(scores[name]),
+                tokens=num_tokens,
+                tokens_per_second=num_tokens / statistics.median(seconds),
+                best_tokens_per_second=num_tokens / min(seconds),
+                peak_mib=timed[-1]["peak_mib"],
+                scoring_mib=timed[-1]["work_mib"],
+                first_turn_seconds=first["seconds"],
+                worst_nats=None if off is None else float(off),
             )
-            for name in _ONLY.value
-        }
-        turns: dict[str, list[dict]] = {name: [] for name in workers}
-        for turn in range(_REPEATS.value + 1):
-            for name, worker in workers.items():
-                assert worker.stdin is not None
-                assert worker.stdout is not None
-                print(f"  {shape}: turn {turn} of {name} ...", end="\r", file=sys.stderr)
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                turns[name].append(json.loads(worker.stdout.readline()))
-        for worker in workers.values():
-            worker.communicate()
-
-    num_tokens = sum(len(t) for t in make_texts(_TEXTS.value))
-    layers = SHAPES[shape]["num_hidden_layers"] + 1
-    print(
-        f"\nPythia-{shape} shape, float32, all {layers} layers, {_TEXTS.value} texts, "
-        f"{num_tokens} tokens"
-    )
-    print(
-        f"{'':15}{'tokens/s':>10}{'(best)':>10}{'peak GiB':>10}{'scoring GiB':>12}"
-        f"{'first turn s':>14}"
-    )
-    speed, peak, after = {}, {}, {}
-    for name, answers in turns.items():
-        timed = [a["seconds"] for a in answers[1:]] or [answers[0]["seconds"]]
-        speed[name] = num_tokens / float(np.median(timed))
-        peak[name] = answers[-1]["peak_gib"]
-        after[name] = answers[-1]["scoring_gib"] - answers[-1]["loaded_gib"]
-        print(
-            f"{name:15}{speed[name]:10.0f}{num_tokens / min(timed):10.0f}{peak[name]:10.2f}"
-            f"{after[name]:12.2f}{answers[0]['seconds']:14.1f}"
         )
-    scores = {name: np.array(answers[-1]["scores"]) for name, answers in turns.items()}
-    for name in turns:
-        if name != "jaxmap" and "jaxmap" in turns:
-            off = np.abs(scores["jaxmap"] - scores[name]).max()
-            print(
-                f"jaxmap / {name}: {speed['jaxmap'] / speed[name]:.2f} x the speed, "
-                f"{peak['jaxmap'] / peak[name]:.2f} x the memory "
-                f"({after['jaxmap'] / max(after[name], 1e-3):.2f} x of scoring alone), "
-                f"scores within {off:.1e} nats"
+    return rows
+
+
+def text(shape: str, rows: list[Row]) -> str:
+    """A table, and jaxmap against each of the others."""
+    lines = [
+        "",
+        f"Pythia-{shape} shape, float32, all {rows[0].layers} layers, {_TEXTS.value} texts, "
+        f"{rows[0].tokens} tokens",
+        f"{'':15}{'tokens/s':>10}{'(best)':>10}{'peak GiB':>10}{'scoring GiB':>12}"
+        f"{'first turn s':>14}",
+    ]
+    lines += [
+        f"{row.name:15}{row.tokens_per_second:10.0f}{row.best_tokens_per_second:10.0f}"
+        f"{row.peak_mib / 1024:10.2f}{row.scoring_mib / 1024:12.2f}{row.first_turn_seconds:14.1f}"
+        for row in rows
+    ]
+    for own in (row for row in rows if row.name == "jaxmap"):
+        for rival in (row for row in rows if row is not own):
+            lines.append(
+                f"jaxmap / {rival.name}: "
+                f"{own.tokens_per_second / rival.tokens_per_second:.2f} x the speed, "
+                f"{own.peak_mib / rival.peak_mib:.2f} x the memory "
+                f"({own.scoring_mib / max(rival.scoring_mib, 1):.2f} x of scoring alone), "
+                f"scores within {rival.worst_nats:.1e} nats"
             )
+    return "\n".join(lines)
 
 
 def main(_) -> None:
     if _WORKER.value:
-        work()
+        os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+        texts = make_texts(_TEXTS.value)
+        serve(lambda: CONTESTANTS[_WORKER.value](Path(_FOLDER.value), texts))
         return
-    import torch
-
-    print(f"{os.cpu_count()} cores, torch {torch.__version__} ({torch.get_num_threads()} threads)")
+    logging.set_verbosity(logging.WARNING)
+    machine, rows = this_machine(), []
+    print(f"{machine['device']}, {machine['cores']} cores, torch {machine['versions']['torch']}")
     for shape in _SHAPES.value:
-        compare(shape)
+        rows += (found := measure(shape))
+        print(text(shape, found), flush=True)
+    if _OUT.value:
+        flagged = (_TEXTS, _REPEATS, _SHAPES, _BATCH_TOKENS, _BLOCK)
+        settings = {flag.name: flag.value for flag in flagged}
+        Report(machine, {**settings, "dtype": "float32"}, rows).save(_OUT.value)
 
+
+for _flag, _known in ((_SHAPES, SHAPES), (_ONLY, CONTESTANTS)):
+    flags.register_validator(
+        _flag,
+        lambda names, known=frozenset(_known): known.issuperset(names),
+        f"known: {', '.join(_known)}",
+    )
 
 if __name__ == "__main__":
     app.run(main)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxmap.bench.speed import Report, Row, measure
+from jaxmap.bench.report import Report
+from jaxmap.bench.speed import Row, measure
 from jaxmap.bench.turns import take_turns
 from jaxmap.cli import run
 from jaxmap.errors import InputError, JaxmapError
@@ -27,7 +28,7 @@ serve(prepare)
 """
 
 
-def recorded() -> Report:
+def recorded() -> Report[Row]:
     facts = json.loads(RECORDED.read_text())
     return Report(facts["machine"], facts["settings"], [Row(**row) for row in facts["rows"]])
 
@@ -37,6 +38,18 @@ def test_programs_take_turns_and_their_chatter_is_no_answer():
     answers = take_turns({"a": command, "b": command}, 2, "test")
     assert [[answer["turn"] for answer in answers[name]] for name in "ab"] == [[0, 1, 2]] * 2
     assert all(answer["seconds"] >= 0 and answer["peak_mib"] > 1 for answer in answers["a"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_peaks_are_those_of_the_program_and_of_its_work_alone():
+    work = "lambda: {'length': len(b'x' * (64 << 20))}"
+    prepare = f"len(b'x' * (128 << 20)) and ({work})"
+    code = f"from jaxmap.bench.turns import serve; serve(lambda: {prepare})"
+    assert len(b"x" * (512 << 20))  # this process's own peak is more
+    answers = take_turns({"a": [sys.executable, "-c", code]}, 1, "test")
+    for answer in answers["a"]:
+        assert 128 < answer["peak_mib"] < 256
+        assert 60 < answer["work_mib"] < 100
 
 
 def test_a_program_that_ends_early_is_named_with_its_last_words():

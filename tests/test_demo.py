@@ -181,12 +181,12 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_demo, jaxmap.demo.train as train
-save = train._save_state
+save = train.save_state
 def save_and_die(states, step, state):
     save(states, step, state)
     if step == 4 and states.name == "pythia-demo-s":
         os.kill(os.getpid(), signal.SIGKILL)
-train._save_state = save_and_die
+train.save_state = save_and_die
 train._cores = lambda: 1
 test_demo.run_demo({out!r}, test_demo.tiny(), test_demo.documents())
 """

@@ -1,11 +1,13 @@
 """Who scores the texts: jaxmap, and PyTorch in the two ways in which people use it.
 
-  python -m jaxmap.bench.contestants NAME FOLDER NUM_TEXTS DTYPE
+    python -m jaxmap.bench.contestants NAME FOLDER NUM_TEXTS DTYPE
 
-torch-one      the published way: a batch of one, no padding, full log-softmax
-torch-batched  length-sorted padded batches, log-sum-exp over real tokens only, in blocks
-jaxmap         packed rows, blocked readout
-matmul         no texts: one product of the shape of an MLP, for the machine's own limit
+serves turns (`jaxmap.bench.turns`). NAME is one of
+
+  torch-one      the published way: a batch of one, no padding, full log-softmax
+  torch-batched  length-sorted padded batches, log-sum-exp over real tokens only, in blocks
+  jaxmap         packed rows, blocked readout
+  matmul         no texts: one product of the shape of an MLP, for the machine's own limit
 """
 
 from __future__ import annotations
@@ -14,13 +16,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxmap.bench.turns import serve
+
+if TYPE_CHECKING:
+    from jaxmap.checkpoint.weights import Model
+    from jaxmap.corpus.tokens import Tokens
+    from jaxmap.score.scorer import Scorer
 
 VOCABULARY = 50304  # of Pythia
 Work = Callable[[], dict[str, Any]]
@@ -33,7 +40,17 @@ def make_texts(count: int) -> list[np.ndarray]:
     return [random.integers(0, VOCABULARY, n).astype(np.int32) for n in lengths]
 
 
-def _torch_model(folder: Path, dtype: str) -> tuple[Any, str]:
+def as_tokens(texts: list[np.ndarray]) -> Tokens:
+    """Of which all but each text's first id are scored."""
+    from jaxmap.corpus.tokens import Tokens
+
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+    first, truncated = np.ones(len(texts), np.int32), np.zeros(len(texts), bool)
+    return Tokens(np.concatenate(texts), offsets, first, truncated)
+
+
+def torch_model(folder: Path, dtype: str) -> tuple[Any, str]:
+    """transformers' model of a checkpoint, and the device that it is on."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -42,11 +59,29 @@ def _torch_model(folder: Path, dtype: str) -> tuple[Any, str]:
     return model.eval().to(device), device
 
 
+def torch_batches(
+    texts: list[np.ndarray], rows: int, device: str
+) -> Iterator[tuple[np.ndarray, Any, Any]]:
+    """Length-sorted batches, right-padded: which texts [B], their ids [B, T], 1 where real."""
+    import torch
+
+    order = np.argsort([len(text) for text in texts])
+    for start in range(0, len(texts), rows):
+        batch = order[start : start + rows]
+        T = max(len(texts[i]) for i in batch)
+        ids_BT = torch.zeros((len(batch), T), dtype=torch.long)
+        mask_BT = torch.zeros((len(batch), T), dtype=torch.long)
+        for r, i in enumerate(batch):
+            ids_BT[r, : len(texts[i])] = torch.from_numpy(texts[i]).long()
+            mask_BT[r, : len(texts[i])] = 1
+        yield batch, ids_BT.to(device), mask_BT.to(device)
+
+
 def torch_one(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
     """One text a forward pass, all logits, full log-softmax."""
     import torch
 
-    model, device = _torch_model(folder, dtype)
+    model, device = torch_model(folder, dtype)
 
     @torch.inference_mode()
     def work() -> dict[str, Any]:
@@ -64,21 +99,12 @@ def torch_batched(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
     """Length-sorted batches of 8, right-padded; the head over real tokens, 512 at a time."""
     import torch
 
-    model, device = _torch_model(folder, dtype)
-    order = np.argsort([len(t) for t in texts])
+    model, device = torch_model(folder, dtype)
 
     @torch.inference_mode()
     def work() -> dict[str, Any]:
         scores = np.zeros(len(texts))
-        for start in range(0, len(texts), 8):
-            rows = order[start : start + 8]
-            T = max(len(texts[i]) for i in rows)
-            ids_BT = torch.zeros((len(rows), T), dtype=torch.long)
-            mask_BT = torch.zeros((len(rows), T), dtype=torch.long)
-            for r, i in enumerate(rows):
-                ids_BT[r, : len(texts[i])] = torch.from_numpy(texts[i]).long()
-                mask_BT[r, : len(texts[i])] = 1
-            ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
+        for batch, ids_BT, mask_BT in torch_batches(texts, 8, device):
             hidden = model.gpt_neox(ids_BT, attention_mask=mask_BT).last_hidden_state
             real = mask_BT[:, 1:].bool()
             flat_ND, target_N = hidden[:, :-1][real], ids_BT[:, 1:][real]
@@ -88,14 +114,24 @@ def torch_batched(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
                 wanted = logits.gather(-1, target_N[at : at + 512, None])[:, 0]
                 parts.append(wanted - logits.logsumexp(-1))
             logp = torch.cat(parts).double().split(real.sum(1).tolist())
-            scores[rows] = [one.sum().item() for one in logp]
+            scores[batch] = [one.sum().item() for one in logp]
         return {"scores": scores.tolist()}
 
     return work
 
 
-def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
-    """The engine as `jaxmap score` runs it."""
+def jaxmap_model(
+    folder: Path,
+    texts: list[np.ndarray],
+    dtype: str,
+    *,
+    lens: bool = False,
+    batch_tokens: int | None = None,
+) -> tuple[Scorer, Model, Tokens]:
+    """A checkpoint loaded as `jaxmap score` does it, with no programs compiled in other runs.
+
+    What is compiled before it is loaded is for these texts, `lens` and `batch_tokens`.
+    """
     from jaxmap import runtime
 
     runtime.prepare()
@@ -104,15 +140,22 @@ def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
     # Compiling is timed, so it must happen.
     jax.config.update("jax_enable_compilation_cache", False)
     from jaxmap.checkpoint import weights
-    from jaxmap.corpus.tokens import Tokens
-    from jaxmap.score.scorer import Scorers, score_tokens
+    from jaxmap.score.scorer import Scorers, compile_for
 
-    model = weights.load(folder, dtype=dtype)
-    offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])])
-    tokens = Tokens(
-        np.concatenate(texts), offsets, np.ones(len(texts), np.int32), np.zeros(len(texts), bool)
-    )
-    scorer = Scorers().of(model)
+    tokens, scorers = as_tokens(texts), Scorers()
+
+    def compiled(model: Model) -> None:
+        compile_for(scorers.of(model), model, tokens, lens=lens, batch_tokens=batch_tokens)
+
+    model = weights.load(folder, dtype=dtype, before=compiled)
+    return scorers.of(model), model, tokens
+
+
+def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
+    """The engine as `jaxmap score` runs it."""
+    scorer, model, tokens = jaxmap_model(folder, texts, dtype)
+    from jaxmap.score.scorer import score_tokens
+
     return lambda: {"scores": score_tokens(scorer, model, tokens).tolist()}
 
 

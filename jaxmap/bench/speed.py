@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import importlib.util
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxmap.atomic import write_atomic
 from jaxmap.bench.contestants import VOCABULARY, make_texts
+from jaxmap.bench.report import Report, this_machine
 from jaxmap.bench.turns import take_turns
 from jaxmap.errors import InputError
 
@@ -31,6 +26,7 @@ SHAPES = {
     "1.4b": (2048, 24, 16),
     "6.9b": (4096, 32, 32),
 }
+STORED = "float16"  # as the released Pythias are
 RIVALS = ("torch-one", "torch-batched")
 
 
@@ -56,46 +52,31 @@ class Row:
     worst_nats: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What `measure` found, and on what."""
-
-    machine: dict[str, Any]
-    settings: dict[str, Any]
-    rows: list[Row]
-
-    def row(self, shape: str, name: str) -> Row:
-        return next(row for row in self.rows if (row.shape, row.name) == (shape, name))
-
-    def text(self) -> str:
-        """A Markdown table, and jaxmap against each of the others."""
-        lines = [
-            f"{self.machine['device']}, {self.machine['cores']} cores; "
-            f"{self.settings['texts']} texts, {self.settings['dtype']}, "
-            f"median of {self.settings['repeats']} turns",
-            "",
-            "| shape | | tokens/s | of the matmul rate | peak MiB | load s | first turn s |",
-            "|---|---|--:|--:|--:|--:|--:|",
-        ]
-        lines += [
-            f"| {r.shape} | {r.name} | {r.tokens_per_second:,.0f} | {r.ceiling_share:.0%} "
-            f"| {r.peak_mib:,.0f} | {r.load_seconds:.1f} | {r.first_turn_seconds:.1f} |"
-            for r in self.rows
-        ]
-        lines.append("")
-        for rival in (r for r in self.rows if r.name != "jaxmap"):
-            own = self.row(rival.shape, "jaxmap")
-            speed = own.tokens_per_second / rival.tokens_per_second
-            memory = own.peak_mib / rival.peak_mib
-            lines.append(
-                f"{rival.shape}: jaxmap scores {speed:.2f} times as fast as {rival.name} in "
-                f"{memory:.2f} times the memory; scores agree within {rival.worst_nats:.0e} nats"
-            )
-        return "\n".join([*lines, ""])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all of it as .json."""
-        write_atomic(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+def text(report: Report[Row]) -> str:
+    """A Markdown table, and jaxmap against each of the others."""
+    settings = report.settings
+    lines = [
+        f"{report.machine['device']}, {report.machine['cores']} cores; "
+        f"{settings['texts']} texts, {settings['dtype']}, median of {settings['repeats']} turns",
+        "",
+        "| shape | | tokens/s | of the matmul rate | peak MiB | load s | first turn s |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {r.shape} | {r.name} | {r.tokens_per_second:,.0f} | {r.ceiling_share:.0%} "
+        f"| {r.peak_mib:,.0f} | {r.load_seconds:.1f} | {r.first_turn_seconds:.1f} |"
+        for r in report.rows
+    ]
+    lines.append("")
+    for rival in (r for r in report.rows if r.name != "jaxmap"):
+        own = report.row(rival.shape, "jaxmap")
+        speed = own.tokens_per_second / rival.tokens_per_second
+        memory = own.peak_mib / rival.peak_mib
+        lines.append(
+            f"{rival.shape}: jaxmap scores {speed:.2f} times as fast as {rival.name} in "
+            f"{memory:.2f} times the memory; scores agree within {rival.worst_nats:.0e} nats"
+        )
+    return "\n".join([*lines, ""])
 
 
 def measure(
@@ -104,15 +85,17 @@ def measure(
     texts: int = 64,
     repeats: int = 3,
     dtype: str = "float32",
+    stored: str = STORED,
     rivals: Sequence[str] | None = None,
-) -> Report:
+) -> Report[Row]:
     """Lets jaxmap and its rivals score the same random texts in turns, on random checkpoints.
 
     Args:
       shapes: of SHAPES.
       texts: how many, of 150 to 350 tokens.
       repeats: timed turns, after one that is not.
-      dtype: of weights and activations.
+      dtype: of the arithmetic.
+      stored: the weights' dtype on disk.
       rivals: of RIVALS; None: those that are installed.
 
     Raises InputError for a shape or rival that is unknown or not installed.
@@ -130,17 +113,17 @@ def measure(
             raise InputError(f"--rivals: {rival} needs torch: pip install torch")
     rows: list[Row] = []
     for shape in shapes:
-        rows += _measure_one(shape, texts, repeats, dtype, rivals)
-    settings = {"texts": texts, "repeats": repeats, "dtype": dtype, "shapes": list(shapes)}
-    return Report(_machine(), settings, rows)
+        rows += _measure_one(shape, texts, repeats, dtype, stored, rivals)
+    settings = dict(texts=texts, repeats=repeats, dtype=dtype, stored=stored, shapes=list(shapes))
+    return Report(this_machine(), settings, rows)
 
 
 def _measure_one(
-    shape: str, num_texts: int, repeats: int, dtype: str, rivals: Sequence[str]
+    shape: str, num_texts: int, repeats: int, dtype: str, stored: str, rivals: Sequence[str]
 ) -> list[Row]:
     names = [*rivals, "jaxmap"]
     with tempfile.TemporaryDirectory() as folder:
-        make_checkpoint(shape, Path(folder), dtype)
+        make_checkpoint(shape, Path(folder), stored)
         program = [sys.executable, "-m", "jaxmap.bench.contestants"]
         commands = {
             name: [*program, name, folder, str(num_texts), dtype] for name in [*names, "matmul"]
@@ -170,7 +153,7 @@ def _measure_one(
     return rows
 
 
-def make_checkpoint(shape: str, folder: Path, dtype: str) -> None:
+def make_checkpoint(shape: str, folder: Path, dtype: str = STORED) -> None:
     """A random checkpoint of a Pythia shape."""
     import jax.numpy as jnp
 
@@ -200,32 +183,3 @@ def make_checkpoint(shape: str, folder: Path, dtype: str) -> None:
         for path, leaf in decoder.named(shapes).items()
     }
     save_checkpoint(decoder.from_named(leaves), spec, config, folder)
-
-
-def _machine() -> dict[str, Any]:
-    import jax
-
-    from jaxmap.score.visit import device, versions
-
-    found = versions()
-    if importlib.util.find_spec("torch") is not None:
-        found["torch"] = importlib.metadata.version("torch")
-    return {
-        "device": device() if jax.default_backend() != "cpu" else _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "system": platform.platform(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": found,
-    }
-
-
-def _cpu() -> str:
-    """The processor's name where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -14,10 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
+
+# Of Linux. What getrusage gives there begins with the peak of the process that started this one.
+_STATUS = Path("/proc/self/status")
 
 
 def take_turns(commands: Mapping[str, Sequence[str]], repeats: int, desc: str) -> dict[str, list]:
@@ -74,18 +78,45 @@ def _turn(name: str, program: subprocess.Popen, said: TextIO) -> dict[str, Any]:
 def serve(prepare: Callable[[], Callable[[], dict[str, Any]]]) -> None:
     """A program's side: prepares once, then does the work once for each line on stdin.
 
-    Answers have what the work returns and `seconds`, `load` (seconds of `prepare`) and `peak_mib`
-    (peak resident memory of the process so far).
+    Answers have what the work returns and `seconds`, `load` (seconds of `prepare`), `peak_mib`
+    (peak resident memory of the process so far) and, on Linux, `work_mib` (the peak since
+    `prepare` beyond what was resident at its end).
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print is no answer
     started = time.perf_counter()
     work = prepare()
     load = time.perf_counter() - started
+    loading_mib, resident_mib = _peak_mib(), _forget_peak()
     for _ in sys.stdin:
         started = time.perf_counter()
         found = work()
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        answer = {**found, "seconds": seconds, "load": load, "peak_mib": peak}
+        working_mib = _peak_mib()
+        answer = {**found, "seconds": seconds, "load": load}
+        answer["peak_mib"] = max(loading_mib, working_mib)
+        if resident_mib is not None:
+            answer["work_mib"] = working_mib - resident_mib
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _peak_mib() -> float:
+    """Most memory resident since the program began, or since `_forget_peak`."""
+    if _STATUS.exists():
+        return _status_mib("VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _forget_peak() -> float | None:
+    """What is resident now, MiB, from where the peak is counted anew; None where it cannot be."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _status_mib("VmRSS")
+
+
+def _status_mib(what: str) -> float:
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024

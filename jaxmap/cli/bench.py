@@ -20,7 +20,14 @@ def _define_bench(values: flags.FlagValues) -> None:
         "dtype",
         "float32",
         ["float32", "bfloat16", "float16"],
-        "Of weights and activations.",
+        "Of the arithmetic.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "stored",
+        "float16",
+        ["float32", "bfloat16", "float16"],
+        "Of the weights on disk; float16 as those of Pythia.",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -33,7 +40,7 @@ def _define_bench(values: flags.FlagValues) -> None:
 
 
 def _bench(values: flags.FlagValues) -> int:
-    from jaxmap.bench.speed import measure
+    from jaxmap.bench.speed import measure, text
     from jaxmap.errors import InputError
 
     for name, value in (("texts", values.texts), ("repeats", values.repeats)):
@@ -44,11 +51,12 @@ def _bench(values: flags.FlagValues) -> int:
         texts=values.texts,
         repeats=values.repeats,
         dtype=values.dtype,
+        stored=values.stored,
         rivals=values.rivals,
     )
     if values.out:
         report.save(values.out)
-    print(report.text(), end="")
+    print(text(report), end="")
     return 0
 
 

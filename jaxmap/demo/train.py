@@ -6,13 +6,11 @@ run that was killed goes on to the very weights that it would have had.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,22 +21,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
 from flax import nnx
 from tqdm import tqdm
 
 from jaxmap.checkpoint.save import save_checkpoint
+from jaxmap.checkpoint.states import load_state, newest_state, save_state
 from jaxmap.demo.config import DemoConfig
 from jaxmap.demo.corpus import copy_tokenizer
 from jaxmap.demo.folders import build_folder, remove_unfinished
-from jaxmap.demo.model import hf_config, init_params, leaf_name, optimiser, spec_for
+from jaxmap.demo.model import hf_config, init_params, optimiser, spec_for
 from jaxmap.errors import JaxmapError
 from jaxmap.model.decoder import abstract
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
 PIECE = 32  # steps between two looks at the clock: the bar moves, and a stop is noticed
-STEP_FOLDER = re.compile(r"^step(\d+)$")
 
 State = tuple[nnx.State, optax.OptState]
 # (state, ids [tokens], starts [steps, rows], first step, end step) -> state, loss of the last step
@@ -69,7 +66,7 @@ class Session:
     ids: jax.Array  # int32 [tokens]
     bar: tqdm
     stop: threading.Event  # set when a run failed
-    saving: threading.Lock  # Orbax makes folders in a way that two threads at once trip over
+    saving: threading.Lock  # states are saved and loaded by one thread at a time
 
 
 def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
@@ -81,10 +78,9 @@ def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
     begins = {}  # the step from which each unfinished run goes on
     for run in config.runs:
         remove_unfinished(out / "models" / run)
-        _remove_unfinished_states(out / "state" / run)
         missing = [s for s in config.checkpoints if not checkpoint(out, run, s).is_dir()]
         if missing:
-            begins[run] = _newest_state(out / "state" / run, missing[0])
+            begins[run] = newest_state(out / "state" / run, missing[0])
     if not begins:
         shutil.rmtree(out / "state", ignore_errors=True)
         return False
@@ -95,7 +91,6 @@ def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
     sizes = dict.fromkeys(config.runs[run][0] for run in order)
     left = sum(config.steps - step for step in begins.values())
     with (
-        _quiet(),
         progress(total=left, desc="train", unit="step") as bar,
         ThreadPoolExecutor(max_workers=min(len(order), _cores())) as pool,
     ):
@@ -193,7 +188,7 @@ def _run(session: Session, run: str, step: int, compiled: Future[Program]) -> No
     state: State = (params, program.optimiser.init(params))
     if step:
         with session.saving:
-            state = _load_state(states / f"step{step}", state)
+            state = load_state(states, step, state)
     starts_SB = jnp.asarray(window_starts(config, seed, len(session.ids)))
     saved = time.monotonic()
     for target in (s for s in config.checkpoints if s >= step):
@@ -217,68 +212,13 @@ def _run(session: Session, run: str, step: int, compiled: Future[Program]) -> No
             build_folder(folder, partial(_write, session.corpus, program, state[0]))
         if step < config.steps and time.monotonic() - saved >= config.state_seconds:
             with session.saving:
-                _save_state(states, step, state)
+                save_state(states, step, state)
             saved = time.monotonic()
 
 
 def _write(corpus: Path, program: Program, params: nnx.State, folder: Path) -> None:
     save_checkpoint(params, program.spec, program.hf_config, folder)
     copy_tokenizer(corpus, folder)
-
-
-def _named(state: State) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {leaf_name(path).replace("/", "."): leaf for path, leaf in leaves}
-
-
-def _save_state(states: Path, step: int, state: State) -> None:
-    """Keep the state at a step, and no older one."""
-    from orbax.checkpoint import v1 as ocp
-
-    states.mkdir(parents=True, exist_ok=True)
-    ocp.save(states.absolute() / f"step{step}", _named(state), overwrite=True)
-    for path in states.iterdir():
-        if path.name != f"step{step}":
-            shutil.rmtree(path)
-
-
-def _load_state(folder: Path, like: State) -> State:
-    from orbax.checkpoint import v1 as ocp
-
-    wanted = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
-        _named(like),
-    )
-    loaded = ocp.load(folder.absolute(), wanted)
-    # device_put: an array that was read may share memory with the reader, and ours are donated.
-    leaves = [jnp.array(loaded[name], copy=True) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _remove_unfinished_states(states: Path) -> None:
-    """Remove what a kill in the middle of a save left."""
-    for path in states.iterdir() if states.is_dir() else ():
-        if not STEP_FOLDER.match(path.name):
-            shutil.rmtree(path)
-
-
-def _newest_state(states: Path, most: int) -> int:
-    """The latest step with a state that is no later than `most`, or 0."""
-    if not states.is_dir():
-        return 0
-    steps = [int(match[1]) for path in states.iterdir() if (match := STEP_FOLDER.match(path.name))]
-    return max((step for step in steps if step <= most), default=0)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Orbax's account of each save out of the progress bar; its warnings are shown."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _cost(config: DemoConfig, run: str) -> int:

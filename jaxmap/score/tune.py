@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxmap.checkpoint.states import load_state, newest_state, save_state
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, batches, plan
 from jaxmap.corpus.tokens import Tokens
@@ -30,7 +31,6 @@ from jaxmap.model.linear import computing_in
 from jaxmap.progress import progress
 from jaxmap.score.kl_readout import kl, log_sum_exp
 from jaxmap.score.translators import Translators, translated
-from jaxmap.score.tune_state import load_state, newest_state, save_state
 
 WEIGHT_DECAY = 1e-3  # towards the identity
 
@@ -225,7 +225,7 @@ def train_lens(
     state: State = (jax.tree.map(jnp.copy, translators), optimiser.init(translators))
     begin = newest_state(states)
     if begin:
-        state = load_state(states / f"step{begin}", state)
+        state = load_state(states, begin, state)
     saved = time.monotonic()
     with progress(training.steps, desc, "step") as bar:
         bar.update(begin)
