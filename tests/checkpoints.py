@@ -18,9 +18,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl import logging
 
 from jaxmap import cli
+from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.model import decoder
 from jaxmap.model.families import spec_of
@@ -154,6 +156,19 @@ def write_config(folder: Path, config: Any) -> None:
 def write_texts(path: Path, texts: Sequence[str] = TEXTS) -> Path:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, name: str = "load") -> list[str]:
+    """The folders, without their parents, that `weights.load` (or another) gets from now on."""
+    seen: list[str] = []
+    real = getattr(weights, name)
+
+    def watched(folder: Path, *arguments: Any, **options: Any) -> Any:
+        seen.append(folder.name)
+        return real(folder, *arguments, **options)
+
+    monkeypatch.setattr(weights, name, watched)
+    return seen
 
 
 @dataclass(frozen=True)

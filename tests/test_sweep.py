@@ -15,6 +15,7 @@ from checkpoints import (
     change_tensors,
     jaxmap,
     make_checkpoint,
+    watch,
     write_texts,
 )
 from checkpoints import (
@@ -55,14 +56,7 @@ ALL = dict(lens=True, quantize=("none", "int8"), weight_distance=2)
 
 
 def test_one_visit_gives_all(place, monkeypatch):
-    loads, reads = [], []
-    load, read = weights.load, weights.read
-    monkeypatch.setattr(
-        weights, "load", lambda folder, **o: loads.append(folder.name) or load(folder, **o)
-    )
-    monkeypatch.setattr(
-        weights, "read", lambda folder, *o: reads.append(folder.name) or read(folder, *o)
-    )
+    loads, reads = watch(monkeypatch), watch(monkeypatch, "read")
     scorers = []
     of = Scorers.of
 
@@ -111,11 +105,7 @@ def test_a_lost_distance_is_measured_again(place, monkeypatch):
     whole = contents(store)
     [row] = store.glob("weights/*@step4-*.npz")
     row.unlink()
-    reads = []
-    read = weights.read
-    monkeypatch.setattr(
-        weights, "read", lambda folder, *o: reads.append(folder.name) or read(folder, *o)
-    )
+    reads = watch(monkeypatch, "read")
     assert sweep(config, store).out == "0 scored, 6 already done, 0 failed\n"
     assert reads == ["step1", "step2", "step4"]
     assert contents(store) == whole
@@ -271,10 +261,7 @@ def test_bad_checkpoints_cost_the_others_nothing(place, monkeypatch):
     assert f"cd {os.getcwd()} && jaxmap sweep --config={config} --store={store}" in status.out
 
     # Run again with two of them still bad: what is done is not loaded again.
-    loads = []
-    monkeypatch.setattr(
-        weights, "load", lambda folder, **o: loads.append(folder.name) or load(folder, **o)
-    )
+    loads = watch(monkeypatch)
     ran = sweep(config, store)
     assert (ran.code, ran.out.splitlines()[0]) == (2, "2 scored, 6 already done, 4 failed")
     assert loads == ["step1", "step4"]

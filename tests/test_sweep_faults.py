@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from checkpoints import jaxmap, make_checkpoint, score, write_texts
+from checkpoints import jaxmap, make_checkpoint, score, watch, write_texts
 from hubs import Fake, fake_of, serve
 from sweeps import (
     Process,
@@ -48,15 +48,7 @@ def batches(monkeypatch):
 @pytest.fixture
 def loads(monkeypatch):
     """The folders that this process loads."""
-    seen: list[str] = []
-    real = weights.load
-
-    def load(folder, **options):
-        seen.append(folder.name)
-        return real(folder, **options)
-
-    monkeypatch.setattr(weights, "load", load)
-    return seen
+    return watch(monkeypatch)
 
 
 # A vector that is being computed -----------------------------------------------------------------

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from absl import flags
 
 from jaxmap.errors import InputError
-
-STORE = "The store: a folder with one file a result."
-TEXTS = "Texts: .jsonl with a `text` field (or `prompt` and `response`), .json, .txt; .gz, .zst."
+from jaxmap.precision import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,5 +44,52 @@ def integer(values: flags.FlagValues, name: str, default: int | None, text: str)
     flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
 
-def define_store(values: flags.FlagValues) -> None:
-    string(values, "store", None, STORE)
+def define_store(values: flags.FlagValues, *, made: bool = False) -> None:
+    """`made`: by the command where it is not there."""
+    more = " Made if it is not there; results are added to it." if made else ""
+    string(values, "store", None, "The store: a folder with one file a result." + more)
+
+
+def define_texts(values: flags.FlagValues, more: str = "") -> None:
+    text = "Texts: .jsonl with a `text` field (or `prompt` and `response`), .json, .txt; .gz, .zst."
+    string(values, "texts", None, f"{text} {more}".rstrip())
+
+
+def define_models(values: flags.FlagValues) -> None:
+    string(
+        values,
+        "models",
+        None,
+        "Comma-separated: org/name, org/name@revision, a folder, folder@step1000; "
+        "braces expand: @step{0,1,1000:143001:1000}.",
+    )
+
+
+def define_dtype(values: flags.FlagValues, more: str = "") -> None:
+    text = (
+        "The arithmetic. float32, bfloat16, float16: of weights and activations. bfloat16_3x: "
+        "weights held as stored, activations in float32, products in three bfloat16 passes. auto: "
+        "float32 on CPU, as stored on GPU, bfloat16_3x on TPU. See `jaxmap floor`."
+    )
+    flags.DEFINE_enum(
+        "dtype", "auto", ["auto", *PRECISIONS], f"{text} {more}".rstrip(), flag_values=values
+    )
+
+
+def define_batch_tokens(values: flags.FlagValues) -> None:
+    integer(
+        values,
+        "batch_tokens",
+        None,
+        "Tokens of a batch, or of the part of it that each group of devices gets; a default for "
+        "the device if unset.",
+    )
+
+
+def define_ignored_keys(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "ignore_config_keys",
+        [],
+        "Comma-separated keys of config.json that you know to be without effect on the logits.",
+        flag_values=values,
+    )

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxmap.cli.command import STORE, TEXTS, Command, integer, required, string
+from jaxmap.cli.command import (
+    Command,
+    define_batch_tokens,
+    define_ignored_keys,
+    define_models,
+    define_store,
+    define_texts,
+    required,
+    string,
+)
 from jaxmap.cli.sweep import command_line
 from jaxmap.precision import PRECISIONS, REFERENCE, parse_precisions
 
@@ -14,9 +23,9 @@ _CHOICES = [name for name in PRECISIONS if name != REFERENCE]
 
 
 def _define_floor(values: flags.FlagValues) -> None:
-    string(values, "store", None, STORE + " Made if it is not there; results are added to it.")
-    string(values, "texts", None, TEXTS)
-    string(values, "models", None, "Comma-separated, as for `jaxmap score`.")
+    define_store(values, made=True)
+    define_texts(values)
+    define_models(values)
     flags.DEFINE_list(
         "dtypes",
         _CHOICES,
@@ -24,13 +33,8 @@ def _define_floor(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     string(values, "out", None, "A .csv with model, dtype, kl_bits_per_byte, standard_error.")
-    integer(values, "batch_tokens", None, "Tokens of a batch; a default for the device if unset.")
-    flags.DEFINE_list(
-        "ignore_config_keys",
-        [],
-        "Keys of config.json that you know to be without effect on the logits.",
-        flag_values=values,
-    )
+    define_batch_tokens(values)
+    define_ignored_keys(values)
 
 
 def _floor(values: flags.FlagValues) -> int:

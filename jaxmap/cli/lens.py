@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import TEXTS, Command, integer, required, string
-from jaxmap.precision import PRECISIONS
+from jaxmap.cli.command import (
+    Command,
+    define_dtype,
+    define_ignored_keys,
+    define_models,
+    define_texts,
+    integer,
+    required,
+    string,
+)
 
 
 def define_lens(values: flags.FlagValues) -> None:
@@ -23,8 +31,8 @@ def define_lens(values: flags.FlagValues) -> None:
 
 
 def _define(values: flags.FlagValues) -> None:
-    string(values, "models", None, "Comma-separated, as of `jaxmap score`.")
-    string(values, "texts", None, TEXTS + " Others than those to be scored, or nobody can tell.")
+    define_models(values)
+    define_texts(values, "Others than those to be scored, or nobody can tell.")
     string(values, "out", None, "The folder of lenses: one folder a model is added to it.")
     integer(values, "steps", 250, "Updates.")
     flags.DEFINE_float(
@@ -41,13 +49,7 @@ def _define(values: flags.FlagValues) -> None:
         "Share of the texts kept from training: what the lens is worth is measured on them.",
         flag_values=values,
     )
-    flags.DEFINE_enum(
-        "dtype",
-        "auto",
-        ["auto", *PRECISIONS],
-        "Of the model's weights and activations, as of `jaxmap score`; lenses are float32.",
-        flag_values=values,
-    )
+    define_dtype(values, "Lenses are float32.")
     flags.DEFINE_float(
         "save_every",
         60.0,
@@ -56,12 +58,7 @@ def _define(values: flags.FlagValues) -> None:
         lower_bound=0.0,
         flag_values=values,
     )
-    flags.DEFINE_list(
-        "ignore_config_keys",
-        [],
-        "Keys of config.json that you know to be without effect on the logits.",
-        flag_values=values,
-    )
+    define_ignored_keys(values)
 
 
 def _run(values: flags.FlagValues) -> int:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
+from importlib import metadata
 
 from absl import flags
 
-from jaxmap.cli.command import Command, integer, required, string
-from jaxmap.precision import PRECISIONS
+from jaxmap.cli.command import (
+    Command,
+    define_batch_tokens,
+    define_dtype,
+    define_ignored_keys,
+    integer,
+    required,
+    string,
+)
 
 
 def _define_plan(values: flags.FlagValues) -> None:
@@ -20,23 +30,16 @@ def _define_plan(values: flags.FlagValues) -> None:
         "machine if unset.",
     )
     string(values, "mesh", "auto", "Devices an axis, data=4,model=4, or auto.")
-    flags.DEFINE_enum(
-        "dtype", "auto", ["auto", *PRECISIONS], "As for `jaxmap score`.", flag_values=values
-    )
+    define_dtype(values)
     flags.DEFINE_boolean("lens", False, "Read every layer.", flag_values=values)
-    integer(values, "batch_tokens", None, "Tokens of a batch of each group of devices.")
+    define_batch_tokens(values)
     flags.DEFINE_boolean(
         "largest_batch", True, "Look for the largest batch that fits.", flag_values=values
     )
     integer(values, "texts", 10_000, "Texts that the times are for.")
     integer(values, "tokens", 270, "Tokens of a text.")
     string(values, "out", None, "A .jsonl to which the figures are added, a line a plan.")
-    flags.DEFINE_list(
-        "ignore_config_keys",
-        [],
-        "Keys of config.json that you know to be without effect on the logits.",
-        flag_values=values,
-    )
+    define_ignored_keys(values)
 
 
 def _plan(values: flags.FlagValues) -> int:
@@ -65,9 +68,19 @@ def _plan(values: flags.FlagValues) -> int:
     )
     if values.out:
         with open(values.out, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"topology": values.topology, **plan.facts()}) + "\n")
+            record = {"topology": values.topology, **plan.facts(), "made": _made()}
+            file.write(json.dumps(record) + "\n")
     print(plan.text(), end="")
     return 0 if plan.fits else 1
+
+
+def _made() -> dict[str, str]:
+    """The day, and the versions that the figures depend on."""
+    found = {"date": datetime.date.today().isoformat()}
+    for name in ("jaxmap", "jax", "libtpu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 COMMANDS = {

@@ -6,7 +6,7 @@ from typing import cast, get_args
 
 from absl import flags
 
-from jaxmap.cli.command import TEXTS, Command, define_store, integer, required, string
+from jaxmap.cli.command import Command, define_store, define_texts, integer, required, string
 from jaxmap.errors import InputError
 
 METHODS = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
@@ -14,7 +14,7 @@ METHODS = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
 
 def _define_resample(values: flags.FlagValues) -> None:
     define_store(values)
-    string(values, "texts", None, f"The texts that the store was scored on. {TEXTS}")
+    define_texts(values, "Those that the store was scored on.")
     string(values, "out", None, "The .jsonl to write: the chosen texts and their weights.")
     integer(values, "n", None, "How many different texts to choose, the cost of a new model.")
     flags.DEFINE_enum(

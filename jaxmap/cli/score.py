@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import STORE, TEXTS, Command, integer, required, string
+from jaxmap.cli.command import (
+    Command,
+    define_batch_tokens,
+    define_dtype,
+    define_ignored_keys,
+    define_models,
+    define_store,
+    define_texts,
+    integer,
+    required,
+)
 from jaxmap.cli.lens import define_lens
 from jaxmap.cli.sweep import define_run, run_options, score_all
-from jaxmap.precision import PRECISIONS
 
 
 def _define_score(values: flags.FlagValues) -> None:
-    string(values, "store", None, STORE + " Made if it is not there; results are added to it.")
-    string(values, "texts", None, TEXTS)
-    string(
-        values,
-        "models",
-        None,
-        "Comma-separated: org/name, org/name@revision, a folder, folder@step1000; "
-        "braces expand: @step{0,1,1000:143001:1000}.",
-    )
-    flags.DEFINE_enum(
-        "dtype",
-        "auto",
-        ["auto", *PRECISIONS],
-        "The arithmetic. float32, bfloat16, float16: of weights and activations. bfloat16_3x: "
-        "weights held as stored, activations in float32, products in three bfloat16 passes. auto: "
-        "float32 on CPU, as stored on GPU, bfloat16_3x on TPU. See `jaxmap floor`.",
-        flag_values=values,
-    )
+    define_store(values, made=True)
+    define_texts(values)
+    define_models(values)
+    define_dtype(values)
     define_lens(values)
     flags.DEFINE_list(
         "quantize",
@@ -44,13 +39,8 @@ def _define_score(values: flags.FlagValues) -> None:
         "Distances in weight space to so many checkpoints of the same run before each (10: as "
         "published); 0: none.",
     )
-    integer(values, "batch_tokens", None, "Tokens of a batch; a default for the device if unset.")
-    flags.DEFINE_list(
-        "ignore_config_keys",
-        [],
-        "Keys of config.json that you know to be without effect on the logits.",
-        flag_values=values,
-    )
+    define_batch_tokens(values)
+    define_ignored_keys(values)
     define_run(values)
 
 

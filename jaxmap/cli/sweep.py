@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from jaxmap.cli.command import STORE, Command, integer, required, string
+from jaxmap.cli.command import Command, define_store, integer, required, string
 from jaxmap.cli.config import define_config
 from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
 from jaxmap.errors import InputError
@@ -62,7 +62,7 @@ def _define_sweep(values: flags.FlagValues) -> None:
         "its fields.",
         _check_config,
     )
-    string(values, "store", None, STORE + " Made if it is not there; results are added to it.")
+    define_store(values, made=True)
     define_run(values)
 
 
