@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import checkpoints
 import jax
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from checkpoints import (
     read_config,
     read_tensors,
     score,
+    watch,
     write_config,
     write_texts,
 )
@@ -77,15 +79,7 @@ def torch_scores(folder: Path, texts, prompts=None, context=256) -> list[float]:
 @pytest.fixture
 def loads(monkeypatch):
     """The folders that are loaded."""
-    seen: list[str] = []
-    real = weights.load
-
-    def load(folder, **options):
-        seen.append(folder.name)
-        return real(folder, **options)
-
-    monkeypatch.setattr(weights, "load", load)
-    return seen
+    return watch(monkeypatch)
 
 
 # What a score is ---------------------------------------------------------------------------------
@@ -295,7 +289,7 @@ def test_checkpoints_of_a_shape_are_compiled_once(texts, tmp_path, monkeypatch):
         assert score(tmp_path / "store", texts, *models).code == 0
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(scorers) == 4
+    assert len(scorers) == 8, "each to compile, before its weights, and to score"
     assert len(set(map(id, scorers))) == 1
     assert scorers[0].compilations == 1
     assert loaded[1] > loaded[0], "the listener hears the first compilation"
@@ -306,6 +300,7 @@ def test_tokenizer_is_read_once_for_a_run(texts, tmp_path, monkeypatch):
     for i in range(3):
         make_checkpoint(tmp_path / f"m{i}", seed=i)
     seen = []
+    monkeypatch.setattr(checkpoints, "caches", lambda: str(tmp_path / "cache"))  # none kept yet
     real = tokenised.load_tokenizer
     monkeypatch.setattr(
         tokenised, "load_tokenizer", lambda folder: seen.append(folder) or real(folder)
@@ -318,7 +313,7 @@ def test_tokenizer_is_read_once_for_a_run(texts, tmp_path, monkeypatch):
     (tmp_path / "m1" / "tokenizer.json").write_text(json.dumps(change))
     seen.clear()
     assert score(tmp_path / "other", texts, *(tmp_path / f"m{i}" for i in range(3))).code == 0
-    assert [folder.name for folder in seen] == ["m0", "m1"]
+    assert [folder.name for folder in seen] == ["m1"]  # the others' is kept for all stores
 
 
 def test_steps_of_a_run(texts, tmp_path):

@@ -1,12 +1,11 @@
 """Turns texts into token ids by the tokenizer of a checkpoint, as transformers' default call does.
 
-transformers is imported only when a tokenizer is loaded. It imports torch itself where torch is
-installed, and needs none.
+transformers is imported only when a tokenizer is loaded, not when it is restored. It imports torch
+itself where torch is installed, and needs none.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxmap.corpus import backend
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
 
@@ -65,7 +65,8 @@ class TextTokenizer:
 
     fingerprint: sha256 (hex) of everything that the ids depend on. special_rule: what is put around
     a text by default: "none", "bos", "bos+eos", ... size: largest id that it can produce, plus 1.
-    prefix, suffix: the ids that the rule puts before and after a text.
+    prefix, suffix: the ids that the rule puts before and after a text. kept: what `restore` makes
+    the same tokenizer from, without transformers; None where it cannot do without.
     """
 
     source: str
@@ -74,7 +75,8 @@ class TextTokenizer:
     size: int
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
-    _call: Callable[..., Any] = field(repr=False, compare=False)
+    kept: str | None = field(repr=False, compare=False)
+    _ids: backend.Ids = field(repr=False, compare=False)
 
     def encode(
         self,
@@ -112,17 +114,20 @@ class TextTokenizer:
     def _slice(self, texts: TextSet, start: int, stop: int) -> Iterator[tuple[list[int], int]]:
         """(ids, first scored id) of texts start to stop, before any cut."""
         if texts.prompts is None:
-            for ids in self._ids(texts.texts[start:stop], add_special_tokens=True):
+            for ids in self._of(texts.texts[start:stop], special=True):
                 yield ids, 1
             return
-        prompts = self._ids(texts.prompts[start:stop], add_special_tokens=False)
-        responses = self._ids(texts.texts[start:stop], add_special_tokens=False)
+        prompts = self._of(texts.prompts[start:stop], special=False)
+        responses = self._of(texts.texts[start:stop], special=False)
         for prompt, response in zip(prompts, responses, strict=True):
             condition = [*self.prefix, *prompt]
             yield [*condition, *response, *self.suffix], max(1, len(condition))
 
-    def _ids(self, texts: tuple[str, ...], add_special_tokens: bool) -> list[list[int]]:
-        return _call_ids(self._call, list(texts), add_special_tokens, self.source)
+    def _of(self, texts: tuple[str, ...], special: bool) -> list[list[int]]:
+        try:
+            return self._ids(list(texts), special)
+        except Exception as error:  # tokenizers raises bare Exceptions, as for a missing <unk>
+            raise _cannot(error, self.source) from error
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
@@ -178,50 +183,66 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
     return _wrap(tokenizer, str(folder))
 
 
+def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
+    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not."""
+    found, rule = backend.restored(kept)
+    return TextTokenizer(
+        source=source,
+        fingerprint=backend.fingerprint(kept),
+        special_rule=special_rule,
+        size=_size(found, *rule["prefix"], *rule["suffix"]),
+        prefix=tuple(rule["prefix"]),
+        suffix=tuple(rule["suffix"]),
+        kept=kept,
+        _ids=backend.ids_of(found, rule["split_special_tokens"]),
+    )
+
+
 def _wrap(tokenizer: Any, source: str) -> TextTokenizer:
-    backend = tokenizer.backend_tokenizer
-    prefix, suffix = _special_ids(tokenizer, source)
-    state = json.loads(backend.to_str())
-    # Left behind by earlier calls or training, and no part of a call without padding or cut.
-    state["truncation"] = state["padding"] = None
+    def called(texts: list[str], special: bool) -> list[list[int]]:
+        """transformers' own call with nothing but its defaults; `verbose` only silences it."""
+        return tokenizer(
+            texts, add_special_tokens=special, padding=False, truncation=False, verbose=False
+        )["input_ids"]
+
+    prefix, suffix = _special_ids(tokenizer, called, source)
     rule = {
         "prefix": prefix,
         "suffix": suffix,
         "split_special_tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
     }
-    digest = hashlib.sha256(b"jaxmap tokenizer 1\n")
-    digest.update(json.dumps([state, rule], sort_keys=True).encode("utf-8"))
-    vocabulary = backend.get_vocab(with_added_tokens=True)
+    kept = backend.serialised(tokenizer.backend_tokenizer, rule)
+    ids = backend.around(tokenizer, called)
     return TextTokenizer(
         source=source,
-        fingerprint=digest.hexdigest(),
+        fingerprint=backend.fingerprint(kept),
         special_rule=_rule_name(tokenizer, prefix, suffix),
-        size=max([*vocabulary.values(), *prefix, *suffix], default=-1) + 1,
+        size=_size(tokenizer.backend_tokenizer, *prefix, *suffix),
         prefix=prefix,
         suffix=suffix,
-        _call=tokenizer,
+        kept=None if ids is called else kept,
+        _ids=ids,
     )
 
 
-def _call_ids(
-    call: Callable[..., Any], texts: list[str], special: bool, source: str
-) -> list[list[int]]:
-    """transformers' own call with nothing but its defaults; `verbose` only silences a warning."""
-    try:
-        return call(
-            texts, add_special_tokens=special, padding=False, truncation=False, verbose=False
-        )["input_ids"]
-    except Exception as error:  # tokenizers raises bare Exceptions, as for a missing <unk>
-        raise InputError(
-            f"{source}: the tokenizer cannot turn the texts into ids ({_one_line(error)})"
-        ) from error
+def _size(tokenizer: Any, *others: int) -> int:
+    return max([*tokenizer.get_vocab(with_added_tokens=True).values(), *others], default=-1) + 1
 
 
-def _special_ids(tokenizer: Any, source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _cannot(error: Exception, source: str) -> InputError:
+    return InputError(
+        f"{source}: the tokenizer cannot turn the texts into ids ({_one_line(error)})"
+    )
+
+
+def _special_ids(
+    tokenizer: Any, ids: backend.Ids, source: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids before and after a text by default, read off a probe."""
-    probe = ["a"]
-    [plain] = _call_ids(tokenizer, probe, False, source)
-    [full] = _call_ids(tokenizer, probe, True, source)
+    try:
+        [plain], [full] = ids(["a"], False), ids(["a"], True)
+    except Exception as error:  # as in `TextTokenizer._of`
+        raise _cannot(error, source) from error
     added = len(full) - len(plain)
     # Of several places where the plain ids stand (a special token may be a text's own id), the
     # backend's mask of added tokens tells which.

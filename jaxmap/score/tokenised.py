@@ -18,6 +18,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
+from jaxmap.score.kept_tokenizers import KeptTokenizers
 
 _FORMAT = 1
 
@@ -39,12 +40,13 @@ class TokenisedTexts:
 
     Hashes include the versions of the libraries. A file that is missing or damaged is made again,
     so the folder can be deleted at any time. A later run need not even load the tokenizer, which
-    takes seconds.
+    takes seconds. `tokenizers` is a folder where tokenizers are kept for other folders' runs.
     """
 
-    def __init__(self, texts: TextSet, folder: Path):
+    def __init__(self, texts: TextSet, folder: Path, tokenizers: Path | None = None):
         self._texts = texts
         self._folder = folder
+        self._kept = None if tokenizers is None else KeptTokenizers(tokenizers)
         self._names: dict[str, _Name] = {}  # by tokenizer files
         self._tokens: dict[str, Tokens] = {}  # by texts, tokenizer and context
         versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
@@ -59,7 +61,7 @@ class TokenisedTexts:
         files = self._hash("files", _tokenizer_contents(checkpoint))
         name = self._names.get(files) or _read_name(self._folder / f"{files}.json")
         if name is None:
-            tokenizer = load_tokenizer(checkpoint)
+            tokenizer = self._load(checkpoint, files)
             name = _Name(tokenizer.fingerprint, tokenizer.special_rule)
             _keep(self._folder / f"{files}.json", name.encoded())
         self._names[files] = name
@@ -68,11 +70,20 @@ class TokenisedTexts:
             path = self._folder / f"{key}.npz"
             tokens = _read_tokens(path)
             if tokens is None:
-                tokens = self._tokenise(tokenizer or load_tokenizer(checkpoint), context)
+                tokens = self._tokenise(tokenizer or self._load(checkpoint, files), context)
                 arrays = {f.name: getattr(tokens, f.name) for f in dataclasses.fields(tokens)}
                 _keep(path, lambda file: np.savez(file, **arrays))
             self._tokens[key] = tokens
         return Tokenised(name.fingerprint, name.special_rule, self._tokens[key])
+
+    def _load(self, checkpoint: Path, files: str) -> TextTokenizer:
+        if self._kept is None:
+            return load_tokenizer(checkpoint)
+        found = self._kept.read(files, str(checkpoint))
+        if found is None:
+            found = load_tokenizer(checkpoint)
+            self._kept.keep(files, found)
+        return found
 
     def _tokenise(self, tokenizer: TextTokenizer, context: int | None) -> Tokens:
         with progress(len(self._texts), "tokenise", "text", leave=False) as bar:
