@@ -8,6 +8,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from absl import logging
 
-from jaxmap.atomic import write_atomic
+from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.map.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.progress import progress
@@ -64,12 +65,8 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
     entries = _two_or_more(store)
     out = Path(out)
     size = len(entries)
-    with TemporaryDirectory(prefix=".jaxmap-", dir=out.absolute().parent) as folder:
-        shape = (size, len(store.texts.text_bytes))
-        ll_KN = _memmap(Path(folder) / "ll.npy", shape)
-        for row, entry in enumerate(entries):
-            ll_KN[row] = store.load(entry).log_likelihood
-        target = Path(folder) / "kl.npy"
+    with _vectors(store, entries, out) as (folder, ll_KN):
+        target = folder / "kl.npy"
         kl = _memmap(target, (size, size))
         with progress(size * (size - 1) // 2, "kl", "pair") as bar:
             kl_KK(
@@ -86,6 +83,19 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
         )
         os.replace(target, out)
     return size
+
+
+@contextmanager
+def _vectors(store: Store, entries: Sequence[Entry], out: Path) -> Iterator[tuple[Path, np.memmap]]:
+    """A folder beside `out`, for a while, and in it all vectors [K, N], which need not fit into
+    memory."""
+    beside = out.absolute().parent
+    check_writable(beside)
+    with TemporaryDirectory(prefix=".jaxmap-", dir=beside) as folder:
+        ll_KN = _memmap(Path(folder) / "ll.npy", (len(entries), len(store.texts.text_bytes)))
+        for row, entry in enumerate(entries):
+            ll_KN[row] = store.load(entry).log_likelihood
+        yield Path(folder), ll_KN
 
 
 def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
@@ -113,11 +123,10 @@ def _two_or_more(store: Store) -> list[Entry]:
 
 
 def _write_all(store: Store, out: str | os.PathLike[str]) -> int:
-    """Each unordered pair once, row by row; in memory are the vectors and a strip of rows."""
+    """Each unordered pair once, row by row; in memory is a strip of rows."""
     entries = _two_or_more(store)
     total = len(entries) * (len(entries) - 1) // 2
     labels = [entry.label for entry in entries]
-    ll_KN = store.log_likelihoods(entries)
 
     def blocks() -> Iterator[Block]:
         for first, strip in kl_strips(ll_KN, store.texts.mean_bytes, update=bar.update):
@@ -126,7 +135,7 @@ def _write_all(store: Store, out: str | os.PathLike[str]) -> int:
                 names = [(labels[i], other) for other in labels[i + 1 :]]
                 yield names, Divergence(*(value[after:] for value in values))
 
-    with progress(total, "kl", "pair") as bar:
+    with _vectors(store, entries, Path(out)) as (_, ll_KN), progress(total, "kl", "pair") as bar:
         _write_rows(out, blocks())
     return total
 

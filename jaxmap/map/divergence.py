@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxmap.map.moments import (
     ROWS,
+    Rows,
     local_mesh,
     pair_moments,
     product_moments,
@@ -28,7 +29,7 @@ from jaxmap.map.moments import (
 )
 from jaxmap.map.precision import has_float64, precise
 
-TILE = 1024  # models on a side of a tile of all pairs: 80 MB a factor at 10,000 texts
+TILE = 1024  # models on a side of a tile of all pairs: 8 MB a matrix of them
 SOME = 32  # models whose mean is taken off all: differences do not change, and norms shrink
 
 Method = Literal["auto", "products", "differences"]
@@ -130,7 +131,7 @@ def kl_strips(
     """All pairs, some rows at a time: (first row i, KL of rows i.. against columns i.., [T, K-i]).
 
     Args:
-      ll_KN: nats, any float dtype; may be a memory map, of which two tiles are read at a time.
+      ll_KN: nats, any float dtype; may be a memory map: of two tiles some texts are read at a time.
       tile: models on a side of a tile.
       method: `products` (float64 BLAS, close pairs from differences) on a CPU, `differences`
         (tile_moments on the device) elsewhere; `auto` chooses.
@@ -146,27 +147,36 @@ def kl_strips(
     num_models, num_texts = ll_KN.shape
     some_SN = ll_KN[:: max(1, num_models // SOME)]
     mean_N = np.asarray(some_SN, np.float64).mean(axis=0)
-    for start in range(0, num_models, tile):
-        q_AN = _rows(ll_KN, start, tile, mean_N)
-        strip = []
-        for other in range(start, num_models, tile):
-            q_BN = q_AN if other == start else _rows(ll_KN, other, tile, mean_N)
-            if method == "products":
-                moments = _product_tile(q_AN, q_BN, errors, mesh)
+    rest_K = np.zeros(num_models)
+    for first in range(0, num_models, ROWS):
+        block = slice(first, first + ROWS)
+        rest_K[block] = (ll_KN[block] - mean_N).mean(axis=1)
+    tiles = [
+        Rows(ll_KN, slice(start, start + tile), mean_N, rest_K)
+        for start in range(0, num_models, tile)
+    ]
+    for i, own in enumerate(tiles):
+        A, start = own.shape[0], own.rows.start
+        whole = (A, num_models - start)
+        strip = Divergence(np.empty(whole), np.empty(whole if errors else (0, 0)))
+        q_AN = None if method == "products" else own.all()
+        for other in tiles[i:]:
+            same = other is own
+            if q_AN is None:
+                moments = _product_tile(own, None if same else other, errors, mesh)
             else:
+                q_BN = q_AN if same else other.all()
                 moments = _difference_tile(q_AN, q_BN, mesh or local_mesh())
-            if other == start:
+            if same:
                 for matrix in moments:
                     np.fill_diagonal(matrix, 0.0)
-            strip.append(_divergence(*moments, num_texts, mean_bytes))
+            columns = slice(other.rows.start - start, other.rows.stop - start)
+            for into, part in zip(strip, _divergence(*moments, num_texts, mean_bytes), strict=True):
+                if into.size:
+                    into[:, columns] = part
             if update:
-                size = len(q_AN)
-                update(size * (size - 1) // 2 if other == start else size * len(q_BN))
-        if len(strip) == 1:
-            yield start, strip[0]
-        else:
-            parts = zip(*strip, strict=True)
-            yield start, Divergence(*(np.concatenate(part, axis=1) for part in parts))
+                update(A * (A - 1) // 2 if same else A * other.shape[0])
+        yield start, strip
 
 
 def kl_KK(
@@ -197,17 +207,6 @@ def kl_KK(
     return out or Divergence(np.empty((0, 0)), np.empty((0, 0)))
 
 
-def _rows(ll_KN: np.ndarray, start: int, tile: int, mean_N: np.ndarray) -> np.ndarray:
-    """Some rows, centred: the mean of models first, then what is left of each row's."""
-    ll_TN = ll_KN[start : start + tile]
-    q_TN = np.empty(ll_TN.shape)
-    for first in range(0, len(q_TN), ROWS):
-        block = slice(first, first + ROWS)
-        np.subtract(ll_TN[block], mean_N, out=q_TN[block])
-        q_TN[block] -= q_TN[block].mean(axis=1, keepdims=True)
-    return q_TN
-
-
 def _difference_tile(
     q_AN: np.ndarray, q_BN: np.ndarray, mesh: Mesh
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -228,17 +227,18 @@ def _difference_tile(
 
 
 def _product_tile(
-    q_AN: np.ndarray, q_BN: np.ndarray, errors: bool, mesh: Mesh | None
+    own: Rows, other: Rows | None, errors: bool, mesh: Mesh | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    m2_AB, spread_AB, near_AB = product_moments(q_AN, q_BN, errors)
-    same = q_BN is q_AN
+    """Moments of all pairs of two tiles, or of one with itself."""
+    m2_AB, spread_AB, near_AB = product_moments(own, other, errors)
+    same = other is None
     if same:
         near_AB = np.triu(near_AB, k=1)
     i_P, j_P = np.nonzero(near_AB)
     if len(i_P):
         used_A, row_P = np.unique(i_P, return_inverse=True)
         used_B, other_P = np.unique(j_P, return_inverse=True)
-        q_KN = np.concatenate([q_AN[used_A], q_BN[used_B]])
+        q_KN = np.concatenate([own.all(used_A), (other or own).all(used_B)])
         pairs_P2 = np.stack([row_P, other_P + len(used_A)], axis=1)
         m2_P, spread_P = _differences(q_KN, pairs_P2, mesh)
         both = ((m2_AB, m2_P), (spread_AB, spread_P))

@@ -20,6 +20,41 @@ from jax.sharding import PartitionSpec as P
 NEAR = 1e-4
 NEAR_BARE = 1e-7  # where no errors are wanted: good to 1e-9 for a KL
 ROWS = 16  # of a matrix worked on at a time
+TEXTS = 1024  # whose products are summed at a time
+
+
+class Rows:
+    """Some rows of a matrix [K, N], less a mean of each column and of each row.
+
+    Args:
+      ll_KN: nats; may be a memory map, and is read by parts.
+      rows: which.
+      mean_N: taken off each row.
+      rest_K: mean of what is left of each row of the matrix.
+    """
+
+    def __init__(self, ll_KN: np.ndarray, rows: slice, mean_N: np.ndarray, rest_K: np.ndarray):
+        self._ll_KN, self._mean_N = ll_KN, mean_N
+        self.rows = range(*rows.indices(len(ll_KN)))
+        self.rest_A1 = rest_K[rows, None]
+        self.shape = len(self.rows), ll_KN.shape[1]
+
+    def read(self, texts: slice, out: np.ndarray) -> None:
+        """Fills [A, texts]."""
+        for start in range(0, len(out), ROWS):
+            block = slice(start, start + ROWS)
+            rows = slice(
+                self.rows.start + start, min(self.rows.start + start + ROWS, self.rows.stop)
+            )
+            np.subtract(self._ll_KN[rows, texts], self._mean_N[texts], out=out[block])
+            out[block] -= self.rest_A1[block]
+
+    def all(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float64 [A, N], or the chosen rows."""
+        ll_AN = self._ll_KN[self.rows.start : self.rows.stop][chosen]
+        q_AN = np.subtract(ll_AN, self._mean_N, dtype=np.float64)
+        q_AN -= self.rest_A1[chosen]
+        return q_AN
 
 
 def _moments(d_N: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -69,41 +104,74 @@ def spread_pairs(
 
 
 def product_moments(
-    q_AN: np.ndarray, q_BN: np.ndarray, errors: bool = True
+    q_AN: Rows, q_BN: Rows | None, errors: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`tile_moments` of rows of mean zero, from BLAS products in float64, for the CPU.
 
     N m2 = |a|^2 + |b|^2 - 2 a.b, and N m4 likewise from products of second and third powers.
-    There it beats differences by ten times and more. Without `errors` the second result is empty.
+    There it beats differences by ten times and more. The sums are taken over some texts at a time,
+    so that neither the rows nor their powers are ever whole in memory. Without B it is A, and all
+    are symmetric to the last bit. Without `errors` the second result is empty.
     The third is where m2 <= NEAR (|a|^2 + |b|^2) / N, bool [A, B]: too much was cancelled there
     (NEAR_BARE without errors).
-    All are symmetric to the last bit where B is A.
     """
-    num_texts = q_AN.shape[1]
-    same = q_BN is q_AN
-    m2_AB = q_AN @ q_BN.T  # X @ X.T is recognised as symmetric, and costs half
-    if same:
-        norm_A = norm_B = np.diag(m2_AB) / num_texts
-    else:
-        norm_A, norm_B = (np.einsum("kn,kn->k", q, q) / num_texts for q in (q_AN, q_BN))
-    near_AB = np.empty(m2_AB.shape, bool)
-    for first in range(0, len(m2_AB), ROWS):  # few enough to stay in the cache
+    A, num_texts = q_AN.shape
+    B = A if q_BN is None else q_BN.shape[0]
+    own_AN = np.empty((A, min(TEXTS, num_texts)))
+    other_BN = own_AN if q_BN is None else np.empty((B, min(TEXTS, num_texts)))
+    power_AN, power_BN = np.empty_like(own_AN), np.empty_like(other_BN)
+    m2_AB, m4_AB, cross_AB = (np.zeros((A, B) if n == 0 or errors else (0, 0)) for n in range(3))
+    norm_A, norm_B, fourth_A, fourth_B = np.zeros(A), np.zeros(B), np.zeros(A), np.zeros(B)
+    some_AB = np.empty((A, B))
+
+    def add(sum_AB: np.ndarray, one_An: np.ndarray, other_Bn: np.ndarray) -> None:
+        # X @ X.T is recognised as symmetric, and costs half.
+        np.matmul(one_An, other_Bn.T, out=some_AB)
+        np.add(sum_AB, some_AB, out=sum_AB)
+
+    for first in range(0, num_texts, TEXTS):
+        texts = slice(first, min(first + TEXTS, num_texts))
+        size = texts.stop - first
+        q_An, q_Bn = own_AN[:, :size], other_BN[:, :size]
+        q_AN.read(texts, q_An)
+        if q_BN is not None:
+            q_BN.read(texts, q_Bn)
+            norm_B += np.einsum("kn,kn->k", q_Bn, q_Bn)
+        norm_A += np.einsum("kn,kn->k", q_An, q_An)
+        add(m2_AB, q_An, q_Bn)
+        if not errors:
+            continue
+        a_An = np.multiply(q_An, q_An, out=power_AN[:, :size])
+        b_Bn = a_An
+        fourth_A += np.einsum("kn,kn->k", a_An, a_An)
+        if q_BN is not None:
+            b_Bn = np.multiply(q_Bn, q_Bn, out=power_BN[:, :size])
+            fourth_B += np.einsum("kn,kn->k", b_Bn, b_Bn)
+        add(m4_AB, a_An, b_Bn)
+        add(cross_AB, np.multiply(a_An, q_An, out=a_An), q_Bn)
+        if q_BN is not None:
+            add(cross_AB, q_An, np.multiply(b_Bn, q_Bn, out=b_Bn))
+    if q_BN is None:
+        norm_A = norm_B = np.diag(m2_AB).copy()
+        fourth_B = fourth_A
+    near_AB = np.empty((A, B), bool)
+    for first in range(0, A, ROWS):  # few enough to stay in the cache
         block = slice(first, first + ROWS)
-        norm_RB = norm_A[block, None] + norm_B
+        norm_RB = (norm_A[block, None] + norm_B) / num_texts
         m2_AB[block] *= -2.0 / num_texts
         m2_AB[block] += norm_RB
         norm_RB *= NEAR if errors else NEAR_BARE
         np.less_equal(m2_AB[block], norm_RB, out=near_AB[block])
+        if errors:
+            m4_AB[block] *= 6.0
+            m4_AB[block] += fourth_A[block, None] + fourth_B
     if not errors:
-        return m2_AB, np.empty((0, 0)), near_AB
-    a2_AN = q_AN * q_AN
-    b2_BN = a2_AN if same else q_BN * q_BN
-    m4_AB = 6.0 * (a2_AN @ b2_BN.T)
-    m4_AB += np.add.outer(*(np.einsum("kn,kn->k", one, one) for one in (a2_AN, b2_BN)))
-    cross_AB = (a2_AN * q_AN) @ q_BN.T
-    cross_AB = cross_AB + (cross_AB.T if same else q_AN @ (b2_BN * q_BN).T)
+        return m2_AB, m4_AB, near_AB
+    if q_BN is None:
+        np.add(cross_AB, cross_AB.T, out=some_AB)
+        cross_AB = some_AB
     cross_AB *= 4.0
     m4_AB -= cross_AB
     m4_AB /= num_texts
-    m4_AB -= m2_AB * m2_AB
+    m4_AB -= np.square(m2_AB, out=some_AB)
     return m2_AB, m4_AB, near_AB

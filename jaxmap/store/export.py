@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import zipfile
@@ -17,6 +18,9 @@ from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.store.record import TENSORS, Entry
 
+_BYTES_A_TEXT = sum(np.dtype(dtype).itemsize for dtype in TENSORS.values())
+_BYTES_A_MODEL, _BYTES_MORE = 4096, 1 << 20  # what labels may take in a .nc, generously
+
 FORMATS_HELP = """\
 .npz  log_likelihood float64 [models, texts] in nats, num_tokens and num_scored int32 of the same
       shape, model [models] (labels), text_bytes [texts], mean_text_bytes; opens with numpy.load
@@ -29,7 +33,7 @@ def export(store: Store, out: str | os.PathLike[str]) -> int:
     """Writes all results in the form that the file's ending names; returns how many.
 
     The endings are .npz, .csv (one row a model and text) and .nc (`Store.dataset`). Memory stays
-    at a few rows for .npz and .csv. Raises InputError for another ending or an empty store.
+    at a few rows. Raises InputError for another ending or an empty store.
     """
     out = Path(out)
     writers: dict[str, Callable[[Store, list[Entry], BinaryIO], None]] = {
@@ -87,5 +91,39 @@ def _write_csv(store: Store, entries: list[Entry], file: BinaryIO) -> None:
 
 
 def _write_nc(store: Store, entries: list[Entry], file: BinaryIO) -> None:
-    # Through memory: HDF5 crashes the process when a write to a Python file fails (disk full).
-    file.write(store.dataset().to_netcdf(engine="h5netcdf"))
+    """HDF5 lays out the file and takes the labels; the matrices are written to their places in it.
+
+    So no write of HDF5's can meet a full disk, which it does not survive, and rows come one by one.
+    """
+    import h5netcdf
+    import h5py
+
+    path = file.name
+    num_texts = len(store.texts.text_bytes)
+    _take_room(file, len(entries) * (num_texts * _BYTES_A_TEXT + _BYTES_A_MODEL) + _BYTES_MORE)
+    store.labels(entries).to_netcdf(path, engine="h5netcdf")
+    with h5netcdf.File(path, "a") as made:
+        for name, dtype in TENSORS.items():
+            made.create_variable(name, ("model", "text"), dtype)
+    places = {}
+    with h5py.File(path, "r+") as made:
+        for name in TENSORS:
+            made[name][0, 0] = 0  # only now it gets its place
+            places[name] = made[name].id.get_offset()
+    _take_room(file, os.path.getsize(path))
+    for row, entry in enumerate(entries):
+        record = store.load(entry)
+        for name, dtype in TENSORS.items():
+            array = getattr(record, name)
+            file.seek(places[name] + row * num_texts * np.dtype(dtype).itemsize)
+            file.write(array.tobytes())
+
+
+def _take_room(file: BinaryIO, size: int) -> None:
+    """Takes room on the disk at once, where the system can; OSError where there is none."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not of this file system
+                raise

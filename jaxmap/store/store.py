@@ -255,8 +255,6 @@ class Store:
 
     def dataset(self) -> xarray.Dataset:
         """All results as labelled arrays over (model, text); see the attributes for units."""
-        import xarray
-
         entries = self.records()
         shape = (len(entries), len(self.texts.text_bytes))
         arrays: dict[str, np.ndarray] = {name: np.empty(shape, t) for name, t in TENSORS.items()}
@@ -264,8 +262,15 @@ class Store:
             record = self.load(entry)
             for name, array_KN in arrays.items():
                 array_KN[row] = getattr(record, name)
+        return self.labels(entries).assign(
+            {name: (("model", "text"), array_KN) for name, array_KN in arrays.items()}
+        )
+
+    def labels(self, entries: list[Entry]) -> xarray.Dataset:
+        """`dataset` of these results without the arrays."""
+        import xarray
+
         return xarray.Dataset(
-            {name: (("model", "text"), array_KN) for name, array_KN in arrays.items()},
             coords={
                 **{name: ("model", column) for name, column in columns(entries).items()},
                 "text_bytes": ("text", self.texts.text_bytes),
