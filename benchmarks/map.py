@@ -1,7 +1,8 @@
 """Pairwise KL of all models against what people would use: time, memory, error, in one run.
 
     python benchmarks/map.py [--models=1018] [--texts=10000] [--repeats=3]
-    python benchmarks/map.py --large [--models=20000] [--texts=10000] [--folder=DIR]
+    python benchmarks/map.py --large [--models=20000] [--texts=10000] [--folder=DIR] \
+        [--out=benchmarks/results/map-large-cpu.json]
 
 Peers compute squared Euclidean distances of the doubly centred vectors, which is the same table up
 to a factor. Near-identical pairs are planted (a tenth of the models is a copy of another plus
@@ -13,6 +14,7 @@ times and of the seconds that their threads took, median over turns.
 
 --large: all pairs of many models from a file into a file, both memory-mapped, in --folder (4.8 GB
 at the default size; taken away at the end). Memory is what the process takes beside the two maps.
+--out keeps the figures, from which benchmarks/planner.py derives those of 100,000 models.
 """
 
 from __future__ import annotations
@@ -146,9 +148,10 @@ def own_memory() -> int:
         return 0
 
 
-def large(num_models: int, num_texts: int, folder: str | None) -> None:
+def large(num_models: int, num_texts: int, folder: str | None, record: str | None) -> None:
     """All pairs from a file into a file, and a thousand of them against differences."""
-    from jaxmap.map.divergence import Divergence, kl_KK
+    from jaxmap.bench.report import this_machine
+    from jaxmap.map.divergence import TILE, Divergence, kl_KK
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -179,11 +182,25 @@ def large(num_models: int, num_texts: int, folder: str | None) -> None:
         exact = np.array([np.var(ll_KN[i] - ll_KN[j]) for i, j in zip(some, other, strict=True)])
         kl_P, exact_P = out[some, other], exact / UNIT
         off = np.abs(kl_P - exact_P) / np.where(exact_P > 0, exact_P, 1.0)
+        found = {
+            "models": num_models,
+            "texts": num_texts,
+            "tile": TILE,
+            "seconds": clock,
+            "cpu_seconds": threads,
+            "peak_bytes": most - before,
+            "error": float(off.max()),
+        }
         print(
             f"\n{num_models} models x {num_texts} texts, {os.cpu_count()} cores: {clock:.0f} s, "
             f"{threads:.0f} s of all threads, {(most - before) / 2**20:.0f} MiB beside the files, "
             f"error {off.max():.1e}"
         )
+    if record:
+        command = f"python benchmarks/map.py --large --models={num_models} --texts={num_texts}"
+        kept = {"command": command, **found, "machine": this_machine()}
+        with open(record, "w", encoding="utf-8") as file:
+            file.write(json.dumps(kept, indent=1) + "\n")
 
 
 def main() -> None:
@@ -194,10 +211,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--folder")
+    parser.add_argument("--out", help="of --large: a .json for its figures")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.large:
-        large(options.models or 20_000, options.texts, options.folder)
+        large(options.models or 20_000, options.texts, options.folder, options.out)
         return
     options.models = options.models or 1018
     if options.contender:

@@ -184,23 +184,48 @@ def test_what_jaxmap_would_refuse_is_refused_before_anything_is_started(
 
 
 @pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.py")), ids=lambda path: path.stem)
-def test_the_commands_in_the_docstrings_run(path, machine):
+def test_the_commands_in_the_docstrings_run(path):
     if path.stem == "job":
         pytest.skip("shared by the others")
     import ast
 
-    text = (ast.get_docstring(ast.parse(path.read_text())) or "").replace("\\\n", " ")
-    commands = re.findall(r"python launch/(\w+\.py) (.*)", text)
+    commands = launched(ast.get_docstring(ast.parse(path.read_text())) or "")
     assert commands
-    for file, arguments in commands:
+    for file, words in commands:
         assert file == path.name
-        words = shlex.split(arguments.replace("$PWD", "/work"))
-        words = ["--dry_run", *words]
-        done = subprocess.run(
-            [sys.executable, path, *words],
-            capture_output=True,
-            text=True,
-            cwd=LAUNCH.parent,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        runs_dry(file, words)
+
+
+@pytest.mark.parametrize("page", ["slurm", "tpu", "gke", "ssh"])
+def test_the_commands_of_the_pages_are_understood(page):
+    text = (LAUNCH.parent / "docs" / f"{page}.md").read_text()
+    commands = launched(text)
+    assert commands
+    for file, words in commands:
+        runs_dry(file, words)
+    own = re.findall(r"^ .*?jaxmap (texts|plan|status|report) (--.*)", joined(text), re.MULTILINE)
+    assert {"texts", "status", "report"} <= {name for name, _ in own}
+    for name, arguments in own:
+        program.parse(name, shlex.split(arguments, comments=True))
+
+
+def joined(text: str) -> str:
+    """Each command on one line."""
+    return re.sub(r" *\\\n *", " ", text)
+
+
+def launched(text: str) -> list[tuple[str, list[str]]]:
+    """The launchers' files and arguments in a text."""
+    found = re.findall(r"python launch/(\w+\.py) (.*)", joined(text))
+    return [(file, shlex.split(arguments.replace("$PWD", "/work"))) for file, arguments in found]
+
+
+def runs_dry(file: str, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, LAUNCH / file, "--dry_run", *words],
+        capture_output=True,
+        text=True,
+        cwd=LAUNCH.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from jaxmap.model.decoder import Decoder
 from jaxmap.model.families import spec_of
 from jaxmap.model.families.config import Config
 from jaxmap.planning import chips
-from jaxmap.planning.plan import config_of, plan_for
+from jaxmap.planning.plan import config_of, passes_of, plan_for
 from jaxmap.planning.work import count
 from jaxmap.score import ahead, scorer
 from jaxmap.store import Store
@@ -103,6 +103,30 @@ def test_memory_is_the_compilers_and_the_largest_batch_fits(tmp_path, monkeypatc
     assert total(largest) <= ahead.USABLE * 40_000_000 < total(2 * largest)
 
 
+@pytest.mark.parametrize("limit", [600, 1100, 1500, 3500, 40_000, 1_000_000])
+def test_the_largest_batch_where_too_much_does_not_compile(limit):
+    """As for a TPU, whose compiler refuses what its memory does not hold; a byte a token."""
+    tried = []
+
+    def memory(tokens: int) -> ahead.Memory | None:
+        tried.append(tokens)
+        return ahead.Memory(0, tokens, 0) if tokens <= 0.98 * limit else None
+
+    room = 0.9 * limit
+    found = ahead.largest(memory, memory(1000), 1000, 100, room)
+    assert found is not None
+    assert 0.6 * min(room, 64_000) < found <= room
+    assert len(tried) < 8
+    assert ahead.largest(lambda tokens: None, None, 1000, 100, room) is None
+
+
+def test_passes():
+    assert passes_of("bfloat16_3x", "float16", "tpu") == (3, 3)
+    assert passes_of("bfloat16_3x", "bfloat16", "tpu") == (2, 3)
+    assert passes_of("float32", "float32", "tpu") == (6, 6)
+    assert passes_of("float32", "float32", "cpu") == passes_of("bfloat16", "bfloat16", "tpu")
+
+
 def test_what_does_not_fit_says_so_and_exits_with_1(tmp_path, monkeypatch, capsys):
     write_config(tmp_path, NEOX)
     monkeypatch.setattr(ahead, "device_memory", lambda device: 10_000)
@@ -165,6 +189,8 @@ def test_a_tpu_is_compiled_for_without_one(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "4 x TPU v5e" in done.stdout
     assert "roofline" in done.stdout
+    for noise in ("persistent compilation cache", "host bounds"):
+        assert noise not in done.stderr
 
 
 def test_scoring_takes_the_largest_batch_and_gives_the_same_scores(tmp_path, monkeypatch):

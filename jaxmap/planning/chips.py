@@ -64,6 +64,11 @@ def prepare() -> None:
     # What libtpu would ask the machine about itself: this one is no TPU host.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+    # No device is opened, so that several may compile at once.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    # Programs for devices that are not there cannot be read back from the cache.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def devices(topology: str) -> list[Any]:
@@ -83,6 +88,6 @@ def devices(topology: str) -> list[Any]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise InputError(
-            f"--topology={topology}: the compiler knows no such topology ({lines[0]})"
+            f"--topology={topology}: the TPU's compiler refuses it ({lines[0]})"
         ) from error
     return list(described.devices)

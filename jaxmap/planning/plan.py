@@ -32,7 +32,8 @@ class Plan:
 
     Fields:
       limit: bytes of a device that may be used; None where nothing says.
-      passes: products that make up one of the asked precision.
+      passes, attention_passes: the device's products that make up one of the asked precision,
+        with weights and of activations.
       arithmetic_seconds, memory_seconds: for all texts, if nothing but arithmetic, or nothing but
         reading and writing memory, took time; None for devices without published rates.
       largest_batch_tokens: of each group of devices, the most that fit; None if not asked.
@@ -53,6 +54,7 @@ class Plan:
     tokens_per_text: int
     flops: float
     passes: int
+    attention_passes: int
     arithmetic_seconds: float | None
     memory_seconds: float | None
     largest_batch_tokens: int | None
@@ -84,7 +86,11 @@ class Plan:
             f"  parameters       {_gib(self.parameter_bytes)}",
         ]
         if self.memory is None:
-            lines.append("  does not fit: the parameters alone are too many")
+            lines.append(
+                "  does not fit: the parameters alone are too many"
+                if self.limit is not None and self.parameter_bytes > self.limit
+                else "  does not fit: no room for a batch beside the parameters"
+            )
         else:
             lines += [
                 f"  and batch        {_gib(self.memory.arguments)}",
@@ -159,6 +165,19 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
     return spec, stored if stored in _BYTES else "float32"
 
 
+def passes_of(dtype: str, held: str, platform: str) -> tuple[int, int]:
+    """Products of a device that make up one with weights held so, and one of activations.
+
+    Where products are taken apart, weights in bfloat16 have no low part (`linear.multiply`); TPUs
+    take float32 in six.
+    """
+    precision = PRECISIONS[dtype]
+    if precision.passes:
+        return precision.passes - (held == "bfloat16"), precision.passes
+    one = 6 if platform == "tpu" and precision.activations == "float32" else 1
+    return one, one
+
+
 def plan_for(
     model: str,
     *,
@@ -201,40 +220,43 @@ def plan_for(
     precision = PRECISIONS[dtype]
     held = precision.weights or stored
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
-    axes = parse(mesh)
-    if axes is None:
-        try:
-            axes = ahead.choose(
-                spec, dtype, devices, limit=limit, weights=stored, batch_tokens=batch_tokens,
-                lens=lens,
-            )  # fmt: skip
-        except InputError:
-            axes = Axes(model=len(devices))  # shown with what is lacking
-    made = make(axes, devices)
-    _, shapes, own = ahead.parameters(spec, held, precision.activations, axes)
-    parameter_bytes = bytes_of(shapes, own, axes_of(made))
+    axes, needed = parse(mesh), None
+    look = "{desc}: {n_fmt} programs [{elapsed}]"
+    with progress(None, "compile", "program", leave=False, bar_format=look) as bar:
+        if axes is None:
+            try:
+                axes, needed = ahead.choose(
+                    spec, dtype, devices, limit=limit, weights=stored, batch_tokens=batch_tokens,
+                    lens=lens, tell=bar.update,
+                )  # fmt: skip
+            except InputError:
+                axes = Axes(model=len(devices))  # shown with what is lacking
+        made = make(axes, devices)
+        _, shapes, own = ahead.parameters(spec, held, precision.activations, axes)
+        parameter_bytes = bytes_of(shapes, own, axes_of(made))
+        row = min(ahead.longest_row(spec), batch_tokens)
 
-    row = min(ahead.longest_row(spec), batch_tokens)
+        def memory(batch: int) -> ahead.Memory | None:
+            options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
+            return ahead.memory_of(ahead.lower(spec, dtype, made, **options))  # type: ignore[arg-type]
 
-    def memory(batch: int) -> ahead.Memory:
-        options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
-        return ahead.Memory.of(ahead.lower(spec, dtype, made, **options).compile())  # type: ignore[arg-type]
-
-    hopeless = limit is not None and parameter_bytes > limit
-    with progress(None, "compile", "program", leave=False) as bar:
-        needed = None if hopeless else memory(batch_tokens)
-        bar.update()
+        hopeless = limit is not None and parameter_bytes > limit
+        if needed is None and not hopeless:
+            needed = memory(batch_tokens)
+            bar.update()
         most = None
-        if largest and needed is not None and limit is not None:
+        if largest and not hopeless and limit is not None:
             room = ahead.USABLE * limit
             most = ahead.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
     work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
-    passes = max(1, precision.passes)
+    passes, attention_passes = passes_of(dtype, held, platform)
     arithmetic = traffic = None
     if chip is not None:
-        arithmetic = flops * passes / (axes.size * chip.flops)
+        attention = num_tokens * tokens / 2 * work.key_flops
+        multiplied = (flops - attention) * passes + attention * attention_passes
+        arithmetic = multiplied / (axes.size * chip.flops)
         batches = num_tokens / (batch_tokens * axes.rows)
         own_share = parameter_bytes * batches
         stream = num_tokens * work.stream_bytes / axes.size
@@ -255,6 +277,7 @@ def plan_for(
         tokens_per_text=tokens,
         flops=flops,
         passes=passes,
+        attention_passes=attention_passes,
         arithmetic_seconds=arithmetic,
         memory_seconds=traffic,
         largest_batch_tokens=most,

@@ -53,6 +53,16 @@ class Memory:
         )
 
 
+def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
+    """What the program needs; None where its compiler finds that a device has less."""
+    try:
+        return Memory.of(lowered.compile())
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
+
+
 def parameters(
     spec: Spec, weights: str, activations: str, axes: Axes
 ) -> tuple[nnx.GraphDef, nnx.State, Spec]:
@@ -115,8 +125,8 @@ def longest_row(spec: Spec) -> int:
 
 
 def largest(
-    memory: Callable[[int], Memory],
-    needed: Memory,
+    memory: Callable[[int], Memory | None],
+    needed: Memory | None,
     batch: int,
     row: int,
     room: float,
@@ -127,7 +137,7 @@ def largest(
     """The most tokens a batch that were seen to fit; None when not even one row does.
 
     Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
-    smaller until it fits.
+    smaller until it fits. Where one of the two is so large that nothing compiles, it is the guess.
 
     Args:
       memory: of a batch, by compiling for it.
@@ -138,27 +148,30 @@ def largest(
       most: tokens that are enough; None: _LARGEST batches to begin with.
       tell: called after each compilation.
     """
-    if needed.total > room:
+    if needed is None or needed.total > room:
         if batch <= row:
             return None
         smaller = memory(row)
         tell()
-        if smaller.total > room:
+        if smaller is None or smaller.total > room:
             return None
-        low, small, high, large = row, smaller.total, batch, needed.total
+        low, small, high, large = row, smaller, batch, needed
     else:
-        low, small, high = batch, needed.total, 2 * batch
-        large = memory(high).total
+        low, small, high = batch, needed, 2 * batch
+        large = memory(high)
         tell()
-    slope = max((large - small) / (high - low), 1e-9)
-    guess = min(low + (room - small) / slope, most or _LARGEST * batch)
-    best = high if large <= room else low
+    best, guess, step = low, 0.75 * high, 0.75
+    if large is not None:
+        slope = max((large.total - small.total) / (high - low), 1e-9)
+        guess, step = low + (room - small.total) / slope, 0.9
+        best = high if large.total <= room else low
+    guess = min(guess, most or _LARGEST * batch)
     while (tried := int(guess) // row * row) > best:
-        fits = memory(tried).total <= room
+        found = memory(tried)
         tell()
-        if fits:
+        if found is not None and found.total <= room:
             return tried
-        guess *= 0.9
+        guess *= step
     return best
 
 
@@ -180,9 +193,9 @@ def largest_batch(
     if limit is None or most <= batch:
         return batch
 
-    def memory(tokens: int) -> Memory:
+    def memory(tokens: int) -> Memory | None:
         options = dict(weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens)
-        return Memory.of(lower(spec, dtype, mesh, **options).compile())  # type: ignore[arg-type]
+        return memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
 
     found = largest(memory, memory(batch), batch, min(row, batch), USABLE * limit, most=most)
     logging.info("--batch=auto: %d tokens", found or batch)
@@ -206,14 +219,17 @@ def choose(
     weights: str = "",
     batch_tokens: int | None = None,
     lens: bool = False,
-) -> Axes:
+    tell: Callable[[], object] = lambda: None,
+) -> tuple[Axes, Memory | None]:
     """The smallest "model" axis with which a batch fits, the rest "data" (--mesh=auto).
 
     Args:
       limit: bytes of one device; None: everything fits.
+      tell: called after each compilation.
       others: as in `lower`.
 
-    Raises InputError when the model does not fit on all devices together.
+    With what it needs, None without a limit, which takes no compiling. Raises InputError when the
+    model does not fit on all devices together.
     """
     count = len(devices)
     kind = PRECISIONS[dtype].weights or weights or PRECISIONS[dtype].activations
@@ -221,16 +237,17 @@ def choose(
     for model in (m for m in range(1, count + 1) if count % m == 0):
         axes = Axes(data=count // model, model=model)
         if limit is None:
-            return axes
+            return axes, None
         _, shapes, own = parameters(spec, kind, PRECISIONS[dtype].activations, axes)
         need = bytes_of(shapes, own, axes)
         if need > USABLE * limit:
             continue
         options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
-        lowered = lower(spec, dtype, make(axes, devices), **options)  # type: ignore[arg-type]
-        need = Memory.of(lowered.compile()).total
-        if need <= USABLE * limit:
-            return axes
+        found = memory_of(lower(spec, dtype, make(axes, devices), **options))  # type: ignore[arg-type]
+        tell()
+        need = limit if found is None else found.total
+        if found is not None and need <= USABLE * limit:
+            return axes, found
     assert limit is not None
     raise InputError(
         f"--mesh=auto: needs {need / 1e9:.1f} GB a device on {count} devices, which have "
@@ -258,6 +275,6 @@ def mesh_for(
     if axes is None:
         limit = device_memory(jax.local_devices()[0])
         options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
-        axes = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
+        axes, _ = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
         logging.info("--mesh=auto: %s", axes)
     return None if axes.size == 1 and len(devices) == 1 else make(axes)
