@@ -14,7 +14,8 @@ class Precision:
     Fields:
       summary: what it is, for people.
       activations: their dtype.
-      weights: the dtype in which weights are held; "": each as the checkpoint stores it.
+      weights: the dtype in which matrices are held; "": each as the checkpoint stores it, from
+        which those of activations are made where they are multiplied, a layer at a time.
       passes: bfloat16 products that make up one of float32 numbers; 0: a product is done as it is,
         float32 as float32.
     """
@@ -29,7 +30,7 @@ class Precision:
 # nothing: a float16 number is the sum of two bfloat16 numbers, and a bfloat16 one needs no second,
 # nor a third pass.
 PRECISIONS: dict[str, Precision] = {
-    "float32": Precision("float32 throughout", "float32", "float32"),
+    "float32": Precision("weights held as stored, float32 arithmetic", "float32", ""),
     "bfloat16": Precision("weights and activations in bfloat16", "bfloat16", "bfloat16"),
     "float16": Precision("weights and activations in float16", "float16", "float16"),
     "bfloat16_3x": Precision(

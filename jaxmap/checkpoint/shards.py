@@ -26,6 +26,8 @@ from jaxmap.progress import progress
 
 Pick = slice | np.ndarray  # some entries of an axis
 
+_PART = 1 << 18  # numbers looked at at a time
+
 
 class Place(Protocol):
     """A parameter and the stored tensors that fill it, in order of its first axes."""
@@ -200,11 +202,18 @@ def _narrowed(
 
 
 def finite(x: np.ndarray) -> bool:
-    """Whether every number is; of 16-bit ones by their exponents, which is several times faster."""
-    if x.dtype.itemsize == 2 and x.flags.c_contiguous:
+    """Whether every number is; of 16-bit ones by their exponents, which is several times faster.
+
+    A part at a time, which stays in the cache and takes up no memory to speak of.
+    """
+    if not x.flags.c_contiguous:
+        return bool(np.isfinite(x).all())
+    flat = x.reshape(-1)
+    parts = (flat[start : start + _PART] for start in range(0, flat.size, _PART))
+    if x.dtype.itemsize == 2:
         exponent = np.uint16(0x7C00 if x.dtype == np.float16 else 0x7F80)
-        return not bool(((x.view(np.uint16) & exponent) == exponent).any())
-    return bool(np.isfinite(x).all())
+        return all(not ((part.view(np.uint16) & exponent) == exponent).any() for part in parts)
+    return all(np.isfinite(part).all() for part in parts)
 
 
 def read_all(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +96,7 @@ def load(
     ignore_config_keys: tuple[str, ...] = (),
     take: Take | None = None,
     mesh: Mesh | Callable[[Spec, str, str], Mesh | None] | None = None,
+    before: Callable[[Model], None] | None = None,
 ) -> Model:
     """Loads a checkpoint folder onto the default device, or onto a mesh.
 
@@ -104,6 +107,7 @@ def load(
       take: is given each stored tensor too, as it is read.
       mesh: the devices, or what chooses them by spec, dtype and stored dtype; of several
         processes each reads its own part, and only the first reads all where there is a `take`.
+      before: on one device, is given the model before its weights are read, shapes in their place.
 
     Raises InputError for anything missing, left over, of the wrong shape, or not finite; of
     several processes, only where the part is that is not.
@@ -121,7 +125,16 @@ def load(
         dtypes = {p: leaf.dtype for p, leaf in leaves.items()}
         if not PRECISIONS[dtype].weights:
             dtypes |= _as_stored(places, tensors)
+        count = sum(math.prod(place.shape) for place in places)
+
+        def model(arrays: Mapping[str, Any]) -> Model:
+            params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
+            return Model(spec, graph, params, dtype, stored, model_type, count, mesh=chosen)
+
         if chosen is None:
+            if before is not None:
+                shape_of = jax.ShapeDtypeStruct
+                before(model({p: shape_of(leaf.shape, dtypes[p]) for p, leaf in leaves.items()}))
             arrays = _read(folder, places, tensors, dtypes, take)
         else:
             reader = Reader(tensors, chosen, spec, own)
@@ -132,9 +145,7 @@ def load(
             arrays = {path: one.array for path, one in found.items()}
     if chosen is not None and take is not None and jax.process_index() == 0:
         read(folder, take, ignore_config_keys)
-    params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
-    count = sum(int(np.prod(place.shape)) for place in places)
-    return Model(spec, graph, params, dtype, stored, model_type, count, mesh=chosen)
+    return model(arrays)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +14,9 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxmap.checkpoint.memory import give_back
 from jaxmap.checkpoint.weights import Model
-from jaxmap.corpus.batches import Batch, batches, plan
+from jaxmap.corpus.batches import Batch, Plan, batches, plan
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
@@ -28,7 +30,7 @@ from jaxmap.score.readout import target_logp
 from jaxmap.score.translators import Translators, translated
 
 BATCH_TOKENS = {"cpu": 2048, "gpu": 16384, "tpu": 16384}
-VOCABULARY_BLOCK = {"cpu": 4096, "gpu": 16384, "tpu": 16384}
+VOCABULARY_BLOCK = {"cpu": 1024, "gpu": 16384, "tpu": 16384}
 QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention takes at a time
 Lens = bool | Translators
 # Batches dispatched before the first result is waited for. On CPU they would run side by side, on
@@ -50,6 +52,7 @@ class Scorer:
         mesh: Mesh | None = None,
     ):
         self.compilations = 0  # one for each shape of batch
+        self._programs: dict[tuple, jax.stages.Compiled] = {}
         self.mesh = mesh
 
         def logp(
@@ -121,20 +124,38 @@ class Scorer:
         that layer's state, and all that follows it (logit lens, nostalgebraist 2020); translators
         change its state first (tuned lens).
         """
-        return self._logp(params, *self._given(batch, lens), **_static(batch, lens))
+        args = (params, *self._given(batch, lens))
+        return self._program(args, batch.reach, lens is not False)(*args)
 
     def lower(self, params: nnx.State, batch: Batch, *, lens: Lens = False) -> jax.stages.Lowered:
         """The program for batches of this shape before it is compiled, to look into."""
-        return self._logp.lower(params, *self._given(batch, lens), **_static(batch, lens))
+        static = dict(reach=batch.reach, lens=lens is not False)
+        return self._logp.lower(params, *self._given(batch, lens), **static)
 
     def lower_shape(
         self, params: nnx.State, B: int, T: int, *, lens: bool = False
     ) -> jax.stages.Lowered:
         """The same for B rows of T tokens, texts as long as a row; params may be shapes."""
+        return self._logp.lower(params, *self._shapes(B, T), reach=T, lens=lens)
+
+    def compile(self, params: nnx.State, B: int, T: int, reach: int, *, lens: bool) -> None:
+        """Makes the program for batches of this shape, if there is none; params may be shapes."""
+        self._program((params, *self._shapes(B, T)), reach, lens)
+
+    def _program(self, args: tuple, reach: int, lens: bool) -> jax.stages.Compiled:
+        leaves, tree = jax.tree.flatten(args)
+        key = (tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves), reach, lens)
+        if key not in self._programs:
+            lowered = self._logp.lower(*args, reach=reach, lens=lens)
+            self._programs[key] = lowered.compile()
+            del lowered
+            give_back()  # as much as a small model's weights
+        return self._programs[key]
+
+    def _shapes(self, B: int, T: int) -> tuple[Inputs, Any, None]:
         cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
         tokens: Any = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
-        inputs = Inputs(tokens, tokens, tokens, tokens)
-        return self._logp.lower(params, inputs, tokens, None, reach=T, lens=lens)
+        return Inputs(tokens, tokens, tokens, tokens), tokens, None
 
     def _given(self, batch: Batch, lens: Lens) -> tuple[Inputs, jax.Array, Translators | None]:
         arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
@@ -151,33 +172,46 @@ class Scorer:
         return Inputs(*map(placed, arrays)), placed(batch.target_BT), translators
 
 
-def _static(batch: Batch, lens: Lens) -> dict[str, Any]:
-    return {"reach": batch.reach, "lens": lens is not False}
-
-
 class Scorers:
     """Scorers by architecture and dtype; the longest unused is dropped, its programs with it."""
 
     def __init__(self, capacity: int = _PROGRAMS):
         self._capacity = capacity
+        self._lock = threading.Lock()  # one thread loads while another scores
         self._scorers: OrderedDict[tuple, Scorer] = OrderedDict()
 
     def of(self, model: Model) -> Scorer:
         """The scorer for a model; models of one structure and dtype share one."""
         key = (model.graph, model.dtype, model.mesh)
-        if key not in self._scorers:
-            platform = jax.default_backend()
-            self._scorers[key] = Scorer(
-                model.graph,
-                vocabulary_block=VOCABULARY_BLOCK[platform],
-                query_block=QUERY_BLOCK[platform],
-                dtype=model.dtype,
-                mesh=model.mesh,
-            )
-            while len(self._scorers) > self._capacity:
-                self._scorers.popitem(last=False)
-        self._scorers.move_to_end(key)
-        return self._scorers[key]
+        with self._lock:
+            if key not in self._scorers:
+                platform = jax.default_backend()
+                self._scorers[key] = Scorer(
+                    model.graph,
+                    vocabulary_block=VOCABULARY_BLOCK[platform],
+                    query_block=QUERY_BLOCK[platform],
+                    dtype=model.dtype,
+                    mesh=model.mesh,
+                )
+                while len(self._scorers) > self._capacity:
+                    self._scorers.popitem(last=False)
+            self._scorers.move_to_end(key)
+            return self._scorers[key]
+
+
+def compile_for(
+    scorer: Scorer, model: Model, tokens: Tokens, *, lens: bool, batch_tokens: int | None
+) -> None:
+    """Makes the programs that `score_rows` will want; the model's params may be shapes."""
+    packed = _packed(model, tokens, batch_tokens)
+    for B, T, reach in packed.shapes:
+        scorer.compile(model.params, B, T, reach, lens=lens)
+
+
+def _packed(model: Model, tokens: Tokens, batch_tokens: int | None) -> Plan:
+    batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
+    pieces = 1 if model.mesh is None else axes_of(model.mesh).rows
+    return plan(tokens, batch_tokens=batch_tokens, pieces=pieces, width=model.spec.D)
 
 
 def score_tokens(scorer: Scorer, model: Model, tokens: Tokens, **options: Any) -> np.ndarray:
@@ -225,9 +259,7 @@ def score_rows(
             f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
             "entries: tokenizer and weights do not belong together"
         )
-    batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
-    pieces = 1 if model.mesh is None else axes_of(model.mesh).rows
-    packed = plan(tokens, batch_tokens=batch_tokens, pieces=pieces, width=model.spec.D)
+    packed = _packed(model, tokens, batch_tokens)
     rows = 1 if lens is False else model.spec.L + 1
     total_RN, done_B = np.zeros((rows, len(tokens))), np.zeros(packed.num_batches, bool)
     if partial is not None:

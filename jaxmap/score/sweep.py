@@ -193,7 +193,7 @@ class Sweep:
             watch = Stopwatch()
             with self._measuring(visit) as take:
                 if visit.missing:
-                    visit.loaded = self.visitor.load(visit.files, take)
+                    visit.loaded = self.visitor.load(visit.files, take, visit.missing)
                     self._free.clear()
                 elif take is not None:
                     keys = self.visitor.settings.ignore_config_keys

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
+from jaxmap import runtime
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.files import CheckpointFiles
 from jaxmap.checkpoint.quantize import quantised
@@ -27,7 +28,7 @@ from jaxmap.precision import default_dtype
 from jaxmap.score.ahead import largest_batch, mesh_for
 from jaxmap.score.crew import Crew
 from jaxmap.score.partial import Partial, partial_path
-from jaxmap.score.scorer import Scorers, score_rows
+from jaxmap.score.scorer import Scorers, compile_for, score_rows
 from jaxmap.score.settings import Settings
 from jaxmap.score.tokenised import Tokenised, TokenisedTexts
 from jaxmap.score.translators import Translators
@@ -56,20 +57,34 @@ class Visitor:
         self.store = store
         self.settings = settings
         self.scorers = Scorers()
-        self._tokenised = TokenisedTexts(texts, store.path / "tokens")
+        cache = runtime.user_cache() / "tokenizers"
+        self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._told = False
         self._batches: dict[tuple, int] = {}  # of --batch=auto
 
-    def load(self, files: CheckpointFiles, take: weights.Take | None = None) -> Loaded:
+    def load(
+        self,
+        files: CheckpointFiles,
+        take: weights.Take | None = None,
+        items: Sequence[Item] = (),
+    ) -> Loaded:
         """Brings a checkpoint into memory; InputError for one that cannot be scored.
 
-        `take` is given each stored tensor too, as it is read.
+        Args:
+          files: the checkpoint.
+          take: is given each stored tensor too, as it is read.
+          items: what will be asked of it.
         """
         if self.crew is None:
-            return self.load_part(files, take)
+            return self.load_part(files, take, items)
         return self.crew.load(files, lambda: self.load_part(files, take))
 
-    def load_part(self, files: CheckpointFiles, take: weights.Take | None = None) -> Loaded:
+    def load_part(
+        self,
+        files: CheckpointFiles,
+        take: weights.Take | None = None,
+        items: Sequence[Item] = (),
+    ) -> Loaded:
         """`load` of this process's part."""
         settings = self.settings
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
@@ -82,6 +97,7 @@ class Visitor:
             ignore_config_keys=settings.ignore_config_keys,
             take=take,
             mesh=self._mesh,
+            before=partial(self._compile, tokens=tokens, items=items),
         )
         self._tell(model.dtype)
         if tokens.truncated.any():
@@ -153,6 +169,17 @@ class Visitor:
             batch_tokens=self._batch_tokens(loaded.model, tokens, item.lens),
             **options,
         )
+
+    def _compile(self, model: weights.Model, tokens: Tokens, items: Sequence[Item]) -> None:
+        """Compiles for what is asked of a model itself, before its weights take up memory."""
+        for lens in {item.lens for item in items if item.quantisation == "none" and not item.tuned}:
+            compile_for(
+                self.scorers.of(model),
+                model,
+                tokens,
+                lens=lens,
+                batch_tokens=self._batch_tokens(model, tokens, lens),
+            )
 
     def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
         if not self.settings.batch:
