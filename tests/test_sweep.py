@@ -71,7 +71,7 @@ def test_one_visit_gives_all(place, monkeypatch):
     assert loads == [f"step{step}" for step in STEPS]
     assert reads == []
     # One program for the model and one for its copy, compiled at the first checkpoint.
-    assert len(scorers) == 12
+    assert len(scorers) == 18  # each model twice: to compile, before its weights, and to score
     assert {scorer.compilations for scorer in scorers} == {1}
     assert len(set(map(id, scorers))) == 2
     is_clean(store)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import math
 import mmap
 import os
@@ -35,7 +34,6 @@ def give_back() -> None:
     After work that took much and comes back seldom, such as compiling: programs of jaxmap keep
     freed memory otherwise (`runtime.prepare`).
     """
-    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
