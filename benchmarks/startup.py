@@ -56,7 +56,7 @@ def main(_) -> None:
         clock, cpu = (min(one) for one in zip(*pairs, strict=True))
         print(f"{name:<28} {clock:.2f} s, {cpu:.2f} s of CPU")
     if _OUT.value:
-        facts = {"machine": this_machine(), "checkpoint": _CHECKPOINT.value, **found}
+        facts = {"machine": this_machine(), "checkpoint": Path(_CHECKPOINT.value).name, **found}
         Path(_OUT.value).write_text(json.dumps(facts, indent=1) + "\n")
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 32 << 20  # bytes; the largest threshold that glibc takes
 
 
@@ -26,7 +26,6 @@ def prepare() -> None:
         if hasattr(libc, "mallopt"):
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-            libc.mallopt(_M_ARENA_MAX, 1)
 
     import jax
 

@@ -67,9 +67,9 @@ def define_models(values: flags.FlagValues) -> None:
 
 def define_dtype(values: flags.FlagValues, more: str = "") -> None:
     text = (
-        "The arithmetic. float32, bfloat16, float16: of weights and activations. bfloat16_3x: "
-        "weights held as stored, activations in float32, products in three bfloat16 passes. auto: "
-        "float32 on CPU, as stored on GPU, bfloat16_3x on TPU. See `jaxmap floor`."
+        "The arithmetic. float32: all of it, with weights held as stored. bfloat16, float16: "
+        "weights and activations. bfloat16_3x: as float32, but products in three bfloat16 passes. "
+        "auto: float32 on CPU, as stored on GPU, bfloat16_3x on TPU. See `jaxmap floor`."
     )
     flags.DEFINE_enum(
         "dtype", "auto", ["auto", *PRECISIONS], f"{text} {more}".rstrip(), flag_values=values

@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxmap.map.moments import (
     ROWS,
+    TEXTS,
     Rows,
     local_mesh,
     pair_moments,
@@ -147,10 +148,14 @@ def kl_strips(
     num_models, num_texts = ll_KN.shape
     some_SN = ll_KN[:: max(1, num_models // SOME)]
     mean_N = np.asarray(some_SN, np.float64).mean(axis=0)
-    rest_K = np.zeros(num_models)
-    for first in range(0, num_models, ROWS):
-        block = slice(first, first + ROWS)
-        rest_K[block] = (ll_KN[block] - mean_N).mean(axis=1)
+    # One tile is read once, and whole; of many, each is read often, and by parts.
+    alone = num_models <= tile
+    rest_K = None if alone else np.zeros(num_models)
+    if rest_K is not None:
+        for first in range(0, num_models, ROWS):
+            block = slice(first, first + ROWS)
+            rest_K[block] = (ll_KN[block] - mean_N).mean(axis=1)
+    at_a_time = num_texts if alone else TEXTS
     tiles = [
         Rows(ll_KN, slice(start, start + tile), mean_N, rest_K)
         for start in range(0, num_models, tile)
@@ -163,7 +168,7 @@ def kl_strips(
         for other in tiles[i:]:
             same = other is own
             if q_AN is None:
-                moments = _product_tile(own, None if same else other, errors, mesh)
+                moments = _product_tile(own, None if same else other, errors, mesh, at_a_time)
             else:
                 q_BN = q_AN if same else other.all()
                 moments = _difference_tile(q_AN, q_BN, mesh or local_mesh())
@@ -227,10 +232,10 @@ def _difference_tile(
 
 
 def _product_tile(
-    own: Rows, other: Rows | None, errors: bool, mesh: Mesh | None
+    own: Rows, other: Rows | None, errors: bool, mesh: Mesh | None, at_a_time: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Moments of all pairs of two tiles, or of one with itself."""
-    m2_AB, spread_AB, near_AB = product_moments(own, other, errors)
+    m2_AB, spread_AB, near_AB = product_moments(own, other, errors, at_a_time)
     same = other is None
     if same:
         near_AB = np.triu(near_AB, k=1)

@@ -30,13 +30,15 @@ class Rows:
       ll_KN: nats; may be a memory map, and is read by parts.
       rows: which.
       mean_N: taken off each row.
-      rest_K: mean of what is left of each row of the matrix.
+      rest_K: mean of what is left of each row of the matrix; None: found when a row is read, whole.
     """
 
-    def __init__(self, ll_KN: np.ndarray, rows: slice, mean_N: np.ndarray, rest_K: np.ndarray):
+    def __init__(
+        self, ll_KN: np.ndarray, rows: slice, mean_N: np.ndarray, rest_K: np.ndarray | None
+    ):
         self._ll_KN, self._mean_N = ll_KN, mean_N
         self.rows = range(*rows.indices(len(ll_KN)))
-        self.rest_A1 = rest_K[rows, None]
+        self._rest_A1 = None if rest_K is None else rest_K[rows, None]
         self.shape = len(self.rows), ll_KN.shape[1]
 
     def read(self, texts: slice, out: np.ndarray) -> None:
@@ -47,13 +49,16 @@ class Rows:
                 self.rows.start + start, min(self.rows.start + start + ROWS, self.rows.stop)
             )
             np.subtract(self._ll_KN[rows, texts], self._mean_N[texts], out=out[block])
-            out[block] -= self.rest_A1[block]
+            if self._rest_A1 is None:
+                out[block] -= out[block].mean(axis=1, keepdims=True)
+            else:
+                out[block] -= self._rest_A1[block]
 
     def all(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
         """float64 [A, N], or the chosen rows."""
         ll_AN = self._ll_KN[self.rows.start : self.rows.stop][chosen]
         q_AN = np.subtract(ll_AN, self._mean_N, dtype=np.float64)
-        q_AN -= self.rest_A1[chosen]
+        q_AN -= q_AN.mean(axis=1, keepdims=True) if self._rest_A1 is None else self._rest_A1[chosen]
         return q_AN
 
 
@@ -104,21 +109,21 @@ def spread_pairs(
 
 
 def product_moments(
-    q_AN: Rows, q_BN: Rows | None, errors: bool = True
+    q_AN: Rows, q_BN: Rows | None, errors: bool = True, at_a_time: int = TEXTS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`tile_moments` of rows of mean zero, from BLAS products in float64, for the CPU.
 
     N m2 = |a|^2 + |b|^2 - 2 a.b, and N m4 likewise from products of second and third powers.
-    There it beats differences by ten times and more. The sums are taken over some texts at a time,
-    so that neither the rows nor their powers are ever whole in memory. Without B it is A, and all
+    There it beats differences by ten times and more. Sums are taken over `at_a_time` texts: with few
+    of many, neither the rows nor their powers are ever whole in memory. Without B it is A, and all
     are symmetric to the last bit. Without `errors` the second result is empty.
     The third is where m2 <= NEAR (|a|^2 + |b|^2) / N, bool [A, B]: too much was cancelled there
     (NEAR_BARE without errors).
     """
     A, num_texts = q_AN.shape
     B = A if q_BN is None else q_BN.shape[0]
-    own_AN = np.empty((A, min(TEXTS, num_texts)))
-    other_BN = own_AN if q_BN is None else np.empty((B, min(TEXTS, num_texts)))
+    own_AN = np.empty((A, min(at_a_time, num_texts)))
+    other_BN = own_AN if q_BN is None else np.empty((B, min(at_a_time, num_texts)))
     power_AN, power_BN = np.empty_like(own_AN), np.empty_like(other_BN)
     m2_AB, m4_AB, cross_AB = (np.zeros((A, B) if n == 0 or errors else (0, 0)) for n in range(3))
     norm_A, norm_B, fourth_A, fourth_B = np.zeros(A), np.zeros(B), np.zeros(A), np.zeros(B)
@@ -129,8 +134,8 @@ def product_moments(
         np.matmul(one_An, other_Bn.T, out=some_AB)
         np.add(sum_AB, some_AB, out=sum_AB)
 
-    for first in range(0, num_texts, TEXTS):
-        texts = slice(first, min(first + TEXTS, num_texts))
+    for first in range(0, num_texts, at_a_time):
+        texts = slice(first, min(first + at_a_time, num_texts))
         size = texts.stop - first
         q_An, q_Bn = own_AN[:, :size], other_BN[:, :size]
         q_AN.read(texts, q_An)

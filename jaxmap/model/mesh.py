@@ -29,8 +29,7 @@ ROWS = ("data", "fsdp")  # what cuts the rows of a batch
 
 # The alphabet of `Spec`; x is experts held one behind the other, o a stored tensor's rows, of
 # whatever they are.
-_CUT = {"h": "model", "g": "model", "f": "model", "v": "model", "x": "model", "o": "model"}
-_CUT |= {"d": "fsdp"}
+_CUT = dict.fromkeys("hgfvxo", "model") | {"d": "fsdp"}
 
 
 @dataclasses.dataclass(frozen=True)
