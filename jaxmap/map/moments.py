@@ -114,9 +114,9 @@ def product_moments(
     """`tile_moments` of rows of mean zero, from BLAS products in float64, for the CPU.
 
     N m2 = |a|^2 + |b|^2 - 2 a.b, and N m4 likewise from products of second and third powers.
-    There it beats differences by ten times and more. Sums are taken over `at_a_time` texts: with few
-    of many, neither the rows nor their powers are ever whole in memory. Without B it is A, and all
-    are symmetric to the last bit. Without `errors` the second result is empty.
+    There it beats differences by ten times and more. Sums are taken over `at_a_time` texts: with
+    few of many, neither the rows nor their powers are ever whole in memory. Without B it is A, and
+    all are symmetric to the last bit. Without `errors` the second result is empty.
     The third is where m2 <= NEAR (|a|^2 + |b|^2) / N, bool [A, B]: too much was cancelled there
     (NEAR_BARE without errors).
     """
