@@ -7,6 +7,7 @@ line that names the process, and with an exit code on which launchers run the sa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -126,6 +127,23 @@ def end(code: int, message: str) -> None:
     """
     print(f"jaxmap: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
+    os._exit(code)
+
+
+def leave(code: int) -> None:
+    """Ends this process, if it is one of several, once all of them are at their end.
+
+    Not by way of the interpreter's end: meanwhile threads of the runtime lose their peers, and may
+    crash a process whose work is done.
+    """
+    if not several():
+        return
+    import jax
+
+    with contextlib.suppress(RuntimeError):  # one that is gone need not be waited for
+        jax.distributed.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
 
 

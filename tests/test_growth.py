@@ -15,7 +15,7 @@ from tokenised import make_tokens
 
 from jaxmap.analysis.kl import write_kl, write_kl_matrix
 from jaxmap.checkpoint import weights
-from jaxmap.map import moments
+from jaxmap.map import divergence
 from jaxmap.map.divergence import kl_strips
 from jaxmap.model import decoder
 from jaxmap.model.families import spec_of
@@ -147,7 +147,7 @@ def test_export_streams(store, tmp_path, ending):
 @pytest.mark.parametrize("form", ["csv", "npy"])
 def test_kl_streams(store, tmp_path, monkeypatch, form):
     monkeypatch.setitem(kl_strips.__kwdefaults__, "tile", 16)
-    monkeypatch.setattr(moments, "TEXTS", 64)
+    monkeypatch.setattr(divergence, "TEXTS", 64)
     write = {"csv": write_kl, "npy": write_kl_matrix}[form]
     whole = 160 * 2000 * 8
     assert peak_of(lambda: write(Store.open(store.path), tmp_path / f"kl.{form}")) < whole / 2

@@ -144,4 +144,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    if "jaxmap.distributed" in sys.modules:  # which imports JAX
+        from jaxmap import distributed
+
+        distributed.leave(code)
     sys.exit(code)
