@@ -53,6 +53,7 @@ class Scorer:
     ):
         self.compilations = 0  # one for each shape of batch
         self._programs: dict[tuple, jax.stages.Compiled] = {}
+        self._last: tuple[Tokens, int, Plan] | None = None
         self.mesh = mesh
 
         def logp(
@@ -126,6 +127,16 @@ class Scorer:
         """
         args = (params, *self._given(batch, lens))
         return self._program(args, batch.reach, lens is not False)(*args)
+
+    def packed(self, tokens: Tokens, batch_tokens: int | None, width: int) -> Plan:
+        """How texts lie in batches; the last answer is kept, for the checkpoints that follow."""
+        batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
+        last = self._last
+        if last is None or last[0] is not tokens or last[1] != batch_tokens:
+            pieces = 1 if self.mesh is None else axes_of(self.mesh).rows
+            packed = plan(tokens, batch_tokens=batch_tokens, pieces=pieces, width=width)
+            last = self._last = (tokens, batch_tokens, packed)
+        return last[2]
 
     def lower(self, params: nnx.State, batch: Batch, *, lens: Lens = False) -> jax.stages.Lowered:
         """The program for batches of this shape before it is compiled, to look into."""
@@ -203,15 +214,9 @@ def compile_for(
     scorer: Scorer, model: Model, tokens: Tokens, *, lens: bool, batch_tokens: int | None
 ) -> None:
     """Makes the programs that `score_rows` will want; the model's params may be shapes."""
-    packed = _packed(model, tokens, batch_tokens)
+    packed = scorer.packed(tokens, batch_tokens, model.spec.D)
     for B, T, reach in packed.shapes:
         scorer.compile(model.params, B, T, reach, lens=lens)
-
-
-def _packed(model: Model, tokens: Tokens, batch_tokens: int | None) -> Plan:
-    batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
-    pieces = 1 if model.mesh is None else axes_of(model.mesh).rows
-    return plan(tokens, batch_tokens=batch_tokens, pieces=pieces, width=model.spec.D)
 
 
 def score_tokens(scorer: Scorer, model: Model, tokens: Tokens, **options: Any) -> np.ndarray:
@@ -259,7 +264,7 @@ def score_rows(
             f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
             "entries: tokenizer and weights do not belong together"
         )
-    packed = _packed(model, tokens, batch_tokens)
+    packed = scorer.packed(tokens, batch_tokens, model.spec.D)
     rows = 1 if lens is False else model.spec.L + 1
     total_RN, done_B = np.zeros((rows, len(tokens))), np.zeros(packed.num_batches, bool)
     if partial is not None:
