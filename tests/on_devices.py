@@ -29,20 +29,6 @@ _SMALL = dict(
     intermediate_size=24,
     max_position_embeddings=128,
 )
-_STABLELM_ALPHA = dict(
-    model_type="stablelm_alpha",
-    vocab_size=97,
-    hidden_size=48,
-    num_hidden_layers=2,
-    num_heads=3,
-    max_position_embeddings=128,
-    norm_eps=0.02,
-    hidden_act="silu",
-    rotary_pct=0.5,
-    rotary_emb_base=500,
-    rotary_scaling_factor=1.0,
-    tie_word_embeddings=False,
-)
 _CAMELIDAE = dict(
     **_SMALL,
     model_type="camelidae",
@@ -99,7 +85,8 @@ def main(function: str, arguments: str) -> None:
 
 def all_cases() -> dict[str, dict[str, Any]]:
     """Every configuration that has a parity test, by name; of custom code the plain ones."""
-    by_hand = (_CAMELIDAE, _DEEPSEEK, _STABLELM_ALPHA)  # transformers has no such classes
+    stablelm_alpha = importlib.import_module("stablelm_alpha").CONFIG
+    by_hand = (_CAMELIDAE, _DEEPSEEK, stablelm_alpha)  # transformers has no such classes
     cases: dict[str, dict[str, Any]] = {str(config["model_type"]): config for config in by_hand}
     for path in sorted(_FOLDER.glob("families*.py")):
         for name, case in importlib.import_module(path.stem).CASES.items():
