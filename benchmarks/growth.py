@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from jaxmap.bench.contestants import as_tokens
 from jaxmap.bench.report import this_machine
 
 _PARTS = flags.DEFINE_list("parts", ["texts", "depth", "store"], "Which to measure.")
@@ -60,7 +61,6 @@ def texts() -> Iterator[Row]:
 
     from jaxmap.checkpoint.weights import Model
     from jaxmap.corpus.batches import plan
-    from jaxmap.corpus.tokens import Tokens
     from jaxmap.model.decoder import Decoder
     from jaxmap.score.scorer import BATCH_TOKENS, Scorer, score_tokens
 
@@ -72,9 +72,7 @@ def texts() -> Iterator[Row]:
     sets = {}
     for count in (100, 1000, 10_000):
         lengths = random.integers(150, 351, count)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ids = random.integers(0, spec.V, offsets[-1]).astype(np.int32)
-        sets[count] = Tokens(ids, offsets, np.ones(count, np.int32), np.zeros(count, bool))
+        sets[count] = as_tokens([random.integers(0, spec.V, n, np.int32) for n in lengths])
     batch = BATCH_TOKENS[jax.default_backend()]
     seconds: dict[int, list[float]] = {count: [] for count in sets}
     for _ in range(_REPEATS.value + 1):
