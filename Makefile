@@ -36,8 +36,8 @@ test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests
 
 parity: $(VENV)/.installed-dev  ## compare every family with PyTorch; the figures of `jaxmap families`
 	rm -f $(VENV)/parity.jsonl
-	JAXMAP_PARITY=$(abspath $(VENV))/parity.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m '' $(wildcard tests/test_parity*.py) $(ARGS)
-	PYTHONPATH=tests $(BIN)/python tests/parity_record.py $(VENV)/parity.jsonl jaxmap/model/families/parity.json
+	JAXMAP_PARITY=$(abspath $(VENV))/parity.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m '' tests/parity $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/support/parity_record.py $(VENV)/parity.jsonl jaxmap/architectures/parity.json
 
 check: $(VENV)/.installed-dev  ## lint, format, types
 	$(BIN)/ruff check .

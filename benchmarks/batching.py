@@ -25,12 +25,12 @@ def main(_) -> None:
     runtime.prepare()
     from flax import nnx
 
+    from jaxmap.architectures import spec_of
+    from jaxmap.architectures.config import Config
     from jaxmap.corpus.batches import Plan, _Group, batches, plan
     from jaxmap.corpus.tokens import Tokens
+    from jaxmap.engine.scorer import Scorer
     from jaxmap.model.decoder import Decoder
-    from jaxmap.model.families import spec_of
-    from jaxmap.model.families.config import Config
-    from jaxmap.score.scorer import Scorer
 
     config = dict(
         model_type="gpt_neox",

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from jaxmap.bench.contestants import as_tokens
-from jaxmap.bench.report import this_machine
+from jaxmap.benchmarking.contestants import as_tokens
+from jaxmap.benchmarking.report import this_machine
 
 _PARTS = flags.DEFINE_list("parts", ["texts", "depth", "store"], "Which to measure.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Timed turns of each.")
@@ -40,8 +40,8 @@ Row = dict[str, Any]
 
 
 def spec_of_tiny(**changes: Any) -> Any:
-    from jaxmap.model.families import spec_of
-    from jaxmap.model.families.config import Config
+    from jaxmap.architectures import spec_of
+    from jaxmap.architectures.config import Config
 
     config = dict(
         model_type="gpt_neox",
@@ -61,8 +61,8 @@ def texts() -> Iterator[Row]:
 
     from jaxmap.checkpoint.weights import Model
     from jaxmap.corpus.batches import plan
+    from jaxmap.engine.scorer import BATCH_TOKENS, Scorer, score_tokens
     from jaxmap.model.decoder import Decoder
-    from jaxmap.score.scorer import BATCH_TOKENS, Scorer, score_tokens
 
     spec = spec_of_tiny()
     graph, params = nnx.split(Decoder(spec, rngs=nnx.Rngs(0)))
@@ -97,8 +97,8 @@ def texts() -> Iterator[Row]:
 
 
 def depth() -> Iterator[Row]:
+    from jaxmap.engine.scorer import Scorer
     from jaxmap.model import decoder
-    from jaxmap.score.scorer import Scorer
 
     def measured(layers: int, lens: bool) -> Row:
         graph, shapes = decoder.abstract(spec_of_tiny(num_hidden_layers=layers))
@@ -152,7 +152,7 @@ class OwnMemory:
 def step(folder: Path, name: str) -> Row:
     """One step of the store's part; imports, and JAX's start, are not counted."""
     from jaxmap.analysis.kl import write_kl, write_kl_matrix
-    from jaxmap.map.divergence import kl_KK
+    from jaxmap.stats.divergence import kl_KK
     from jaxmap.store import Store
     from jaxmap.store.export import export
 

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from jaxmap.bench.contestants import (
+from jaxmap.benchmarking.contestants import (
     Work,
     jaxmap_model,
     make_texts,
     torch_batches,
     torch_model,
 )
-from jaxmap.bench.report import Report, this_machine
-from jaxmap.bench.speed import SHAPES, make_checkpoint
-from jaxmap.bench.turns import serve, take_turns
+from jaxmap.benchmarking.report import Report, this_machine
+from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
+from jaxmap.benchmarking.turns import serve, take_turns
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
 _TEXTS = flags.DEFINE_integer("texts", 32, "How many texts.", lower_bound=1)
@@ -103,7 +103,7 @@ def jaxmap_lens(folder: Path, texts: list[np.ndarray]) -> Work:
     """The engine as `jaxmap score --lens` runs it."""
     options: dict[str, Any] = dict(lens=True, batch_tokens=_BATCH_TOKENS.value)
     scorer, model, tokens = jaxmap_model(folder, texts, "float32", **options)
-    from jaxmap.score.scorer import Scorer, score_rows
+    from jaxmap.engine.scorer import Scorer, score_rows
 
     if _BLOCK.value:
         scorer = Scorer(model.graph, vocabulary_block=_BLOCK.value)

@@ -53,13 +53,13 @@ def centred(ll_KN: np.ndarray) -> np.ndarray:
 
 
 def jaxmap_kl(ll_KN):
-    from jaxmap.map.divergence import kl_KK
+    from jaxmap.stats.divergence import kl_KK
 
     return lambda: kl_KK(ll_KN, MEAN_BYTES, errors=False).kl
 
 
 def jaxmap_with_errors(ll_KN):
-    from jaxmap.map.divergence import kl_KK
+    from jaxmap.stats.divergence import kl_KK
 
     return lambda: kl_KK(ll_KN, MEAN_BYTES).kl
 
@@ -150,8 +150,8 @@ def own_memory() -> int:
 
 def large(num_models: int, num_texts: int, folder: str | None, record: str | None) -> None:
     """All pairs from a file into a file, and a thousand of them against differences."""
-    from jaxmap.bench.report import this_machine
-    from jaxmap.map.divergence import TILE, Divergence, kl_KK
+    from jaxmap.benchmarking.report import this_machine
+    from jaxmap.stats.divergence import TILE, Divergence, kl_KK
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(dir=folder) as place:

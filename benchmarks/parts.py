@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from jaxmap.bench.contestants import as_tokens, make_texts
-from jaxmap.bench.report import this_machine
-from jaxmap.bench.speed import SHAPES, make_checkpoint
+from jaxmap.benchmarking.contestants import as_tokens, make_texts
+from jaxmap.benchmarking.report import this_machine
+from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m", "160m"], f"Of Pythia: {', '.join(SHAPES)}.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_bound=1)
@@ -36,11 +36,11 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
 
     from jaxmap.checkpoint import weights
     from jaxmap.corpus.batches import batches, plan
-    from jaxmap.model.attention import attend
+    from jaxmap.engine.readout import target_logp
+    from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorers
     from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-    from jaxmap.model.linear import computing_in
-    from jaxmap.score.readout import target_logp
-    from jaxmap.score.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorers
+    from jaxmap.model.layers.linear import computing_in
+    from jaxmap.model.mixers.attention import attend
 
     platform = jax.default_backend()
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from jaxmap.bench.report import this_machine
+from jaxmap.benchmarking.report import this_machine
 
 _SHAPES = flags.DEFINE_list("shapes", ["512x50304", "768x50304", "640x262144"], "DxV of each.")
 _TOKENS = flags.DEFINE_integer("tokens", 2048, "Rows of the product.")
@@ -33,8 +33,8 @@ def measure(D: int, V: int) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jaxmap.score.readout import target_logp
-    from jaxmap.score.scorer import VOCABULARY_BLOCK
+    from jaxmap.engine.readout import target_logp
+    from jaxmap.engine.scorer import VOCABULARY_BLOCK
 
     N, dtype = _TOKENS.value, _DTYPE.value
     block = _BLOCK.value or VOCABULARY_BLOCK[jax.default_backend()]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from jaxmap.bench.report import this_machine
+from jaxmap.benchmarking.report import this_machine
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A folder with a model.", required=True)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Runs of each.")

@@ -79,10 +79,10 @@ def make_run(folder: Path, count: int) -> None:
     from safetensors.numpy import load_file, save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+    from jaxmap.architectures import spec_of
+    from jaxmap.architectures.config import Config
     from jaxmap.checkpoint.save import save_checkpoint
     from jaxmap.model import decoder
-    from jaxmap.model.families import spec_of
-    from jaxmap.model.families.config import Config
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     config = dict(
@@ -172,16 +172,16 @@ def main(_) -> None:
     import transformers
     from absl import logging
 
-    from jaxmap.checkpoint.distance import Distances
-    from jaxmap.checkpoint.files import fetch, resolve
     from jaxmap.checkpoint.refs import Ref
+    from jaxmap.checkpoint.sources.files import fetch, resolve
+    from jaxmap.checkpoint.weight_distance import Distances
     from jaxmap.corpus.texts import load_texts
-    from jaxmap.score.run import score_models
-    from jaxmap.score.settings import Settings
-    from jaxmap.score.visit import Visitor
     from jaxmap.store import Store
-    from jaxmap.store.distances import read_distances
-    from jaxmap.store.work import Item
+    from jaxmap.store.requests import Item
+    from jaxmap.store.weight_distances import read_distances
+    from jaxmap.sweeps.checkpoint_scorer import Visitor
+    from jaxmap.sweeps.run import score_models
+    from jaxmap.sweeps.settings import Settings
 
     logging.set_verbosity(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from jaxmap.bench.report import this_machine
+from jaxmap.benchmarking.report import this_machine
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A folder with a tokenizer.", required=True)
 _TEXTS = flags.DEFINE_string("texts", None, "A file of texts.", required=True)
@@ -38,9 +38,9 @@ def main(_) -> None:
 
     from jaxmap.corpus.batches import plan
     from jaxmap.corpus.texts import TextSet, load_texts
+    from jaxmap.corpus.token_cache import TokenisedTexts
     from jaxmap.corpus.tokens import load_tokenizer
-    from jaxmap.score.scorer import BATCH_TOKENS
-    from jaxmap.score.tokenised import TokenisedTexts
+    from jaxmap.engine.scorer import BATCH_TOKENS
 
     checkpoint = Path(_CHECKPOINT.value)
     own = load_texts(_TEXTS.value)

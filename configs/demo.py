@@ -15,7 +15,7 @@ Expect:   5 runs of 3 sizes (3 seeds of the smallest), 19 checkpoints each, all 
 
 from ml_collections import ConfigDict
 
-from jaxmap.demo.config import DemoConfig, to_dict
+from jaxmap.demos.settings import DemoConfig, to_dict
 
 
 def get_config() -> ConfigDict:

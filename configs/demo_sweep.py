@@ -9,8 +9,8 @@ Expect:   95 checkpoints of 5 runs: scores, the logit lens at every layer, int8 
           --out=DIR --start_from=1` shows exponents of both spaces.
 """
 
-from jaxmap.demo.config import DemoConfig
-from jaxmap.score.config import config_dict
+from jaxmap.demos.settings import DemoConfig
+from jaxmap.sweeps.config_schema import config_dict
 
 
 def get_config(folder: str = "demo"):

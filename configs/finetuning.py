@@ -10,7 +10,7 @@ Expect:   one record a model; `jaxmap families --find` says beforehand which arc
 Input:    models_file, the list of the published map (model_list.json of the authors' data folder).
 """
 
-from jaxmap.score.config import config_dict
+from jaxmap.sweeps.config_schema import config_dict
 
 
 def get_config():

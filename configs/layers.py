@@ -11,7 +11,7 @@ Input:    models_file, the list of the published map (model_list.json of the aut
           its first 50.
 """
 
-from jaxmap.score.config import config_dict
+from jaxmap.sweeps.config_schema import config_dict
 
 
 def get_config():

@@ -19,7 +19,7 @@ Texts:    texts.jsonl, made by `jaxmap texts --source=pile --out=texts.jsonl`, o
           texts-10k-pile.jsonl: --config.texts=FILE.
 """
 
-from jaxmap.score.config import config_dict
+from jaxmap.sweeps.config_schema import config_dict
 
 STEPS = "step{0,1,2,4,8,16,32,64,128,256,512,1000:144000:1000}"
 SIZES = ("410m", "1b", "1.4b", "2.8b", "6.9b")

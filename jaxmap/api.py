@@ -12,7 +12,7 @@ from jaxmap.store import Store
 if TYPE_CHECKING:
     import xarray
 
-    from jaxmap.score.run import Outcome
+    from jaxmap.sweeps.run import Outcome
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
@@ -32,13 +32,13 @@ def score(
       models: one reference, a comma-separated list, or several; braces expand.
       texts: a text set or the file to read one from.
       store: a folder, made if it is not there; what it holds already is not computed again.
-      options: of `jaxmap.score.run.score_models`: dtype, lens, quantize,
+      options: of `jaxmap.sweeps.run.score_models`: dtype, lens, quantize,
         batch_tokens, ignore_config_keys.
 
     Returns what was scored, what was found finished and what failed; failures do not raise.
     """
     from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.score.run import score_models
+    from jaxmap.sweeps.run import score_models
 
     specs = [models] if isinstance(models, str) else models
     refs = list(dict.fromkeys(ref for spec in specs for ref in parse_refs(spec)))
@@ -53,7 +53,7 @@ def kl(store: Store | str | os.PathLike[str]) -> xarray.Dataset:
     """
     import xarray
 
-    from jaxmap.map.divergence import kl_KK
+    from jaxmap.stats.divergence import kl_KK
 
     store = store if isinstance(store, Store) else Store.open(store)
     entries = store.records()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.context import Reading
 from jaxmap.analysis.trajectories import (
     START,
     Diffusion,
@@ -19,8 +19,8 @@ from jaxmap.analysis.trajectories import (
 )
 from jaxmap.errors import InputError
 from jaxmap.figures.consecutive import Steps
-from jaxmap.map.clean import WARMUP
-from jaxmap.map.diffusion import WINDOW
+from jaxmap.stats.clean import WARMUP
+from jaxmap.stats.diffusion import WINDOW
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 

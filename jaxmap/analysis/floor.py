@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.map.divergence import kl_pairs
 from jaxmap.precision import REFERENCE
+from jaxmap.stats.divergence import kl_pairs
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
 from jaxmap.tables import write_csv

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.retry import RefusedError, Retry, attempt, first_line
+from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.store.record import Entry

@@ -19,8 +19,8 @@ from absl import logging
 
 from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.map.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.progress import progress
+from jaxmap.stats.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.store import Store
 from jaxmap.store.labels import trajectory_of
 from jaxmap.store.record import Entry, checkpoint_name

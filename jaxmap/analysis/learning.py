@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxmap.analysis.reading import Reading
+from jaxmap.analysis.context import Reading
 from jaxmap.analysis.runs import Run
 from jaxmap.figures.learning import Learning, bits_per_byte
-from jaxmap.map.divergence import Divergence, kl_pairs
+from jaxmap.stats.divergence import Divergence, kl_pairs
 from jaxmap.store.record import Entry
 
 

@@ -13,10 +13,10 @@ from jaxmap.analysis import genealogy
 from jaxmap.analysis.resample import map_of, plain, read_sample
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
-from jaxmap.map.centre import coordinates
-from jaxmap.map.divergence import Divergence
-from jaxmap.map.embed import Embedding, pca
-from jaxmap.map.resample import place, project
+from jaxmap.stats.centre import coordinates
+from jaxmap.stats.divergence import Divergence
+from jaxmap.stats.embed import Embedding, pca
+from jaxmap.stats.resample import place, project
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 

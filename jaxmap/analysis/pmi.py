@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jaxmap.errors import InputError
-from jaxmap.map.resample import pmi
+from jaxmap.stats.resample import pmi
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Record, hash_facts
 

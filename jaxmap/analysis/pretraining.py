@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxmap.analysis.runs import Run, runs_of
-from jaxmap.map.clean import WARMUP, Dropped, clean_pretraining
+from jaxmap.stats.clean import WARMUP, Dropped, clean_pretraining
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
 

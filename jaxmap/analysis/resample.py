@@ -16,9 +16,9 @@ import numpy as np
 from jaxmap.analysis.runs import is_plain
 from jaxmap.corpus.texts import TextSet, save_texts
 from jaxmap.errors import InputError
-from jaxmap.map.centre import double_centre
-from jaxmap.map.clean import clean_map
-from jaxmap.map.resample import Sample, Scheme, choose_texts, probabilities
+from jaxmap.stats.centre import double_centre
+from jaxmap.stats.clean import clean_map
+from jaxmap.stats.resample import Sample, Scheme, choose_texts, probabilities
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
 

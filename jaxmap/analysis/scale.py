@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxmap.analysis.context import Reading
 from jaxmap.analysis.floor import is_near, measure_floors
-from jaxmap.analysis.model_settings import of_models
-from jaxmap.analysis.reading import Reading
-from jaxmap.analysis.settings import NAMES, Setting, of_runs
+from jaxmap.analysis.model_pairs import of_models
+from jaxmap.analysis.run_pairs import NAMES, Setting, of_runs
 from jaxmap.errors import InputError
-from jaxmap.map.bootstrap import bootstrap_pairs, bootstrap_shares
-from jaxmap.map.clean import WARMUP
-from jaxmap.map.divergence import Divergence, kl_pairs
-from jaxmap.map.scale import Summary, summarise
 from jaxmap.progress import progress
+from jaxmap.stats.bootstrap import bootstrap_pairs, bootstrap_shares
+from jaxmap.stats.clean import WARMUP
+from jaxmap.stats.divergence import Divergence, kl_pairs
+from jaxmap.stats.scale import Summary, summarise
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 

@@ -16,11 +16,11 @@ import numpy as np
 from jaxmap.analysis.pretraining import Pretraining, is_excluded
 from jaxmap.analysis.runs import Run
 from jaxmap.figures.consecutive import Steps
-from jaxmap.map.diffusion import WINDOW, displacement, exponents
-from jaxmap.map.divergence import kl_KK, kl_pairs
+from jaxmap.stats.diffusion import WINDOW, displacement, exponents
+from jaxmap.stats.divergence import kl_KK, kl_pairs
 from jaxmap.store import Store
-from jaxmap.store.distances import read_distances
 from jaxmap.store.labels import run_of
+from jaxmap.store.weight_distances import read_distances
 
 START = 1000  # the first start of a window, steps
 

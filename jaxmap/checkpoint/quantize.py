@@ -22,16 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.rows import Row, place_of, write
 from jaxmap.checkpoint.weights import Model, parameter_shapes
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
-from jaxmap.model.experts import RoutedExperts
-from jaxmap.model.families import FAMILIES
-from jaxmap.model.families.rows import Row, place_of, write
-from jaxmap.model.held import Extent, extent
-from jaxmap.model.linear import Linear
-from jaxmap.model.mesh import place
-from jaxmap.model.quantised import (
+from jaxmap.model.encodings.quantised import (
     FourBitExperts,
     FourBitLinear,
     Int8Experts,
@@ -40,6 +36,10 @@ from jaxmap.model.quantised import (
     pack,
     quantise_rows,
 )
+from jaxmap.model.layers.linear import Linear
+from jaxmap.model.mesh import place
+from jaxmap.model.mlps.experts import RoutedExperts
+from jaxmap.model.padding import Extent, extent
 
 # What a layer may be made of: nothing in these uses a kernel but by calling its Linear.
 _MIXERS = (

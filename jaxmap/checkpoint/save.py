@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.rows import Row, place_of, write
 from jaxmap.model import decoder
-from jaxmap.model.families import FAMILIES
-from jaxmap.model.families.rows import Row, place_of, write
 from jaxmap.model.spec import Spec
 
 

@@ -22,16 +22,16 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from jaxmap.architectures import Family, family_of, spec_of
+from jaxmap.architectures.config import Config, read_json
+from jaxmap.architectures.rows import Row, place_of
+from jaxmap.checkpoint.formats.tensors import Stored, open_tensors
 from jaxmap.checkpoint.memory import own_pages
-from jaxmap.checkpoint.shards import Reader, finite, read_all
-from jaxmap.checkpoint.tensors import Stored, open_tensors
+from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
-from jaxmap.model.families import Family, family_of, spec_of
-from jaxmap.model.families.config import Config, read_json
-from jaxmap.model.families.rows import Row, place_of
-from jaxmap.model.held import held
 from jaxmap.model.mesh import axes_of
+from jaxmap.model.padding import held
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress

@@ -40,7 +40,7 @@ def _define_bench(values: flags.FlagValues) -> None:
 
 
 def _bench(values: flags.FlagValues) -> int:
-    from jaxmap.bench.speed import measure, text
+    from jaxmap.benchmarking.speed import measure, text
     from jaxmap.errors import InputError
 
     for name, value in (("texts", values.texts), ("repeats", values.repeats)):

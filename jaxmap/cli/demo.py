@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from jaxmap.cli.command import Command, required, string
-from jaxmap.cli.config import define_config
+from jaxmap.cli.config_flag import define_config
 
 
 def _define_demo(values: flags.FlagValues) -> None:
@@ -21,8 +21,8 @@ def _define_demo(values: flags.FlagValues) -> None:
 
 
 def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
-    from jaxmap.demo.config import from_dict
-    from jaxmap.score.settings import refuse_unknown
+    from jaxmap.demos.settings import from_dict
+    from jaxmap.sweeps.settings import refuse_unknown
 
     plain = {name: _plain(value) for name, value in values.items()}
     from_dict(plain)
@@ -48,8 +48,8 @@ def _demo(values: flags.FlagValues) -> int:
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.demo.config import from_dict
-    from jaxmap.demo.run import run_demo
+    from jaxmap.demos.run import run_demo
+    from jaxmap.demos.settings import from_dict
 
     config = None if values.config is None else from_dict(values.config.to_dict())
     return run_demo(values.out, config)

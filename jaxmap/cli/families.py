@@ -12,7 +12,7 @@ def _define_families(values: flags.FlagValues) -> None:
 
 
 def _families(values: flags.FlagValues) -> int:
-    from jaxmap.model.families import coverage
+    from jaxmap.architectures import coverage
 
     print(coverage.table(values.find), end="")
     return 0

@@ -54,8 +54,8 @@ def _floor(values: flags.FlagValues) -> int:
 
     runtime.prepare()
     from jaxmap.analysis.floor import measure_floors, write_floors
-    from jaxmap.score.floor import score_precisions
-    from jaxmap.score.run import told_to_stop
+    from jaxmap.sweeps.precision_floor import score_precisions
+    from jaxmap.sweeps.run import told_to_stop
 
     with told_to_stop() as stop:
         outcome = score_precisions(

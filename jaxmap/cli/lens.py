@@ -73,8 +73,8 @@ def _run(values: flags.FlagValues) -> int:
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.score.tune import Training
-    from jaxmap.score.tune_run import train_lenses
+    from jaxmap.lens.train import train_lenses
+    from jaxmap.lens.trainer import Training
 
     training = Training(
         steps=values.steps,

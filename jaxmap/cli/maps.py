@@ -64,7 +64,7 @@ def _define_map(values: flags.FlagValues) -> None:
 
 def _map(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.analysis.mapping import draw_map
+    from jaxmap.analysis.map_files import draw_map
     from jaxmap.store import Store
 
     drawn = draw_map(
@@ -85,7 +85,7 @@ def _define_report(values: flags.FlagValues) -> None:
 
 def _report(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.report.page import write_report
+    from jaxmap.reports.page import write_report
     from jaxmap.store import Store
 
     page = write_report(Store.open(values.store), values.out, warmup=values.warmup_steps)

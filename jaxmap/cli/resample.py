@@ -34,7 +34,7 @@ def _resample(values: flags.FlagValues) -> int:
         raise InputError(f"--out={values.out}: has to end in .jsonl")
     from jaxmap.analysis.resample import choose
     from jaxmap.corpus.texts import load_texts
-    from jaxmap.map.resample import Scheme
+    from jaxmap.stats.resample import Scheme
     from jaxmap.store import Store
 
     store = Store.open(values.store)

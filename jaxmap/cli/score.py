@@ -47,9 +47,9 @@ def _define_score(values: flags.FlagValues) -> None:
 def _score(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "models")
     from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.score.settings import Settings
-    from jaxmap.score.tuned import parse_lens
-    from jaxmap.store.work import parse_quantisations
+    from jaxmap.lens.tuned_lens import parse_lens
+    from jaxmap.store.requests import parse_quantisations
+    from jaxmap.sweeps.settings import Settings
 
     lens = parse_lens(values.lens)
     refs = parse_refs(values.models)

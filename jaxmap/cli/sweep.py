@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jaxmap.cli.command import Command, define_store, integer, required, string
-from jaxmap.cli.config import define_config
+from jaxmap.cli.config_flag import define_config
 from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
 from jaxmap.errors import InputError
 
 if TYPE_CHECKING:
     from jaxmap.checkpoint.refs import Ref
-    from jaxmap.score.run import Outcome
-    from jaxmap.score.settings import Settings
+    from jaxmap.sweeps.run import Outcome
+    from jaxmap.sweeps.settings import Settings
 
 # What a run is told beside what it does: not a part of the command that does it again.
 _OF_THE_RUN = ("shard_index", "shard_count", *OF_THE_PROCESS)
@@ -67,8 +67,8 @@ def _define_sweep(values: flags.FlagValues) -> None:
 
 
 def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
-    from jaxmap.score.config import config_dict, read_config
-    from jaxmap.score.settings import refuse_unknown
+    from jaxmap.sweeps.config_schema import config_dict, read_config
+    from jaxmap.sweeps.settings import refuse_unknown
 
     read_config(values, where)
     refuse_unknown(given, config_dict(), where)
@@ -77,7 +77,7 @@ def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
 
 def _sweep(values: flags.FlagValues) -> int:
     required(values, "config", "store")
-    from jaxmap.score.config import read_config
+    from jaxmap.sweeps.config_schema import read_config
 
     config = read_config(dict(values.config), "--config")
     refs = config.refs()
@@ -103,7 +103,7 @@ def score_all(
 
     runtime.prepare()
     start(values)
-    from jaxmap.score.run import score_models, told_to_stop
+    from jaxmap.sweeps.run import score_models, told_to_stop
 
     with told_to_stop() as stop:
         outcome = score_models(
@@ -120,7 +120,7 @@ def score_all(
 
 def run_options(values: flags.FlagValues) -> dict[str, Any]:
     """save_every, cache_budget, mesh and batch, as Settings has them."""
-    from jaxmap.score.settings import parse_size
+    from jaxmap.sweeps.settings import parse_size
 
     budget = values.cache_budget
     size = None if budget is None else parse_size(budget, "--cache_budget")
@@ -156,7 +156,7 @@ def command_line() -> str:
 
 def report(outcome: Outcome) -> int:
     """Prints what a run did; returns its exit code."""
-    from jaxmap.score.pipeline import NAME as AHEAD
+    from jaxmap.sweeps.prefetch import NAME as AHEAD
 
     if outcome.follows is not None:
         return outcome.exit_code  # the process that led says it

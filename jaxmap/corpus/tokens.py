@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.corpus import backend
+from jaxmap.corpus import tokenizer_backend
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
 
@@ -76,7 +76,7 @@ class TextTokenizer:
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     kept: str | None = field(repr=False, compare=False)
-    _ids: backend.Ids = field(repr=False, compare=False)
+    _ids: tokenizer_backend.Ids = field(repr=False, compare=False)
 
     def encode(
         self,
@@ -185,16 +185,16 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
 
 def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
     """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not."""
-    found, rule = backend.restored(kept)
+    found, rule = tokenizer_backend.restored(kept)
     return TextTokenizer(
         source=source,
-        fingerprint=backend.fingerprint(kept),
+        fingerprint=tokenizer_backend.fingerprint(kept),
         special_rule=special_rule,
         size=_size(found, *rule["prefix"], *rule["suffix"]),
         prefix=tuple(rule["prefix"]),
         suffix=tuple(rule["suffix"]),
         kept=kept,
-        _ids=backend.ids_of(found, rule["split_special_tokens"]),
+        _ids=tokenizer_backend.ids_of(found, rule["split_special_tokens"]),
     )
 
 
@@ -211,11 +211,11 @@ def _wrap(tokenizer: Any, source: str) -> TextTokenizer:
         "suffix": suffix,
         "split_special_tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
     }
-    kept = backend.serialised(tokenizer.backend_tokenizer, rule)
-    ids = backend.around(tokenizer, called)
+    kept = tokenizer_backend.serialised(tokenizer.backend_tokenizer, rule)
+    ids = tokenizer_backend.around(tokenizer, called)
     return TextTokenizer(
         source=source,
-        fingerprint=backend.fingerprint(kept),
+        fingerprint=tokenizer_backend.fingerprint(kept),
         special_rule=_rule_name(tokenizer, prefix, suffix),
         size=_size(tokenizer.backend_tokenizer, *prefix, *suffix),
         prefix=prefix,
@@ -236,7 +236,7 @@ def _cannot(error: Exception, source: str) -> InputError:
 
 
 def _special_ids(
-    tokenizer: Any, ids: backend.Ids, source: str
+    tokenizer: Any, ids: tokenizer_backend.Ids, source: str
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids before and after a text by default, read off a probe."""
     try:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
-from jaxmap.figures.kinds import colors_of, kind_legend, lighter, map_axes
+from jaxmap.figures.legend import colors_of, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxmap.map.embed import Embedding
+    from jaxmap.stats.embed import Embedding
 
 CROWD = 150  # models from which markers are smaller
 MARKERS = ("o", "s", "^", "D")  # generations 1 to 4; later ones are drawn as the fourth

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
-from jaxmap.figures.kinds import lighter, map_axes
+from jaxmap.figures.legend import lighter, map_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxmap.map.embed import Embedding
+    from jaxmap.stats.embed import Embedding
 
 THIN, THICK = 0.5, 3.5  # points
 SEED_COLORS = (*style.PALETTE, style.INK, style.FAINT)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
-from jaxmap.figures.kinds import kind_colors, kind_legend, lighter, map_axes
+from jaxmap.figures.legend import kind_colors, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from jaxmap.map.embed import Embedding
+    from jaxmap.stats.embed import Embedding
 
 MOST_NAMES = 8  # of new models that are written beside them
 

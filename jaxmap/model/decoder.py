@@ -10,21 +10,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.attention import Attention
-from jaxmap.model.delta import GatedDelta
-from jaxmap.model.experts import RoutedExperts
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-from jaxmap.model.latent import LatentAttention
-from jaxmap.model.linear import Linear, activated, activations_dtype, contract, parameter
+from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
+from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mesh import gathered
-from jaxmap.model.mlp import Mlp
-from jaxmap.model.norms import Norm
-from jaxmap.model.parallel import Parallel
-from jaxmap.model.rglru import RecurrentUnit
-from jaxmap.model.rwkv import ChannelMix, TimeMix
-from jaxmap.model.selective_scan import SelectiveScan
+from jaxmap.model.mixers.attention import Attention
+from jaxmap.model.mixers.delta import GatedDelta
+from jaxmap.model.mixers.latent import LatentAttention
+from jaxmap.model.mixers.rglru import RecurrentUnit
+from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
+from jaxmap.model.mixers.selective_scan import SelectiveScan
+from jaxmap.model.mixers.ssd import StateSpaceDuality
+from jaxmap.model.mixers.two_mixers import Parallel
+from jaxmap.model.mlps.dense import Mlp
+from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
-from jaxmap.model.ssd import StateSpaceDuality
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmap.model import rope
+from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 

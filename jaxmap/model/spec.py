@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import groupby
 
-from jaxmap.model.parts import Alibi, Delta, Experts, Latent, QkNorm, Rglru, Rope, StateSpace
+from jaxmap.model.mechanisms import Alibi, Delta, Experts, Latent, QkNorm, Rglru, Rope, StateSpace
 
 # The places where a block may normalise; an absent slot is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added

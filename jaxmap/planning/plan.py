@@ -12,15 +12,15 @@ import jax
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.refs import is_folder, parse_refs
+from jaxmap.engine import placement
+from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
 from jaxmap.model.spec import Spec
 from jaxmap.planning import chips
-from jaxmap.planning.work import Work, count
+from jaxmap.planning.cost import Work, count
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
-from jaxmap.score import ahead
-from jaxmap.score.scorer import BATCH_TOKENS
 
 TEXTS, TOKENS = 10_000, 270  # the published texts; ids of one of 972 bytes, about
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -46,7 +46,7 @@ class Plan:
     dtype: str
     stored: str
     batch_tokens: int
-    memory: ahead.Memory | None
+    memory: placement.Memory | None
     parameter_bytes: int
     limit: int | None
     work: Work
@@ -64,7 +64,7 @@ class Plan:
         """Whether a batch does, by the compiler's count."""
         if self.memory is None:
             return False
-        return self.limit is None or self.memory.total <= ahead.USABLE * self.limit
+        return self.limit is None or self.memory.total <= placement.USABLE * self.limit
 
     @property
     def seconds(self) -> float | None:
@@ -130,7 +130,7 @@ def _gib(count: float) -> str:
 def _limit(limit: int | None) -> str:
     if limit is None:
         return "(no limit known)"
-    return f"{_gib(limit)}, of which {ahead.USABLE:.0%} are used"
+    return f"{_gib(limit)}, of which {placement.USABLE:.0%} are used"
 
 
 def _time(seconds: float | None) -> str:
@@ -156,7 +156,7 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
         if not (folder / "config.json").is_file():
             raise InputError(f"--model={model}: {folder} has no config.json")
     else:
-        from jaxmap.checkpoint.hub import fetch_config
+        from jaxmap.checkpoint.sources.hub import fetch_config
 
         folder = fetch_config(ref)
     _, spec, _ = weights.read_config(folder, tuple(ignore_config_keys))
@@ -210,7 +210,7 @@ def plan_for(
     chip: chips.Chip | None = None
     if topology is None:
         devices, name = jax.devices(), jax.devices()[0].device_kind
-        limit = ahead.device_memory(jax.local_devices()[0])
+        limit = placement.device_memory(jax.local_devices()[0])
     else:
         chip, _ = chips.parse(topology)
         devices, name, limit = chips.devices(topology), f"TPU {chip.name}", chip.memory
@@ -225,20 +225,20 @@ def plan_for(
     with progress(None, "compile", "program", leave=False, bar_format=look) as bar:
         if axes is None:
             try:
-                axes, needed = ahead.choose(
+                axes, needed = placement.choose(
                     spec, dtype, devices, limit=limit, weights=stored, batch_tokens=batch_tokens,
                     lens=lens, tell=bar.update,
                 )  # fmt: skip
             except InputError:
                 axes = Axes(model=len(devices))  # shown with what is lacking
         made = make(axes, devices)
-        _, shapes, own = ahead.parameters(spec, held, precision.activations, axes)
+        _, shapes, own = placement.parameters(spec, held, precision.activations, axes)
         parameter_bytes = bytes_of(shapes, own, axes_of(made))
-        row = min(ahead.longest_row(spec), batch_tokens)
+        row = min(placement.longest_row(spec), batch_tokens)
 
-        def memory(batch: int) -> ahead.Memory | None:
+        def memory(batch: int) -> placement.Memory | None:
             options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
-            return ahead.memory_of(ahead.lower(spec, dtype, made, **options))  # type: ignore[arg-type]
+            return placement.memory_of(placement.lower(spec, dtype, made, **options))  # type: ignore[arg-type]
 
         hopeless = limit is not None and parameter_bytes > limit
         if needed is None and not hopeless:
@@ -246,8 +246,8 @@ def plan_for(
             bar.update()
         most = None
         if largest and not hopeless and limit is not None:
-            room = ahead.USABLE * limit
-            most = ahead.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
+            room = placement.USABLE * limit
+            most = placement.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
     work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)

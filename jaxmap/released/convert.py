@@ -18,7 +18,6 @@ from jaxmap.analysis import genealogy
 from jaxmap.atomic import write_atomic
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
-from jaxmap.map.clean import clean_map
 from jaxmap.progress import progress
 from jaxmap.released.files import (
     CLIPPED,
@@ -39,11 +38,12 @@ from jaxmap.released.files import (
     read_distances_of,
     read_vectors,
 )
+from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
-from jaxmap.store.distances import read_distances, write_distances
 from jaxmap.store.labels import step_of
 from jaxmap.store.record import Entry, Identity, Provenance, Record, Texts, hash_facts
-from jaxmap.store.work import Failure, Item
+from jaxmap.store.requests import Failure, Item
+from jaxmap.store.weight_distances import read_distances, write_distances
 
 
 @dataclass

@@ -27,8 +27,8 @@ import numpy as np
 
 from jaxmap.errors import InputError
 from jaxmap.released.pickles import load_arrays
-from jaxmap.store.distances import WeightDistances
 from jaxmap.store.record import checkpoint_name
+from jaxmap.store.weight_distances import WeightDistances
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
 PYTHIA = "EleutherAI/pythia-"

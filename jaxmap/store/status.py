@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmap.store import Store
-from jaxmap.store.distances import Rows
 from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.record import Entry
-from jaxmap.store.work import Failure, Item
+from jaxmap.store.requests import Failure, Item
+from jaxmap.store.weight_distances import Rows
 
 SHOWN = 20  # lines of each list
 

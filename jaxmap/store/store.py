@@ -44,7 +44,7 @@ from jaxmap.store.record import (
     read_record,
     read_texts,
 )
-from jaxmap.store.work import Failure, Item, decode_asked, decode_failure
+from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure
 
 if TYPE_CHECKING:
     import xarray

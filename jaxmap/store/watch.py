@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from jaxmap.store import Store
-from jaxmap.store.distances import Rows
 from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
 from jaxmap.store.status import StatusReport, status
+from jaxmap.store.weight_distances import Rows
 
 SHOWN = 5  # failures
 _SILENT = 4 * INTERVAL  # seconds without a beat that are worth a word

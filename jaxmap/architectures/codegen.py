@@ -1,0 +1,31 @@
+"""CodeGen: GPT-J with query, value and key in one tensor, in four shares of the heads."""
+
+from __future__ import annotations
+
+from jaxmap.architectures import gptj
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.rows import Row, block_qkv
+from jaxmap.errors import InputError
+from jaxmap.model.spec import Spec
+
+PAPER = "Nijkamp et al. 2022, arXiv:2203.13474"
+PREFIX = gptj.PREFIX
+INERT_TENSORS = (r"attn\.causal_mask$", r"attn\.bias$", r"attn\.embed_positions$")
+_SHARES = 4  # of the machine that it was trained on
+
+
+def spec(c: Config) -> Spec:
+    spec = gptj.spec(c)
+    if spec.H % _SHARES:
+        raise InputError(f"{c.where}: {spec.H} heads do not divide into {_SHARES} shares")
+    return spec
+
+
+def rows(spec: Spec) -> dict[str, Row]:
+    own = spec.H // _SHARES
+    where = {
+        letter: tuple(3 * own * (h // own) + own * part + h % own for h in range(spec.H))
+        for part, letter in enumerate("qvk")
+    }
+    rows = gptj.rows(spec)
+    return {**rows, **block_qkv("transformer.h.{l}.attn.qkv_proj", where)}

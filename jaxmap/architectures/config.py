@@ -1,0 +1,120 @@
+"""config.json, remembering which of its keys were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxmap.architectures.keys import GENERIC_INERT, wanted
+from jaxmap.errors import InputError
+
+_MISSING = object()
+
+
+class Config:
+    """A JSON object that remembers which keys were read.
+
+    Every key of config.json is read by the family's page or declared inert by it; a key that is
+    neither may change the logits, so `check_all_read` refuses it by name.
+    """
+
+    def __init__(self, values: dict[str, Any], where: str):
+        self._values = values
+        self._known: set[str] = set()
+        self.where = where
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING or value is None:
+            raise InputError(f"{self.where}: {key} is missing")
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default` where the key is absent (not where it is null).
+
+        InputError where the value cannot be what the key holds.
+        """
+        self._known.add(key)
+        if key not in self._values:
+            return default
+        value = self._values[key]
+        if reason := wanted(key, value):
+            raise InputError(f"{self.where}: {key} = {value!r:.60}: {reason}")
+        return value
+
+    def first(self, *keys: str) -> Any:
+        """The first of several spellings that is present and not null."""
+        values = [self.get(key) for key in keys]
+        for value in values:
+            if value is not None:
+                return value
+        raise InputError(f"{self.where}: {' or '.join(keys)} is missing")
+
+    def assume(self, key: str, value: Any) -> None:
+        """Gives a key that is absent the value that the reference takes for it."""
+        self._values = {key: value, **self._values}
+
+    def child(self, key: str) -> Config | None:
+        """A nested object with its own account, or None where it is absent, null or empty."""
+        value = self.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise InputError(f"{self.where}: {key} is not an object: {value!r}")
+        return Config(value, f"{self.where}: {key}") if value else None
+
+    def require(self, key: str, allowed: tuple, default: Any) -> None:
+        """Reads a key of which the decoder implements only these values."""
+        value = self.get(key, default)
+        if value not in allowed:
+            known = " or ".join(repr(a) for a in allowed)
+            raise InputError(f"{self.where}: {key} = {value!r} is not supported, only {known}")
+
+    def inert(self, *keys: str) -> None:
+        """Declares keys that cannot change a logit."""
+        self._known.update(keys)
+
+    def check_all_read(self) -> None:
+        """Raises InputError naming the keys that nothing read and nobody declared inert."""
+        unread = sorted(set(self._values) - self._known - GENERIC_INERT)
+        if unread:
+            named = ", ".join(f"{key}={self._values[key]!r:.60}" for key in unread)
+            raise InputError(
+                f"{self.where}: keys that may change the logits and that nothing read: {named}; "
+                "if they cannot, name them in --ignore_config_keys"
+            )
+
+
+def head_width(c: Config, width: int, heads: int) -> int:
+    """Channels per head where config.json gives none; InputError where they come out uneven."""
+    if heads < 1 or width % heads:
+        raise InputError(f"{c.where}: a width of {width} does not divide into {heads} heads")
+    return width // heads
+
+
+def sliding_layers(c: Config, L: int, default: Callable[[int], bool]) -> tuple[bool, ...]:
+    """Which of L layers see a window only: what layer_types says, else `default` of the layer."""
+    kinds = c.get("layer_types")
+    if kinds is None:
+        return tuple(default(i) for i in range(L))
+    if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
+        raise InputError(f"{c.where}: unknown layer_types {sorted(unknown)}")
+    if len(kinds) != L:
+        raise InputError(f"{c.where}: {len(kinds)} layer_types for {L} layers")
+    return tuple(kind == "sliding_attention" for kind in kinds)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError names the file and the place of a fault."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, 5000 brackets
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return value

@@ -1,0 +1,169 @@
+"""What is known of each family: its share of the published map, its layers, how near to PyTorch.
+
+What a family's layers are made of and how far it is from the reference is read from parity.json,
+which `make parity` writes as it runs the parity tests; nothing in it is typed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jaxmap.architectures import FAMILIES
+
+# Models of each type in the published list (Oyama et al. 2025, arXiv:2502.16173, model types).
+PUBLISHED = {
+    "llama": 571,
+    "mistral": 232,
+    "gpt_neox": 54,
+    "deepseek": 26,
+    "gptj": 19,
+    "gemma": 18,
+    "opt": 15,
+    "bloom": 12,
+    "falcon": 11,
+    "qwen2": 10,
+    "mixtral": 9,
+    "mpt": 6,
+    "stablelm": 6,
+    "gpt_bigcode": 3,
+    "gpt_neo": 3,
+    "phi": 3,
+    "phi3": 3,
+    "rwkv": 3,
+    "xglm": 3,
+    "camelidae": 2,
+    "codegen": 2,
+    "olmo": 2,
+    "starcoder2": 2,
+    "deci": 1,
+    "recurrent_gemma": 1,
+    "stablelm_alpha": 1,
+}
+
+_PARITY = Path(__file__).with_name("parity.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the parity tests saw of one model type; differences are the largest of all its cases.
+
+    Fields:
+      cases: tests.
+      remote: whether transformers needs code from the model's repository for it.
+      mixers, mlps: keys of decoder.MIXERS and decoder.MLPS, in any case.
+      whole: those of them of which a mesh's "model" axis cuts nothing.
+      logits: difference of a logit.
+      text, lens: of a text's score, and of it at any layer, in nats; None: not compared.
+    """
+
+    cases: int
+    remote: bool
+    mixers: tuple[str, ...]
+    mlps: tuple[str, ...]
+    whole: tuple[str, ...]
+    logits: float
+    text: float | None
+    lens: float | None
+
+
+@cache
+def _record() -> dict[str, Any]:
+    return json.loads(_PARITY.read_text(encoding="utf-8"))
+
+
+def versions() -> dict[str, str]:
+    """Of what was compared, in the last run of the parity tests."""
+    return _record()["versions"]
+
+
+def measured() -> dict[str, Measured]:
+    """Model type -> what the last run of the parity tests saw of it."""
+    by_type: dict[str, list[dict[str, Any]]] = {}
+    for case in _record()["cases"]:
+        by_type.setdefault(case["model_type"], []).append(case)
+
+    def joined(cases: list[dict[str, Any]], key: str) -> tuple[str, ...]:
+        return tuple(sorted({part for case in cases for part in case[key]}))
+
+    def worst(cases: list[dict[str, Any]], key: str) -> float | None:
+        return max((case[key] for case in cases if key in case), default=None)
+
+    return {
+        kind: Measured(
+            len(cases),
+            any(case["remote"] for case in cases),
+            mixers=joined(cases, "mixers"),
+            mlps=joined(cases, "mlps"),
+            whole=joined(cases, "whole"),
+            logits=max(case["logits"] for case in cases),
+            text=worst(cases, "text"),
+            lens=worst(cases, "lens"),
+        )
+        for kind, cases in by_type.items()
+    }
+
+
+_HEADINGS = ("model type", "models", "layers", "logits", "text", "lens", "quantised", "sharded")
+
+
+def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
+    """One row, but for the paper."""
+    from jaxmap.checkpoint.quantize import can_be_quantised
+
+    count = str(PUBLISHED.get(kind, ""))
+    if seen is None:
+        return (kind, count, *("-",) * (len(_HEADINGS) - 2))
+    errors = (
+        f"{error:.0e}" if error is not None else "-"
+        for error in (seen.logits, seen.text, seen.lens)
+    )
+    refused = [part for part in (*seen.mixers, *seen.mlps) if not can_be_quantised(part)]
+    return (
+        kind,
+        count,
+        " ".join((*seen.mixers, *seen.mlps)),
+        *errors,
+        f"not {' '.join(refused)}" if refused else "yes",
+        f"not {' '.join(seen.whole)}" if seen.whole else "yes",
+    )
+
+
+def table(find: str = "") -> str:
+    """The families whose name contains `find`, what is known of each, and what they cover."""
+    seen = measured()
+    kinds = sorted((kind for kind in FAMILIES if find.lower() in kind.lower()), key=str.lower)
+    rows = [_HEADINGS, *(_cells(kind, seen.get(kind)) for kind in kinds)]
+    papers = ["paper", *(FAMILIES[kind].paper for kind in kinds)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row, paper in zip(rows, papers, strict=True):
+        cells = (
+            cell.rjust(width) if i in (1, 3, 4, 5) else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join((*cells, paper)))
+    compared = ", ".join(f"{name} {version}" for name, version in versions().items())
+    absent = {kind: n for kind, n in PUBLISHED.items() if kind not in FAMILIES}
+    covered = sum(PUBLISHED.values()) - sum(absent.values())
+    lines += [
+        "",
+        "models: of each type on the published map of 1,018",
+        "logits, text, lens: largest difference from PyTorch in float32 on CPU, of a logit, of a",
+        f"  text's score and of its score at any layer in nats ({compared})",
+        "quantised: to 8 and 4 bit; sharded: cut by tensor parallelism, else whole on each device",
+    ]
+    remote = [kind for kind in kinds if kind in seen and seen[kind].remote]
+    if remote:
+        named = "read without their repositories' own code: " + ", ".join(remote)
+        lines += textwrap.wrap(named, 98, subsequent_indent="  ")
+    lines += [
+        "",
+        f"{covered:,} of {sum(PUBLISHED.values()):,} models of the published map",
+    ]
+    lines += [f"  {kind} ({count}): no page for it" for kind, count in absent.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,112 @@
+"""DeepSeek-V2: latent attention; after the first layers, experts in groups beside shared ones."""
+
+from __future__ import annotations
+
+import math
+
+from jaxmap.architectures import llama
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.rows import (
+    OUT,
+    QUERY,
+    ROUTER,
+    Row,
+    each_expert,
+    linear,
+    norm,
+    shared_expert,
+)
+from jaxmap.model.layers import rope
+from jaxmap.model.mechanisms import Experts, Latent
+from jaxmap.model.spec import Kind, Spec
+
+PAPER = "DeepSeek-AI 2024, arXiv:2405.04434"
+PREFIX = llama.PREFIX
+INERT_TENSORS = llama.INERT_TENSORS
+
+
+def latent(c: Config, *, interleaved: bool) -> dict:
+    """Sizes and attention; `interleaved`: the rope turns adjacent channels."""
+    # head_dim means the turned channels here, and keys have as many heads as queries.
+    facts = llama.shape(c, head_dim=1)
+    c.inert("qk_head_dim")
+    nope, turned = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
+    scale = (nope + turned) ** -0.5
+    p = c.child("rope_parameters") or c.child("rope_scaling")
+    if p is not None and (mscale := p.get("mscale_all_dim")):
+        kind, factor = p.get("rope_type") or p.get("type") or "default", p.get("factor") or 1.0
+        if kind != "default" and factor > 1:
+            scale *= (0.1 * mscale * math.log(factor) + 1) ** 2  # YaRN's gain, of both sides
+    bias = c.get("attention_bias", False)
+    return {
+        **facts,
+        "G": facts["H"],
+        "C": nope + turned,
+        "context": rope.context_of(c),
+        "eps": c.get("rms_norm_eps", 1e-6),
+        "latent": Latent(
+            q_rank=c.get("q_lora_rank", 1536) or 0,
+            kv_rank=c.get("kv_lora_rank", 512),
+            nope=nope,
+            rope=turned,
+            v=c["v_head_dim"],
+        ),
+        "ropes": (
+            rope.from_config(c, head_dim=turned, pairs="adjacent" if interleaved else "half"),
+        ),
+        "scale": (scale,) * facts["L"],
+        "qkv_bias": bias,
+        "out_bias": bias,
+    }
+
+
+def kinds(c: Config, L: int, *, first: int) -> tuple[Kind, ...]:
+    """Dense layers first, experts then; `first` where config.json does not say how many."""
+    dense = c.get("first_k_dense_replace", first)
+    c.require("moe_layer_freq", (1,), 1)
+    return tuple(Kind(mixer="latent", mlp="dense" if i < dense else "experts") for i in range(L))
+
+
+def spec(c: Config) -> Spec:
+    facts = latent(c, interleaved=True)
+    grouped = c.get("topk_method", "greedy") == "group_limited_greedy"
+    c.require("topk_method", ("greedy", "group_limited_greedy"), "greedy")
+    c.require("scoring_func", ("softmax",), "softmax")
+    # transformers 5.23 ignores it and DeepSeek's own code does not; no model of theirs has it.
+    c.require("norm_topk_prob", (False, None), False)
+    c.inert("aux_loss_alpha", "ep_size", "output_router_logits", "seq_aux")
+    F = c["moe_intermediate_size"]
+    groups, kept = (c[key] if grouped else c.get(key) for key in ("n_group", "topk_group"))
+    experts = Experts(
+        E=c.first("n_routed_experts", "num_experts"),
+        k=c["num_experts_per_tok"],
+        F=F,
+        scale=c.get("routed_scaling_factor", 1.0),
+        groups=groups if grouped else 1,
+        groups_kept=kept if grouped else 1,
+        shared_F=F * (c.get("n_shared_experts", 2) or 0),
+    )
+    return Spec(
+        **facts,
+        kinds=kinds(c, facts["L"], first=0),
+        experts=experts,
+        mlp_bias=c.get("mlp_bias", False),
+    )
+
+
+def rows(spec: Spec) -> dict[str, Row]:
+    attn, mlp = "model.layers.{l}.self_attn", "model.layers.{l}.mlp"
+    query = "q_b_proj" if spec.latent and spec.latent.q_rank else "q_proj"
+    return {
+        **llama.rows(spec),
+        **linear("blocks/attn/q_down", f"{attn}.q_a_proj", "z d -> d z"),
+        **norm("blocks/attn/q_norm", f"{attn}.q_a_layernorm"),
+        **linear("blocks/attn/q", f"{attn}.{query}", QUERY),
+        **linear("blocks/attn/kv_down", f"{attn}.kv_a_proj_with_mqa", "z d -> d z"),
+        **norm("blocks/attn/kv_norm", f"{attn}.kv_a_layernorm"),
+        **linear("blocks/attn/kv", f"{attn}.kv_b_proj", QUERY),
+        **linear("blocks/attn/o", f"{attn}.o_proj", OUT),
+        "blocks/mlp/router/kernel": Row(f"{mlp}.gate.weight", ROUTER),
+        **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
+        **shared_expert(f"{mlp}.shared_experts"),
+    }

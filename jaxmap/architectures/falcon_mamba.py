@@ -1,0 +1,19 @@
+"""Falcon Mamba: Mamba whose time steps and directions are normalised, without learnt scales."""
+
+from __future__ import annotations
+
+from jaxmap.architectures import mamba
+from jaxmap.architectures.config import Config
+from jaxmap.model.mechanisms import StateSpace
+from jaxmap.model.spec import Kind, Spec
+
+PAPER = "Zuo et al. 2024, arXiv:2410.05355"
+PREFIX = mamba.PREFIX
+INERT_TENSORS = mamba.INERT_TENSORS
+rows = mamba.rows
+
+
+def spec(c: Config) -> Spec:
+    facts = mamba.body(c, tied=True)
+    ssm = StateSpace(**mamba.state_space(c), norm="plain", eps=c.get("mixer_rms_eps", 1e-6))
+    return Spec(**facts, kinds=(Kind(mixer="selective_scan", mlp="none"),) * facts["L"], ssm=ssm)

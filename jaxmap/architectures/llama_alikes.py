@@ -1,0 +1,105 @@
+"""Llama under other type names: repositories with remote code that compute what Llama does.
+
+  type      weights named as Llama's but           config.json, where it differs
+  Yi        ln1 and ln2 for the norms              -
+  aquila    -                                      -
+  internlm  -                                      bias; rotary {base, type}
+  internlm3 -                                      qkv_bias and bias
+  orion     norms are layer norms with biases      -
+  xverse    -                                      -
+
+Deepseek-LLM and the later Yi call themselves llama. Types that change more have pages of their
+own: baichuan, deci, exaone, internlm2, minicpm, qwen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from jaxmap.architectures import llama
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.rows import Row
+from jaxmap.errors import InputError
+from jaxmap.model.layers import rope
+from jaxmap.model.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What a module of a family says."""
+
+    PAPER: str
+    spec: Callable[[Config], Spec]
+    rows: Callable[[Spec], dict[str, Row]] = llama.rows
+    PREFIX: str = llama.PREFIX
+    INERT_TENSORS: tuple[str, ...] = llama.INERT_TENSORS
+
+
+def _no_biases(c: Config) -> None:
+    for key in ("attention_bias", "mlp_bias"):
+        c.require(key, (False,), False)
+
+
+def _plain(c: Config) -> Spec:
+    _no_biases(c)
+    c.inert("max_tokenizer_truncation")  # XVERSE's tokenizer
+    return Spec(**llama.sizes(c))
+
+
+def _yi(c: Config) -> Spec:
+    _no_biases(c)
+    return Spec(**llama.sizes(c, rope_facts=dict(theta=5_000_000.0)))
+
+
+def _yi_rows(spec: Spec) -> dict[str, Row]:
+    rows = llama.rows(spec)
+    for slot, name in {"attn_in": "ln1", "mlp_in": "ln2"}.items():
+        key = f"blocks/{slot}/scale"
+        other = f"model.layers.{{l}}.{name}.weight"
+        rows[key] = dataclasses.replace(rows[key], other_names=(other,))
+    return rows
+
+
+def _internlm(c: Config) -> Spec:
+    shape = llama.shape(c)
+    bias = c.get("bias", True)
+    theta = 10_000.0
+    if rotary := c.child("rotary"):
+        # "dynamic" stretches texts beyond the trained length only, where they are cut here.
+        rotary.require("type", ("origin", "dynamic"), "dynamic")
+        theta = rotary.get("base", theta)
+        rotary.inert("scaling_factor")
+        rotary.check_all_read()
+    return Spec(
+        **shape,
+        context=c["max_position_embeddings"],
+        eps=c.get("rms_norm_eps", 1e-6),
+        ropes=(rope.from_config(c, head_dim=shape["C"], theta=theta),),
+        qkv_bias=bias,
+        out_bias=bias,
+    )
+
+
+def _internlm3(c: Config) -> Spec:
+    on_qkv = c.get("qkv_bias", c.get("attention_bias", False))
+    bias = c.get("bias", c.get("mlp_bias", False))
+    if on_qkv != bias:
+        raise InputError(f"{c.where}: qkv_bias = {on_qkv} and bias = {bias} are not supported")
+    sizes = llama.sizes(c, kv_heads=2, head_dim=128, eps=1e-5)
+    return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=bias)
+
+
+def _orion(c: Config) -> Spec:
+    _no_biases(c)
+    return Spec(**llama.sizes(c), norm="layer", norm_bias=True)
+
+
+PAGES = {
+    "Yi": Page("Young et al. 2024, arXiv:2403.04652", _yi, _yi_rows),
+    "aquila": Page("Zhang et al. 2024, arXiv:2408.07410", _plain),
+    "internlm": Page("InternLM Team 2023, InternLM: A Multilingual Language Model", _internlm),
+    "internlm3": Page("InternLM Team 2025, InternLM3-8B", _internlm3),
+    "orion": Page("Chen et al. 2024, arXiv:2401.12246", _orion),
+    "xverse": Page("XVERSE Technology 2023, XVERSE-13B", _plain),
+}

@@ -1,0 +1,143 @@
+"""Qwen3-Next: the gated delta rule and, every fourth layer, gated attention; experts throughout."""
+
+from __future__ import annotations
+
+import math
+
+from jaxmap.architectures import llama, qwen2_moe
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.rows import OUT, QUERY, Row, norm
+from jaxmap.errors import InputError
+from jaxmap.model.mechanisms import Delta, Experts, QkNorm
+from jaxmap.model.spec import Kind, Spec
+
+PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"
+PREFIX = llama.PREFIX
+# Layers that predict further tokens are not part of the model that is scored.
+INERT_TENSORS = (*llama.INERT_TENSORS, r"^mtp\.")
+
+KEYS = "(g k) d -> d g k"
+_MIXERS = {"linear_attention": "delta", "full_attention": "attention"}
+
+
+def mixers(c: Config, L: int) -> tuple[str, ...]:
+    """Each layer's mixer: what layer_types says, else attention in every fourth."""
+    every = c.get("full_attention_interval", 4)
+    kinds = c.get("layer_types")
+    if kinds is None:
+        return tuple("delta" if (i + 1) % every else "attention" for i in range(L))
+    if len(kinds) != L or set(kinds) - set(_MIXERS):
+        raise InputError(f"{c.where}: layer_types must be {L} of {sorted(_MIXERS)}")
+    return tuple(_MIXERS[kind] for kind in kinds)
+
+
+def delta(c: Config) -> Delta:
+    return Delta(
+        H=c.get("linear_num_value_heads", 32),
+        G=c.get("linear_num_key_heads", 16),
+        K=c.get("linear_key_head_dim", 128),
+        C=c.get("linear_value_head_dim", 128),
+        taps=c.get("linear_conv_kernel_dim", 4),
+    )
+
+
+def spec(c: Config) -> Spec:
+    rope_facts = dict(partial_key="partial_rotary_factor", partial=0.25)
+    sizes = llama.sizes(c, kv_heads=2, head_dim=256, rope_facts=rope_facts)
+    L = sizes["L"]
+    bias = c.get("attention_bias", False)
+    c.inert("output_router_logits", "router_aux_loss_coef")
+    experts = Experts(
+        E=c.get("num_experts", 512),
+        k=c.get("num_experts_per_tok", 10),
+        F=c.get("moe_intermediate_size", 512),
+        renorm=c.get("norm_topk_prob", True),
+        shared_F=c.get("shared_expert_intermediate_size", 512),
+        shared_gate=True,
+    )
+    return Spec(
+        **sizes,
+        kinds=tuple(
+            Kind(mixer=mixer, mlp=kind.mlp)
+            for mixer, kind in zip(mixers(c, L), qwen2_moe.kinds(c, L), strict=True)
+        ),
+        experts=experts,
+        delta=delta(c),
+        norm_offset=1.0,
+        qkv_bias=bias,
+        out_bias=bias,
+        out_gate=True,
+        qk_norm=QkNorm("head", "rms", sizes["eps"], offset=1.0),
+    )
+
+
+def gated_attention(name: str) -> dict[str, Row]:
+    """Each head's query and gate one after the other in q_proj; norms of queries and keys."""
+    made = norm("blocks/attn/q_norm", f"{name}.q_norm") | norm(
+        "blocks/attn/k_norm", f"{name}.k_norm"
+    )
+    for i, part in enumerate(("q", "gate")):
+        weight = Row(f"{name}.q_proj.weight", "(h p c) d -> p d h c", (i, 2))
+        made[f"blocks/attn/{part}/kernel"] = weight
+        made[f"blocks/attn/{part}/bias"] = Row(f"{name}.q_proj.bias", "(h p c) -> p h c", (i, 2))
+    return made
+
+
+def convolutions(d: Delta, name: str) -> dict[str, Row]:
+    """Those of queries, keys and values, one after another in one tensor."""
+    keys, total = d.G * d.K, 2 * d.G * d.K + d.H * d.C
+    cuts = {"q": (0, keys), "k": (keys, 2 * keys), "v": (2 * keys, total)}
+    return {
+        f"blocks/attn/conv_{part}": Row(
+            f"{name}.conv1d.weight", "(h c) 1 w -> h c w", cut=(start, stop, total)
+        )
+        for part, (start, stop) in cuts.items()
+    }
+
+
+def _grouped(name: str, d: Delta) -> dict[str, Row]:
+    """Each key head's query, key, values and their gates in one tensor; in another the rates and
+    the time steps of its values."""
+    size = math.gcd(d.K, d.C)  # of a block of channels
+    shared = d.H // d.G
+    k, v = d.K // size, shared * d.C // size  # blocks of a query or key, of values or gates
+    one = 2 * k + 2 * v
+    places = {
+        "query": (0, k),
+        "key": (k, 2 * k),
+        "value": (2 * k, 2 * k + v),
+        "out_gate": (2 * k + v, one),
+    }
+    made = {}
+    for part, (start, stop) in places.items():
+        which = tuple(head * one + i for head in range(d.G) for i in range(start, stop))
+        layout = KEYS if part in ("query", "key") else QUERY
+        row = Row(f"{name}.in_proj_qkvz.weight", layout, blocks=(which, d.G * one))
+        made[f"blocks/attn/{part}/kernel"] = row
+    for i, part in enumerate(("rate", "step")):
+        which = tuple(range(i, 2 * d.G, 2))
+        row = Row(f"{name}.in_proj_ba.weight", "h d -> d h", blocks=(which, 2 * d.G))
+        made[f"blocks/attn/{part}/kernel"] = row
+    return made
+
+
+def delta_rows(name: str, d: Delta) -> dict[str, Row]:
+    """All of a gated delta mixer but its projections of the input."""
+    return {
+        **convolutions(d, name),
+        "blocks/attn/step_bias": Row(f"{name}.dt_bias"),
+        "blocks/attn/log_rate": Row(f"{name}.A_log"),
+        "blocks/attn/norm/scale": Row(f"{name}.norm.weight"),
+        "blocks/attn/out/kernel": Row(f"{name}.out_proj.weight", OUT),
+    }
+
+
+def rows(spec: Spec) -> dict[str, Row]:
+    assert spec.delta is not None
+    layer = "model.layers.{l}"
+    return {
+        **qwen2_moe.rows(spec),
+        **gated_attention(f"{layer}.self_attn"),
+        **delta_rows(f"{layer}.linear_attn", spec.delta),
+        **_grouped(f"{layer}.linear_attn", spec.delta),
+    }

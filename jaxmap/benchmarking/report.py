@@ -1,0 +1,73 @@
+"""What a benchmark found and on what machine, as a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from jaxmap.atomic import write_atomic
+
+
+class Standing(Protocol):
+    """Figures of one contestant on one shape; a dataclass."""
+
+    @property
+    def shape(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+R = TypeVar("R", bound=Standing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(Generic[R]):
+    """A row a shape and contestant, and the machine (`this_machine`) and settings behind them."""
+
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[R]
+
+    def row(self, shape: str, name: str) -> R:
+        return next(row for row in self.rows if (row.shape, row.name) == (shape, name))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all of it as .json."""
+        write_atomic(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+
+
+def this_machine() -> dict[str, Any]:
+    """Device, cores, system, today's date, versions."""
+    import jax
+
+    from jaxmap.sweeps.checkpoint_scorer import device, versions
+
+    found = versions()
+    if importlib.util.find_spec("torch") is not None:
+        found["torch"] = importlib.metadata.version("torch")
+    return {
+        "device": device() if jax.default_backend() != "cpu" else _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": platform.platform(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": found,
+    }
+
+
+def _cpu() -> str:
+    """The processor's name where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,0 +1,185 @@
+"""Scoring speed and memory on this machine, beside what else one would use on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.benchmarking.contestants import VOCABULARY, make_texts
+from jaxmap.benchmarking.report import Report, this_machine
+from jaxmap.benchmarking.turns import take_turns
+from jaxmap.errors import InputError
+
+# Shapes of Pythia (Biderman et al. 2023, arXiv:2304.01373): width, layers, heads.
+SHAPES = {
+    "14m": (128, 6, 4),
+    "70m": (512, 6, 8),
+    "160m": (768, 12, 12),
+    "410m": (1024, 24, 16),
+    "1.4b": (2048, 24, 16),
+    "6.9b": (4096, 32, 32),
+}
+STORED = "float16"  # as the released Pythias are
+RIVALS = ("torch-one", "torch-batched")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One contestant on one shape.
+
+    Fields:
+      tokens_per_second: real tokens, padding not counted; median over the timed turns.
+      peak_mib: resident memory of its process at most.
+      ceiling_share: of the machine's matmul rate, by 2 FLOPs a weight and token (embedding not
+        counted, unembedding counted); what attention costs is on top.
+      worst_nats: largest difference of a text's score from jaxmap's.
+    """
+
+    shape: str
+    name: str
+    tokens_per_second: float
+    peak_mib: float
+    load_seconds: float
+    first_turn_seconds: float
+    ceiling_share: float
+    worst_nats: float
+
+
+def text(report: Report[Row]) -> str:
+    """A Markdown table, and jaxmap against each of the others."""
+    settings = report.settings
+    lines = [
+        f"{report.machine['device']}, {report.machine['cores']} cores; "
+        f"{settings['texts']} texts, {settings['dtype']}, median of {settings['repeats']} turns",
+        "",
+        "| shape | | tokens/s | of the matmul rate | peak MiB | load s | first turn s |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {r.shape} | {r.name} | {r.tokens_per_second:,.0f} | {r.ceiling_share:.0%} "
+        f"| {r.peak_mib:,.0f} | {r.load_seconds:.1f} | {r.first_turn_seconds:.1f} |"
+        for r in report.rows
+    ]
+    lines.append("")
+    for rival in (r for r in report.rows if r.name != "jaxmap"):
+        own = report.row(rival.shape, "jaxmap")
+        speed = own.tokens_per_second / rival.tokens_per_second
+        memory = own.peak_mib / rival.peak_mib
+        lines.append(
+            f"{rival.shape}: jaxmap scores {speed:.2f} times as fast as {rival.name} in "
+            f"{memory:.2f} times the memory; scores agree within {rival.worst_nats:.0e} nats"
+        )
+    return "\n".join([*lines, ""])
+
+
+def measure(
+    shapes: Sequence[str],
+    *,
+    texts: int = 64,
+    repeats: int = 3,
+    dtype: str = "float32",
+    stored: str = STORED,
+    rivals: Sequence[str] | None = None,
+) -> Report[Row]:
+    """Lets jaxmap and its rivals score the same random texts in turns, on random checkpoints.
+
+    Args:
+      shapes: of SHAPES.
+      texts: how many, of 150 to 350 tokens.
+      repeats: timed turns, after one that is not.
+      dtype: of the arithmetic.
+      stored: the weights' dtype on disk.
+      rivals: of RIVALS; None: those that are installed.
+
+    Raises InputError for a shape or rival that is unknown or not installed.
+    """
+    for shape in shapes:
+        if shape not in SHAPES:
+            raise InputError(f"--shapes: {shape!r} is unknown; known: {', '.join(SHAPES)}")
+    has_torch = importlib.util.find_spec("torch") is not None
+    if rivals is None:
+        rivals = RIVALS if has_torch else ()
+    for rival in rivals:
+        if rival not in RIVALS:
+            raise InputError(f"--rivals: {rival!r} is unknown; known: {', '.join(RIVALS)}")
+        if not has_torch:
+            raise InputError(f"--rivals: {rival} needs torch: pip install torch")
+    rows: list[Row] = []
+    for shape in shapes:
+        rows += _measure_one(shape, texts, repeats, dtype, stored, rivals)
+    settings = dict(texts=texts, repeats=repeats, dtype=dtype, stored=stored, shapes=list(shapes))
+    return Report(this_machine(), settings, rows)
+
+
+def _measure_one(
+    shape: str, num_texts: int, repeats: int, dtype: str, stored: str, rivals: Sequence[str]
+) -> list[Row]:
+    names = [*rivals, "jaxmap"]
+    with tempfile.TemporaryDirectory() as folder:
+        make_checkpoint(shape, Path(folder), stored)
+        program = [sys.executable, "-m", "jaxmap.benchmarking.contestants"]
+        commands = {
+            name: [*program, name, folder, str(num_texts), dtype] for name in [*names, "matmul"]
+        }
+        answers = take_turns(commands, repeats, shape)
+    num_tokens = sum(len(text) for text in make_texts(num_texts))
+    flops = max(answer["flops"] for answer in answers["matmul"])
+    scores = {name: np.array(answers[name][-1]["scores"]) for name in names}
+    D, L, _ = SHAPES[shape]
+    weights = L * 12 * D * D + VOCABULARY * D
+    rows = []
+    for name in names:
+        first, *timed = answers[name]
+        speed = num_tokens / statistics.median(answer["seconds"] for answer in timed)
+        rows.append(
+            Row(
+                shape=shape,
+                name=name,
+                tokens_per_second=speed,
+                peak_mib=timed[-1]["peak_mib"],
+                load_seconds=first["load"],
+                first_turn_seconds=first["seconds"],
+                ceiling_share=speed * 2 * weights / flops,
+                worst_nats=float(np.abs(scores[name] - scores["jaxmap"]).max()),
+            )
+        )
+    return rows
+
+
+def make_checkpoint(shape: str, folder: Path, dtype: str = STORED) -> None:
+    """A random checkpoint of a Pythia shape."""
+    import jax.numpy as jnp
+
+    from jaxmap.architectures import spec_of
+    from jaxmap.architectures.config import Config
+    from jaxmap.checkpoint.save import save_checkpoint
+    from jaxmap.model import decoder
+
+    D, L, H = SHAPES[shape]
+    config = dict(
+        model_type="gpt_neox",
+        vocab_size=VOCABULARY,
+        hidden_size=D,
+        num_hidden_layers=L,
+        num_attention_heads=H,
+        intermediate_size=4 * D,
+        max_position_embeddings=2048,
+        rotary_pct=0.25,
+    )
+    spec = spec_of(Config(config, shape))
+    _, shapes = decoder.abstract(spec, jnp.dtype(dtype))
+    random = np.random.default_rng(0)
+    leaves = {
+        path: leaf.replace(
+            jnp.asarray(random.standard_normal(leaf.shape, np.float32) * 0.02, dtype)
+        )
+        for path, leaf in decoder.named(shapes).items()
+    }
+    save_checkpoint(decoder.from_named(leaves), spec, config, folder)

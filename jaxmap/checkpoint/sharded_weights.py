@@ -1,0 +1,234 @@
+"""A checkpoint's files straight to the devices of a mesh: each process reads only its own part.
+
+A parameter is a view of the mapped file (`Row.read` of it), of which a device's part is a slice;
+only that slice is touched, once, whatever the number of devices that hold the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from jaxmap.architectures.rows import Row
+from jaxmap.checkpoint.formats.tensors import Stored
+from jaxmap.model.mesh import axes_of, letters_of, partition
+from jaxmap.model.padding import extent
+from jaxmap.model.spec import Spec
+from jaxmap.progress import progress
+
+Pick = slice | np.ndarray  # some entries of an axis
+
+_PART = 1 << 18  # numbers looked at at a time
+
+
+class Place(Protocol):
+    """A parameter and the stored tensors that fill it, in order of its first axes."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def row(self) -> Row: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def item(self) -> tuple[int, ...]: ...
+
+
+@dataclasses.dataclass
+class Read:
+    """A parameter on its devices, and which stored tensors this process found to be finite,
+    bool [names], as they are stored and in the parameter's dtype."""
+
+    array: jax.Array
+    raw: np.ndarray
+    cast: np.ndarray
+
+
+class Reader:
+    """Reads parameters onto a mesh.
+
+    Args:
+      spec, held: of the checkpoint, and of what the devices hold (`held.held`).
+    """
+
+    def __init__(self, tensors: Mapping[str, Stored], mesh: Mesh, spec: Spec, held: Spec):
+        self._tensors = tensors
+        self._mesh = mesh
+        self._specs = (spec, held)
+
+    def sharding(self, leaf: nnx.Variable) -> NamedSharding:
+        return NamedSharding(self._mesh, partition(leaf, self._specs[1], axes_of(self._mesh)))
+
+    def num_bytes(self, leaf: nnx.Variable, dtype: np.dtype) -> int:
+        """What this process holds of a parameter, each part counted once."""
+        parts = _parts(self.sharding(leaf), leaf.shape)
+        sizes = [np.prod([stop - start for start, stop in index]) for index in parts]
+        return int(sum(sizes)) * np.dtype(dtype).itemsize
+
+    def read(self, place: Place, leaf: nnx.Variable, dtype: np.dtype) -> Read:
+        """One parameter.
+
+        Args:
+          place: where it stands.
+          leaf: the shape that is held, and its letters.
+          dtype: to hold it in.
+        """
+        sharding = self.sharding(leaf)
+        raw, cast = np.ones(len(place.names), bool), np.ones(len(place.names), bool)
+        on = {}
+        for index, devices in _parts(sharding, leaf.shape).items():
+            block = self._block(place, leaf, index, dtype, raw, cast)
+            for device in devices:
+                on[device] = jax.device_put(block, device)
+        order = sharding.addressable_devices_indices_map(leaf.shape)
+        array = jax.make_array_from_single_device_arrays(
+            leaf.shape, sharding, [on[device] for device in order]
+        )
+        # Two parameters at a time on the host, not all of them.
+        return Read(array.block_until_ready(), raw, cast)
+
+    def _block(
+        self,
+        place: Place,
+        leaf: nnx.Variable,
+        index: tuple[tuple[int, int], ...],
+        dtype: np.dtype,
+        raw: np.ndarray,
+        cast: np.ndarray,
+    ) -> np.ndarray:
+        """The entries index[i][0]..index[i][1]-1 of every axis i, in `dtype`."""
+        block = np.zeros([stop - start for start, stop in index], dtype)
+        letters = letters_of(leaf) or " " * len(leaf.shape)
+        from_, to = [], []
+        for letter, size, held_size, (start, stop) in zip(
+            letters, place.shape, leaf.shape, index, strict=True
+        ):
+            origin = extent(letter, size, held_size, *self._specs).origins[start:stop]
+            to.append(np.flatnonzero(origin >= 0))
+            from_.append(origin[origin >= 0])
+        if not all(map(len, to)):  # nothing but padding
+            return block
+        lead = len(place.shape) - len(place.item)  # layers and experts, a tensor each
+        kind = np.dtype(jnp.result_type(*{_floating(self._tensors[n]) for n in place.names}))
+        into = tuple(map(_pick, to[lead:]))
+        for source, target in zip(
+            itertools.product(*from_[:lead]), itertools.product(*to[:lead]), strict=True
+        ):
+            at = int(np.ravel_multi_index(source, place.shape[:lead])) if lead else 0
+            view, picks = _narrowed(
+                place.row, self._tensors[place.names[at]].mapped(), place.item, from_[lead:]
+            )
+            piece = copied(place.names[at], view, picks)
+            with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
+                piece = piece.astype(kind, copy=False)
+                value = piece.astype(dtype, copy=False)
+            raw[at] &= finite(piece)
+            cast[at] &= finite(value)
+            _put(block[target] if lead else block, into, value)
+        return block
+
+
+def _floating(stored: Stored) -> np.dtype:
+    assert stored.dtype is not None
+    return np.dtype(np.float32) if stored.dtype == np.float64 else stored.dtype
+
+
+def _parts(
+    sharding: NamedSharding, shape: Sequence[int]
+) -> dict[tuple[tuple[int, int], ...], list[Any]]:
+    """The different parts that this process's devices hold, and which devices hold each."""
+    parts: dict[tuple[tuple[int, int], ...], list[Any]] = {}
+    for device, index in sharding.addressable_devices_indices_map(tuple(shape)).items():
+        assert index is not None
+        key = tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
+        parts.setdefault(key, []).append(device)
+    return parts
+
+
+def _pick(entries: np.ndarray) -> Pick:
+    """A slice where it can be: NumPy then makes a view, and the file is read in order."""
+    if len(entries) and (np.diff(entries) == 1).all():
+        return slice(int(entries[0]), int(entries[-1]) + 1)
+    return entries
+
+
+def _all(picks: Sequence[Pick], shape: Sequence[int]) -> tuple:
+    """An index; several lists of entries are taken each along its own axis."""
+    if sum(isinstance(pick, np.ndarray) for pick in picks) < 2:
+        return tuple(picks)
+    axes = [np.arange(size)[pick] for pick, size in zip(picks, shape, strict=True)]
+    return np.ix_(*axes)
+
+
+def copied(name: str, view: np.ndarray, picks: Sequence[Pick]) -> np.ndarray:
+    """Some of a mapped tensor, read from disk: the one place where that happens."""
+    return np.array(view[_all(picks, view.shape)])
+
+
+def _put(block: np.ndarray, picks: Sequence[Pick], value: np.ndarray) -> None:
+    block[_all(picks, block.shape)] = value
+
+
+def _narrowed(
+    row: Row, stored: np.ndarray, item: tuple[int, ...], wanted: Sequence[np.ndarray]
+) -> tuple[np.ndarray, list[Pick]]:
+    """The parameter as a view of the stored tensor, and what is wanted of it.
+
+    Blocks that are not neighbours cannot be a view: those that are wanted are picked before.
+    """
+    picks = [_pick(entries) for entries in wanted]
+    if row.blocks and row.layout:
+        which, of = row.blocks
+        stored_letters, _, letters = row.layout.partition("->")
+        outer = stored_letters.replace("(", " ").split()[0]
+        axis = letters.split().index(outer) - (row.part is not None)
+        each, rest = divmod(len(which), item[axis])
+        if axis >= 0 and not rest:
+            own = np.asarray(which).reshape(item[axis], each)[wanted[axis]]
+            row = dataclasses.replace(row, blocks=(tuple(own.reshape(-1).tolist()), of))
+            item = (*item[:axis], len(wanted[axis]), *item[axis + 1 :])
+            picks[axis] = slice(None)
+    return row.read(stored, item), picks
+
+
+def finite(x: np.ndarray) -> bool:
+    """Whether every number is; of 16-bit ones by their exponents, which is several times faster.
+
+    A part at a time, which stays in the cache and takes up no memory to speak of.
+    """
+    if not x.flags.c_contiguous:
+        return bool(np.isfinite(x).all())
+    flat = x.reshape(-1)
+    parts = (flat[start : start + _PART] for start in range(0, flat.size, _PART))
+    if x.dtype.itemsize == 2:
+        exponent = np.uint16(0x7C00 if x.dtype == np.float16 else 0x7F80)
+        return all(not ((part.view(np.uint16) & exponent) == exponent).any() for part in parts)
+    return all(np.isfinite(part).all() for part in parts)
+
+
+def read_all(
+    reader: Reader,
+    places: Sequence[Place],
+    leaves: Mapping[str, nnx.Variable],
+    dtypes: Mapping[str, Any],
+    bar_bytes: int,
+) -> dict[str, Read]:
+    """Every parameter by path, with a bar where that is more than `bar_bytes`."""
+    sizes = {p.path: reader.num_bytes(leaves[p.path], dtypes[p.path]) for p in places}
+    total = sum(sizes.values())
+    found = {}
+    with progress(total, "load", "B", unit_scale=True, disable=total < bar_bytes) as bar:
+        for place in places:
+            found[place.path] = reader.read(place, leaves[place.path], dtypes[place.path])
+            bar.update(sizes[place.path])
+    return found

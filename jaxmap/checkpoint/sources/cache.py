@@ -1,0 +1,195 @@
+"""How far a run downloads ahead, and how much of the Hub's cache it may fill.
+
+With a budget, what was downloaded goes once it is scored and room is needed. Only weights that a
+run itself downloaded are ever deleted. What those are is written down before the download begins
+(in the store, so that a run that goes on after a kill still knows): files that stood in the cache
+before are not on the list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import logging
+
+from jaxmap.atomic import write_atomic
+from jaxmap.checkpoint.sources.files import Resolved
+
+FOLDER = "downloads"
+AHEAD = 64_000_000_000  # bytes downloaded and not yet scored: four models of 8 billion parameters
+_WEIGHTS = (".safetensors", ".bin")
+_LOOK_S = 0.2  # between two looks whether the run is to stop
+
+
+@dataclass
+class _Kept:
+    """Weights that the run downloaded, or is about to."""
+
+    folder: Path
+    names: tuple[str, ...]
+    num_bytes: int
+    scored: bool = False
+
+
+class Budget:
+    """Bytes of downloaded weights: not yet scored, and with a limit in the Hub's cache at all.
+
+    `admit` before a download, `release` when the checkpoint is done with, in whatever thread.
+
+    Args:
+      ledger: a folder for the lists of what was downloaded.
+      limit: bytes in the cache; None: no limit, nothing is deleted.
+      pinned: the folders that must stay for the time being.
+      ahead: bytes that wait to be scored.
+    """
+
+    def __init__(
+        self,
+        ledger: Path,
+        limit: int | None,
+        pinned: Callable[[], set[Path]] = lambda: set(),
+        ahead: int = AHEAD,
+    ):
+        self._ledger = ledger
+        self._limit = limit
+        self._pinned = pinned
+        self._ahead = ahead
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._changed = threading.Condition()
+
+    def admit(self, resolved: Resolved, stop: Callable[[], bool] = lambda: False) -> None:
+        """Makes room for a download, by evicting what is scored or waiting until something is.
+
+        A checkpoint that alone is larger than the limit is let through when nothing else is left.
+        """
+        if resolved.place != "hub":
+            return
+        sizes = {
+            file.name: file.size or 0
+            for file in resolved.remote
+            if file.name.endswith(_WEIGHTS) and not (resolved.folder / file.name).exists()
+        }
+        noted = self._noted(resolved)
+        names = tuple(sorted({*sizes, *noted}))
+        if not names:
+            return
+        with self._changed:
+            needed = sum(sizes.values())
+            self._kept.pop(resolved.commit, None)  # a second try
+            while not self._make_room(needed) and self._waiting() and not stop():
+                self._changed.wait(_LOOK_S)
+            if self._limit is not None:
+                facts = {"ref": str(resolved.ref), "folder": str(resolved.folder), "names": names}
+                write_atomic(self._note(resolved), (json.dumps(facts, indent=1) + "\n").encode())
+            num_bytes = needed + _size(resolved.folder, noted)
+            self._kept[resolved.commit] = _Kept(resolved.folder, names, num_bytes)
+
+    def release(self, resolved: Resolved) -> None:
+        """Says that a checkpoint is scored, or failed, and may go when room is needed."""
+        if resolved.place != "hub":
+            return
+        with self._changed:
+            kept = self._kept.get(resolved.commit)
+            if kept is None and (noted := self._noted(resolved)):
+                # Downloaded by a run of this store that was killed, found finished now.
+                kept = _Kept(resolved.folder, noted, _size(resolved.folder, noted))
+                self._kept[resolved.commit] = kept
+            if kept is not None:
+                kept.scored = True
+                self._make_room(0)
+            if self._limit is None:
+                self._kept.pop(resolved.commit, None)
+            self._changed.notify_all()
+
+    def make_all_room(self) -> bool:
+        """Evicts all that is scored; whether there was anything."""
+        with self._changed:
+            if self._limit is None:
+                return False
+            scored = [commit for commit, kept in self._kept.items() if kept.scored]
+            gone = [self._evict(commit) for commit in scored]
+            return any(gone)
+
+    def wait(self, resolved: Resolved, stop: Callable[[], bool]) -> bool:
+        """Waits until one of the other checkpoints here is scored; false when there is none."""
+        with self._changed:
+            if self._limit is None:
+                return False
+            before = self._waiting(resolved.commit)
+            while before and self._waiting(resolved.commit) >= before and not stop():
+                self._changed.wait(_LOOK_S)
+            return before > 0 and not stop()
+
+    def _waiting(self, but: str = "") -> int:
+        """How many are not scored yet."""
+        return sum(not kept.scored for commit, kept in self._kept.items() if commit != but)
+
+    def _make_room(self, needed: int) -> bool:
+        """Evicts what has to go, the oldest first; whether there is room then."""
+        waiting = sum(kept.num_bytes for kept in self._kept.values() if not kept.scored)
+        if self._limit is None:
+            return waiting + needed <= self._ahead
+        for commit in list(self._kept):
+            if self._held() + needed > self._limit and self._kept[commit].scored:
+                self._evict(commit)
+        return waiting + needed <= self._ahead and self._held() + needed <= self._limit
+
+    def _held(self) -> int:
+        return sum(kept.num_bytes for kept in self._kept.values())
+
+    def _evict(self, commit: str) -> bool:
+        kept = self._kept[commit]
+        if kept.folder in self._pinned():
+            return False
+        for name in kept.names:
+            delete(kept.folder / name)
+        logging.info("evicted %s (%.2f GB)", kept.folder, kept.num_bytes / 1e9)
+        del self._kept[commit]
+        self._path(kept.folder).unlink(missing_ok=True)
+        return True
+
+    def _noted(self, resolved: Resolved) -> tuple[str, ...]:
+        if self._limit is None:
+            return ()
+        try:
+            facts = json.loads(self._note(resolved).read_bytes())
+            names = facts["names"] if facts["folder"] == str(resolved.folder) else ()
+            return tuple(str(name) for name in names if name == os.path.basename(name))
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def _note(self, resolved: Resolved) -> Path:
+        return self._path(resolved.folder)
+
+    def _path(self, folder: Path) -> Path:
+        return self._ledger / f"{folder.parents[1].name}-{folder.name}.json"
+
+
+def delete(path: Path) -> None:
+    """Deletes a file of a snapshot, and its blob unless another snapshot links to it too."""
+    if not path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    blob = path.resolve()
+    path.unlink(missing_ok=True)
+    for other in path.parents[1].iterdir():
+        for name in other.iterdir():
+            if name.is_symlink() and name.resolve() == blob:
+                return
+    blob.unlink(missing_ok=True)
+
+
+def _size(folder: Path, names: tuple[str, ...]) -> int:
+    total = 0
+    for name in names:
+        try:
+            total += (folder / name).stat().st_size
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,302 @@
+"""Checkpoints on the Hugging Face Hub: from a name to a commit, from a commit to files.
+
+Files go into the normal cache (HF_HOME, HF_HUB_CACHE) and are asked for by commit, so that a branch
+that moves meanwhile cannot mix two checkpoints. The client library checks a file's size; its
+SHA-256 is checked here.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.files import (
+    WEIGHTS,
+    CheckpointFiles,
+    Remote,
+    Resolved,
+    choose,
+    likely_shards,
+    nearest,
+    shards,
+    stat_files,
+)
+from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
+from jaxmap.errors import InputError, JaxmapError
+
+T = TypeVar("T")
+
+
+class DiskFullError(JaxmapError):
+    """The disk of the cache is full: every other download would fail too."""
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TIMEOUT = 30.0  # seconds for an answer about a repository
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the Hub and its cache are; None stands for what HF_ENDPOINT, HF_HUB_CACHE (HF_HOME)
+    and HF_HUB_OFFLINE say."""
+
+    endpoint: str | None = None
+    cache: Path | None = None
+    offline: bool | None = None
+    retry: Retry = field(default_factory=Retry)
+
+    @property
+    def is_offline(self) -> bool:
+        from huggingface_hub import constants
+
+        return constants.HF_HUB_OFFLINE if self.offline is None else self.offline
+
+    def repository(self, name: str) -> Path:
+        """The folder of a model in the cache."""
+        from huggingface_hub import constants
+
+        cache = Path(constants.HF_HUB_CACHE if self.cache is None else self.cache).expanduser()
+        return cache.absolute() / ("models--" + name.replace("/", "--"))
+
+
+def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
+    """Asks the Hub for the commit and the files of a model, or the cache when offline.
+
+    One request. InputError: missing, gated, private, no weights; JaxmapError: the network.
+    """
+    hub = hub or Hub()
+    if hub.is_offline:
+        return _resolve_offline(ref, hub)
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint)
+    info = _attempt(
+        lambda: api.model_info(
+            ref.name, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
+        ),
+        ref,
+        hub,
+    )
+    if not info.sha or not _COMMIT.fullmatch(info.sha):
+        raise JaxmapError(f"{ref}: the Hub's answer names no commit; check HF_ENDPOINT")
+    listed = {
+        file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
+        for file in info.siblings or ()
+    }
+    names = choose(listed, str(ref))
+    if names[1].endswith(".index.json"):
+        names += likely_shards(listed, names[1])
+    folder = hub.repository(ref.name) / "snapshots" / info.sha
+    return Resolved(ref, info.sha, "hub", folder, remote=tuple(listed[name] for name in names))
+
+
+def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
+    """Downloads what the cache lacks of a resolved model and checks it; goes on where it stopped.
+
+    InputError: an index that names files the repository lacks; JaxmapError: the network, a full
+    disk, contents that do not match their hash.
+    """
+    hub = hub or Hub()
+    where, folder = str(resolved.ref), resolved.folder
+    remote = {file.name: file for file in resolved.remote}
+    names = list(remote)
+    index = next((name for name in WEIGHTS if name in remote and name.endswith(".json")), None)
+    if index:
+        _download(remote[index], resolved, hub)
+        needed = shards(folder / index, where)
+        if lacking := [name for name in needed if name not in remote]:
+            raise InputError(f"{where}: {index} names {lacking[0]}, which the repository lacks")
+        beside = set(likely_shards(remote, index)) | set(needed)
+        names = [name for name in names if name not in beside] + needed
+    missing = [remote[name] for name in names if not _is_whole(folder / name, remote[name])]
+    _check_space(sum(file.size or 0 for file in missing), folder, where)
+    for file in missing:
+        _download(file, resolved, hub)
+    _remember(resolved, hub)
+    return CheckpointFiles(resolved.ref, folder, resolved.commit, stat_files(folder, names, where))
+
+
+def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
+    where, repository = str(ref), hub.repository(ref.name)
+    revision = ref.revision or "main"
+    pointer = repository / "refs" / revision
+    commit = pointer.read_text().strip() if pointer.is_file() else revision
+    folder = repository / "snapshots" / commit
+    advice = "unset HF_HUB_OFFLINE to download it"
+    if not _COMMIT.fullmatch(commit) or not folder.is_dir():
+        refs = repository / "refs"
+        have = [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
+        found = f" ({nearest(revision, have)})" if have else ""
+        raise InputError(
+            f"{where}: offline (HF_HUB_OFFLINE) and not in the cache {repository.parent}{found}; "
+            + advice
+        )
+    # A link whose blob is gone counts as missing.
+    have = [path.name for path in folder.iterdir() if path.is_file()]
+    for name in ("config.json", *WEIGHTS):
+        if (folder / name).is_symlink() and name not in have:
+            raise InputError(f"{where}: offline and {name} is missing in {folder}; {advice}")
+    if "config.json" not in have or not set(WEIGHTS) & set(have):
+        lacking = "weights are" if "config.json" in have else "config.json is"
+        raise InputError(f"{where}: offline and {lacking} missing in {folder}; {advice}")
+    names = choose(have, where)
+    if names[1].endswith(".index.json"):
+        names += shards(folder / names[1], where)
+    if lacking_files := [name for name in names if name not in have]:
+        lacking = lacking_files[0]
+        raise InputError(f"{where}: offline and {lacking} is missing in {folder}; {advice}")
+    return Resolved(ref, commit, "folder", folder, stat_files(folder, names, where))
+
+
+def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
+    """Downloads one file unless it is there; wrong contents are deleted and asked for once more."""
+    from huggingface_hub import hf_hub_download
+
+    ref, path = resolved.ref, resolved.folder / file.name
+    if _is_whole(path, file):
+        return
+    if path.is_file():  # a machine that lost its power can leave less than was written
+        print(f"{ref}: {file.name} in the cache has a wrong size: deleted", file=sys.stderr)
+        _delete(path)
+    for _ in range(2):
+        _attempt(
+            lambda: hf_hub_download(
+                ref.name,
+                file.name,
+                revision=resolved.commit,
+                endpoint=hub.endpoint,
+                cache_dir=path.parents[3],
+            ),
+            ref,
+            hub,
+        )
+        if file.sha256 is None or _sha256(path) == file.sha256:
+            return
+        print(f"{ref}: {file.name} does not match its SHA-256: deleted", file=sys.stderr)
+        _delete(path)
+    raise JaxmapError(
+        f"{ref}: {file.name} came twice with contents that do not match its SHA-256; "
+        "a proxy or mirror between here and the Hub may be at fault"
+    )
+
+
+def _is_whole(path: Path, file: Remote) -> bool:
+    return path.is_file() and file.size in (None, path.stat().st_size)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _delete(path: Path) -> None:
+    """Deletes a file of a snapshot and the blob or blobs that its links lead to."""
+    while path.is_symlink():
+        target = path.parent / os.readlink(path)
+        path.unlink()
+        path = target
+    path.unlink(missing_ok=True)
+
+
+def _remember(resolved: Resolved, hub: Hub) -> None:
+    """Notes which commit a branch stood at, now that its files are whole, for use offline."""
+    revision = resolved.ref.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return
+    pointer = hub.repository(resolved.ref.name) / "refs" / revision
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=pointer.parent, delete=False) as stream:
+            stream.write(resolved.commit)
+        os.replace(stream.name, pointer)
+    except OSError as error:  # a cache that may be read but not written serves as well
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise JaxmapError(f"{resolved.ref}: {pointer}: {error.strerror}") from error
+
+
+def _check_space(needed: int, folder: Path, where: str) -> None:
+    there = next(path for path in folder.parents if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise _disk_full(where, there, f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+
+
+def _disk_full(where: str, folder: Path, detail: str) -> DiskFullError:
+    return DiskFullError(
+        f"{where}: disk full at {folder} ({detail}); make room or point HF_HOME to another disk"
+    )
+
+
+def _attempt(request: Callable[[], T], ref: Ref, hub: Hub) -> T:
+    try:
+        return attempt(request, str(ref), hub.retry)
+    except RefusedError as refused:
+        raise _explain(refused.error, refused.status, ref, hub) from refused
+
+
+def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> JaxmapError:
+    """One line for a failure that asking again does not mend."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HFValidationError):
+        return InputError(f"{ref}: not a name that the Hub allows")
+    if isinstance(error, errors.GatedRepoError):
+        return InputError(
+            f"{ref}: gated; accept its licence on its page on the Hub, "
+            "then set HF_TOKEN to a token that may read it"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return InputError(f"{ref}: no revision {ref.revision!r} ({_nearest_branches(ref, hub)})")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return InputError(
+            f"{ref}: no such model on the Hub, or a private one "
+            "(set HF_TOKEN to a token that may read it)"
+        )
+    if status in (401, 403):
+        return InputError(f"{ref}: the Hub refuses access (HTTP {status}); check HF_TOKEN")
+    if status == 404:
+        return InputError(f"{ref}: not found on the Hub (HTTP 404); check the name and revision")
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return _disk_full(str(ref), hub.repository(ref.name).parent, "no space left")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        cache = hub.repository(ref.name).parent
+        return JaxmapError(f"{ref}: cannot write to the cache {cache}; point HF_HOME elsewhere")
+    if isinstance(error, ValueError):
+        return JaxmapError(f"{ref}: the Hub's answer cannot be read; check HF_ENDPOINT and proxies")
+    return JaxmapError(f"{ref}: {first_line(error)}")
+
+
+def _nearest_branches(ref: Ref, hub: Hub) -> str:
+    """A hint for a message: tried once, done without if that fails."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        refs = HfApi(endpoint=hub.endpoint).list_repo_refs(ref.name)
+    except (HTTPError, OSError):
+        return "its branches could not be listed"
+    return nearest(ref.revision or "main", [known.name for known in (*refs.branches, *refs.tags)])
+
+
+def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:
+    """Brings only a model's config.json to disk; returns the folder that holds it.
+
+    Raises as `resolve` and `fetch` do.
+    """
+    hub = hub or Hub()
+    resolved = resolve(ref, hub)
+    [config] = (file for file in resolved.remote if file.name == "config.json")
+    if not _is_whole(resolved.folder / config.name, config):
+        _download(config, resolved, hub)
+    return resolved.folder

@@ -1,0 +1,268 @@
+"""Distances between checkpoints in weight space, taken while the checkpoints are loaded.
+
+The squared norm of the difference of all parameters between a checkpoint and the ones before it in
+its training run (Kishino et al., arXiv 2505.15353, look back over ten). The read that fills the
+model feeds them, so every checkpoint is read once: the tensors of the last ones stay in the host's
+memory as they are stored, each until its successor ten checkpoints on has met it. Where only k of
+the ten fit in half of the free memory, the latest k stay and the others are read again from their
+folders, a tensor at a time: each checkpoint is then read 1 + (10 - k) times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from jaxmap.atomic import check_writable, remove_stale_temps
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.formats import tensors
+from jaxmap.checkpoint.memory import free_memory
+from jaxmap.checkpoint.tensor_difference import squared_distances
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.store.weight_distances import WINDOW, Asked, Row, Rows
+
+SHARE = 0.5  # of the free memory, for the tensors of earlier checkpoints
+
+
+class Point(NamedTuple):
+    """A checkpoint of a run; one whose commit is not known is not there, but keeps its place."""
+
+    step: int
+    commit: str | None
+
+
+@dataclass(eq=False)
+class _Kept:
+    """An earlier checkpoint: its tensors, None where they are to be read again from its folder."""
+
+    step: int
+    commit: str
+    place: int  # among the run's checkpoints
+    folder: Path
+    tensors: dict[str, np.ndarray] | None
+
+
+@dataclass(eq=False)
+class _Pair:
+    """A distance in the making: the sums over the tensors so far."""
+
+    earlier: _Kept
+    tensors: Mapping[str, np.ndarray | tensors.Stored]
+    leaves: bool  # its tensors are not needed after this visit
+    sums: list[float] = field(default_factory=list)
+    differs: str = ""  # what cannot be compared
+
+    def __post_init__(self):
+        self.unmet = set(self.tensors)
+
+    def take(self, key: str) -> np.ndarray | None:
+        """The earlier checkpoint's tensor, read or out of memory."""
+        one = self.tensors.get(key)
+        self.unmet.discard(key)
+        if self.leaves and self.earlier.tensors is not None:
+            self.earlier.tensors.pop(key, None)
+        return one.read() if isinstance(one, tensors.Stored) else one
+
+
+class Distances:
+    """Weight distances of the runs of a store; for one thread, one visit at a time.
+
+    Visit the checkpoints of a run in the order of their steps, one run after another.
+
+    Args:
+      store_path: the store's folder.
+      window: how many checkpoints to look back.
+      memory: bytes that may hold earlier checkpoints; None: half of what is free at the first
+        visit.
+      ignore_config_keys: as for `weights.load`.
+    """
+
+    def __init__(
+        self,
+        store_path: Path,
+        window: int = WINDOW,
+        *,
+        memory: int | None = None,
+        ignore_config_keys: tuple[str, ...] = (),
+    ):
+        if window < 1:
+            raise InputError(f"--weight_distance={window}: looks back over no checkpoint")
+        self._rows = Rows(store_path)
+        check_writable(self._rows.path)
+        remove_stale_temps(self._rows.path)
+        self._window = window
+        self._memory = memory
+        self._ignore = ignore_config_keys
+        self._plans: dict[str, dict[int, int]] = {}
+        self._own: dict[str, set[int]] = {}  # steps whose rows are ours, where some are not
+        self._run: str | None = None
+        self._room = 0
+        self._kept: list[_Kept] = []
+
+    def plan(self, run: str, steps: Sequence[int]) -> None:
+        """Sets which checkpoints a run has: all that are asked for, by any process, or may fail.
+
+        The window counts their places. Notes in the store that their distances are asked for.
+        """
+        steps = sorted(set(steps))
+        self._plans[run] = {step: place for place, step in enumerate(steps)}
+        self._rows.ask(Asked(run, tuple(steps), self._window))
+
+    def known(self, run: str) -> bool:
+        """Whether the store has any distance of a run."""
+        return bool(self._rows.of(run))
+
+    def missing(self, run: str, points: Sequence[Point], first: int = 0) -> set[int]:
+        """The points to be visited, so that the store gets each distance that it lacks.
+
+        Args:
+          run: a planned run.
+          points: some or all of its checkpoints, by step.
+          first: index of the first whose distances, to the points before it, are wanted. Those of
+            earlier points are another process's: visits to these write nothing.
+        """
+        plan, rows = self._plans[run], self._rows.of(run)
+        self._own.setdefault(run, set()).update(point.step for point in points[first:])
+        found: set[int] = set()
+        for i, (step, commit) in list(enumerate(points))[first:]:
+            row = rows.get((step, commit or ""))
+            for j, earlier in enumerate(points[:i]):
+                if plan[step] - plan[earlier.step] > self._window:
+                    continue
+                if commit is None or earlier.commit is None:
+                    continue
+                if row is None or (earlier.step, earlier.commit) not in row.to:
+                    found |= {i, j}
+        return found
+
+    @contextlib.contextmanager
+    def visit(self, run: str, step: int, commit: str, folder: Path) -> Iterator[weights.Take]:
+        """Takes the tensors of a checkpoint while they are read (`weights.load`, `weights.read`).
+
+        When the block ends, its distances to the checkpoints visited before it are in the store;
+        after an exception none is, and the checkpoint is as if it had not been visited.
+        """
+        place = self._plans[run][step]
+        self._begin(run, folder)
+        new = _Kept(step, commit, place, folder, {})
+        near = [kept for kept in self._kept if 0 < abs(kept.place - place) <= self._window]
+        stay = [kept for kept in near if kept.place > place - self._window]
+        latest = sorted([*stay, new], key=lambda kept: kept.place)[-self._room :]
+        held = latest if self._room else []
+        try:
+            with contextlib.ExitStack() as stack:
+                pairs = [
+                    _Pair(kept, found, kept not in held)
+                    for kept in near
+                    if (found := self._open(kept, stack)) is not None
+                ]
+                threads = stack.enter_context(ThreadPoolExecutor(_num_threads()))
+
+                def take(key: str, stored: np.ndarray) -> None:
+                    met, olds = [], []
+                    for pair in pairs:
+                        old = pair.take(key)
+                        if old is not None and old.shape == stored.shape:
+                            met.append(pair)
+                            olds.append(old)
+                        else:
+                            pair.differs = key
+                    sums = squared_distances(stored, olds, threads)
+                    for pair, value in zip(met, sums, strict=True):
+                        pair.sums.append(value)
+                    if new in held and new.tensors is not None:
+                        new.tensors[key] = _owned(stored)
+
+                yield take
+            self._keep([*stay, new], held)
+        except BaseException:
+            self._keep(stay, held)
+            raise
+        self._write(run, new, pairs)
+
+    def pinned(self) -> set[Path]:
+        """The folders that will be read again, as memory does not hold their tensors."""
+        return {kept.folder for kept in self._kept if kept.tensors is None}
+
+    # Inside
+
+    def _begin(self, run: str, folder: Path) -> None:
+        """Decides how many checkpoints of a run stay in memory."""
+        if run == self._run:
+            return
+        self._run, self._kept = run, []
+        if self._memory is None:
+            # Once: what the process frees later need not show as free.
+            self._memory = int(SHARE * free_memory())
+        size = tensors.num_bytes(folder)
+        self._room = min(self._window, self._memory // max(size, 1))
+        if self._room < self._window:
+            logging.warning(
+                "%s: of %d checkpoints of %.1f GB, %d fit in the %.1f GB of memory for weight "
+                "distances; the others are read again for each later one",
+                run,
+                self._window,
+                size / 1e9,
+                self._room,
+                self._memory / 1e9,
+            )
+
+    def _open(
+        self, kept: _Kept, stack: contextlib.ExitStack
+    ) -> Mapping[str, np.ndarray | tensors.Stored] | None:
+        """A checkpoint's tensors in memory, else in its files; None when these are gone."""
+        if kept.tensors is not None:
+            return kept.tensors
+        try:
+            return stack.enter_context(weights.stored_parameters(kept.folder, self._ignore))
+        except (JaxmapError, OSError) as error:
+            logging.warning("no weight distance to step %d: %s", kept.step, error)
+            return None
+
+    def _keep(self, kept: list[_Kept], held: Sequence[_Kept]) -> None:
+        self._kept = kept
+        for one in kept:
+            if one not in held:
+                one.tensors = None
+
+    def _write(self, run: str, new: _Kept, pairs: Sequence[_Pair]) -> None:
+        rows: dict[tuple[int, str], dict[tuple[int, str], float]] = {}
+        for pair in pairs:
+            early, late = sorted((new, pair.earlier), key=lambda kept: kept.place)
+            differs = pair.differs or min(pair.unmet, default="")
+            if differs:
+                logging.warning(
+                    "%s: steps %d and %d have no distance between their weights: they differ in %s",
+                    run,
+                    early.step,
+                    late.step,
+                    differs,
+                )
+            to = rows.setdefault((late.step, late.commit), {})
+            to[early.step, early.commit] = math.nan if differs else math.fsum(pair.sums)
+        for (step, commit), to in rows.items():
+            if step in self._own.get(run, (step,)):
+                self._rows.add(Row(run, step, commit, to))
+
+
+def _num_threads() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def _owned(stored: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy where it looks into a mapped file, which may go."""
+    base: object = stored
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return stored if isinstance(base, np.ndarray | bytes | bytearray) else stored.copy()

@@ -1,0 +1,159 @@
+"""The text set as a checkpoint's tokenizer reads it: tokenised once, kept in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from jaxmap.atomic import Writer, write_atomic
+from jaxmap.checkpoint.sources.files import TOKENIZER
+from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.tokenizer_cache import KeptTokenizers
+from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
+from jaxmap.errors import JaxmapError
+from jaxmap.progress import progress
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenised:
+    """Ids of a text set, and what a result says of their tokenizer (see `TextTokenizer`)."""
+
+    fingerprint: str
+    special_rule: str
+    tokens: Tokens
+
+
+class TokenisedTexts:
+    """Tokenises a text set once for each tokenizer and context, over all runs that share a folder.
+
+        FOLDER/HASH.json    of a checkpoint's tokenizer files: which tokenizer they make
+        FOLDER/HASH.npz     of texts, tokenizer and context: the ids
+
+    Hashes include the versions of the libraries. A file that is missing or damaged is made again,
+    so the folder can be deleted at any time. A later run need not even load the tokenizer, which
+    takes seconds. `tokenizers` is a folder where tokenizers are kept for other folders' runs.
+    """
+
+    def __init__(self, texts: TextSet, folder: Path, tokenizers: Path | None = None):
+        self._texts = texts
+        self._folder = folder
+        self._kept = None if tokenizers is None else KeptTokenizers(tokenizers)
+        self._names: dict[str, _Name] = {}  # by tokenizer files
+        self._tokens: dict[str, Tokens] = {}  # by texts, tokenizer and context
+        versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
+        self._common = [_FORMAT, *versions]
+
+    def read_by(self, checkpoint: Path, context: int | None) -> Tokenised:
+        """The texts as the tokenizer in a checkpoint's folder reads them, cut to `context` ids.
+
+        Raises InputError for a tokenizer that cannot be used.
+        """
+        tokenizer: TextTokenizer | None = None
+        files = self._hash("files", _tokenizer_contents(checkpoint))
+        name = self._names.get(files) or _read_name(self._folder / f"{files}.json")
+        if name is None:
+            tokenizer = self._load(checkpoint, files)
+            name = _Name(tokenizer.fingerprint, tokenizer.special_rule)
+            _keep(self._folder / f"{files}.json", name.encoded())
+        self._names[files] = name
+        key = self._hash("tokens", self._texts.fingerprint, name.fingerprint, context)
+        if key not in self._tokens:
+            path = self._folder / f"{key}.npz"
+            tokens = _read_tokens(path)
+            if tokens is None:
+                tokens = self._tokenise(tokenizer or self._load(checkpoint, files), context)
+                arrays = {f.name: getattr(tokens, f.name) for f in dataclasses.fields(tokens)}
+                _keep(path, lambda file: np.savez(file, **arrays))
+            self._tokens[key] = tokens
+        return Tokenised(name.fingerprint, name.special_rule, self._tokens[key])
+
+    def _load(self, checkpoint: Path, files: str) -> TextTokenizer:
+        if self._kept is None:
+            return load_tokenizer(checkpoint)
+        found = self._kept.read(files, str(checkpoint))
+        if found is None:
+            found = load_tokenizer(checkpoint)
+            self._kept.keep(files, found)
+        return found
+
+    def _tokenise(self, tokenizer: TextTokenizer, context: int | None) -> Tokens:
+        with progress(len(self._texts), "tokenise", "text", leave=False) as bar:
+            return tokenizer.encode(self._texts, context, bar.update)
+
+    def _hash(self, *facts: str | int | None) -> str:
+        return hashlib.sha256(json.dumps([*self._common, *facts]).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Name:
+    """What tells tokenizers apart (see `TextTokenizer`)."""
+
+    fingerprint: str
+    special_rule: str
+
+    def encoded(self) -> bytes:
+        facts = json.dumps(dataclasses.asdict(self))
+        return json.dumps([facts, hashlib.sha256(facts.encode()).hexdigest()]).encode()
+
+    @classmethod
+    def decoded(cls, content: bytes) -> _Name:
+        """`encoded` backwards; ValueError or TypeError for anything else."""
+        facts, digest = json.loads(content)
+        if hashlib.sha256(facts.encode()).hexdigest() != digest:
+            raise ValueError("wrong checksum")
+        return cls(**json.loads(facts))
+
+
+def _tokenizer_contents(folder: Path) -> str:
+    """A hash of all that decides a folder's tokenizer, its config.json included."""
+    digest = hashlib.sha256()
+    names = {path for pattern in ("config.json", *TOKENIZER) for path in folder.glob(pattern)}
+    for path in sorted(names):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _read_name(path: Path) -> _Name | None:
+    """Which tokenizer some files make; None where nothing whole was kept."""
+    try:
+        return _Name.decoded(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        _tell_damaged(path, error)
+        return None
+
+
+def _read_tokens(path: Path) -> Tokens | None:
+    """Kept ids; None for a file that is missing or damaged (zip archives hold checksums)."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            return Tokens(**{field.name: kept[field.name] for field in dataclasses.fields(Tokens)})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _tell_damaged(path, error)
+        return None
+
+
+def _tell_damaged(path: Path, error: Exception) -> None:
+    logging.warning("%s: damaged, the texts are tokenised again (%s)", path, error)
+
+
+def _keep(path: Path, content: bytes | Writer) -> None:
+    """Keeps something for later runs; a disk that cannot take it costs only those runs time."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, content)
+    except (JaxmapError, OSError) as error:
+        logging.warning("tokenised texts are not kept: %s", error)

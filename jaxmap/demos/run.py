@@ -1,0 +1,208 @@
+"""The demo: a Pythia in miniature, trained here, then mapped by the engine that maps real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from jaxmap.analysis.context import Reading
+from jaxmap.atomic import check_writable, write_atomic
+from jaxmap.demos.corpus import Document, prepare_corpus
+from jaxmap.demos.folders import sole_use
+from jaxmap.demos.settings import DemoConfig, to_dict
+from jaxmap.errors import InputError
+from jaxmap.precision import REFERENCE
+from jaxmap.store import Store
+from jaxmap.tables import write_csv
+from jaxmap.version import __version__
+
+FIGURES = tuple(
+    f"figures/{name}.{suffix}"
+    for name in ("consecutive", "learning")
+    for suffix in ("png", "svg", "pdf")
+)
+OUTPUTS = ("kl_consecutive.csv", "kl_final.csv", *FIGURES, "report.html")
+
+
+def run_demo(
+    out: str | os.PathLike[str],
+    config: DemoConfig | None = None,
+    documents: Iterable[Document] | None = None,
+) -> int:
+    """Do whatever of the demo is not done yet in the folder `out`; return the exit code.
+
+    Leaves OUT/texts.jsonl, OUT/models/RUN/stepN, OUT/store, OUT/kl_consecutive.csv,
+    OUT/kl_final.csv, OUT/figures and OUT/report.html. `documents` (name, text) replace the
+    running Python's own. Raises InputError when OUT is a file or holds a demo of another
+    configuration, JaxmapError when training diverges or the disk refuses.
+    """
+    out = Path(out)
+    config = config or DemoConfig()
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, the demo needs a folder: choose another --out")
+    check_writable(out)
+    with sole_use(out):
+        _claim(out, config)
+        with _timed("corpus and tokenizer"):
+            corpus = prepare_corpus(out, config, documents)
+        with _timed("training"):
+            from jaxmap.demos.train import train_runs
+
+            train_runs(out, corpus, config)
+        with _timed("scoring"):
+            store, exit_code = _score(out, config)
+        with _timed("figures and report"):
+            _show(out, config, store)
+    return exit_code
+
+
+def _claim(out: Path, config: DemoConfig) -> None:
+    """Note what this folder is for, or refuse one that is for something else."""
+    path = out / "demo.json"
+    if not path.exists():
+        facts = {
+            "fingerprint": config.fingerprint,
+            "jaxmap": __version__,
+            "python": platform.python_version(),
+            "config": to_dict(config),
+        }
+        write_atomic(path, (json.dumps(facts, indent=2) + "\n").encode())
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: not a demo's file: remove the folder, or choose another --out"
+        ) from None
+    if found != config.fingerprint:
+        raise InputError(
+            f"{out}: holds a demo of another configuration: remove the folder, or choose another "
+            "--out"
+        )
+
+
+def _score(out: Path, config: DemoConfig) -> tuple[Store, int]:
+    from jaxmap.checkpoint.refs import Ref
+    from jaxmap.corpus.texts import load_texts
+    from jaxmap.sweeps.precision_floor import score_precisions
+    from jaxmap.sweeps.run import score_models
+
+    texts = load_texts(out / "texts.jsonl")
+    store = Store.create(out / "store", texts)
+    runs = [str(out / "models" / run) for run in config.runs]
+    finals = [Ref(run, f"step{config.checkpoints[-1]}") for run in runs]
+    refs = [Ref(run, f"step{step}") for run in runs for step in config.checkpoints]
+    # All that is asked of a model in one visit, then those of which nothing more is asked.
+    asked: Sequence[dict[str, Any]] = (
+        dict(refs=finals, lens=config.lens, quantize=("none", *config.quantize)),
+        dict(refs=refs, weight_distance=10),
+    )
+    codes = [score_models(texts=texts, store=store, **options).exit_code for options in asked]
+    if config.dtypes:
+        outcome = score_precisions(finals[-1:], texts, store, (REFERENCE, *config.dtypes))
+        codes.append(outcome.exit_code)
+    return store, next((code for code in codes if code), 0)
+
+
+def _show(out: Path, config: DemoConfig, store: Store) -> None:
+    """Tables, figures and the page, unless they show these very results already."""
+    from jaxmap.analysis.context import Reading
+    from jaxmap.analysis.kl import write_kl
+    from jaxmap.analysis.learning import learning_of
+    from jaxmap.reports.page import write_report
+
+    reading = Reading(store, config.early)
+    curves = learning_of(reading)
+    stamp = out / "finished.json"
+    state = _state_of(store)
+    if not (_reads(stamp) == state and all((out / name).is_file() for name in OUTPUTS)):
+        stamp.unlink(missing_ok=True)
+        if curves:
+            write_kl(store, out / "kl_consecutive.csv", "consecutive")
+            _write_finals(reading, out / "kl_final.csv")
+        first = max((curve.bits_I[0] for curve in curves), default=float("nan"))
+        last = min((curve.bits_I[-1] for curve in curves), default=float("nan"))
+        write_report(
+            store,
+            out / "report.html",
+            title="A Pythia in miniature, mapped",
+            lead=(
+                f"{len(curves)} small GPT-NeoX models were trained on this Python's own library "
+                f"while {len(store.texts.text_bytes)} texts from other files of it were kept "
+                f"aside. Every checkpoint then scored those texts. Learning took them from at most "
+                f"{first:.2f} bits per byte to {last:.2f} for the best."
+            ),
+            notes=_notes(config),
+            reading=reading,
+        )
+        write_atomic(stamp, state.encode())
+    for curve in curves:
+        print(
+            f"{curve.run}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
+            f"{curve.bits_I[-1]:.3f} at step {curve.step_I[-1]}"
+        )
+    failed = len(store.failures())
+    if failed:
+        print(f"{failed} checkpoints could not be scored; the report says why")
+    print(f"report in {out / 'report.html'}")
+
+
+def _notes(config: DemoConfig) -> tuple[str, ...]:
+    sizes = ", ".join(
+        f"{name} ({size.layers} layers of width {size.width}, {size.heads} heads, peak learning "
+        f"rate {size.learning_rate:g})"
+        for name, size in config.sizes.items()
+    )
+    return (
+        f"The models are GPT-NeoX as in Pythia: {sizes}; the runs of the smallest differ in seed "
+        "(first weights and order of the data). Documents are held out by a hash of their name, "
+        f"about {config.held_out:.0%} of them; neither the byte-level BPE tokenizer of "
+        f"{config.vocabulary:,} tokens nor any model saw those. Training is {config.steps:,} steps "
+        f"of {config.rows} windows of {config.window} tokens with AdamW (betas {config.beta1:g} "
+        f"and {config.beta2:g}, weight decay {config.weight_decay:g}, gradients clipped to norm "
+        f"{config.clip:g}), linear warmup over {config.warmup} steps and a cosine down to "
+        f"{config.final_learning_rate:.0%}. As in Pythia the first update has learning rate 0, so "
+        "steps 0 and 1 are the same model and their KL is exactly 0.",
+    )
+
+
+def _write_finals(reading: Reading, path: Path) -> None:
+    """KL between the last checkpoints of all runs, in the form of `jaxmap kl`."""
+    from jaxmap.analysis.kl import COLUMNS
+    from jaxmap.analysis.learning import between_finals
+
+    finals = between_finals(reading)
+    values = (one.tolist() for one in (finals.pairs_P2, *finals.divergence))
+    rows = (
+        (finals.entries[i].label, finals.entries[j].label, repr(kl), repr(error))
+        for (i, j), kl, error in zip(*values, strict=True)
+    )
+    write_csv(path, COLUMNS, rows)
+
+
+def _state_of(store: Store) -> str:
+    """What tables, figures and page depend on: the results, the failures and this version."""
+    results = [(entry.identity.key, entry.generation) for entry in store.records()]
+    failures = [(one.item.key, one.reason) for one in store.failures()]
+    facts = json.dumps([__version__, results, failures])
+    return json.dumps({"results": hashlib.sha256(facts.encode()).hexdigest()}) + "\n"
+
+
+def _reads(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    logging.info("%s: %.1f s", stage, time.perf_counter() - started)

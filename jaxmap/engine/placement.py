@@ -1,0 +1,280 @@
+"""What scoring will need, found by compiling for it: nothing is allocated, no device is used.
+
+The devices may be described ones (a TPU topology with no TPU), see `mesh.make`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxmap.checkpoint.memory import free_memory
+from jaxmap.corpus.batches import row_length
+from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorer
+from jaxmap.errors import InputError
+from jaxmap.model import decoder
+from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse, structs
+from jaxmap.model.padding import held
+from jaxmap.model.spec import Spec
+from jaxmap.precision import PRECISIONS
+
+USABLE = 0.9  # of a device's memory: the rest is the runtime's, and what loading holds twice
+_LARGEST = 64  # batches of the default size that are tried at most
+_CONTEXT = 2048  # tokens of a text where a model reads any length
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one device while it scores: weights and batch, what lies between, results."""
+
+    arguments: int
+    temporaries: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.temporaries + self.output
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled) -> Memory:
+        found = compiled.memory_analysis()
+        assert found is not None, "no memory analysis on this platform"
+        return cls(
+            found.argument_size_in_bytes,
+            found.temp_size_in_bytes,
+            found.output_size_in_bytes,
+        )
+
+
+def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
+    """What the program needs; None where its compiler finds that a device has less."""
+    try:
+        return Memory.of(lowered.compile())
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
+
+
+def parameters(
+    spec: Spec, weights: str, activations: str, axes: Axes
+) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+    """The structure, the shapes and the spec of what a mesh of these axes holds.
+
+    Args:
+      weights, activations: their dtypes.
+    """
+    own = held(spec, axes)
+    graph, shapes = decoder.abstract(own, jnp.dtype(activations))
+    leaves = {
+        path: leaf.replace(jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(weights)))
+        if leaf.dtype == jnp.dtype(activations)
+        else leaf
+        for path, leaf in decoder.named(shapes).items()
+    }
+    return graph, decoder.from_named(leaves), own
+
+
+def lower(
+    spec: Spec,
+    dtype: str,
+    mesh: Mesh,
+    *,
+    weights: str = "",
+    batch_tokens: int | None = None,
+    row: int | None = None,
+    lens: bool = False,
+) -> jax.stages.Lowered:
+    """The program that scores one batch, for the platform of the mesh's devices.
+
+    Args:
+      spec: of the checkpoint.
+      dtype: of PRECISIONS.
+      weights: the dtype that they are stored in, where the precision leaves it so.
+      batch_tokens: of each group of devices; None: the platform's default.
+      row: tokens of a row; None: those of the longest text that the model reads.
+      lens: whether every layer is read.
+    """
+    axes, precision = axes_of(mesh), PRECISIONS[dtype]
+    platform = mesh.devices.flat[0].platform
+    batch_tokens = batch_tokens or BATCH_TOKENS[platform]
+    T = row or longest_row(spec)
+    B = max(1, batch_tokens // T) * axes.rows
+    kind = precision.weights or weights or precision.activations
+    graph, shapes, own = parameters(spec, kind, precision.activations, axes)
+    scorer = Scorer(
+        graph,
+        vocabulary_block=VOCABULARY_BLOCK[platform],
+        query_block=QUERY_BLOCK[platform],
+        dtype=dtype,
+        mesh=mesh,
+    )
+    return scorer.lower_shape(structs(shapes, own, mesh), B, T, lens=lens)
+
+
+def longest_row(spec: Spec) -> int:
+    """Tokens of a row for the longest text that the model reads."""
+    return row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
+
+
+def largest(
+    memory: Callable[[int], Memory | None],
+    needed: Memory | None,
+    batch: int,
+    row: int,
+    room: float,
+    *,
+    most: int | None = None,
+    tell: Callable[[], object] = lambda: None,
+) -> int | None:
+    """The most tokens a batch that were seen to fit; None when not even one row does.
+
+    Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
+    smaller until it fits. Where one of the two is so large that nothing compiles, it is the guess.
+
+    Args:
+      memory: of a batch, by compiling for it.
+      needed: `memory(batch)`.
+      batch: tokens to begin with.
+      row: tokens that a batch grows by.
+      room: bytes of a device that may be used.
+      most: tokens that are enough; None: _LARGEST batches to begin with.
+      tell: called after each compilation.
+    """
+    if needed is None or needed.total > room:
+        if batch <= row:
+            return None
+        smaller = memory(row)
+        tell()
+        if smaller is None or smaller.total > room:
+            return None
+        low, small, high, large = row, smaller, batch, needed
+    else:
+        low, small, high = batch, needed, 2 * batch
+        large = memory(high)
+        tell()
+    best, guess, step = low, 0.75 * high, 0.75
+    if large is not None:
+        slope = max((large.total - small.total) / (high - low), 1e-9)
+        guess, step = low + (room - small.total) / slope, 0.9
+        best = high if large.total <= room else low
+    guess = min(guess, most or _LARGEST * batch)
+    while (tried := int(guess) // row * row) > best:
+        found = memory(tried)
+        tell()
+        if found is not None and found.total <= room:
+            return tried
+        guess *= step
+    return best
+
+
+def largest_batch(
+    spec: Spec, dtype: str, mesh: Mesh | None, *, weights: str, lens: bool, most: int
+) -> int:
+    """Tokens of the largest batch of each group of devices that memory holds (--batch=auto).
+
+    Args:
+      most: tokens that are enough, all texts in one batch.
+      others: as in `lower`.
+
+    The platform's default where nothing says how much memory there is, or where even that is too
+    much by the compiler's count.
+    """
+    mesh = mesh or make(Axes(), jax.local_devices()[:1])
+    row, batch = longest_row(spec), BATCH_TOKENS[mesh.devices.flat[0].platform]
+    limit = device_memory(jax.local_devices()[0])
+    if limit is None or most <= batch:
+        return batch
+
+    def memory(tokens: int) -> Memory | None:
+        options = dict(weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens)
+        return memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
+
+    found = largest(memory, memory(batch), batch, min(row, batch), USABLE * limit, most=most)
+    logging.info("--batch=auto: %d tokens", found or batch)
+    return found or batch
+
+
+def device_memory(device: Any) -> int | None:
+    """Bytes that this process may use of a device; None where nothing says."""
+    if device.platform == "cpu":
+        return free_memory() // max(1, jax.local_device_count())
+    stats = device.memory_stats() or {}
+    return stats.get("bytes_limit")
+
+
+def choose(
+    spec: Spec,
+    dtype: str,
+    devices: Sequence[Any],
+    *,
+    limit: int | None,
+    weights: str = "",
+    batch_tokens: int | None = None,
+    lens: bool = False,
+    tell: Callable[[], object] = lambda: None,
+) -> tuple[Axes, Memory | None]:
+    """The smallest "model" axis with which a batch fits, the rest "data" (--mesh=auto).
+
+    Args:
+      limit: bytes of one device; None: everything fits.
+      tell: called after each compilation.
+      others: as in `lower`.
+
+    With what it needs, None without a limit, which takes no compiling. Raises InputError when the
+    model does not fit on all devices together.
+    """
+    count = len(devices)
+    kind = PRECISIONS[dtype].weights or weights or PRECISIONS[dtype].activations
+    need = 0
+    for model in (m for m in range(1, count + 1) if count % m == 0):
+        axes = Axes(data=count // model, model=model)
+        if limit is None:
+            return axes, None
+        _, shapes, own = parameters(spec, kind, PRECISIONS[dtype].activations, axes)
+        need = bytes_of(shapes, own, axes)
+        if need > USABLE * limit:
+            continue
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        found = memory_of(lower(spec, dtype, make(axes, devices), **options))  # type: ignore[arg-type]
+        tell()
+        need = limit if found is None else found.total
+        if found is not None and need <= USABLE * limit:
+            return axes, found
+    assert limit is not None
+    raise InputError(
+        f"--mesh=auto: needs {need / 1e9:.1f} GB a device on {count} devices, which have "
+        f"{limit / 1e9:.1f}; use more devices, a smaller --batch_tokens, or --dtype=bfloat16"
+    )
+
+
+def mesh_for(
+    text: str | None,
+    spec: Spec,
+    dtype: str,
+    weights: str = "",
+    *,
+    batch_tokens: int | None = None,
+    lens: bool = False,
+) -> Mesh | None:
+    """The mesh that --mesh asks for; None for a single device.
+
+    Unset, it is a single device's where there is one, else auto. The rest as in `lower`.
+    """
+    devices = jax.devices()
+    if text is None and len(devices) == 1:
+        return None
+    axes = parse(text or "auto")
+    if axes is None:
+        limit = device_memory(jax.local_devices()[0])
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        axes, _ = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
+        logging.info("--mesh=auto: %s", axes)
+    return None if axes.size == 1 and len(devices) == 1 else make(axes)

@@ -1,0 +1,78 @@
+"""What the maps share: a colour for each type of model, plain axes, one legend."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmap.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxmap.stats.embed import Embedding
+
+OTHER = "other"
+
+
+def kind_colors(kinds: Sequence[str]) -> dict[str, str]:
+    """A colour for each kind: the six most frequent have their own, the rest is grey.
+
+    Nobody tells more than that apart by colour alone.
+    """
+    count = Counter(kinds)
+    order = sorted(count, key=lambda kind: (kind in ("", OTHER), -count[kind], kind))
+    named = [kind for kind in order if kind not in ("", OTHER)][: len(style.PALETTE)]
+    return {kind: style.PALETTE[named.index(kind)] if kind in named else style.FAINT
+            for kind in order}  # fmt: skip
+
+
+def lighter(color: str, share: float) -> tuple[float, float, float]:
+    """A colour mixed with white: 0 leaves it, 1 is white."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(np.array(to_rgb(color)) * (1 - share) + share)
+
+
+def axis_names(embedding: Embedding) -> tuple[str, str]:
+    """What is on the axes of a map, with units and what they explain."""
+    if embedding.method == "tsne":
+        return "t-SNE 1 (no unit)", "t-SNE 2 (no unit)"
+    first, second = (
+        f"PC {place}: {share:.0%} of the variance\n√(bits/byte)"
+        for place, share in enumerate(embedding.explained, 1)
+    )
+    return first, second
+
+
+def map_axes(axes: Axes, embedding: Embedding) -> None:
+    """Labels; both axes of one scale, so that distances are what they look like."""
+    axes.set_xlabel(axis_names(embedding)[0])
+    axes.set_ylabel(axis_names(embedding)[1])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(visible=True)
+
+
+def colors_of(kinds: Sequence[str], colors: dict[str, str] | None) -> dict[str, str]:
+    """Of `colors`, a colour for each kind on all maps, those of the kinds on this one."""
+    if colors is None:
+        return kind_colors(kinds)
+    return {kind: color for kind, color in colors.items() if kind in set(kinds)}
+
+
+def kind_legend(figure: Figure, colors: dict[str, str], extra: Sequence = ()) -> None:
+    """The kinds that have a colour, `other` for the grey ones, then what else there is to know."""
+    from matplotlib.lines import Line2D
+
+    def dot(color: str, label: str) -> Line2D:
+        return Line2D([], [], marker="o", ls="", ms=5, color=color, label=label)
+
+    handles = [dot(c, kind) for kind, c in colors.items() if c != style.FAINT]
+    if style.FAINT in colors.values():
+        handles.append(dot(style.FAINT, OTHER if handles else "models"))
+    handles += list(extra)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))

@@ -1,0 +1,170 @@
+"""Checkpoints to tuned lenses on disk: resolve, fetch, load, train, keep; one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from jaxmap.atomic import check_writable, write_atomic
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.files import fetch, resolve
+from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.tokens import load_tokenizer
+from jaxmap.engine.scorer import VOCABULARY_BLOCK
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.lens.trainer import Training, train_lens
+from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
+from jaxmap.progress import progress
+from jaxmap.store.record import now
+from jaxmap.sweeps.checkpoint_scorer import versions
+
+_ASKED = "training.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lenses:
+    """What a run did: lenses trained now, found trained, and (model, reason) of what failed."""
+
+    trained: list[TunedLens] = dataclasses.field(default_factory=list)
+    found: list[TunedLens] = dataclasses.field(default_factory=list)
+    failed: list[tuple[str, JaxmapError]] = dataclasses.field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is done, 2 when only bad input stood in the way, else 1."""
+        if not self.failed:
+            return 0
+        return 2 if all(isinstance(error, InputError) for _, error in self.failed) else 1
+
+
+def train_lenses(
+    refs: Sequence[Ref],
+    texts: TextSet,
+    out: Path,
+    training: Training,
+    *,
+    dtype: str = "auto",
+    ignore_config_keys: Sequence[str] = (),
+    save_every: float = 60.0,
+) -> Lenses:
+    """Trains the lens of every model that has none in `out`; what fails is told and passed over.
+
+    Args:
+      refs: the models.
+      texts: what they are trained and measured on.
+      out: a folder of lenses, see `jaxmap.lens.tuned_lens`.
+      training: how they are trained.
+      dtype: of the models' weights and activations; translators are float32.
+      ignore_config_keys: keys of config.json declared without effect on the logits.
+      save_every: seconds between two saves of what a killed training needs to go on.
+    """
+    check_writable(out)
+    lenses = Lenses()
+    for i, ref in enumerate(refs, start=1):
+        try:
+            lens, new = _one(
+                ref,
+                texts,
+                out,
+                training,
+                dtype,
+                tuple(ignore_config_keys),
+                save_every,
+                f"[{i}/{len(refs)}] {ref}",
+            )
+        except JaxmapError as error:
+            logging.error("%s: %s", ref, error)
+            lenses.failed.append((str(ref), error))
+            continue
+        (lenses.trained if new else lenses.found).append(lens)
+    return lenses
+
+
+def _one(
+    ref: Ref,
+    texts: TextSet,
+    out: Path,
+    training: Training,
+    dtype: str,
+    ignore: tuple[str, ...],
+    save_every: float,
+    desc: str,
+) -> tuple[TunedLens, bool]:
+    """The lens of one model, and whether it was trained now."""
+    folder = lens_folder(out, ref.name, ref.revision)
+    files = fetch(resolve(ref))
+    _, spec, _ = weights.read_config(files.folder, ignore)
+    asked: dict[str, Any] = {
+        "commit": files.commit,
+        "texts": texts.fingerprint,
+        "dtype": dtype,
+        **dataclasses.asdict(training),
+    }
+    if (folder / FACTS).exists():
+        lens = read_lens(folder)
+        _same(folder / FACTS, lens.facts.get("training", {}), asked)
+        return lens, False
+    if (folder / _ASKED).exists():
+        _same(folder / _ASKED, json.loads((folder / _ASKED).read_bytes()), asked)
+    write_atomic(folder / _ASKED, (json.dumps(asked, indent=1) + "\n").encode())
+
+    tokenizer = load_tokenizer(files.folder)
+    with progress(len(texts), "tokenise", "text", leave=False) as bar:
+        tokens = tokenizer.encode(texts, spec.context, bar.update)
+    model = weights.load(files.folder, dtype=dtype, ignore_config_keys=ignore)
+    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
+        raise InputError(
+            f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
+            "entries: tokenizer and weights do not belong together"
+        )
+    trained = train_lens(
+        model,
+        tokens,
+        training,
+        folder / "state",
+        vocabulary_block=VOCABULARY_BLOCK[jax.default_backend()],
+        save_every=save_every,
+        desc=desc,
+    )
+    write_lens(
+        folder,
+        *(jax.device_get(one) for one in jax.tree.leaves(trained.translators)),
+        ref=ref.name,
+        revision=ref.revision,
+        commit=files.commit,
+        model_type=model.model_type,
+        vocabulary=model.spec.V,
+        tokenizer=tokenizer.fingerprint,
+        training=asked,
+        train_texts=trained.train_texts,
+        held_out={
+            "texts": trained.held_out_texts,
+            "tokens": trained.held_out_tokens,
+            "unit": "KL(final || layer) in nats a token, layers 0 to L - 1",
+            "logit": [round(float(one), 6) for one in trained.logit_L],
+            "tuned": [round(float(one), 6) for one in trained.tuned_L],
+        },
+        versions=versions(),
+        created=now(),
+    )
+    (folder / _ASKED).unlink(missing_ok=True)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    return read_lens(folder), True
+
+
+def _same(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    """InputError naming what differs, where a folder is of another training."""
+    for key in asked:
+        if found.get(key) != asked[key]:
+            raise InputError(
+                f"{path}: of a training with {key} {found.get(key)}, not {asked[key]}: remove the "
+                "folder, or choose another --out"
+            )

@@ -1,0 +1,277 @@
+"""Trains a tuned lens: translators that bring each layer's prediction to the model's own.
+
+The loss of a layer is the mean over tokens of KL(final || lens) (Belrose et al. 2023,
+arXiv:2303.08112, eq. 5); the layers share one forward pass and nothing else. The model stays as it
+is. A step's data depend on (seed, step) alone and the optimiser's state is kept with Orbax, so a
+training that was killed goes on to the very translators that it would have had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxmap.checkpoint.states import load_state, newest_state, save_state
+from jaxmap.checkpoint.weights import Model
+from jaxmap.corpus.batches import Batch, batches, plan
+from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.kl_readout import kl, log_sum_exp
+from jaxmap.engine.translators import Translators, translated
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.model.decoder import Decoder
+from jaxmap.model.inputs import Inputs
+from jaxmap.model.layers.linear import computing_in
+from jaxmap.progress import progress
+
+WEIGHT_DECAY = 1e-3  # towards the identity
+
+State = tuple[Translators, optax.OptState]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a lens is trained; raises InputError for a value that cannot be.
+
+    Fields:
+      steps: updates.
+      learning_rate: AdamW's at its peak, after a tenth of the steps; it falls linearly to 0.
+      batch_tokens: tokens of a batch.
+      seed: of which texts are held out, and of the order of the others.
+      held_out: share of the texts that is kept from training, to measure with.
+    """
+
+    steps: int = 250
+    learning_rate: float = 1e-3
+    batch_tokens: int = 4096
+    seed: int = 0
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"--steps: {self.steps} is too few")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--learning_rate: {self.learning_rate} is not a positive number")
+        if self.batch_tokens < 1:
+            raise InputError(f"--batch_tokens: {self.batch_tokens} is too few")
+        if not 0 < self.held_out < 1:
+            raise InputError(f"--held_out: {self.held_out} does not lie between 0 and 1")
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """AdamW; every number has its own rate, so layers do not meet here either."""
+        warmup = max(1, self.steps // 10)
+        rates = [
+            optax.linear_schedule(self.learning_rate / warmup, self.learning_rate, warmup - 1),
+            optax.linear_schedule(self.learning_rate, 0.0, max(1, self.steps - warmup)),
+        ]
+        schedule = optax.join_schedules(rates, [warmup])
+        return optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
+
+
+class Tuner:
+    """Compiled programs that train and measure the lens of one architecture.
+
+    Fields:
+      step: (params, state, inputs, real_BT, reach) -> state, mean KL of each layer, float32 [L].
+      measure: (params, translators, inputs, real_BT, reach) -> sum of the KL of each layer [L].
+    """
+
+    def __init__(
+        self,
+        graph: nnx.GraphDef,
+        optimiser: optax.GradientTransformation,
+        *,
+        vocabulary_block: int,
+        dtype: str = "float32",
+    ):
+        def by_layer(
+            params: nnx.State,
+            translators: Translators,
+            inputs: Inputs,
+            real_BT: jax.Array,
+            reach: int,
+            of: Callable,
+        ) -> Any:
+            """Scans `of(loss, translator)` over the layers, the loss being the KL summed."""
+            decoder: Decoder = nnx.merge(graph, params)
+            head_VE = decoder.head_VE
+            bias_V = None if decoder.head_bias is None else decoder.head_bias[...]
+            x_BTD, x_LBTD = decoder.residual(inputs, reach=reach, read=lambda x_BTD: x_BTD)
+
+            def hidden(x_BTD: jax.Array) -> jax.Array:
+                hidden_BTE = decoder.unembedded(x_BTD)
+                return hidden_BTE.reshape(-1, hidden_BTE.shape[-1])
+
+            final_NE = hidden(x_BTD)
+            lse_N = log_sum_exp(final_NE, head_VE, bias_V, vocabulary_block, decoder.adjusted)
+
+            def layer(_: None, scanned: tuple[jax.Array, Translators]) -> tuple[None, Any]:
+                x_BTD, translator = scanned
+
+                def loss(translator: Translators) -> jax.Array:
+                    kl_N = kl(
+                        hidden(translated(x_BTD, translator)),
+                        final_NE,
+                        lse_N,
+                        head_VE,
+                        bias_V,
+                        vocabulary_block,
+                        decoder.adjusted,
+                    )
+                    return jnp.sum(jnp.where(real_BT.reshape(-1), kl_N, 0))
+
+                return None, of(loss, translator)
+
+            return jax.lax.scan(layer, None, (x_LBTD, translators))[1]
+
+        def step(
+            params: nnx.State, state: State, inputs: Inputs, real_BT: jax.Array, reach: int
+        ) -> tuple[State, jax.Array]:
+            translators, opt_state = state
+            tokens = jnp.sum(real_BT)
+            with computing_in(dtype):
+                loss_L, grads = by_layer(
+                    params,
+                    translators,
+                    inputs,
+                    real_BT,
+                    reach,
+                    lambda loss, one: jax.value_and_grad(lambda one: loss(one) / tokens)(one),
+                )
+            updates, opt_state = optimiser.update(grads, opt_state, translators)
+            return (optax.apply_updates(translators, updates), opt_state), loss_L
+
+        def measure(
+            params: nnx.State,
+            translators: Translators,
+            inputs: Inputs,
+            real_BT: jax.Array,
+            reach: int,
+        ) -> jax.Array:
+            with computing_in(dtype):
+                return by_layer(
+                    params, translators, inputs, real_BT, reach, lambda loss, one: loss(one)
+                )
+
+        self.step = jax.jit(step, static_argnames="reach", donate_argnums=1)
+        self.measure = jax.jit(measure, static_argnames="reach")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A lens and what it is worth.
+
+    Fields:
+      translators: of every layer but the output.
+      logit_L, tuned_L: mean KL(final || lens) of the held-out texts, nats a token, float64 [L].
+      held_out_tokens: over which it was taken.
+      train_texts, held_out_texts: how many texts were which.
+    """
+
+    translators: Translators
+    logit_L: np.ndarray
+    tuned_L: np.ndarray
+    held_out_tokens: int
+    train_texts: int
+    held_out_texts: int
+
+
+def train_lens(
+    model: Model,
+    tokens: Tokens,
+    training: Training,
+    states: Path,
+    *,
+    vocabulary_block: int,
+    save_every: float = 60.0,
+    desc: str = "lens",
+    tell: Callable[[int, np.ndarray], object] = lambda step, loss_L: None,
+) -> Trained:
+    """Trains the lens of a model on a text set, with a progress bar.
+
+    Args:
+      model: the model; it is not changed.
+      tokens: the text set, cut to the model's context.
+      training: how.
+      states: a folder of this training's own, for what it needs to go on after a kill.
+      vocabulary_block: vocabulary entries taken at a time.
+      save_every: seconds between two saves of the state; 0: after every step.
+      desc: what the bar says.
+      tell: is told after every step how many are done and the mean KL of each layer.
+
+    Raises InputError when there are too few texts, JaxmapError when the KL is not finite.
+    """
+    usable = np.flatnonzero(tokens.num_scored > 0)
+    order = np.random.default_rng([training.seed, 0]).permutation(usable)
+    held = max(1, round(training.held_out * len(usable)))
+    if held >= len(usable):
+        raise InputError(
+            f"{len(usable)} texts of two tokens or more cannot be parted into training and "
+            f"held-out ones at --held_out={training.held_out:g}: give more texts"
+        )
+    train = _batches(_only(tokens, np.sort(order[held:])), training.batch_tokens)
+    optimiser = training.optimiser()
+    tuner = Tuner(model.graph, optimiser, vocabulary_block=vocabulary_block, dtype=model.dtype)
+    translators = Translators.identity(model.spec.L, model.spec.D)
+    # A copy: a step's state is donated.
+    state: State = (jax.tree.map(jnp.copy, translators), optimiser.init(translators))
+    begin = newest_state(states)
+    if begin:
+        state = load_state(states, begin, state)
+    saved = time.monotonic()
+    with progress(training.steps, desc, "step") as bar:
+        bar.update(begin)
+        for step in range(begin, training.steps):
+            batch = train[_which(training.seed, step, len(train))]
+            state, loss_L = tuner.step(model.params, state, *_on_device(batch), reach=batch.reach)
+            now_L = np.asarray(loss_L)
+            if not np.isfinite(now_L).all():
+                raise JaxmapError(
+                    f"the KL of layer {int(np.flatnonzero(~np.isfinite(now_L))[0])} is not finite "
+                    f"at step {step + 1}: lower --learning_rate"
+                )
+            bar.set_postfix_str(f"KL {now_L.mean():.3f} nats a token", refresh=False)
+            bar.update()
+            if time.monotonic() - saved >= save_every and step + 1 < training.steps:
+                save_state(states, step + 1, state)
+                saved = time.monotonic()
+            tell(step + 1, now_L)
+    found = _batches(_only(tokens, np.sort(order[:held])), training.batch_tokens)
+    count = sum(batch.num_places for batch in found)
+    logit_L, tuned_L = np.zeros((2, model.spec.L))
+    for batch in found:
+        given = (*_on_device(batch), batch.reach)
+        logit_L += np.asarray(tuner.measure(model.params, translators, *given))
+        tuned_L += np.asarray(tuner.measure(model.params, state[0], *given))
+    return Trained(state[0], logit_L / count, tuned_L / count, count, len(usable) - held, held)
+
+
+def _which(seed: int, step: int, count: int) -> int:
+    """The batch of a step: every pass over the data takes each once, in an order of its own."""
+    epoch, place = divmod(step, count)
+    return int(np.random.default_rng([seed, 1, epoch]).permutation(count)[place])
+
+
+def _only(tokens: Tokens, texts: np.ndarray) -> Tokens:
+    parts = [tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]] for i in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+    # What is conditioned on is learnt from too: every token's prediction is.
+    first = np.ones(len(texts), np.int32)
+    return Tokens(np.concatenate(parts), offsets, first, tokens.truncated[texts])
+
+
+def _batches(tokens: Tokens, batch_tokens: int) -> list[Batch]:
+    return list(batches(tokens, plan(tokens, batch_tokens=batch_tokens)))
+
+
+def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
+    arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
+    return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.segment_BT > 0)

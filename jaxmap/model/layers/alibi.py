@@ -1,0 +1,19 @@
+"""Slopes of linear position biases (Press et al. 2021, arXiv:2108.12409, section 3)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jaxmap.model.mechanisms import Alibi
+
+
+def slopes(heads: int, *, rounded: bool = False) -> Alibi:
+    """2^(-8i/n) for i = 1..n where the heads are n, a power of two.
+
+    Others take the even i of the next power of two, then the odd ones until each has its own.
+    """
+    n = 2 ** math.ceil(math.log2(heads))
+    every = [float(np.float32(2.0 ** (-8 * i / n))) for i in range(1, n + 1)]
+    return Alibi(tuple(every if n == heads else (every[1::2] + every[::2])[:heads]), rounded)

@@ -1,0 +1,56 @@
+"""Normalisation layers; statistics in float32 whatever the activations' dtype."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxmap.model.layers.linear import parameter
+
+
+def _rms(x: jax.Array, eps: float) -> jax.Array:
+    """Root mean square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps)
+
+
+def _layer(x: jax.Array, eps: float) -> jax.Array:
+    """Layer normalisation (Ba et al. 2016, arXiv:1607.06450)."""
+    return _rms(x - jnp.mean(x, axis=-1, keepdims=True), eps)
+
+
+NORMS = {"rms": _rms, "layer": _layer}
+
+
+class Norm(nnx.Module):
+    """Normalised over the last axis, then scaled and shifted where the family does.
+
+    `shape` is that of scale and bias: (D,), or (H, C) for heads with their own; `letters` as in
+    `linear.parameter`.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        *,
+        eps: float,
+        scale: bool = True,
+        bias: bool = False,
+        offset: float = 0.0,
+        letters: str = "",
+        dtype,
+    ):
+        self.kind = kind
+        self.eps = eps
+        self.offset = offset
+        self.scale = parameter(jnp.full(shape, 1 - offset, dtype), letters) if scale else None
+        self.bias = parameter(jnp.zeros(shape, dtype), letters) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = NORMS[self.kind](x.astype(jnp.float32), self.eps)
+        if self.scale is not None:
+            y = y * (self.scale[...].astype(jnp.float32) + self.offset)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)

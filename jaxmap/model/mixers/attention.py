@@ -1,0 +1,204 @@
+"""Causal self-attention over rows in which several texts lie one after another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layers.linear import Linear, contract, parameter
+from jaxmap.model.layers.norms import Norm
+from jaxmap.model.layers.rope import rotate
+from jaxmap.model.mechanisms import Alibi
+from jaxmap.model.spec import Kind, Spec
+
+_WIDTHS = 8  # numbers of keys that the blocks of queries may have
+
+
+def attend(
+    q_BTHC: jax.Array,
+    k_BTGC: jax.Array,
+    v_BTGC: jax.Array,
+    geometry: Geometry,
+    facts: LayerFacts,
+    *,
+    softcap: float = 0.0,
+    alibi: Alibi | None = None,
+    sink_H: jax.Array | None = None,
+) -> jax.Array:
+    """Softmax attention of each token on itself and earlier tokens of its own text, [B, T, H, C].
+
+    Queries are taken `geometry.block` at a time, each with the keys that it can see and few
+    others: no text is longer than `geometry.reach`, so a block's keys start at most reach - 1
+    tokens before it. A layer's window is part of the mask. Values may have another number of
+    channels than queries and keys.
+
+    Args:
+      geometry, facts: where tokens stand; scale, window and rope of the layer.
+      softcap: see `Spec`; 0: none.
+      alibi: biases by key position.
+      sink_H: a score a head that takes weight and gives no value.
+    """
+    B, T, H, C = q_BTHC.shape
+    G = k_BTGC.shape[2]
+    # Heads before tokens, once: each block of queries would otherwise copy its keys to be so.
+    q_BGRTC = q_BTHC.reshape(B, T, G, H // G, C).transpose(0, 2, 3, 1, 4)
+    k_BGTC, v_BGTC = k_BTGC.transpose(0, 2, 1, 3), v_BTGC.transpose(0, 2, 1, 3)
+    sink_GR1 = None if sink_H is None else sink_H.astype(jnp.float32).reshape(G, H // G, 1)
+
+    def mixed(start: int | jax.Array, queries: int, keys: int) -> jax.Array:
+        """What some queries make of as many keys as are asked for, ending with their own."""
+        first = jnp.maximum(start + queries - keys, 0)
+        own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=queries)
+        seen = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=keys)
+        score_BGRTS = contract(
+            "bgrtc,bgsc->bgrts",
+            own(q_BGRTC, axis=3),
+            seen(k_BGTC, axis=2),
+            out_dtype=jnp.float32,
+        )
+        score_BGRTS = score_BGRTS * facts.scale
+        if softcap:
+            score_BGRTS = softcap * jnp.tanh(score_BGRTS / softcap)
+        if alibi is not None:
+            bias_BHS = _alibi_bias(alibi, seen(geometry.position_BT, axis=1), facts)
+            score_BGRTS = score_BGRTS + bias_BHS.reshape(B, G, H // G, 1, keys)
+        t = start + jnp.arange(queries)[:, None]
+        s = first + jnp.arange(keys)[None, :]
+        near = (s <= t) & ((facts.window == 0) | (t - s < facts.window))
+        segment_BT1 = own(geometry.segment_BT, axis=1)[:, :, None]
+        mask_BTS = near & (segment_BT1 == seen(geometry.segment_BT, axis=1)[:, None, :])
+        score_BGRTS = jnp.where(mask_BTS[:, None, None], score_BGRTS, -jnp.inf)
+        # A token always sees itself, so the maximum is finite and the sum is at least one.
+        top_BGRT = jnp.max(score_BGRTS, axis=-1)
+        if sink_GR1 is not None:
+            top_BGRT = jnp.maximum(top_BGRT, sink_GR1)
+        weight_BGRTS = jnp.exp(score_BGRTS - top_BGRT[..., None])
+        total_BGRT = jnp.sum(weight_BGRTS, axis=-1)
+        if sink_GR1 is not None:
+            total_BGRT = total_BGRT + jnp.exp(sink_GR1 - top_BGRT)
+        mix_BGRTC = contract(
+            "bgrts,bgsc->bgrtc",
+            weight_BGRTS.astype(v_BTGC.dtype),
+            seen(v_BGTC, axis=2),
+            out_dtype=jnp.float32,
+        )
+        return mix_BGRTC / total_BGRT[..., None]
+
+    out = []
+    for start, count, queries, keys in _blocks(T, geometry.block, geometry.reach):
+        if count == 1:
+            out.append(mixed(start, queries, keys))
+            continue
+        starts = start + queries * jnp.arange(count)
+        mix_XBGRTC = jax.lax.map(partial(mixed, queries=queries, keys=keys), starts)
+        mix_BGRXTC = jnp.moveaxis(mix_XBGRTC, 0, 3)
+        out.append(mix_BGRXTC.reshape(*mix_BGRXTC.shape[:3], count * queries, -1))
+    out_BGRTC = jnp.concatenate(out, axis=3)
+    return out_BGRTC.transpose(0, 3, 1, 2, 4).reshape(B, T, H, -1).astype(q_BTHC.dtype)
+
+
+def _blocks(T: int, block: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
+    """Blocks of queries: (first query, how many blocks, queries of each, keys of each).
+
+    Neighbouring blocks with as many keys are one entry, so that a program holds few of them,
+    whatever T: numbers of keys are rounded up to one of _WIDTHS, to no less than a block.
+    """
+    step = max(block, -(-min(T, block + reach - 1) // _WIDTHS))
+    widths = []
+    for start in range(0, T, block):
+        stop = min(start + block, T)
+        keys = stop - max(0, start - reach + 1)
+        widths.append((stop - start, min(-(-keys // step) * step, T)))
+    start = 0
+    for (queries, keys), group in itertools.groupby(widths):
+        count = len(list(group))
+        yield start, count, queries, keys
+        start += count * queries
+
+
+def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:
+    """slope x key position, float32 [B, H, S]; the query's position would change nothing."""
+    slope_H = jnp.asarray(alibi.slopes, jnp.float32)
+    position_BS = position_BS.astype(jnp.float32)
+    if alibi.rounded:
+        product = _to_bfloat16(slope_H)[:, None] * _to_bfloat16(position_BS)[:, None]
+        return _to_bfloat16(product) * facts.scale
+    return slope_H[:, None] * position_BS[:, None]
+
+
+def _to_bfloat16(x: jax.Array) -> jax.Array:
+    """Rounded to bfloat16 but held as float32: XLA may drop a pair of conversions, not this."""
+    return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+
+
+class Attention(nnx.Module):
+    """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
+
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
+        D, H, G, C = spec.D, spec.H, kind.G or spec.G, spec.C
+        self.spec = spec
+        make = dict(dtype=dtype, rngs=rngs)
+        self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
+        self.k = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
+        self.v = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
+        self.o = Linear("bthc,hcd->btd", (H, C, D), bias=(D,) if spec.out_bias else None, **make)
+        gate_bias = (H, C) if spec.qkv_bias else None
+        self.gate = (
+            Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
+        )
+        self.q_norm = _qk_norm(spec, H, "h", dtype)
+        self.k_norm = _qk_norm(spec, G, "g", dtype)
+        self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
+
+    def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        spec = self.spec
+        q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
+        if spec.clip_qkv and not spec.clip_normed:
+            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = _normed(spec, self.q_norm, q), _normed(spec, self.k_norm, k)
+        if spec.clip_qkv and spec.clip_normed:
+            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
+        q, k = turned(spec, q, geometry, facts), turned(spec, k, geometry, facts)
+        sink_H = None if self.sink is None else self.sink[...]
+        mixed_BTHC = attend(
+            q, k, v, geometry, facts, softcap=spec.softcap, alibi=spec.alibi, sink_H=sink_H
+        )
+        if self.gate is not None:
+            mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD))
+        return self.o(mixed_BTHC)
+
+
+def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+    """Queries or keys rotated by the layer's rope, if it has one."""
+    if geometry.cos is None or geometry.sin is None:
+        return x_BTHC
+    which = jnp.maximum(facts.rope, 0)
+    cos, sin = (
+        (table[0] if len(spec.ropes) == 1 else table[which])
+        for table in (geometry.cos, geometry.sin)
+    )
+    y_BTHC = rotate(x_BTHC, cos, sin, spec.ropes[0].pairs)
+    return jnp.where(facts.rope >= 0, y_BTHC, x_BTHC) if -1 in spec.rope_of else y_BTHC
+
+
+def _qk_norm(spec: Spec, heads: int, letter: str, dtype) -> Norm | None:
+    norm, C = spec.qk_norm, spec.C
+    if norm is None:
+        return None
+    shape = {"head": (C,), "heads": (heads, C), "all": (heads * C,)}[norm.over]
+    make = dict(eps=norm.eps, bias=norm.bias, offset=norm.offset, dtype=dtype)
+    return Norm(norm.norm, shape, letters=letter + "c" if norm.over == "heads" else "", **make)
+
+
+def _normed(spec: Spec, norm: Norm, x_BTHC: jax.Array) -> jax.Array:
+    if spec.qk_norm is not None and spec.qk_norm.over == "all":
+        B, T, H, C = x_BTHC.shape
+        return norm(x_BTHC.reshape(B, T, H * C)).reshape(B, T, H, C)
+    return norm(x_BTHC)

@@ -1,0 +1,62 @@
+"""Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layers.linear import Linear
+from jaxmap.model.layers.norms import Norm
+from jaxmap.model.mixers.attention import attend, turned
+from jaxmap.model.spec import Kind, Spec
+
+
+class LatentAttention(nnx.Module):
+    """x_BTD -> x_BTD; queries, and keys and values together, go through a narrow layer each.
+
+    Only some channels of a head are turned by the rope; those of a key are read off the input
+    directly and shared by all heads. Z is the width of a narrow layer.
+    """
+
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
+        assert spec.latent is not None
+        self.spec = spec
+        self.latent = latent = spec.latent
+        D, H = spec.D, spec.H
+        make = dict(dtype=dtype, rngs=rngs)
+
+        def compress(width: int) -> Linear:
+            return Linear(
+                "btd,dz->btz", (D, width), bias=(width,) if spec.qkv_bias else None, **make
+            )
+
+        def rms(width: int) -> Norm:
+            return Norm("rms", (width,), eps=latent.eps, dtype=dtype)
+
+        self.q_down = compress(latent.q_rank) if latent.q_rank else None
+        self.q_norm = rms(latent.q_rank) if latent.q_rank else None
+        self.q = Linear("btz,zhc->bthc", (latent.q_rank or D, H, spec.C), **make)
+        self.kv_down = compress(latent.kv_rank + latent.rope)
+        self.kv_norm = rms(latent.kv_rank)
+        self.kv = Linear("btz,zhc->bthc", (latent.kv_rank, H, latent.nope + latent.v), **make)
+        self.o = Linear(
+            "bthc,hcd->btd", (H, latent.v, D), bias=(D,) if spec.out_bias else None, **make
+        )
+
+    def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        spec, latent, nope = self.spec, self.latent, self.latent.nope
+        narrow_BTZ = x_BTD
+        if self.q_down is not None and self.q_norm is not None:
+            narrow_BTZ = self.q_norm(self.q_down(x_BTD))
+        q_BTHC = self.q(narrow_BTZ)
+        turned_q_BTHC = turned(spec, q_BTHC[..., nope:], geometry, facts)
+        q_BTHC = jnp.concatenate([q_BTHC[..., :nope], turned_q_BTHC], axis=-1)
+
+        narrow_BTZ = self.kv_down(x_BTD)
+        kv_BTHC = self.kv(self.kv_norm(narrow_BTZ[..., : latent.kv_rank]))
+        shared_BT1C = turned(spec, narrow_BTZ[..., None, latent.kv_rank :], geometry, facts)
+        shared_BTHC = jnp.broadcast_to(shared_BT1C, (*kv_BTHC.shape[:3], latent.rope))
+        k_BTHC = jnp.concatenate([kv_BTHC[..., :nope], shared_BTHC], axis=-1)
+        return self.o(attend(q_BTHC, k_BTHC, kv_BTHC[..., nope:], geometry, facts))

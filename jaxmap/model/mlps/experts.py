@@ -1,0 +1,342 @@
+"""Routed experts (Shazeer et al. 2017, arXiv:1701.06538), computed only where they are chosen.
+
+Each expert's tokens are gathered into blocks, and the blocks are taken one after another, each
+with its expert's weights. `jax.lax.ragged_dot` does the same in one call, but it is an instruction
+on TPUs only, where it is used: elsewhere it becomes a product with all experts (on a CPU, 16
+experts took 16 times the operations and 22 times the time of one).
+
+The router's arithmetic is float32. Of equal scores the expert with the lower index is taken;
+torch.topk leaves open which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import PartitionSpec
+
+from jaxmap.model.encodings.quantised import (
+    FourBitExperts,
+    Int8Experts,
+    first_of_text,
+    same_text_and_expert,
+    texts_from,
+)
+from jaxmap.model.layers.linear import Linear, contract, multiply
+from jaxmap.model.mechanisms import Experts
+from jaxmap.model.mesh import model_devices
+from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
+from jaxmap.model.spec import Kind, Spec
+
+_BLOCK = 64  # tokens that an expert takes at a time, at most
+
+Routing = tuple[jax.Array, jax.Array]  # each token's weights, float32 [N, k], and experts, [N, k]
+
+
+def _best(score_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
+    """The k experts with the best scores, and these scores, in which the correction is not."""
+    choice_NE = score_NE if correction_E is None else score_NE + correction_E
+    if experts.groups > 1:
+        N, E = choice_NE.shape
+        choice_NPQ = choice_NE.reshape(N, experts.groups, E // experts.groups)
+        best = 1 if experts.group_score == "max" else 2
+        group_NP = jax.lax.top_k(choice_NPQ, best)[0].sum(-1)
+        kept_NX = jax.lax.top_k(group_NP, experts.groups_kept)[1]
+        kept_NP = (kept_NX[..., None] == jnp.arange(experts.groups)).any(1)
+        choice_NE = jnp.where(kept_NP[..., None], choice_NPQ, -jnp.inf).reshape(N, E)
+    index_NK = jax.lax.top_k(choice_NE, experts.k)[1]
+    return jnp.take_along_axis(score_NE, index_NK, axis=1), index_NK
+
+
+def _softmax(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
+    return _best(jax.nn.softmax(logit_NE, axis=-1), experts, correction_E)
+
+
+def _sigmoid(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
+    return _best(jax.nn.sigmoid(logit_NE), experts, correction_E)
+
+
+def _sparsemixer(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
+    """SparseMixer (Liu et al. 2024, arXiv:2409.12136) as it is at inference.
+
+    One expert after another, the best of those that are left; its weight is its softmax among the
+    logits that are left and come near it.
+    """
+    weights, indices = [], []
+    left_NE = logit_NE
+    for _ in range(experts.k):
+        index_N1 = jnp.argmax(left_NE, axis=-1, keepdims=True)
+        top_N1 = jnp.take_along_axis(left_NE, index_N1, axis=1)
+        distance_NE = (top_N1 - logit_NE) / jnp.maximum(jnp.abs(logit_NE), top_N1)
+        near_NE = jnp.where(distance_NE > 2 * experts.jitter, -jnp.inf, left_NE)
+        share_NE = jax.nn.softmax(near_NE, axis=-1)
+        weights.append(jnp.take_along_axis(share_NE, index_N1, axis=1))
+        indices.append(index_N1)
+        left_NE = jnp.where(jnp.arange(experts.E) == index_N1, -jnp.inf, left_NE)
+    return jnp.concatenate(weights, axis=1), jnp.concatenate(indices, axis=1)
+
+
+SCORES: dict[str, Callable[[jax.Array, Experts, jax.Array | None], Routing]] = {
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "sparsemixer": _sparsemixer,
+}
+
+
+def route(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None = None) -> Routing:
+    """The weights and experts of each token, from the router's float32 logits."""
+    weight_NK, index_NK = SCORES[experts.score](logit_NE, experts, correction_E)
+    if experts.renorm:
+        weight_NK = weight_NK / jnp.maximum(weight_NK.sum(-1, keepdims=True), experts.least)
+    return weight_NK * experts.scale, index_NK
+
+
+def in_blocks(
+    run: Callable[[jax.Array, jax.Array], jax.Array],
+    x_ND: jax.Array,
+    index_NK: jax.Array,
+    num_experts: int,
+    block: int = _BLOCK,
+    some: bool = False,
+) -> jax.Array:
+    """`run(expert, x_bD)` for each token and each of its experts: [N, k, D].
+
+    The tokens of an expert fill whole blocks but the last; the number of blocks that there can be
+    at most is fixed, and those that are not needed are skipped. With `some`, an index beyond the
+    experts is nobody's, and its result zero.
+    """
+    (N, K), E = index_NK.shape, num_experts
+    # Small blocks where experts get few tokens: a block is computed whole.
+    while block > 8 and block * E > 2 * N * K:
+        block //= 2
+    expert_M = index_NK.reshape(-1)
+    order_M = jnp.argsort(expert_M, stable=True)
+    size_E = jnp.bincount(expert_M, length=E)
+    blocks_E = (size_E + block - 1) // block
+    until_E = jnp.cumsum(blocks_E)
+    sorted_M = expert_M[order_M]
+    rank_M = jnp.arange(N * K) - (jnp.cumsum(size_E) - size_E)[sorted_M]
+    place_M = (until_E - blocks_E)[sorted_M] * block + rank_M  # where a sorted choice stands
+    count = min((N * K + E * (block - 1)) // block, N * K)
+    if some:
+        place_M = jnp.where(sorted_M < E, place_M, count * block)  # out of reach
+    token_P = jnp.full(count * block, N).at[place_M].set(order_M // K)  # N: nobody
+
+    def one(_, scanned):
+        i, token_b = scanned
+        expert = jnp.minimum(jnp.searchsorted(until_E, i, side="right"), E - 1)
+        x_bD = x_ND.at[token_b].get(mode="fill", fill_value=0)
+        y_bD = jax.eval_shape(run, expert, x_bD)
+        return None, jax.lax.cond(
+            i < until_E[-1], run, lambda *_: jnp.zeros(y_bD.shape, y_bD.dtype), expert, x_bD
+        )
+
+    blocks = jnp.arange(count), token_P.reshape(count, block)
+    y_PD = jax.lax.scan(one, None, blocks)[1].reshape(count * block, -1)
+    where_M = jnp.zeros_like(place_M).at[order_M].set(place_M)
+    y_MD = y_PD.at[where_M].get(mode="fill", fill_value=0) if some else y_PD[where_M]
+    return y_MD.reshape(N, K, -1)
+
+
+# The layers of experts, each with a leading axis of them.
+_Layer = Linear | FourBitExperts | Int8Experts
+
+
+class _Linears(NamedTuple):
+    gate: _Layer | None
+    up: _Layer
+    down: _Layer
+
+    @property
+    def E(self) -> int:
+        return self.up.stacked
+
+
+class RoutedExperts(nnx.Module):
+    """x_BTD -> x_BTD: the weighted sum of the k experts that a router chooses for each token.
+
+    Tokens do not compete: an expert takes all that chose it, so that nothing else in a row or a
+    batch, padding included, can change what a token gets.
+    """
+
+    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
+        assert spec.experts is not None
+        self.experts = e = spec.experts
+        self.act = e.act or spec.act
+        make = dict(dtype=dtype, rngs=rngs)
+        self.router = Linear(
+            "nd,de->ne", (spec.D, e.E), bias=(e.E,) if e.router_bias else None, **make
+        )
+        # Float32 whatever the weights are: rounded, it would choose others.
+        self.correction = nnx.Param(jnp.zeros((e.E,), jnp.float32)) if e.correction else None
+        held = e.held_E or e.E
+        stacked = dict(stack="x", **make)
+        up = dict(shape=(held, spec.D, e.F), bias=(held, e.F) if e.bias else None, **stacked)
+        self.expert_gate = Linear("nd,df->nf", **up) if e.gated else None
+        self.expert_up = Linear("nd,df->nf", **up)
+        self.expert_down = Linear(
+            "nf,fd->nd", (held, e.F, spec.D), bias=(held, spec.D) if e.bias else None, **stacked
+        )
+        shared = Kind(F=e.shared_F)
+        self.shared = Mlp(spec, shared, **make) if e.shared_F else None
+        self.shared_gate = Linear("btd,de->bte", (spec.D, 1), **make) if e.shared_gate else None
+
+    def __call__(self, x_BTD: jax.Array, *_: object) -> jax.Array:
+        e = self.experts
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        correction_E = None if self.correction is None else self.correction[...]
+        weight_NK, index_NK = route(self.router_logits(x_ND), e, correction_E)
+        shared_BTD = None if self.shared is None else self.shared(x_BTD)
+        if e.on_shared:
+            assert shared_BTD is not None
+            x_ND = shared_BTD.reshape(x_ND.shape)
+        mixed = self._mixed if model_devices() == 1 else self._mixed_over_devices
+        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK)
+        y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
+        if shared_BTD is None:
+            return y_BTD
+        if self.shared_gate is not None:
+            shared_BTD = shared_BTD * jax.nn.sigmoid(self.shared_gate(x_BTD))
+        return y_BTD + shared_BTD
+
+    @property
+    def linears(self) -> _Linears:
+        """Those of the routed experts."""
+        return _Linears(self.expert_gate, self.expert_up, self.expert_down)
+
+    def router_logits(self, x_ND: jax.Array) -> jax.Array:
+        """float32 [N, E], whatever the dtype of activations and weights."""
+        kernel_DE = self.router.kernel[...].astype(jnp.float32)
+        logit_NE = contract("nd,de->ne", x_ND.astype(jnp.float32), kernel_DE, exact=True)
+        if self.router.bias is None:
+            return logit_NE
+        return logit_NE + self.router.bias[...].astype(jnp.float32)
+
+    def _mixed(
+        self,
+        linears: _Linears,
+        x_ND: jax.Array,
+        weight_NK: jax.Array,
+        index_NK: jax.Array,
+        some: bool = False,
+    ) -> jax.Array:
+        """The weighted sum of what a token's experts make of it, float32 [N, D]."""
+        blocks = partial(self.in_blocks, linears, some=some)
+        if isinstance(linears.up, Int8Experts):
+            y_NKD = self.in_int8(linears, x_ND, index_NK, some=some)
+        elif isinstance(linears.up, FourBitExperts):
+            y_NKD = blocks(x_ND, index_NK)  # an expert at a time is unpacked
+        else:
+            y_NKD = jax.lax.platform_dependent(
+                x_ND,
+                index_NK,
+                tpu=partial(self.by_ragged_dot, linears, some=some),
+                default=blocks,
+            )
+        return contract("nk,nkd->nd", weight_NK, y_NKD.astype(jnp.float32))
+
+    def _mixed_over_devices(
+        self, linears: _Linears, x_ND: jax.Array, weight_NK: jax.Array, index_NK: jax.Array
+    ) -> jax.Array:
+        """The same, each device with its own experts and the tokens that chose them."""
+        graph, weights = nnx.split(linears)
+
+        def own(weights, x_ND, weight_NK, index_NK, first_N):
+            linears = nnx.merge(graph, weights)
+            E = linears.E
+            index_NK = index_NK - jax.lax.axis_index("model") * E
+            index_NK = jnp.where((index_NK >= 0) & (index_NK < E), index_NK, E)  # E: another's
+            with texts_from(first_N):
+                y_ND = self._mixed(linears, x_ND, weight_NK, index_NK, some=True)
+            return jax.lax.psum(y_ND, "model")
+
+        everywhere, cut = PartitionSpec(), PartitionSpec("model")
+        return jax.shard_map(
+            own,
+            in_specs=(cut, everywhere, everywhere, everywhere, everywhere),
+            out_specs=everywhere,
+            axis_names={"model"},
+            check_vma=False,
+        )(weights, x_ND, weight_NK, index_NK, first_of_text())
+
+    def in_blocks(
+        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+    ) -> jax.Array:
+        """What each expert makes of the tokens that chose it, [N, k, D]; `some` as above."""
+
+        def run(expert: jax.Array, x_ND: jax.Array) -> jax.Array:
+            def applied(linear: Linear | FourBitExperts, x: jax.Array) -> jax.Array:
+                y = contract(linear.equation, x, linear.one(expert), out_dtype=jnp.float32)
+                return _biased(linear, y, expert).astype(x.dtype)
+
+            return self._expert(linears, applied, x_ND)
+
+        return in_blocks(run, x_ND, index_NK, linears.E, some=some)
+
+    def in_int8(
+        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+    ) -> jax.Array:
+        """The same in LLM.int8(), for which an expert's tokens of one text belong together."""
+        (N, K), E = index_NK.shape, linears.E
+        expert_M = index_NK.reshape(-1)
+        group_M = same_text_and_expert(expert_M, K, E)
+
+        def multiplied(
+            run: Callable[[jax.Array, jax.Array], jax.Array], x_MI: jax.Array
+        ) -> jax.Array:
+            return in_blocks(run, x_MI, expert_M[:, None], E, some=some)[:, 0]
+
+        def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
+            y_MO = layer(x_MI, expert_M, group_M, multiplied)
+            return _biased(layer, y_MO, expert_M).astype(x_MI.dtype)
+
+        return self._expert(linears, applied, jnp.repeat(x_ND, K, axis=0)).reshape(N, K, -1)
+
+    def by_ragged_dot(
+        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+    ) -> jax.Array:
+        """The same through `jax.lax.ragged_dot`."""
+        (N, K), E = index_NK.shape, linears.E
+        order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
+        expert_M = index_NK.reshape(-1)[order_M]
+        size_E = jnp.bincount(expert_M, length=E)
+
+        def applied(linear: Linear, x: jax.Array) -> jax.Array:
+            y = multiply(
+                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, linear.kernel[...]
+            )
+            return _biased(linear, y, expert_M).astype(x.dtype)
+
+        y_MD = self._expert(linears, applied, x_ND[order_M // K])
+        if some:  # what lies beyond the groups is not defined
+            y_MD = jnp.where((expert_M < E)[:, None], y_MD, 0)
+        return jnp.zeros_like(y_MD).at[order_M].set(y_MD).reshape(N, K, -1)
+
+    def _expert(
+        self,
+        linears: _Linears,
+        applied: Callable[[Any, jax.Array], jax.Array],
+        x_ND: jax.Array,
+    ) -> jax.Array:
+        """An expert's three products, x_ND -> x_ND."""
+        up_NF = applied(linears.up, x_ND)
+        if linears.gate is None:
+            return applied(linears.down, ACTIVATIONS[self.act](up_NF))
+        gate_NF = applied(linears.gate, x_ND)
+        if (glu := self.experts.glu) is not None:
+            gate_NF = jnp.minimum(gate_NF, glu.limit)
+            up_NF = jnp.clip(up_NF, -glu.limit, glu.limit)
+            hidden_NF = gate_NF * jax.nn.sigmoid(glu.alpha * gate_NF) * (up_NF + 1)
+        else:
+            hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
+        return applied(linears.down, hidden_NF)
+
+
+def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:
+    """Plus the bias of one expert, or of each row's expert."""
+    return y if linear.bias is None else y + linear.bias[...][expert].astype(jnp.float32)

@@ -1,0 +1,161 @@
+"""The interactive part of the page: maps and a KL heat map, drawn by plotly.js inside the page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from jaxmap.analysis.context import Reading
+from jaxmap.analysis.maps import Atlas, Map
+from jaxmap.analysis.runs import size_of
+from jaxmap.figures.legend import axis_names, kind_colors
+from jaxmap.figures.style import FAINT, PALETTE
+from jaxmap.reports.heat import heat, words
+from jaxmap.reports.model_names import base_name, shown_names
+from jaxmap.stats.divergence import kl_KK
+from jaxmap.stats.embed import Embedding
+from jaxmap.store.labels import step_of, trajectory_of
+from jaxmap.store.record import Entry
+
+SCRIPTS = ("page.js", "map.js", "heat.js")
+DIGITS = 5  # significant ones of numbers on the page
+
+TITLES = {
+    "trajectories": "training runs",
+    "models": "models",
+    "8-bit": "models and their 8-bit versions",
+    "4-bit": "models and their 4-bit versions",
+    "families": "parents and children",
+    "layers": "layers",
+}
+SAID = {
+    "trajectories": "A dot is a checkpoint, a line joins those that follow one another, the large "
+    "dot is the last one shown.",
+    "models": "A dot is a model.",
+    "8-bit": "A line joins a model and its quantised version.",
+    "4-bit": "A line joins a model and its quantised version.",
+    "families": "A line joins a parent and its child.",
+    "layers": "A dot is what one layer predicts (logit lens); a line joins layers in order.",
+}
+
+
+def payload(reading: Reading, atlas: Atlas) -> dict[str, Any]:
+    """What the script draws: maps with everything that hovering tells, and the heat map."""
+    return {
+        "palette": list(PALETTE),
+        "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
+        "maps": [_map(reading, one) for one in atlas.maps],
+        "heat": heat(reading),
+    }
+
+
+def section(drawn: dict[str, Any]) -> str:
+    """The elements that the script fills; the data are in the page once, in `script`."""
+    parts = []
+    if drawn["maps"]:
+        parts.append(
+            "<h2>The map</h2>"
+            "<p>Models that predict the texts alike lie together. Drag to move, scroll or pinch to "
+            "zoom, hover or tap for names and the KL to the nearest model.</p>"
+            '<div class="controls">'
+            '<label>map <select id="map-which"></select></label>'
+            '<label>by <select id="map-method"></select></label>'
+            '<label>colour <select id="map-color"></select></label>'
+            '<label>find <input id="map-search" type="search" list="map-names" '
+            'placeholder="a model" autocomplete="off"></label>'
+            '<datalist id="map-names"></datalist></div>'
+            '<div class="controls" id="map-time"><label class="grow">training '
+            '<input id="map-step" type="range" min="0" step="1"></label>'
+            '<output id="map-now"></output></div>'
+            '<div id="map-plot" class="plot"></div><div id="map-keys" class="keys"></div>'
+            '<p class="note" id="map-found" aria-live="polite"></p>'
+            '<p class="note"><span id="map-said"></span> t-SNE keeps neighbours together, and '
+            "distances across it say little; in principal components squared distances are KL, "
+            "as far as two dimensions hold them.</p>"
+        )
+    if drawn["heat"]:
+        parts.append(
+            "<h2>KL between all models</h2>"
+            '<div id="heat-plot" class="plot square"></div><div id="heat-tip" hidden></div>'
+            f'<p class="note">{words(drawn["heat"])}</p>'
+        )
+    return "".join(parts)
+
+
+def script(drawn: dict[str, Any]) -> str:
+    """plotly.js, the data and our own script; nothing in the data can end the element."""
+    from plotly.offline import get_plotlyjs
+
+    data = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    folder = resources.files("jaxmap.reports")
+    own = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return (
+        f'<script type="application/json" id="map-data">{data}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>{own}page.start();</script>\n"
+    )
+
+
+def _map(reading: Reading, one: Map) -> dict[str, Any]:
+    nearest_K, kl_K = _nearest(one)
+    entries = one.entries
+    return {
+        "title": f"{TITLES[one.name]} ({len(entries):,})",
+        "said": SAID[one.name],
+        "labels": shown_names(entries),
+        "model": [base_name(entry) for entry in entries] if one.name == "trajectories" else None,
+        "type": list(one.kinds),
+        "step": [step_of(e.identity.ref, e.identity.revision) for e in entries],
+        "size": [size_of(entry) for entry in entries],
+        "layer": [entry.identity.layer for entry in entries],
+        "loss": _numbers(loss(reading, entries)),
+        "nearest": nearest_K,
+        "nearest_kl": _numbers(kl_K),
+        "pairs": one.pairs_P2.tolist(),
+        "paths": _paths(one) if one.name == "trajectories" else [],
+        "embeddings": [_embedding(found) for found in one.embeddings],
+    }
+
+
+def _embedding(found: Embedding) -> dict[str, Any]:
+    name_x, name_y = (name.replace("\n", ", ") for name in axis_names(found))
+    title = f"t-SNE, perplexity {found.perplexity:.3g}"
+    return {
+        "title": title if found.method == "tsne" else "principal components",
+        "x": _numbers(found.xy_K2[:, 0]),
+        "y": _numbers(found.xy_K2[:, 1]),
+        "axis_x": name_x,
+        "axis_y": name_y,
+    }
+
+
+def loss(reading: Reading, entries: Sequence[Entry]) -> np.ndarray:
+    """Bits per byte of all texts, uncleaned, float64 [K]; NaN in a PMI store."""
+    if not reading.has_losses:
+        return np.full(len(entries), np.nan)
+    total_bytes = float(reading.store.texts.text_bytes.sum())
+    return -reading.totals(entries) / (math.log(2.0) * total_bytes)
+
+
+def _nearest(one: Map) -> tuple[list[int], np.ndarray]:
+    kl = kl_KK(one.ll_KN, one.mean_bytes, errors=False).kl
+    np.fill_diagonal(kl, np.inf)
+    nearest_K = kl.argmin(axis=1)
+    return nearest_K.tolist(), kl[np.arange(len(kl)), nearest_K]
+
+
+def _paths(one: Map) -> list[list[int]]:
+    runs: dict[object, list[int]] = {}
+    for row, entry in enumerate(one.entries):
+        runs.setdefault(trajectory_of(entry), []).append(row)
+    return list(runs.values())
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [
+        float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()
+    ]

@@ -1,0 +1,79 @@
+"""The part of the page about arithmetic: precision floors, and what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxmap.analysis.floor import MARGIN, Floor, Floors, is_near, measure_floors
+from jaxmap.analysis.scale import Scale
+from jaxmap.precision import PRECISIONS, REFERENCE
+from jaxmap.reports.sections import table
+from jaxmap.store import Store
+from jaxmap.store.record import Entry
+
+MOST_FLOORS = 20
+
+
+def precision_section(store: Store, entries: Sequence[Entry], scale: Scale | None) -> str:
+    """Floors of checkpoints that the store has in float32 and another precision; "" if none.
+
+    `entries` are `store.records()`; each precision is held against the rows of the scale.
+    """
+    floors = measure_floors(store, entries)
+    if not floors.found:
+        return ""
+    shown = floors.found[:MOST_FLOORS]
+    left_out = len(floors.found) - len(shown)
+    heads = ("checkpoint", "precision", f"KL to {REFERENCE}, bits per byte")
+    rows = [
+        (
+            name,
+            floor.dtype,
+            f"{floor.kl:.3g} ± {floor.standard_error:.1g}",
+        )
+        for name, floor in zip(_names(shown), shown, strict=True)
+    ]
+    return (
+        "<h2>Precision floor</h2><p>KL of a checkpoint against itself in float32, bits per byte: "
+        "what arithmetic alone does. A difference between two models that is not "
+        f"{MARGIN:.0f} times larger than the floor of the precision that both were scored in may "
+        "be rounding. The largest first"
+        + (f"; {left_out} smaller ones are not listed" if left_out else "")
+        + ".</p>"
+        + table(heads, rows, 2)
+        + _against(floors, scale)
+    )
+
+
+def _against(floors: Floors, scale: Scale | None) -> str:
+    """What each precision would do to the scale."""
+    filled = [row for row in (scale.rows if scale else ()) if row.summary.n]
+    if not filled:
+        return ""
+    smallest = min(filled, key=lambda row: row.summary.median)
+    rows = []
+    for dtype, floor in floors.largest().items():
+        near = [row.setting.name for row in filled if is_near(row.summary.median, floor.kl)]
+        share = floor.kl / smallest.summary.median if smallest.summary.median else float("inf")
+        rows.append((dtype, f"{floor.kl:.2g}", f"{100 * share:.2g} %", ", ".join(near) or "none"))
+    heads = (
+        *("precision", "largest floor", f"share of the smallest row ({smallest.setting.name})"),
+        "rows less than ten times it",
+    )
+    told = [
+        f"{dtype}: {PRECISIONS[dtype].summary}."
+        for dtype in floors.largest()
+        if dtype in PRECISIONS and PRECISIONS[dtype].passes
+    ]
+    return (
+        "<p>Held against the medians of the scale, were it measured in that precision:</p>"
+        + table(heads, rows)
+        + (f"<p>{' '.join(told)}</p>" if told else "")
+    )
+
+
+def _names(floors: Sequence[Floor]) -> list[str]:
+    """Of checkpoints: the folder's own where that tells them apart, else the whole label."""
+    labels = [floor.entry.label.removesuffix(f"+{floor.dtype}") for floor in floors]
+    short = {label: label.rpartition("/")[2] for label in labels}
+    return [short[x] if len(set(short.values())) == len(short) else x for x in labels]

@@ -1,0 +1,127 @@
+"""How distance grows with time along trajectories: diffusion exponents and displacements.
+
+A trajectory is given by the squared distances between its checkpoints, [I, I]: KL in bits per byte
+for log-likelihoods, the squared norm of the difference for weights (Kishino et al., arXiv
+2505.15353). Only the part above the diagonal is read. NaN marks what is not there, a checkpoint
+that was left out or a distance that was not computed; it is never read as a zero.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmap.stats.float64 import precise
+
+WINDOW = 10  # saved checkpoints after the start
+LEAST = 3  # points that a slope and its R^2 need
+
+
+class Exponents(NamedTuple):
+    """Diffusion exponents and their R^2 at every start checkpoint, float64 [R, I]; NaN: none."""
+
+    exponent: np.ndarray
+    r2: np.ndarray
+
+
+class Displacement(NamedTuple):
+    """Mean squared displacement against lag, float64 [R, A], and how many pairs, int [R, A].
+
+    Column a is a lag of a + 1 checkpoints; NaN where no pair has that lag.
+    """
+
+    msd: np.ndarray
+    pairs: np.ndarray
+
+
+def line_fit(x_P: jax.Array, y_P: jax.Array, mask_P: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Slope and R^2 of ordinary least squares through the points of the mask; NaN below three."""
+    count = mask_P.sum()
+    weight_P = mask_P / jnp.maximum(count, 1)
+    x_P = jnp.where(mask_P, x_P, 0.0)
+    y_P = jnp.where(mask_P, y_P, 0.0)
+    dx_P = jnp.where(mask_P, x_P - (weight_P * x_P).sum(), 0.0)
+    dy_P = jnp.where(mask_P, y_P - (weight_P * y_P).sum(), 0.0)
+    xx, xy, yy = (dx_P * dx_P).sum(), (dx_P * dy_P).sum(), (dy_P * dy_P).sum()
+    enough = (count >= LEAST) & (xx > 0)
+    slope = jnp.where(enough, xy / jnp.where(enough, xx, 1.0), jnp.nan)
+    fits = enough & (yy > 0)
+    r2 = jnp.where(fits, xy * xy / jnp.where(fits, xx * yy, 1.0), jnp.nan)
+    return slope, r2
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def _exponents(distance_RII: jax.Array, step_RI: jax.Array, window: int) -> Exponents:
+    num_checkpoints = step_RI.shape[1]
+
+    def of_start(distance_II: jax.Array, step_I: jax.Array, start: jax.Array):
+        index_P = start + 1 + jnp.arange(window)
+        inside_P = index_P < num_checkpoints
+        index_P = jnp.where(inside_P, index_P, 0)
+        distance_P = distance_II[start, index_P]
+        lag_P = step_I[index_P] - step_I[start]
+        mask_P = inside_P & (distance_P > 0) & (lag_P > 0)  # false for NaN
+        ones_P = jnp.ones_like(distance_P)
+        slope, r2 = line_fit(
+            jnp.log(jnp.where(mask_P, lag_P, ones_P)),
+            jnp.log(jnp.where(mask_P, distance_P, ones_P)),
+            mask_P,
+        )
+        whole = jnp.isfinite(step_I[index_P]).all() & inside_P.all()
+        return jnp.where(whole, slope, jnp.nan), jnp.where(whole, r2, jnp.nan)
+
+    starts_I = jnp.arange(num_checkpoints)
+    of_run = jax.vmap(of_start, in_axes=(None, None, 0))
+    return Exponents(*jax.vmap(of_run, in_axes=(0, 0, None))(distance_RII, step_RI, starts_I))
+
+
+@functools.partial(jax.jit, static_argnames="lags")
+def _displacement(distance_RII: jax.Array, lags: int) -> Displacement:
+    num_checkpoints = distance_RII.shape[1]
+    start_I = jnp.arange(num_checkpoints)
+
+    def of_lag(distance_II: jax.Array, lag: jax.Array):
+        end_I = start_I + lag
+        inside_I = end_I < num_checkpoints
+        distance_I = distance_II[start_I, jnp.where(inside_I, end_I, 0)]
+        there_I = inside_I & jnp.isfinite(distance_I)
+        count = there_I.sum()
+        mean = jnp.where(there_I, distance_I, 0.0).sum() / jnp.maximum(count, 1)
+        return jnp.where(count > 0, mean, jnp.nan), count
+
+    of_run = jax.vmap(of_lag, in_axes=(None, 0))
+    lag_A = 1 + jnp.arange(lags)
+    return Displacement(*jax.vmap(of_run, in_axes=(0, None))(distance_RII, lag_A))
+
+
+def exponents(distance_RII: np.ndarray, step_RI: np.ndarray, window: int = WINDOW) -> Exponents:
+    """Slope of log distance against log(t - t0) over the next `window` saved checkpoints.
+
+    c = 1 is Brownian, c < 1 subdiffusive, c > 1 superdiffusive. By ordinary least squares over
+    the checkpoints of the window that are there, at least three; NaN when the window goes past
+    the end of the run or its start was left out.
+
+    Args:
+      distance_RII: squared distances of R runs, NaN where not there; shorter runs are padded.
+      step_RI: saved training steps, increasing; NaN pads shorter runs.
+    """
+    with precise():
+        found = _exponents(
+            jnp.asarray(distance_RII, float), jnp.asarray(step_RI, float), window=window
+        )
+        return Exponents(*(np.asarray(one, np.float64) for one in found))
+
+
+def displacement(distance_RII: np.ndarray, lags: int | None = None) -> Displacement:
+    """Squared distance averaged over all starts, for lags of 1 to `lags` checkpoints.
+
+    The checkpoints have to be evenly spaced in time: leave the early ones out.
+    """
+    lags = np.shape(distance_RII)[1] - 1 if lags is None else lags
+    with precise():
+        found = _displacement(jnp.asarray(distance_RII, float), lags=max(lags, 0))
+        return Displacement(np.asarray(found.msd, np.float64), np.asarray(found.pairs))

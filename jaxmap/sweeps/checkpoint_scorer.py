@@ -1,0 +1,279 @@
+"""One checkpoint's work: loaded once, it gives all that is asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+
+from jaxmap import runtime
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.quantize import quantised
+from jaxmap.checkpoint.sources.files import CheckpointFiles
+from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
+from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.placement import largest_batch, mesh_for
+from jaxmap.engine.scorer import Scorers, compile_for, score_rows
+from jaxmap.engine.translators import Translators
+from jaxmap.lens.tuned_lens import find_lens
+from jaxmap.model.spec import Spec
+from jaxmap.precision import default_dtype
+from jaxmap.store import Store
+from jaxmap.store.record import Identity, Provenance, Record
+from jaxmap.store.requests import Item
+from jaxmap.sweeps.hosts import Crew
+from jaxmap.sweeps.resume import Partial, partial_path
+from jaxmap.sweeps.settings import Settings
+from jaxmap.version import __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory, and the texts as its tokenizer reads them."""
+
+    files: CheckpointFiles
+    model: weights.Model
+    texts: Tokenised
+
+
+class Visitor:
+    """Loads checkpoints and scores them, keeping what they share: programs, tokens."""
+
+    def __init__(self, texts: TextSet, store: Store, settings: Settings, crew: Crew | None = None):
+        self.texts = texts
+        self.crew = crew
+        self.store = store
+        self.settings = settings
+        self.scorers = Scorers()
+        cache = runtime.user_cache() / "tokenizers"
+        self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
+        self._told = False
+        self._batches: dict[tuple, int] = {}  # of --batch=auto
+
+    def load(
+        self,
+        files: CheckpointFiles,
+        take: weights.Take | None = None,
+        items: Sequence[Item] = (),
+    ) -> Loaded:
+        """Brings a checkpoint into memory; InputError for one that cannot be scored.
+
+        Args:
+          files: the checkpoint.
+          take: is given each stored tensor too, as it is read.
+          items: what will be asked of it.
+        """
+        if self.crew is None:
+            return self.load_part(files, take, items)
+        return self.crew.load(files, lambda: self.load_part(files, take))
+
+    def load_part(
+        self,
+        files: CheckpointFiles,
+        take: weights.Take | None = None,
+        items: Sequence[Item] = (),
+    ) -> Loaded:
+        """`load` of this process's part."""
+        settings = self.settings
+        # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
+        _, spec, _ = weights.read_config(files.folder, settings.ignore_config_keys)
+        texts = self._tokenised.read_by(files.folder, spec.context)
+        tokens = texts.tokens
+        model = weights.load(
+            files.folder,
+            dtype=settings.dtype,
+            ignore_config_keys=settings.ignore_config_keys,
+            take=take,
+            mesh=self._mesh,
+            before=partial(self._compile, tokens=tokens, items=items),
+        )
+        self._tell(model.dtype)
+        if tokens.truncated.any():
+            logging.warning(
+                "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
+                files.ref,
+                tokens.truncated.sum(),
+                len(tokens),
+                spec.context,
+            )
+        return Loaded(files, model, texts)
+
+    def score(
+        self,
+        loaded: Loaded,
+        item: Item,
+        *,
+        desc: str = "score",
+        seconds: float = 0.0,
+        stop: Callable[[], bool] = lambda: False,
+        tell: Callable[[int, int], object] = lambda done, of: None,
+    ) -> list[Record]:
+        """The record of the model or its quantised copy, and with the lens one for each layer.
+
+        Args:
+          loaded: the checkpoint.
+          item: what is asked of it.
+          desc: what the bar says.
+          seconds: that went before, fetching and loading it.
+          stop, tell: of `score_rows`.
+        """
+        started = time.perf_counter() - seconds
+        tokens, lens = loaded.texts.tokens, item.lens
+        model, identity = loaded.model, self._identity(loaded, item.quantisation)
+        options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
+        if self.crew is None:
+            ll_RN = self.rows(loaded, item, stop=stop, **options)
+        else:
+            ll_RN = self.crew.score(loaded, item, lambda n: self.rows(loaded, item, n, **options))
+        known = self.store.find(identity) if lens else None
+        if known is not None:  # scored before without the lens: one result, the same bits
+            ll_RN[-1] = self.store.load(known).log_likelihood
+        provenance = self._provenance(loaded, model, started)
+        rows: list[tuple[int | None, np.ndarray]] = [(None, ll_RN[-1])]
+        if lens:
+            rows += list(enumerate(ll_RN))
+        return [
+            Record(
+                dataclasses.replace(identity, layer=layer, tuned=item.tuned * (layer is not None)),
+                provenance,
+                ll_N,
+                tokens.lengths,
+                tokens.num_scored,
+            )
+            for layer, ll_N in rows
+        ]
+
+    def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> np.ndarray:
+        """`score_rows` of an item; `order` is the crew's, options as there."""
+        model = quantised(loaded.model, item.quantisation)
+        if self.crew is not None:
+            options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
+        tokens = loaded.texts.tokens
+        return score_rows(
+            self.scorers.of(model),
+            model,
+            tokens,
+            lens=self._translators(item, loaded) if item.tuned else item.lens,
+            batch_tokens=self._batch_tokens(loaded.model, tokens, item.lens),
+            **options,
+        )
+
+    def _compile(self, model: weights.Model, tokens: Tokens, items: Sequence[Item]) -> None:
+        """Compiles for what is asked of a model itself, before its weights take up memory."""
+        for lens in {item.lens for item in items if item.quantisation == "none" and not item.tuned}:
+            compile_for(
+                self.scorers.of(model),
+                model,
+                tokens,
+                lens=lens,
+                batch_tokens=self._batch_tokens(model, tokens, lens),
+            )
+
+    def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
+        if not self.settings.batch:
+            return self.settings.batch_tokens
+        key = (model.graph, model.dtype, model.mesh, lens)
+        if key not in self._batches:
+            self._batches[key] = largest_batch(
+                model.spec,
+                model.dtype,
+                model.mesh,
+                weights=model.stored_dtype,
+                lens=lens,
+                most=len(tokens.ids),
+            )
+        return self._batches[key]
+
+    def _mesh(self, spec: Spec, dtype: str, stored: str) -> Mesh | None:
+        settings = self.settings
+        return mesh_for(
+            settings.mesh,
+            spec,
+            dtype,
+            stored,
+            batch_tokens=settings.batch_tokens,
+            lens=settings.lens or bool(settings.tuned_lens),
+        )
+
+    def _translators(self, item: Item, loaded: Loaded) -> Translators:
+        spec = loaded.model.spec
+        lens = find_lens(Path(self.settings.tuned_lens), item.ref, item.revision)
+        return Translators(*map(jnp.asarray, lens.read(loaded.files.commit, spec.L, spec.D)))
+
+    def forget_partial(self, item: Item) -> None:
+        """Removes what was kept of an item's vector, once it is whole or can never be."""
+        partial_path(self.store.path, item).unlink(missing_ok=True)
+
+    def _partial(self, item: Item, identity: Identity) -> Partial:
+        facts = {
+            "identity": dataclasses.asdict(identity),
+            "lens": item.tuned or item.lens,
+            "versions": versions(),
+            "device": device(),
+            "mesh": self.settings.mesh,
+        }
+        return Partial(partial_path(self.store.path, item), facts, self.settings.save_every)
+
+    def _identity(self, loaded: Loaded, quantisation: str) -> Identity:
+        return Identity(
+            ref=loaded.files.ref.name,
+            revision=loaded.files.ref.revision,
+            commit=loaded.files.commit,
+            texts=self.texts.fingerprint,
+            tokenizer=loaded.texts.fingerprint,
+            special_rule=loaded.texts.special_rule,
+            dtype=loaded.model.dtype,
+            quantisation=quantisation,
+        )
+
+    def _provenance(self, loaded: Loaded, model: weights.Model, started: float) -> Provenance:
+        default = default_dtype(jax.default_backend(), model.stored_dtype)
+        return Provenance(
+            is_default_dtype=model.dtype == default,
+            num_layers=model.spec.L,
+            truncated=int(loaded.texts.tokens.truncated.sum()),
+            context=model.spec.context,
+            versions=versions(),
+            device=device(),
+            seconds=round(time.perf_counter() - started, 3),
+            files=tuple(tuple(stat) for stat in loaded.files.files),
+            model={
+                "model_type": model.model_type,
+                "num_parameters": model.num_parameters,
+                "stored_dtype": model.stored_dtype,
+            },
+        )
+
+    def _tell(self, dtype: str) -> None:
+        """Says once which dtype and device a run uses."""
+        if not self._told:
+            why = " (--dtype=auto)" if self.settings.dtype == "auto" else ""
+            logging.info("scoring in %s%s on %s", dtype, why, device())
+            self._told = True
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names: Iterable[str] = ("jax", "jaxlib", "flax", "numpy", "tokenizers", "transformers")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"jaxmap": __version__, "python": platform.python_version(), **found}
+
+
+def device() -> str:
+    """The devices that score, "2 x gpu NVIDIA H200"."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    platform_name = devices[0].platform
+    return f"{len(devices)} x {platform_name}" + (f" {kind}" if kind != platform_name else "")

@@ -1,0 +1,119 @@
+"""The schema of configs/*.py: which models, which texts, and the settings of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxmap.checkpoint.refs import Ref, parse_refs
+from jaxmap.errors import InputError
+from jaxmap.sweeps.settings import Settings, refuse_unknown
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """A sweep. Every field is one of a config file, and can be set as --config.FIELD=VALUE.
+
+    Fields:
+      models: references and patterns, as of --models: "org/name@step{0,1000:143001:1000}".
+      models_file: a file with more of them: a JSON list, or one a line (# begins a comment).
+      first: only so many of models_file; 0: all.
+      texts: the file of texts.
+      limit: only so many of the texts; 0: all.
+      dtype, lens, tuned_lens, quantize, weight_distance, ignore_config_keys, batch_tokens (0: a
+        default for the device): see `jaxmap.sweeps.settings.Settings`.
+    """
+
+    models: tuple[str, ...] = ()
+    models_file: str = ""
+    first: int = 0
+    texts: str = "texts.jsonl"
+    limit: int = 0
+    dtype: str = "auto"
+    lens: bool = False
+    tuned_lens: str = ""
+    quantize: tuple[str, ...] = ("none",)
+    weight_distance: int = 0
+    batch_tokens: int = 0
+    ignore_config_keys: tuple[str, ...] = ()
+
+    def settings(self, **options: Any) -> Settings:
+        """The settings, with options of the run itself (save_every, cache_budget) added."""
+        names = {field.name for field in dataclasses.fields(Settings)} - {"batch_tokens"}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in names
+        }
+        return Settings(**values, batch_tokens=self.batch_tokens or None, **options)
+
+    def refs(self) -> list[Ref]:
+        """The models, each once; InputError when there are none or the file cannot be read."""
+        patterns = [*self.models, *self._listed()]
+        refs = list(dict.fromkeys(ref for pattern in patterns for ref in parse_refs(pattern)))
+        if not refs:
+            raise InputError("config: names no models: set models or models_file")
+        return refs
+
+    def _listed(self) -> list[str]:
+        if not self.models_file:
+            return []
+        path = Path(self.models_file).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise InputError(f"config: models_file {path}: cannot be read: {reason}") from error
+        if path.suffix == ".json":
+            try:
+                names = json.loads(text)
+            except ValueError as error:
+                raise InputError(f"config: models_file {path}: not JSON: {error}") from error
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise InputError(f"config: models_file {path}: not a list of names")
+        else:
+            lines = (line.partition("#")[0].strip() for line in text.splitlines())
+            names = [line for line in lines if line]
+        return names[: self.first or None]
+
+
+def config_dict(**fields: Any) -> ConfigDict:
+    """A whole config of a sweep with some fields set, for `get_config` to return.
+
+    Lists are strings with commas in it, so that they can be set on the command line as they are
+    written there: --config.models=a,b.
+    """
+    from ml_collections import ConfigDict
+
+    values = dataclasses.asdict(read_config(fields))
+    return ConfigDict({n: ",".join(v) if isinstance(v, tuple) else v for n, v in values.items()})
+
+
+def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig:
+    """Checks plain values, as of a ConfigDict; InputError names a field that is unknown or bad."""
+    known = {field.name: field.default for field in dataclasses.fields(SweepConfig)}
+    refuse_unknown(values, known, where)
+    read: dict[str, Any] = {}
+    for name, value in values.items():
+        default = known[name]
+        if isinstance(default, tuple):
+            if isinstance(value, str):
+                # Commas of models are those of `parse_refs`, which knows braces.
+                value = [value] if name == "models" else value.split(",")
+                value = [part.strip() for part in value if part.strip()]
+            if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+                raise InputError(f"{where}: {name}: {value!r} is not a list of names")
+            value = tuple(value)
+        elif type(value) is not type(default):
+            kind = type(default).__name__
+            raise InputError(f"{where}: {name}: {value!r} is not of type {kind}")
+        elif isinstance(value, int) and value < 0:
+            raise InputError(f"{where}: {name}: {value} is negative")
+        read[name] = value
+    return SweepConfig(**read)

@@ -1,0 +1,188 @@
+"""Several processes that score one checkpoint after another together.
+
+The first process runs the sweep: it alone resolves, decides what is missing, and writes records.
+The others do what it says, a load or a score at a time, each with its own part of the weights and
+its own rows of a batch; they need the same command line and read the same files. Orders are
+numbered strings in the coordination service, so that a process that waits for one costs nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+import numpy as np
+from absl import logging
+
+from jaxmap import distributed
+from jaxmap.checkpoint.refs import Ref, is_folder
+from jaxmap.checkpoint.sources.files import CheckpointFiles, Resolved, fetch
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.store.requests import Item
+from jaxmap.sweeps.resume import Stopped
+
+if TYPE_CHECKING:
+    from jaxmap.sweeps.checkpoint_scorer import Loaded, Visitor
+
+T = TypeVar("T")
+_FAILED_S = 60.0  # for the others to say that they failed too
+_NOTHING = "nothing"  # instead of which batches are done: do not begin
+
+
+class Crew:
+    """The side of the first process, and what all share: the same batches, the same end."""
+
+    def __init__(self) -> None:
+        self.stopped = False  # all of them, at the same batch
+        self._number = 0
+        self._steps = 0
+        self._lock = threading.Lock()  # loads may be ahead of scores, in a thread of their own
+        self._loads: dict[int, weakref.ref[Loaded]] = {}
+
+    # What the first process says
+
+    def load(self, files: CheckpointFiles, own: Callable[[], Loaded]) -> Loaded:
+        """Everybody loads its part; raises what any of them could not do."""
+        with self._lock:
+            kept = [n for n, loaded in self._loads.items() if loaded() is not None]
+            n = self._say(
+                "load",
+                ref=[files.ref.name, files.ref.revision],
+                commit=files.commit,
+                folder=str(files.folder),
+                keep=kept,
+            )
+        error: Exception | None = None
+        try:
+            loaded = own()
+        except Exception as raised:
+            error = raised
+        answers = self._answers(n, None)
+        if error is not None:
+            raise error
+        for who, answer in answers.items():
+            if answer["error"]:
+                kind = InputError if answer["input"] else JaxmapError
+                raise kind(f"process {who}: {answer['error']}")
+            if answer["ids"] != _hash(loaded):
+                raise InputError(f"process {who} has other texts or another tokenizer")
+        self._loads[n] = weakref.ref(loaded)
+        return loaded
+
+    def score(self, loaded: Loaded, item: Item, own: Callable[[int], T]) -> T:
+        """Everybody scores; `own` is this process's part, given the order's number."""
+        of = next(n for n, one in self._loads.items() if one() is loaded)
+        with self._lock:
+            n = self._say("score", of=of, item=dataclasses.asdict(item))
+        try:
+            return own(n)
+        except Stopped:
+            raise  # the same everywhere
+        except Exception as error:
+            distributed.client().key_value_set(_done(n), _NOTHING, True)
+            # What only some could not do leaves the others in a collective, for ever.
+            answers = self._answers(n, _FAILED_S)
+            if len(answers) < jax.process_count() - 1:
+                code = error.exit_code if isinstance(error, JaxmapError) else 1
+                distributed.end(code, f"{item.label}: {error or type(error).__name__}")
+            raise
+
+    def end(self, code: int) -> None:
+        """The others leave with the same exit code."""
+        self._say("end", code=code)
+
+    def _say(self, what: str, **facts: Any) -> int:
+        self._number += 1
+        order = json.dumps({"what": what, **facts})
+        distributed.client().key_value_set(f"jaxmap/order/{self._number}", order)
+        return self._number
+
+    def _answers(self, n: int, timeout_s: float | None) -> dict[int, dict]:
+        found = {}
+        for who in range(1, jax.process_count()):
+            text = distributed.wait_for(f"jaxmap/answer/{n}/{who}", timeout_s)
+            if text is not None:
+                found[who] = json.loads(text)
+        return found
+
+    # What all of them do alike while they score
+
+    def same(self, n: int, done_B: np.ndarray) -> np.ndarray:
+        """The first process's `done_B`, in every process."""
+        if distributed.first():
+            text = base64.b64encode(done_B.tobytes()).decode()
+            distributed.client().key_value_set(_done(n), text)
+            return done_B
+        text = distributed.wait_for(_done(n)) or ""
+        if text == _NOTHING:
+            raise JaxmapError("the first process does not score this")
+        return np.frombuffer(base64.b64decode(text), bool)
+
+    def stop(self) -> bool:
+        """Whether all stop before this batch; asked by every process before every batch."""
+        self._steps += 1
+        self.stopped = self.stopped or distributed.told_to_stop(self._steps)
+        return self.stopped
+
+    # What the others do
+
+    def follow(self, visitor: Visitor) -> int:
+        """Does what the first process says until it says that it is over; returns an exit code."""
+        loads: dict[int, Loaded] = {}
+        n = 0
+        while True:
+            n += 1
+            order = json.loads(distributed.wait_for(f"jaxmap/order/{n}") or "")
+            if order["what"] == "end":
+                return order["code"]
+            if order["what"] == "load":
+                loads = {k: loads[k] for k in order["keep"] if k in loads}
+                try:
+                    loads[n] = visitor.load_part(_files(order))
+                    self._answer(n, None, _hash(loads[n]))
+                except Exception as error:
+                    self._answer(n, error)
+            else:
+                try:
+                    visitor.rows(loads[order["of"]], Item(**order["item"]), n)
+                except Stopped:
+                    pass
+                except Exception as error:
+                    # The first process has it too, and keeps it; if not, it goes on regardless.
+                    if not isinstance(error, JaxmapError):
+                        logging.error("process %d: %s", jax.process_index(), error)
+                    self._answer(n, error)
+
+    def _answer(self, n: int, error: Exception | None, ids: str = "") -> None:
+        text = "" if error is None else f"{error}" or type(error).__name__
+        answer = {"error": text, "input": isinstance(error, InputError), "ids": ids}
+        key = f"jaxmap/answer/{n}/{jax.process_index()}"
+        distributed.client().key_value_set(key, json.dumps(answer))
+
+
+def _done(n: int) -> str:
+    return f"jaxmap/done/{n}"
+
+
+def _files(order: dict) -> CheckpointFiles:
+    """The checkpoint of an order, on this host's disk: a folder that all see, or a download."""
+    ref = Ref(*order["ref"])
+    if is_folder(ref.name):
+        return CheckpointFiles(ref, Path(order["folder"]), order["commit"], ())
+    from jaxmap.checkpoint.sources.files import resolve
+
+    resolved: Resolved = resolve(Ref(ref.name, order["commit"]))
+    return fetch(resolved)
+
+
+def _hash(loaded: Loaded) -> str:
+    tokens = loaded.texts.tokens
+    return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()

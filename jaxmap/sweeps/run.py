@@ -1,0 +1,103 @@
+"""Checkpoints to a store: what `jaxmap score`, `jaxmap sweep`, the demo and notebooks call."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from absl import logging
+
+from jaxmap import distributed
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.corpus.texts import TextSet
+from jaxmap.errors import InputError
+from jaxmap.store import Store
+from jaxmap.sweeps.checkpoint_scorer import Visitor
+from jaxmap.sweeps.hosts import Crew
+from jaxmap.sweeps.schedule import in_order, share
+from jaxmap.sweeps.settings import settings_of
+from jaxmap.sweeps.sweep import Sweep
+from jaxmap.sweeps.tasks import Outcome, plan_works
+
+__all__ = ["Outcome", "score_models", "told_to_stop"]
+
+
+def score_models(
+    refs: Sequence[Ref],
+    texts: TextSet,
+    store: Store,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    stop: Callable[[], bool] = lambda: False,
+    command: str = "",
+    **options: Any,
+) -> Outcome:
+    """Scores every model that the store does not have yet and keeps each as soon as it is done.
+
+    A model that fails leaves its reason in the store and the others go on. What is finished is
+    recognised by the model's commit (a folder's contents), the texts, the dtype and the
+    quantisation. A checkpoint is loaded once for all that is asked of it. Several processes may
+    work on one store: what another one is at is left to it, and waited for. Where this is one of
+    several that score each model together, the first does all this and the others help it.
+
+    Args:
+      refs: the models; they are taken by size, run and step, else in the order given.
+      texts: the text set of the store.
+      store: open for writing.
+      shard: (index, count): only this share of the models, of so many.
+      stop: asked before every batch; when true, the run saves what it has and ends.
+      command: what to type to do the same again, for `jaxmap status`.
+      options: the fields of `jaxmap.sweeps.settings.Settings`.
+
+    Raises InputError for an option that cannot be, else JaxmapError only where the store itself
+    cannot be written or the disk is full.
+    """
+    settings = settings_of(options, "score")
+    index, count = shard
+    if not 0 <= index < count:
+        raise InputError(
+            f"--shard_index={index}: of --shard_count={count} it is one from 0 to {count - 1}"
+        )
+    refs = in_order(list(dict.fromkeys(refs)))
+
+    def items_of(ref: Ref):
+        return settings.items(ref.name, ref.revision)
+
+    if not distributed.first():
+        crew = Crew()
+        return Outcome(follows=crew.follow(Visitor(texts, store, settings, crew)))
+    store.ask((item for ref in refs for item in items_of(ref)), command)
+    works = plan_works(refs, share(refs, index, count), items_of, settings.weight_distance)
+    if not distributed.several():
+        return Sweep(Visitor(texts, store, settings), works, stop=stop, command=command).run()
+    crew, code = Crew(), 1
+    visitor = Visitor(texts, store, settings, crew)
+    try:
+        outcome = Sweep(visitor, works, stop=lambda: crew.stopped, command=command).run()
+        code = outcome.exit_code
+        return outcome
+    finally:
+        crew.end(code)
+
+
+@contextmanager
+def told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether a SIGTERM has come (a preempted machine, a time limit); a second one ends at once."""
+    told = threading.Event()
+    if distributed.several() or threading.current_thread() is not threading.main_thread():
+        yield told.is_set  # JAX listens for all of several processes; signals are the main thread's
+        return
+
+    def handle(number: int, frame: object) -> None:
+        told.set()
+        signal.signal(signal.SIGTERM, before)
+        logging.warning("told to stop: finishing the batch and saving; run again to go on")
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield told.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

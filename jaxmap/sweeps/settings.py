@@ -1,0 +1,113 @@
+"""What is asked of every model of a run, in one place: the options of `score`, `sweep`, the API."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxmap.errors import InputError
+from jaxmap.precision import PRECISIONS
+from jaxmap.store.requests import Item, parse_quantisations
+
+DTYPES = ("auto", *PRECISIONS)
+SAVE_EVERY_S = 60.0
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the models of a run are scored. Raises InputError for a value that cannot be.
+
+    Fields:
+      dtype: of PRECISIONS; auto: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+      lens: score every layer of the model itself through the logit lens too.
+      tuned_lens: a folder of tuned lenses to read the layers through instead; "": none.
+      quantize: of work.QUANTISATIONS; each is a result of its own, none the model itself.
+      weight_distance: distances in weight space to so many checkpoints before each; 0: none.
+      batch_tokens: tokens of a batch; None: a default for the device.
+      batch: auto: as many tokens as memory holds, found by compiling ahead of time; "": as above.
+      ignore_config_keys: keys of config.json declared without effect on the logits.
+      save_every: seconds between two saves of a vector that is being computed; 0: every batch.
+      mesh: devices an axis, or auto; None: one device where there is one, else auto.
+      cache_budget: bytes of weights that a run may keep in the Hub's cache; None: all of them.
+    """
+
+    dtype: str = "auto"
+    lens: bool = False
+    tuned_lens: str = ""
+    quantize: tuple[str, ...] = ("none",)
+    weight_distance: int = 0
+    batch_tokens: int | None = None
+    ignore_config_keys: tuple[str, ...] = ()
+    save_every: float = SAVE_EVERY_S
+    cache_budget: int | None = None
+    mesh: str | None = None
+    batch: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype: {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
+        object.__setattr__(self, "quantize", parse_quantisations(self.quantize))
+        object.__setattr__(self, "lens", self.lens or bool(self.tuned_lens))
+        object.__setattr__(self, "ignore_config_keys", tuple(self.ignore_config_keys))
+        if self.weight_distance < 0:
+            raise InputError(f"weight_distance: {self.weight_distance} is negative; 0: none")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise InputError(f"batch_tokens: {self.batch_tokens} is too few; leave it unset")
+        if self.batch not in ("", "auto"):
+            raise InputError(f"batch: {self.batch!r} is unknown; known: auto")
+        if self.batch and self.batch_tokens is not None:
+            raise InputError("batch_tokens and batch=auto exclude each other; give one of them")
+        if not self.save_every >= 0:
+            raise InputError(f"save_every: {self.save_every} s; 0: after every batch")
+        if self.mesh is not None:
+            from jaxmap.model.mesh import parse  # imports JAX
+
+            parse(self.mesh)
+        if self.cache_budget is not None and self.cache_budget < 0:
+            raise InputError(f"cache_budget: {self.cache_budget} is negative")
+
+    def items(self, ref: str, revision: str | None) -> list[Item]:
+        """What is asked of one model; InputError when there is no tuned lens for it."""
+        tuned = ""
+        if self.tuned_lens and "none" in self.quantize:
+            from jaxmap.lens.tuned_lens import find_lens
+
+            tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
+        return [
+            Item(ref, revision, self.dtype, variant, self.lens, tuned)
+            if variant == "none"
+            else Item(ref, revision, self.dtype, variant)
+            for variant in self.quantize
+        ]
+
+
+def parse_size(text: str, what: str) -> int:
+    """Bytes from "200GB", "1.5 TB", "500000000" (powers of 1000; KiB and the like: of 1024)."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text, re.IGNORECASE)
+    if match is None or (match[3] and not match[2]):
+        raise InputError(f"{what}: {text!r} is not a size; write it as 200GB, 1.5TB or 64GiB")
+    unit = match[2].upper()
+    base = 1024 ** " KMGT".index(unit) if match[3] else _UNITS[unit]
+    return int(float(match[1]) * base)
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """InputError for the first name that is not known, with the nearest that is."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise InputError(f"{where}: unknown field {name!r}; {hint}")
+
+
+def settings_of(values: Mapping[str, Any], where: str) -> Settings:
+    """Settings from plain values, for the API; InputError names an unknown one."""
+    names = [field.name for field in dataclasses.fields(Settings)]
+    refuse_unknown(values, names, where)
+    return Settings(**values)

@@ -1,0 +1,351 @@
+"""Families with routed experts: parity, and what the router and the blocks of tokens promise."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+from support.cases.experts import CASES
+from support.parity import NATS, check_parity, compare, random_texts
+from support.reference import make_model, text_logp
+from support.token_sets import make_tokens
+
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.save import save_checkpoint
+from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.errors import InputError
+from jaxmap.model.decoder import named
+from jaxmap.model.mechanisms import ClampedSwiglu, Experts
+from jaxmap.model.mlps.experts import RoutedExperts, in_blocks, route
+from jaxmap.model.spec import Kind, Spec
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parity(name, tmp_path):
+    check_parity(CASES[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe", "phimoe", "granitemoe", "ernie4_5_moe"])
+def test_experts_saved_together(name, tmp_path):
+    """transformers 5 can save them as it holds them: other names, other shapes, one model."""
+    reference = make_model(CASES[name], tmp_path / "apart")
+    reference.save_pretrained(tmp_path / "together", save_original_format=False)
+    apart, together = (
+        {
+            path: np.asarray(leaf[...])
+            for path, leaf in named(weights.load(tmp_path / way, dtype="float32").params).items()
+        }
+        for way in ("apart", "together")
+    )
+    assert any("expert_gate" in path for path in apart)
+    for path, value in apart.items():
+        np.testing.assert_array_equal(together[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    "name", ["mixtral", "granitemoe", "gpt_oss", "deepseek_v3", "ernie4_5_moe"]
+)
+def test_saved_again_as_it_was(name, tmp_path):
+    make_model(CASES[name], tmp_path / "theirs")
+    model = weights.load(tmp_path / "theirs", dtype="float32")
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    save_checkpoint(model.params, model.spec, config, tmp_path / "ours")
+    theirs, ours = (load_file(tmp_path / way / "model.safetensors") for way in ("theirs", "ours"))
+    assert theirs.keys() == ours.keys()
+    for key, value in theirs.items():
+        np.testing.assert_array_equal(ours[key], value, err_msg=key)
+
+
+def test_phimoe_beyond_the_original_length(tmp_path):
+    """Long factors for long texts, which transformers 5.23 forgets: it is handed them as short."""
+    from transformers import AutoConfig
+
+    config = dict(CASES["phimoe-longrope"])
+    scaling = {**config["rope_parameters"], "original_max_position_embeddings": 40}
+    ids = random_texts()[0]
+    short = {**config, "rope_parameters": scaling}
+    long = {**config, "rope_parameters": {**scaling, "short_factor": scaling["long_factor"]}}
+    near = make_model(short, tmp_path)
+    far = type(near)(AutoConfig.for_model(**long)).eval()
+    far.load_state_dict(near.state_dict())
+    model = weights.load(tmp_path, dtype="float32")
+    scores_N = score_tokens(Scorers().of(model), model, make_tokens([ids, ids[:40], ids[:41]]))
+    theirs_N = [text_logp(far, ids), text_logp(near, ids[:40]), text_logp(far, ids[:41])]
+    np.testing.assert_allclose(scores_N, theirs_N, rtol=0, atol=NATS)
+    assert abs(text_logp(near, ids) - theirs_N[0]) > 10 * NATS, "the factors make no difference"
+
+
+def test_quantised_experts_are_refused_by_name(tmp_path):
+    make_model(CASES["gpt_oss"], tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="mxfp4"):
+        weights.load(tmp_path)
+
+
+def test_correction_is_not_rounded(tmp_path):
+    """In bfloat16 a correction would choose other experts."""
+    make_model(CASES["deepseek_v3"], tmp_path)
+    exact = named(weights.load(tmp_path, dtype="float32").params)
+    rounded = named(weights.load(tmp_path, dtype="bfloat16").params)
+    path = "blocks/1/mlp/correction"
+    assert rounded[path].dtype == jnp.float32
+    assert rounded["blocks/1/mlp/router/kernel"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(rounded[path][...], exact[path][...])
+
+
+class TestRoute:
+    def test_of_equal_scores_the_lower_index_is_taken(self):
+        logit_NE = jnp.asarray([[0.0, 1.0, 1.0, 1.0, 0.5], [2.0, 2.0, 2.0, 2.0, 2.0]])
+        weight_NK, index_NK = route(logit_NE, Experts(E=5, k=2, F=1, renorm=True))
+        assert index_NK.tolist() == [[1, 2], [0, 1]]
+        np.testing.assert_allclose(weight_NK, 0.5, rtol=1e-6)
+
+    def test_equal_groups_and_equal_experts_in_them(self):
+        experts = Experts(
+            E=6, k=2, F=1, score="sigmoid", groups=3, groups_kept=1, group_score="top2"
+        )
+        _, index_NK = route(jnp.zeros((1, 6)), experts)
+        assert index_NK.tolist() == [[0, 1]]
+
+    def test_sparsemixer_on_equal_logits(self):
+        experts = Experts(E=4, k=2, F=1, score="sparsemixer", jitter=0.01)
+        weight_NK, index_NK = route(jnp.asarray([[1.0, 3.0, 3.0, 3.0]]), experts)
+        assert index_NK.tolist() == [[1, 2]]
+        np.testing.assert_allclose(weight_NK, [[1 / 3, 1 / 2]], rtol=1e-6)
+
+    def test_correction_chooses_but_does_not_weigh(self):
+        logit_NE = jnp.asarray([[3.0, 2.0, 1.0]])
+        experts = Experts(E=3, k=1, F=1, score="sigmoid", correction=True)
+        weight_NK, index_NK = route(logit_NE, experts, jnp.asarray([0.0, 0.0, 5.0]))
+        assert index_NK.tolist() == [[2]]
+        np.testing.assert_allclose(weight_NK, jax.nn.sigmoid(1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shares", ["even", "one takes all", "some take none"])
+@pytest.mark.parametrize(("N", "E", "k"), [(1, 4, 1), (37, 5, 2), (130, 40, 4)])
+def test_blocks_give_each_token_its_experts(N, E, k, shares):
+    random = np.random.default_rng(0)
+    score_NE = random.random((N, E))
+    if shares == "one takes all":
+        score_NE[:, E - 1] += 1
+    if shares == "some take none":
+        score_NE[:, ::2] -= len(range(1, E, 2)) >= k
+    index_NK = np.argsort(-score_NE, axis=1)[:, :k]
+    x_ND = random.normal(size=(N, 3)).astype(np.float32)
+    runs = []
+
+    def run(expert, x_bD):
+        jax.debug.callback(lambda e: runs.append(int(e)), expert)
+        return x_bD * (expert + 1)
+
+    y_NKD = jax.jit(lambda x, i: in_blocks(run, x, i, E, 8))(x_ND, index_NK)
+    jax.block_until_ready(y_NKD)
+    jax.effects_barrier()
+    factor_NK1 = (index_NK[..., None] + 1).astype(np.float32)
+    np.testing.assert_array_equal(y_NKD, x_ND[:, None] * factor_NK1)
+    size_E = np.bincount(index_NK.reshape(-1), minlength=E)
+    wanted = np.repeat(np.arange(E), -(-size_E // 8))
+    assert sorted(runs) == wanted.tolist(), "blocks are computed that nobody needs"
+
+
+_EXPERTS = [
+    Experts(E=6, k=2, F=20, renorm=True),
+    Experts(E=6, k=3, F=20, bias=True, router_bias=True, glu=ClampedSwiglu(1.7, 0.3)),
+    Experts(E=4, k=2, F=20, gated=False, act="gelu", shared_F=12, on_shared=True, scale=0.3),
+    Experts(E=6, k=2, F=20, shared_F=12, shared_gate=True),
+]
+
+
+def _layer(experts: Experts, dtype=jnp.float32) -> RoutedExperts:
+    spec = Spec(L=1, D=16, H=2, G=2, C=8, F=12, V=97, context=64, experts=experts, kinds=(Kind(),))
+    layer = RoutedExperts(spec, Kind(mlp="experts"), dtype=dtype, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(layer)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        leaf + jax.random.normal(key, leaf.shape, leaf.dtype) * 0.4
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return nnx.merge(graph, jax.tree.unflatten(tree, noisy))
+
+
+@pytest.mark.parametrize("experts", _EXPERTS)
+def test_what_a_tpu_computes_is_what_others_compute(experts):
+    layer = _layer(experts)
+    x_ND = jax.random.normal(jax.random.key(2), (53, 16))
+    index_NK = jax.random.randint(jax.random.key(3), (53, experts.k), 0, experts.E)
+    blocks = jax.jit(partial(layer.in_blocks, layer.linears), static_argnames="some")
+    at_once = jax.jit(partial(layer.by_ragged_dot, layer.linears), static_argnames="some")
+    np.testing.assert_allclose(blocks(x_ND, index_NK), at_once(x_ND, index_NK), rtol=0, atol=1e-5)
+    # Where a device has only some of the experts, a choice of another's gives zero.
+    another_NK = jnp.where(index_NK == 0, experts.E, index_NK)
+    some_NKD = blocks(x_ND, another_NK, some=True)
+    np.testing.assert_allclose(some_NKD, at_once(x_ND, another_NK, some=True), rtol=0, atol=1e-5)
+    here_NK1 = (index_NK > 0)[..., None]
+    np.testing.assert_allclose(
+        some_NKD, np.where(here_NK1, blocks(x_ND, index_NK), 0), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("experts", _EXPERTS)
+def test_padding_disturbs_nobody(experts):
+    """However much of it there is, and wherever the router sends it."""
+    layer = _layer(experts)
+    x_BTD = jax.random.normal(jax.random.key(2), (1, 30, 16))
+    padding = 50 * jax.random.normal(jax.random.key(4), (1, 200, 16))
+    together = jnp.concatenate([padding[:, :100], x_BTD, padding[:, 100:]], axis=1)
+    np.testing.assert_allclose(layer(together)[:, 100:130], layer(x_BTD), rtol=0, atol=1e-5)
+
+
+def test_router_is_float32_whatever_the_activations_are():
+    """Logits that bfloat16 cannot tell apart choose as they do in float32."""
+    layer = _layer(Experts(E=6, k=2, F=20), jnp.bfloat16)
+    x_BTD = jax.random.normal(jax.random.key(2), (1, 400, 16), jnp.bfloat16)
+    exact_NE = np.asarray(x_BTD[0], np.float64) @ np.asarray(layer.router.kernel[...], np.float64)
+    np.testing.assert_allclose(layer.router_logits(x_BTD[0]), exact_NE, rtol=0, atol=1e-5)
+
+
+def test_gradients_go_through_the_blocks():
+    layer = _layer(_EXPERTS[0])
+    graph, params = nnx.split(layer)
+    x_BTD = jax.random.normal(jax.random.key(2), (1, 30, 16))
+    grads = jax.grad(lambda p: jnp.sum(nnx.merge(graph, p)(x_BTD) ** 2))(params)
+    assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(grads))
+
+
+_REMOTE = dict(
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=24,
+    max_position_embeddings=128,
+)
+
+
+def _camelidae(folder):
+    """Llama with PESC's adapters (Wu et al. 2024, arXiv:2401.02731), saved.
+
+    transformers has no such class. Its MLP gives y; the layer gives sum_i w_i (y + s U_i gelu(D_i
+    y)) over the two adapters with the best router logits of what the MLP read, whose softmax the
+    weights w are.
+    """
+    import torch
+
+    width, scaling = 7, 0.7
+    reference = make_model({**_REMOTE, "model_type": "llama"}, folder)
+    torch.manual_seed(1)
+    for layer in reference.model.layers:
+        dense = layer.mlp
+        dense.moe_adapter = gate = torch.nn.Module()
+        gate.router = torch.nn.Linear(40, 5, bias=False)
+        torch.nn.init.normal_(gate.router.weight, std=0.5)
+        gate.experts = torch.nn.ModuleDict()
+        for i in range(5):
+            gate.experts[f"expert_{i}"] = adapter = torch.nn.Module()
+            adapter.adapter_down = torch.nn.Linear(40, width, bias=False)
+            adapter.adapter_up = torch.nn.Linear(width, 40, bias=False)
+
+        def forward(x, dense=dense, gate=gate):
+            y = dense.down_proj(dense.act_fn(dense.gate_proj(x)) * dense.up_proj(x))
+            best, which = gate.router(x).topk(2, dim=-1)
+            each = [
+                y + scaling * e.adapter_up(torch.nn.functional.gelu(e.adapter_down(y)))
+                for e in gate.experts.values()
+            ]
+            return _mixed(best.softmax(-1), which, each)
+
+        dense.forward = forward
+    reference.save_pretrained(folder)
+    config = {
+        **_REMOTE,
+        "model_type": "camelidae",
+        "num_experts": 5,
+        "topk": 2,
+        "adapter_dim": width,
+        "moe_scaling": scaling,
+        "moe_dtype": "bfloat16",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return reference
+
+
+def _deepseek(folder, *, renorm: bool = False):
+    """Llama with DeepSeekMoE (Dai et al. 2024, arXiv:2401.06066, equations 9 to 11), saved.
+
+    transformers has no class for the first DeepSeek-MoE. The first layer is dense; the others give
+    S(x) + sum_i w_i E_i(x) over the best of a softmax over all experts, S the shared one.
+    """
+    import torch
+    from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
+
+    reference = make_model({**_REMOTE, "model_type": "llama"}, folder)
+    torch.manual_seed(1)
+    narrow = LlamaConfig(**{**_REMOTE, "intermediate_size": 20})
+    wide = LlamaConfig(**{**_REMOTE, "intermediate_size": 40})
+    for layer in list(reference.model.layers)[1:]:
+        layer.mlp = moe = torch.nn.Module()
+        moe.gate = torch.nn.Linear(40, 6, bias=False)
+        torch.nn.init.normal_(moe.gate.weight, std=0.5)
+        moe.experts = torch.nn.ModuleList(LlamaMLP(narrow) for _ in range(6))
+        moe.shared_experts = LlamaMLP(wide)
+
+        def forward(x, moe=moe):
+            weight, which = moe.gate(x).softmax(-1).topk(3, dim=-1)
+            if renorm:
+                weight = weight / weight.sum(-1, keepdim=True)
+            return moe.shared_experts(x) + _mixed(weight, which, [e(x) for e in moe.experts])
+
+        moe.forward = forward
+    reference.save_pretrained(folder)
+    config = {
+        **_REMOTE,
+        "model_type": "deepseek",
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 20,
+        "moe_layer_freq": 1,
+        "first_k_dense_replace": 1,
+        "norm_topk_prob": renorm,
+        "scoring_func": "softmax",
+        "aux_loss_alpha": 0.001,
+        "seq_aux": True,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return reference
+
+
+def _mixed(weight, which, each):
+    """sum_k weight_k each[which_k], over the last axes but one."""
+    import torch
+
+    each = torch.stack(each, dim=-2)
+    chosen = each.gather(-2, which[..., None].expand(*which.shape, each.shape[-1]))
+    return (weight[..., None] * chosen).sum(-2)
+
+
+def _deepseek_renormed(folder):
+    return _deepseek(folder, renorm=True)
+
+
+@pytest.mark.parametrize("make", [_camelidae, _deepseek, _deepseek_renormed])
+def test_types_that_transformers_lacks(make, tmp_path):
+    compare(make(tmp_path), tmp_path, lens=make is not _deepseek_renormed)
+
+
+def test_camelidae_with_another_rope_base_is_refused(tmp_path):
+    _camelidae(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "rope_theta": 5e6}))
+    with pytest.raises(InputError, match="rope_theta"):
+        weights.load(tmp_path)

@@ -1,0 +1,232 @@
+"""`jaxmap plan`: counts against hand arithmetic and the compiler, memory against what is held."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from support.checkpoints import (
+    GPT2,
+    LLAMA,
+    NEOX,
+    TEXTS,
+    make_checkpoint,
+    score,
+    write_config,
+    write_texts,
+)
+
+from jaxmap.architectures import spec_of
+from jaxmap.architectures.config import Config
+from jaxmap.cli import run
+from jaxmap.engine import placement, scorer
+from jaxmap.errors import InputError
+from jaxmap.model.decoder import Decoder
+from jaxmap.planning import chips
+from jaxmap.planning.cost import count
+from jaxmap.planning.plan import config_of, passes_of, plan_for
+from jaxmap.store import Store
+
+MIXTRAL = {
+    **NEOX,
+    "model_type": "mixtral",
+    "num_key_value_heads": 1,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+}
+PYTHIA_410M = {
+    **NEOX,
+    "vocab_size": 50304,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "float16",
+}
+
+
+def spec(config):
+    return spec_of(Config(config, "test"))
+
+
+def test_counts_are_those_of_pythia_410m():
+    work = count(spec(PYTHIA_410M), weight_bytes=2, activation_bytes=4)
+    assert work.parameters == 405_334_016  # as its model card has it
+    D, L, V = 1024, 24, 50304
+    assert work.weight_flops == 2 * (12 * D * D * L + V * D)
+    assert work.key_flops == 4 * D * L
+    assert work.weight_bytes == 2 * work.parameters
+
+
+def test_of_experts_only_the_chosen_ones_work():
+    dense, sparse = (
+        count(spec({**MIXTRAL, "num_experts_per_tok": k}), weight_bytes=4, activation_bytes=4)
+        for k in (4, 2)
+    )
+    assert dense.parameters == sparse.parameters
+    expert = 3 * 16 * 24  # gate, up and down
+    assert dense.weight_flops - sparse.weight_flops == 2 * 2 * 2 * expert  # layers, experts
+
+
+@pytest.mark.parametrize("config", [NEOX, GPT2, LLAMA], ids=lambda c: c["model_type"])
+def test_counts_agree_with_the_compilers(config):
+    """Of one layer: it counts the body of a loop over layers once."""
+    config = {**config, **{k: 1 for k in ("num_hidden_layers", "n_layer") if k in config}}
+    own, T = spec(config), 128
+    model = nnx.eval_shape(lambda: Decoder(own, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    graph, params = nnx.split(model)
+    program = jax.jit(lambda params, ids_BT: nnx.merge(graph, params).logits(ids_BT))
+    ids = jax.ShapeDtypeStruct((1, T), jnp.int32)
+    found = program.lower(params, ids).compile().cost_analysis()["flops"]
+    # Attention in blocks of 64: a query is given the keys of its block and of those before.
+    counted = count(own, weight_bytes=4, activation_bytes=4).flops(T, (64 + 128) / 2)
+    assert counted < found < 1.35 * counted  # norms, softmax and the like are on top
+
+
+def test_memory_is_the_compilers_and_the_largest_batch_fits(tmp_path, monkeypatch):
+    write_config(tmp_path, {**NEOX, "hidden_size": 64})
+    monkeypatch.setattr(placement, "device_memory", lambda device: 40_000_000)
+    plan = plan_for(str(tmp_path), mesh="data=1", batch_tokens=1024)
+    assert plan.fits
+    assert plan.parameter_bytes == 4 * plan.work.parameters
+    assert plan.memory is not None
+    assert plan.memory.arguments > plan.parameter_bytes
+    largest = plan.largest_batch_tokens
+    assert largest is not None
+    assert largest > 1024
+
+    def total(batch: int) -> int:
+        again = plan_for(str(tmp_path), mesh="data=1", batch_tokens=batch, largest=False)
+        assert again.memory is not None
+        return again.memory.total
+
+    assert total(largest) <= placement.USABLE * 40_000_000 < total(2 * largest)
+
+
+@pytest.mark.parametrize("limit", [600, 1100, 1500, 3500, 40_000, 1_000_000])
+def test_the_largest_batch_where_too_much_does_not_compile(limit):
+    """As for a TPU, whose compiler refuses what its memory does not hold; a byte a token."""
+    tried = []
+
+    def memory(tokens: int) -> placement.Memory | None:
+        tried.append(tokens)
+        return placement.Memory(0, tokens, 0) if tokens <= 0.98 * limit else None
+
+    room = 0.9 * limit
+    found = placement.largest(memory, memory(1000), 1000, 100, room)
+    assert found is not None
+    assert 0.6 * min(room, 64_000) < found <= room
+    assert len(tried) < 8
+    assert placement.largest(lambda tokens: None, None, 1000, 100, room) is None
+
+
+def test_passes():
+    assert passes_of("bfloat16_3x", "float16", "tpu") == (3, 3)
+    assert passes_of("bfloat16_3x", "bfloat16", "tpu") == (2, 3)
+    assert passes_of("float32", "float32", "tpu") == (6, 6)
+    assert passes_of("float32", "float32", "cpu") == passes_of("bfloat16", "bfloat16", "tpu")
+
+
+def test_what_does_not_fit_says_so_and_exits_with_1(tmp_path, monkeypatch, capsys):
+    write_config(tmp_path, NEOX)
+    monkeypatch.setattr(placement, "device_memory", lambda device: 10_000)
+    assert run(["plan", f"--model={tmp_path}"]) == 1
+    assert "does not fit: the parameters alone are too many" in capsys.readouterr().out
+
+
+def test_plans_are_added_to_a_file(tmp_path, capsys):
+    write_config(tmp_path, NEOX)
+    out = tmp_path / "plans.jsonl"
+    for _ in range(2):
+        command = ["plan", f"--model={tmp_path}", "--nolargest_batch", f"--out={out}"]
+        assert run(command) == 0
+    assert "GFLOP" in capsys.readouterr().out
+    first, second = map(json.loads, out.read_text().splitlines())
+    assert {**first, "limit": 0} == {**second, "limit": 0}  # of a CPU: what is free now
+    assert first["fits"]
+    assert first["work"]["parameters"] > 0
+
+
+def test_the_stored_dtype_is_read_in_both_spellings(tmp_path):
+    for key in ("dtype", "torch_dtype"):
+        write_config(tmp_path, {**NEOX, key: "bfloat16"})
+        assert config_of(str(tmp_path))[1] == "bfloat16"
+
+
+@pytest.mark.parametrize("topology", ["v5e", "v5e:4", "v5e:4x0", "h100:8x1", "v5e:2x2x2x2"])
+def test_topologies_that_are_not_understood_are_refused(topology):
+    with pytest.raises(InputError, match="write a TPU and its grid"):
+        chips.parse(topology)
+
+
+def test_several_models_and_folders_without_a_config_are_refused(tmp_path):
+    with pytest.raises(InputError, match="plan for one"):
+        config_of("a/b,c/d")
+    with pytest.raises(InputError, match=r"has no config\.json"):
+        config_of(str(tmp_path))
+
+
+def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'jaxmap\[tpu\]'"):
+        chips.prepare()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+def test_a_tpu_is_compiled_for_without_one(tmp_path: Path):
+    write_config(tmp_path, PYTHIA_410M)
+    command = ["plan", f"--model={tmp_path}", "--topology=v5e:2x2", "--mesh=data=2,model=2"]
+    code = (
+        f"import sys; from jaxmap.cli import run; sys.exit(run({[*command, '--nolargest_batch']}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 x TPU v5e" in done.stdout
+    assert "roofline" in done.stdout
+    for noise in ("persistent compilation cache", "host bounds"):
+        assert noise not in done.stderr
+
+
+def test_scoring_takes_the_largest_batch_and_gives_the_same_scores(tmp_path, monkeypatch):
+    model = make_checkpoint(tmp_path / "model")
+    texts = write_texts(tmp_path / "texts.jsonl", [text * 40 for text in TEXTS])
+    monkeypatch.setitem(placement.BATCH_TOKENS, "cpu", 256)
+    monkeypatch.setattr(placement, "device_memory", lambda device: 8_000_000)
+    planned, plan = [], scorer.plan
+
+    def watched(tokens, *, batch_tokens, **options):
+        planned.append(batch_tokens)
+        return plan(tokens, batch_tokens=batch_tokens, **options)
+
+    monkeypatch.setattr(scorer, "plan", watched)
+    found = []
+    for name, flags in (("auto", {"batch": "auto"}), ("set", {"batch_tokens": 256})):
+        assert score(tmp_path / name, texts, model, **flags).code == 0
+        store = Store.open(tmp_path / name)
+        found.append(store.log_likelihoods(store.records()))
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-4)
+    auto, given = dict.fromkeys(planned)  # each to compile, and to score
+    assert auto > given == 256
+
+
+def test_batch_auto_and_a_number_exclude_each_other(tmp_path):
+    ran = score(
+        tmp_path / "s", write_texts(tmp_path / "t.jsonl"), "m", batch="auto", batch_tokens=1
+    )
+    assert ran.code == 2
+    assert "exclude each other" in ran.err

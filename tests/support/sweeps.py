@@ -1,0 +1,169 @@
+"""Sweeps in this process and in others, and what a store comes to."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.store import Store
+from jaxmap.store.record import read_record
+from support.checkpoints import NO_TORCH, TEXTS, Ran, caches, jaxmap, make_checkpoint, write_texts
+
+# Waits for the Hub are cut short; what is scored and loaded is written down.
+_PROGRAM = (
+    NO_TORCH
+    + """
+import os, time
+really = time.sleep
+time.sleep = lambda seconds: really(min(seconds, 0.05))
+log, pause = os.environ["SWEEP_LOG"], float(os.environ["SWEEP_PAUSE"])
+
+def note(word):
+    with open(log, "a") as file:
+        file.write(word + "\\n")
+
+from jaxmap.checkpoint import weights
+from jaxmap.engine import scorer
+score, load = scorer.Scorer.logp_RBT, weights.load
+
+def logp_RBT(self, *arguments, **options):
+    note("batch")
+    really(pause)
+    return score(self, *arguments, **options)
+
+def loaded(folder, **options):
+    note(f"load {folder.name}")
+    return load(folder, **options)
+
+scorer.Scorer.logp_RBT, weights.load = logp_RBT, loaded
+from jaxmap.cli import main
+main()
+"""
+)
+
+
+def family(folder: Path, steps: Sequence[int], runs: int = 1, **changes) -> Path:
+    """Tiny runs whose weights drift; folder/runN/stepM."""
+    for run in range(runs):
+        for i, step in enumerate(steps):
+            make_checkpoint(
+                folder / f"run{run}" / f"step{step}", seed=100 * run + i, spread=0.2, **changes
+            )
+    return folder
+
+
+def write_config(path: Path, models: Sequence[str], texts: Path, **fields: object) -> Path:
+    fields = {"models": tuple(models), "texts": str(texts), **fields}
+    lines = ["from jaxmap.sweeps.config_schema import config_dict", "", "def get_config():"]
+    path.write_text("\n".join([*lines, f"    return config_dict(**{fields!r})"]) + "\n")
+    return path
+
+
+def sweep(config: Path, store: Path, *extra: str) -> Ran:
+    """`jaxmap sweep` in this process."""
+    return jaxmap("sweep", f"--config={config}", f"--store={store}", *extra)
+
+
+class Process:
+    """`jaxmap sweep` (or another command) in a process of its own, that can be killed.
+
+    `batches` counts the batches that were begun, `loads` names the folders that were loaded.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        pause: float = 0.0,
+        env: dict[str, str] | None = None,
+    ):
+        self._log = log
+        log.touch()
+        self._begun = len(log.read_text().splitlines())
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            env={
+                **os.environ,
+                "XDG_CACHE_HOME": caches(),
+                "SWEEP_LOG": str(log),
+                "SWEEP_PAUSE": str(pause),
+                **(env or {}),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def lines(self) -> list[str]:
+        return self._log.read_text().splitlines()[self._begun :]
+
+    @property
+    def batches(self) -> int:
+        return self.lines().count("batch")
+
+    @property
+    def loads(self) -> list[str]:
+        return [line.removeprefix("load ") for line in self.lines() if line.startswith("load ")]
+
+    def wait_for(self, lines: int, deadline: float = 120.0) -> bool:
+        """Until so many things were done; false when the process ended before."""
+        end = time.monotonic() + deadline
+        while len(self.lines()) < lines:
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < end, self.finish(kill=True)
+            time.sleep(0.002)
+        return True
+
+    def finish(self, *, kill: bool = False, timeout: float = 120.0) -> tuple[int, str]:
+        if kill:
+            self.process.kill()
+        try:
+            output, _ = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            output, _ = self.process.communicate()
+            raise AssertionError(f"hangs: {output}") from None
+        return self.process.returncode, output
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """What of a store is a result: names of all files of records and of weights, array bits."""
+    found = {}
+    for path in sorted((store / "records").glob("[!.]*")):
+        record = read_record(path)
+        arrays = (record.log_likelihood, record.num_tokens, record.num_scored)
+        found[path.name] = b"".join(array.tobytes() for array in arrays)
+    for path in sorted((store / "weights").glob("[!.]*")):
+        found[path.name] = path.read_bytes()
+    return found
+
+
+def is_clean(store: Path) -> None:
+    """Nothing of the work itself is left over, and nothing is open."""
+    assert not list(store.rglob("*.tmp"))
+    for folder in ("partial", "claims"):  # a dead worker's note goes with the next that begins
+        assert not list((store / folder).glob("*")), folder
+    opened = Store.open(store)
+    assert (opened.missing(), opened.failures(), opened.corrupt()) == ([], [], {})
+
+
+def truncate_a_record(store: Path, moments: random.Random) -> Path:
+    path = moments.choice(sorted((store / "records").glob("[!.]*")))
+    content = path.read_bytes()
+    path.write_bytes(content[: moments.randrange(len(content))])
+    return path
+
+
+def many_texts(path: Path, count: int = 60) -> Path:
+    """Texts of several batches of 128 tokens."""
+    moments = np.random.default_rng(5)
+    words = " ".join(TEXTS).split()
+    return write_texts(path, [" ".join(moments.choice(words, 12)) for _ in range(count)])
