@@ -1,0 +1,35 @@
+"""What every public function returns: an object that shows, tabulates, draws and saves itself."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+class Result(abc.ABC):
+    """The outcome of one command: a table, figures, and the files that the command writes.
+
+    Subclasses hold plain arrays and values; nothing is read from a store or drawn before it is
+    asked for.
+    """
+
+    @abc.abstractmethod
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The main table, one row per result, with the columns of the command's .csv file."""
+
+    @abc.abstractmethod
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes what the command writes into `folder`, which is made, and names each file."""
+
+    def draw(self) -> dict[str, Figure]:
+        """The matplotlib figures, by the name of the file that `save` gives each; may be empty."""
+        return {}
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it."""
+        return self.to_dataframe().to_html(max_rows=20, index=False)
