@@ -25,8 +25,8 @@ def main(_) -> None:
     runtime.prepare()
     from flax import nnx
 
-    from jaxmap.architectures import spec_of
     from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
     from jaxmap.corpus.batches import Plan, _Group, batches, plan
     from jaxmap.corpus.tokens import Tokens
     from jaxmap.engine.scorer import Scorer

@@ -40,8 +40,8 @@ Row = dict[str, Any]
 
 
 def spec_of_tiny(**changes: Any) -> Any:
-    from jaxmap.architectures import spec_of
     from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
 
     config = dict(
         model_type="gpt_neox",

@@ -79,8 +79,8 @@ def make_run(folder: Path, count: int) -> None:
     from safetensors.numpy import load_file, save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    from jaxmap.architectures import spec_of
     from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
     from jaxmap.checkpoint.save import save_checkpoint
     from jaxmap.model import decoder
 

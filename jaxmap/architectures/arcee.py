@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Arcee AI 2025, AFM-4.5B"
@@ -21,3 +22,6 @@ def spec(c: Config) -> Spec:
         gated=False,
         mlp_bias=c.get("mlp_bias", False),
     )
+
+
+FAMILIES = {"arcee": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, fused_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.layers import alibi, rope
@@ -49,3 +50,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **llama.rows(spec),
         **fused_qkv(name, "(p h c) d -> p d h c", "(p h c) -> p h c"),
     }
+
+
+FAMILIES = {"baichuan": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

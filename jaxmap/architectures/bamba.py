@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxmap.architectures import llama, mamba2
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row, linear, norm
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import StateSpace
@@ -84,3 +85,6 @@ def rows(spec: Spec) -> dict[str, Row]:
     assert spec.ssm is not None
     mixer = mamba2.mixer_rows("model.layers.{l}.mamba", spec.ssm)
     return {**llama.rows(spec), **feed_forward(), **mixer}
+
+
+FAMILIES = {"bamba": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

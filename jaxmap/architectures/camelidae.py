@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, shared_expert
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Kind, Spec
@@ -46,3 +47,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/expert_up/kernel": Row(f"{adapter}.adapter_down.weight", UP),
         "blocks/mlp/expert_down/kernel": Row(f"{adapter}.adapter_up.weight", DOWN),
     }
+
+
+FAMILIES = {"camelidae": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import gptj
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, block_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
@@ -29,3 +30,6 @@ def rows(spec: Spec) -> dict[str, Row]:
     }
     rows = gptj.rows(spec)
     return {**rows, **block_qkv("transformer.h.{l}.attn.qkv_proj", where)}
+
+
+FAMILIES = {"codegen": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

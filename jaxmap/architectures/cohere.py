@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
@@ -43,3 +44,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn/q_norm", f"{layer}.q_norm"),
         **norm("blocks/attn/k_norm", f"{layer}.k_norm"),
     }
+
+
+FAMILIES = {"cohere": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import cohere, llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 
@@ -34,3 +35,6 @@ def spec(c: Config) -> Spec:
         rope_of=tuple(0 if is_near else -1 for is_near in near),
         window=tuple(window if is_near else 0 for is_near in near),
     )
+
+
+FAMILIES = {"cohere2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

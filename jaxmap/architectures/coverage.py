@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
+from jaxmap.model.decoder import quantisable
 
 # Models of each type in the published list (Oyama et al. 2025, arXiv:2502.16173, model types).
 PUBLISHED = {
@@ -113,8 +114,6 @@ _HEADINGS = ("model type", "models", "layers", "logits", "text", "lens", "quanti
 
 def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
     """One row, but for the paper."""
-    from jaxmap.checkpoint.quantize import can_be_quantised
-
     count = str(PUBLISHED.get(kind, ""))
     if seen is None:
         return (kind, count, *("-",) * (len(_HEADINGS) - 2))
@@ -122,7 +121,7 @@ def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
         f"{error:.0e}" if error is not None else "-"
         for error in (seen.logits, seen.text, seen.lens)
     )
-    refused = [part for part in (*seen.mixers, *seen.mlps) if not can_be_quantised(part)]
+    refused = [part for part in (*seen.mixers, *seen.mlps) if not quantisable(part)]
     return (
         kind,
         count,
@@ -136,9 +135,9 @@ def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
 def table(find: str = "") -> str:
     """The families whose name contains `find`, what is known of each, and what they cover."""
     seen = measured()
-    kinds = sorted((kind for kind in FAMILIES if find.lower() in kind.lower()), key=str.lower)
+    kinds = sorted((kind for kind in families() if find.lower() in kind.lower()), key=str.lower)
     rows = [_HEADINGS, *(_cells(kind, seen.get(kind)) for kind in kinds)]
-    papers = ["paper", *(FAMILIES[kind].paper for kind in kinds)]
+    papers = ["paper", *(families()[kind].paper for kind in kinds)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row, paper in zip(rows, papers, strict=True):
@@ -148,7 +147,7 @@ def table(find: str = "") -> str:
         )
         lines.append("  ".join((*cells, paper)))
     compared = ", ".join(f"{name} {version}" for name, version in versions().items())
-    absent = {kind: n for kind, n in PUBLISHED.items() if kind not in FAMILIES}
+    absent = {kind: n for kind, n in PUBLISHED.items() if kind not in families()}
     covered = sum(PUBLISHED.values()) - sum(absent.values())
     lines += [
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Kind, Spec
 
@@ -32,3 +33,6 @@ def spec(c: Config) -> Spec:
         out_bias=bias,
         mlp_bias=c.get("mlp_bias", False),
     )
+
+
+FAMILIES = {"deci": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

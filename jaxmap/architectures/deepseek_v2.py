@@ -6,6 +6,7 @@ import math
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import (
     OUT,
     QUERY,
@@ -110,3 +111,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
         **shared_expert(f"{mlp}.shared_experts"),
     }
+
+
+FAMILIES = {"deepseek_v2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

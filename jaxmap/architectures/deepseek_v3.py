@@ -5,8 +5,11 @@ The multi-token prediction layer behind the last one is not part of the model th
 
 from __future__ import annotations
 
+import dataclasses
+
 from jaxmap.architectures import deepseek_v2, llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Spec
@@ -55,3 +58,11 @@ def rows(spec: Spec) -> dict[str, Row]:
         **deepseek_v2.rows(spec),
         "blocks/mlp/correction": Row("model.layers.{l}.mlp.gate.e_score_correction_bias"),
     }
+
+
+_DEEPSEEK = Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)
+
+FAMILIES = {
+    "deepseek_v3": _DEEPSEEK,  # Moonlight too calls itself so
+    "kimi_k2": dataclasses.replace(_DEEPSEEK, paper="Kimi Team 2025, arXiv:2507.20534"),
+}

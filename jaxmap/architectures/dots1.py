@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import deepseek_v3, glm4_moe, llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
 
@@ -30,3 +31,6 @@ def spec(c: Config) -> Spec:
         qk_norm=QkNorm("head", "rms", sizes["eps"]),
         window=tuple(window if near else 0 for near in near_L),
     )
+
+
+FAMILIES = {"dots1": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

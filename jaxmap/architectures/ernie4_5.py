@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "ERNIE Team, Baidu 2025, ERNIE 4.5 Technical Report"
@@ -17,3 +18,6 @@ def spec(c: Config) -> Spec:
     bias = c.get("use_bias", False)
     sizes = llama.sizes(c, kv_heads=2, head_dim=128, eps=1e-5, tied=True, rope_facts=rope_facts)
     return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=bias)
+
+
+FAMILIES = {"ernie4_5": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Kind, Spec
@@ -59,3 +60,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
         **shared_expert(f"{mlp}.shared_experts"),
     }
+
+
+FAMILIES = {"ernie4_5_moe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

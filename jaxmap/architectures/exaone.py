@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
@@ -46,3 +47,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.c_fc_1", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.c_proj", DOWN),
     }
+
+
+FAMILIES = {"exaone": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama, olmo2
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
@@ -30,3 +31,6 @@ def spec(c: Config) -> Spec:
         rope_of=tuple(0 if is_near or not window else -1 for is_near in near),
         window=tuple(window if is_near else 0 for is_near in near),
     )
+
+
+FAMILIES = {"exaone4": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, grouped_qkv, linear, norm
 from jaxmap.errors import InputError
 from jaxmap.model.layers import alibi, rope
@@ -72,3 +73,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.dense_h_to_4h", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.dense_4h_to_h", DOWN),
     }
+
+
+FAMILIES = {"falcon": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

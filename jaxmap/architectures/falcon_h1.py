@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import bamba, llama, mamba2
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Kind, Multipliers, Spec
@@ -72,3 +73,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **beside,
         **mamba2.mixer_rows("model.layers.{l}.mamba", spec.ssm, path="blocks/attn/ssm"),
     }
+
+
+FAMILIES = {"falcon_h1": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import mamba
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.mechanisms import StateSpace
 from jaxmap.model.spec import Kind, Spec
 
@@ -17,3 +18,6 @@ def spec(c: Config) -> Spec:
     facts = mamba.body(c, tied=True)
     ssm = StateSpace(**mamba.state_space(c), norm="plain", eps=c.get("mixer_rms_eps", 1e-6))
     return Spec(**facts, kinds=(Kind(mixer="selective_scan", mlp="none"),) * facts["L"], ssm=ssm)
+
+
+FAMILIES = {"falcon_mamba": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -6,6 +6,7 @@ import dataclasses
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Gemma Team 2024, arXiv:2403.08295"
@@ -28,3 +29,6 @@ def spec(c: Config) -> Spec:
         out_bias=bias,
     )
     return dataclasses.replace(made, act="gelu_pytorch_tanh") if made.act == "gelu" else made
+
+
+FAMILIES = {"gemma": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.spec import NORM_SLOTS, Spec
 
@@ -51,3 +52,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/mlp_in", f"{layer}.pre_feedforward_layernorm"),
         **norm("blocks/mlp_out", f"{layer}.post_feedforward_layernorm"),
     }
+
+
+FAMILIES = {"gemma2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

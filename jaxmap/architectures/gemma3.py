@@ -6,6 +6,7 @@ import dataclasses
 
 from jaxmap.architectures import gemma3_text
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
 
@@ -41,3 +42,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         return dataclasses.replace(row, name=f"language_model.{row.name}", other_names=others)
 
     return {path: nested(row) for path, row in gemma3_text.rows(spec).items()}
+
+
+FAMILIES = {"gemma3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import gemma2, llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
@@ -61,3 +62,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn/q_norm", f"{layer}.q_norm"),
         **norm("blocks/attn/k_norm", f"{layer}.k_norm"),
     }
+
+
+FAMILIES = {"gemma3_text": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, cut_gate_up
 from jaxmap.model.spec import Spec
 
@@ -27,3 +28,6 @@ def spec(c: Config) -> Spec:
 
 def rows(spec: Spec) -> dict[str, Row]:
     return {**llama.rows(spec), **cut_gate_up("model.layers.{l}.mlp.gate_up_proj", spec)}
+
+
+FAMILIES = {"glm": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import gemma2, glm, llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.spec import Spec
 
@@ -23,3 +24,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn_out", f"{layer}.post_self_attn_layernorm"),
         **norm("blocks/mlp_out", f"{layer}.post_mlp_layernorm"),
     }
+
+
+FAMILIES = {"glm4": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import deepseek_v3, llama, qwen3
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
@@ -37,3 +38,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
         **shared_expert(f"{mlp}.shared_experts"),
     }
+
+
+FAMILIES = {"glm4_moe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, fused_qkv, linear, norm
 from jaxmap.model.spec import Spec
 
@@ -58,3 +59,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.c_fc", ""),
         **linear("blocks/mlp/down", f"{layer}.mlp.c_proj", ""),
     }
+
+
+FAMILIES = {"gpt2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
@@ -79,3 +80,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.c_fc", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.c_proj", DOWN),
     }
+
+
+FAMILIES = {"gpt_neo": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
@@ -63,3 +64,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.dense_h_to_4h", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.dense_4h_to_h", DOWN),
     }
+
+
+FAMILIES = {"gpt_neox": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row
 from jaxmap.model.mechanisms import ClampedSwiglu, Experts
 from jaxmap.model.spec import Kind, Spec
@@ -60,3 +61,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/expert_down/kernel": Row(f"{experts}.down_proj"),
         "blocks/mlp/expert_down/bias": Row(f"{experts}.down_proj_bias"),
     }
+
+
+FAMILIES = {"gpt_oss": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

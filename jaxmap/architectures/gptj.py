@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
@@ -55,3 +56,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.fc_in", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.fc_out", DOWN),
     }
+
+
+FAMILIES = {"gptj": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

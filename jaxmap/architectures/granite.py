@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Granite Team 2024, Granite 3.0 Language Models"
@@ -32,3 +33,6 @@ def spec(c: Config) -> Spec:
         scale=(c.get("attention_multiplier", 1.0),) * facts["L"],
         logit_scale=1 / c.get("logits_scaling", 1.0),
     )
+
+
+FAMILIES = {"granite": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

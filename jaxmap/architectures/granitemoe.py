@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import granite, llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Kind, Spec
@@ -44,3 +45,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/expert_up/kernel": Row(up, both, (1, 2), other_names=up_too),
         "blocks/mlp/expert_down/kernel": Row(down, "e d f -> e f d", other_names=down_too),
     }
+
+
+FAMILIES = {"granitemoe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import bamba, granite, granitemoe, llama, mamba2
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import Experts
@@ -64,3 +65,6 @@ def rows(spec: Spec) -> dict[str, Row]:
             every[f"{path}/{part}/kernel"] = Row(f"{mlp}.input_linear.weight", UP, cut=cut)
         every[f"{path}/down/kernel"] = Row(f"{mlp}.output_linear.weight", DOWN)
     return every
+
+
+FAMILIES = {"granitemoehybrid": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Kyutai 2025, Helium-1"
@@ -19,3 +20,6 @@ def spec(c: Config) -> Spec:
         qkv_bias=c.get("attention_bias", False),
         mlp_bias=c.get("mlp_bias", False),
     )
+
+
+FAMILIES = {"helium": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

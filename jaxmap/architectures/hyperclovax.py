@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import gemma2, granite, llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.spec import Spec
 
@@ -30,3 +31,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn_out", f"{layer}.post_norm1"),
         **norm("blocks/mlp_out", f"{layer}.post_norm2"),
     }
+
+
+FAMILIES = {"hyperclovax": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, grouped_qkv, linear, norm
 from jaxmap.model.spec import Spec
 
@@ -31,3 +32,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.feed_forward.w3", UP),
         **linear("blocks/mlp/down", f"{layer}.feed_forward.w2", DOWN),
     }
+
+
+FAMILIES = {"internlm2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import bamba, llama, mamba
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
 from jaxmap.model.mechanisms import Experts, StateSpace
 from jaxmap.model.spec import Kind, Spec
@@ -70,3 +71,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/router/kernel": Row(f"{mlp}.router.weight", ROUTER),
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
     }
+
+
+FAMILIES = {"jamba": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

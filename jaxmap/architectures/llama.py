@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
@@ -72,3 +73,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.up_proj", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.down_proj", DOWN),
     }
+
+
+FAMILIES = {"llama": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

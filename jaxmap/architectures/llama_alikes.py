@@ -19,21 +19,11 @@ from collections.abc import Callable
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """What a module of a family says."""
-
-    PAPER: str
-    spec: Callable[[Config], Spec]
-    rows: Callable[[Spec], dict[str, Row]] = llama.rows
-    PREFIX: str = llama.PREFIX
-    INERT_TENSORS: tuple[str, ...] = llama.INERT_TENSORS
 
 
 def _no_biases(c: Config) -> None:
@@ -95,11 +85,17 @@ def _orion(c: Config) -> Spec:
     return Spec(**llama.sizes(c), norm="layer", norm_bias=True)
 
 
-PAGES = {
-    "Yi": Page("Young et al. 2024, arXiv:2403.04652", _yi, _yi_rows),
-    "aquila": Page("Zhang et al. 2024, arXiv:2408.07410", _plain),
-    "internlm": Page("InternLM Team 2023, InternLM: A Multilingual Language Model", _internlm),
-    "internlm3": Page("InternLM Team 2025, InternLM3-8B", _internlm3),
-    "orion": Page("Chen et al. 2024, arXiv:2401.12246", _orion),
-    "xverse": Page("XVERSE Technology 2023, XVERSE-13B", _plain),
+def _like_llama(paper: str, spec: Callable[[Config], Spec], rows=llama.rows) -> Family:
+    return Family(paper, spec, rows, llama.PREFIX, llama.INERT_TENSORS)
+
+
+FAMILIES = {
+    "Yi": _like_llama("Young et al. 2024, arXiv:2403.04652", _yi, _yi_rows),
+    "aquila": _like_llama("Zhang et al. 2024, arXiv:2408.07410", _plain),
+    "internlm": _like_llama(
+        "InternLM Team 2023, InternLM: A Multilingual Language Model", _internlm
+    ),
+    "internlm3": _like_llama("InternLM Team 2025, InternLM3-8B", _internlm3),
+    "orion": _like_llama("Chen et al. 2024, arXiv:2401.12246", _orion),
+    "xverse": _like_llama("XVERSE Technology 2023, XVERSE-13B", _plain),
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, linear, norm
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import StateSpace
@@ -121,3 +122,6 @@ def mixer_rows(name: str, ssm: StateSpace) -> dict[str, Row]:
 def rows(spec: Spec) -> dict[str, Row]:
     assert spec.ssm is not None
     return {**ends(), **mixer_rows("backbone.layers.{l}.mixer", spec.ssm)}
+
+
+FAMILIES = {"mamba": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

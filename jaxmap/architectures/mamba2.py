@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import mamba
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, linear
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import StateSpace
@@ -85,3 +86,6 @@ def mixer_rows(name: str, ssm: StateSpace, *, path: str = "blocks/attn") -> dict
 def rows(spec: Spec) -> dict[str, Row]:
     assert spec.ssm is not None
     return {**mamba.ends(), **mixer_rows("backbone.layers.{l}.mixer", spec.ssm)}
+
+
+FAMILIES = {"mamba2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Hu et al. 2024, arXiv:2404.06395"
@@ -24,3 +25,6 @@ def spec(c: Config) -> Spec:
         residual_scale=c.get("scale_depth", 1) / sizes["L"] ** 0.5,
         logit_scale=c.get("dim_model_base", 1) / sizes["D"],
     )
+
+
+FAMILIES = {"minicpm": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

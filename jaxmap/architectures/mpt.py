@@ -8,6 +8,7 @@ that they add are in the files; this page uses them.
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.model.layers import alibi
 from jaxmap.model.mechanisms import QkNorm
@@ -81,3 +82,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.ffn.up_proj", UP),
         **linear("blocks/mlp/down", f"{layer}.ffn.down_proj", DOWN),
     }
+
+
+FAMILIES = {"mpt": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Parmar et al. 2024, arXiv:2402.16819"
@@ -27,3 +28,6 @@ def spec(c: Config) -> Spec:
         gated=False,
         mlp_bias=c.get("mlp_bias", False),
     )
+
+
+FAMILIES = {"nemotron": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -7,6 +7,7 @@ import math
 
 from jaxmap.architectures import deepseek_v3, llama, mamba2
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, ROUTER, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import StateSpace
@@ -130,3 +131,6 @@ def _renamed(row: Row) -> Row:
         other_names=(row.name.replace("backbone.", "model."),),
         otherwise=row.otherwise and _renamed(row.otherwise),
     )
+
+
+FAMILIES = {"nemotron_h": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

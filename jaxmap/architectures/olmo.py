@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Groeneveld et al. 2024, arXiv:2402.00838"
@@ -22,3 +23,6 @@ def spec(c: Config) -> Spec:
         out_bias=bias,
         clip_qkv=c.get("clip_qkv") or 0.0,
     )
+
+
+FAMILIES = {"olmo": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
@@ -35,3 +36,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn_out", f"{layer}.post_attention_layernorm"),
         **norm("blocks/mlp_out", f"{layer}.post_feedforward_layernorm"),
     }
+
+
+FAMILIES = {"olmo2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama, olmo2
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
@@ -36,3 +37,6 @@ def spec(c: Config) -> Spec:
         rope_of=tuple(int(is_near) for is_near in near),
         window=tuple(window if is_near else 0 for is_near in near),
     )
+
+
+FAMILIES = {"olmo3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, norm
 from jaxmap.model.mechanisms import Experts, QkNorm
 from jaxmap.model.spec import Kind, Spec
@@ -44,3 +45,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/router/kernel": Row(f"{mlp}.gate.weight", ROUTER),
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
     }
+
+
+FAMILIES = {"olmoe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

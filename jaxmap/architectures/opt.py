@@ -6,6 +6,7 @@ It has no final norm: the lens projects and unembeds its states as they are.
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.model.spec import Spec
 
@@ -70,3 +71,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.fc1", UP),
         **linear("blocks/mlp/down", f"{layer}.fc2", DOWN),
     }
+
+
+FAMILIES = {"opt": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

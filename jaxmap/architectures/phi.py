@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
@@ -61,3 +62,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.mlp.fc1", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.fc2", DOWN),
     }
+
+
+FAMILIES = {"phi": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

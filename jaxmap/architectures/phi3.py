@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, cut_gate_up, cut_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
@@ -34,3 +35,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **cut_qkv(f"{layer}.self_attn.qkv_proj", spec),
         **cut_gate_up(f"{layer}.mlp.gate_up_proj", spec),
     }
+
+
+FAMILIES = {"phi3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

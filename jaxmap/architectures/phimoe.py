@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Kind, Spec
@@ -53,3 +54,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         ),
         **each_expert(f"{old}.experts", fused=f"{new}.experts", gate="w1", up="w3", down="w2"),
     }
+
+
+FAMILIES = {"phimoe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -7,6 +7,7 @@ so neither has an effect.
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.errors import InputError
 from jaxmap.model.layers import rope
@@ -59,3 +60,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/gate", f"{layer}.mlp.w2", UP),
         **linear("blocks/mlp/down", f"{layer}.mlp.c_proj", DOWN),
     }
+
+
+FAMILIES = {"qwen": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2024, arXiv:2407.10671"
@@ -23,3 +24,6 @@ def windows(c: Config, L: int) -> tuple[int, ...]:
 def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=32)
     return Spec(**sizes, qkv_bias=True, window=windows(c, sizes["L"]))
+
+
+FAMILIES = {"qwen2": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

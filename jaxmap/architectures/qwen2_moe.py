@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.spec import Kind, Spec
@@ -52,3 +53,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **shared_expert(f"{mlp}.shared_expert"),
         "blocks/mlp/shared_gate/kernel": Row(f"{mlp}.shared_expert_gate.weight", ROUTER),
     }
+
+
+FAMILIES = {"qwen2_moe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

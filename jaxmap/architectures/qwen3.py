@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama, qwen2
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
@@ -32,3 +33,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn/q_norm", f"{layer}.q_norm"),
         **norm("blocks/attn/k_norm", f"{layer}.k_norm"),
     }
+
+
+FAMILIES = {"qwen3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxmap.architectures import llama, llama_alikes, qwen2_moe, qwen3_next
+from jaxmap.architectures import llama, qwen2_moe, qwen3_next
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import Delta, Experts, QkNorm
@@ -120,13 +121,13 @@ def _nested(row: Row) -> Row:
     return dataclasses.replace(row, other_names=(other,), otherwise=otherwise)
 
 
-def _page(spec) -> llama_alikes.Page:
-    return llama_alikes.Page(PAPER, spec, rows, INERT_TENSORS=INERT_TENSORS)
+def _family(spec) -> Family:
+    return Family(PAPER, spec, rows, llama.PREFIX, INERT_TENSORS)
 
 
-PAGES = {
-    "qwen3_5_text": _page(_dense),
-    "qwen3_5": _page(_with_sight(_dense)),
-    "qwen3_5_moe_text": _page(_with_experts),
-    "qwen3_5_moe": _page(_with_sight(_with_experts)),
+FAMILIES = {
+    "qwen3_5_text": _family(_dense),
+    "qwen3_5": _family(_with_sight(_dense)),
+    "qwen3_5_moe_text": _family(_with_experts),
+    "qwen3_5_moe": _family(_with_sight(_with_experts)),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama, qwen2_moe, qwen3
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
 from jaxmap.model.mechanisms import Experts, QkNorm
 from jaxmap.model.spec import Spec
@@ -43,3 +44,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/router/kernel": Row(f"{mlp}.gate.weight", ROUTER),
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
     }
+
+
+FAMILIES = {"qwen3_moe": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

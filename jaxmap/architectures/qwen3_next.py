@@ -6,6 +6,7 @@ import math
 
 from jaxmap.architectures import llama, qwen2_moe
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import Delta, Experts, QkNorm
@@ -141,3 +142,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **delta_rows(f"{layer}.linear_attn", spec.delta),
         **_grouped(f"{layer}.linear_attn", spec.delta),
     }
+
+
+FAMILIES = {"qwen3_next": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

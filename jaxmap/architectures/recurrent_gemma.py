@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, QUERY_BIAS, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.layers import rope
@@ -96,3 +97,6 @@ def rows(spec: Spec) -> dict[str, Row]:
     for part, layout in {"gate": UP, "up": UP, "down": DOWN}.items():
         made |= linear(f"blocks/mlp/{part}", f"{layer}.mlp_block.{part}_proj", layout)
     return made
+
+
+FAMILIES = {"recurrent_gemma": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -10,6 +10,7 @@ training.
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row, linear, norm
 from jaxmap.model.spec import Kind, Spec
 
@@ -65,3 +66,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         if letter != "v":
             made[f"blocks/mlp/share_{letter}"] = Row(f"{channel}.time_mix_{name}", "1 1 d -> d")
     return made
+
+
+FAMILIES = {"rwkv": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
 from jaxmap.model.spec import Spec
 
 PAPER = "ByteDance Seed Team 2025, Seed-OSS-36B"
@@ -20,3 +21,6 @@ def spec(c: Config) -> Spec:
         out_bias=c.get("attention_out_bias", False),
         mlp_bias=c.get("mlp_bias", False),
     )
+
+
+FAMILIES = {"seed_oss": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

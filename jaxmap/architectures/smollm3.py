@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, sliding_layers
+from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 
@@ -36,3 +37,6 @@ def spec(c: Config) -> Spec:
         rope_of=tuple(0 if on else -1 for on in turned),
         window=tuple(window if is_near else 0 for is_near in near),
     )
+
+
+FAMILIES = {"smollm3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
@@ -52,3 +53,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/attn/q_norm/scale": Row(f"{attn}.q_layernorm.norms.{{e}}.weight"),
         "blocks/attn/k_norm/scale": Row(f"{attn}.k_layernorm.norms.{{e}}.weight"),
     }
+
+
+FAMILIES = {"stablelm": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

@@ -10,6 +10,7 @@ values, then its gates. The first StableLM-Alpha calls itself gpt_neox.
 from __future__ import annotations
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
@@ -60,3 +61,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         "blocks/mlp/gate/kernel": Row(mlp, UP, cut=(F, 2 * F, 2 * F)),
         **linear("blocks/mlp/down", f"{layer}.mlp.out_proj", DOWN),
     }
+
+
+FAMILIES = {"stablelm_alpha": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

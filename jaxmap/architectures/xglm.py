@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from jaxmap.architectures.config import Config, head_width
+from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
@@ -68,3 +69,6 @@ def rows(spec: Spec) -> dict[str, Row]:
         **linear("blocks/mlp/up", f"{layer}.fc1", UP),
         **linear("blocks/mlp/down", f"{layer}.fc2", DOWN),
     }
+
+
+FAMILIES = {"xglm": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}

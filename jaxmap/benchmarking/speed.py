@@ -157,8 +157,8 @@ def make_checkpoint(shape: str, folder: Path, dtype: str = STORED) -> None:
     """A random checkpoint of a Pythia shape."""
     import jax.numpy as jnp
 
-    from jaxmap.architectures import spec_of
     from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
     from jaxmap.checkpoint.save import save_checkpoint
     from jaxmap.model import decoder
 

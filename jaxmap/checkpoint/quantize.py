@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row, place_of, write
 from jaxmap.checkpoint.weights import Model, parameter_shapes
 from jaxmap.errors import InputError
-from jaxmap.model.decoder import Decoder
+from jaxmap.model.decoder import Decoder, quantisable
 from jaxmap.model.encodings.quantised import (
     FourBitExperts,
     FourBitLinear,
@@ -36,24 +36,12 @@ from jaxmap.model.encodings.quantised import (
     pack,
     quantise_rows,
 )
+from jaxmap.model.extent import Extent, extent
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
-from jaxmap.model.padding import Extent, extent
-
-# What a layer may be made of: nothing in these uses a kernel but by calling its Linear.
-_MIXERS = (
-    *("attention", "attention+ssd", "delta", "latent", "rglru", "selective_scan", "ssd"),
-    "time_mix",
-)
-_MLPS = ("channel_mix", "dense", "experts")
 
 _OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts
-
-
-def can_be_quantised(part: str) -> bool:
-    """Whether layers of this Kind.mixer or Kind.mlp can be."""
-    return part in (*_MIXERS, *_MLPS, "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +106,11 @@ def quantised(model: Model, variant: str) -> Model:
     if variant == "none":
         return model
     for kind, _, _ in model.spec.stacks():
-        for part, known in ((kind.mixer, _MIXERS), (kind.mlp, _MLPS)):
-            if part not in (*known, "none"):
+        for part in (kind.mixer, kind.mlp):
+            if not quantisable(part):
                 raise InputError(
-                    f"--quantize={variant}: {model.model_type} has {part!r} layers; only "
-                    f"{', '.join(_MIXERS)} and {', '.join(_MLPS)} ones can be quantised"
+                    f"{model.model_type} cannot be quantised to {variant}: "
+                    f"its {part!r} layers do not support it"
                 )
     decoder = nnx.merge(model.graph, model.params)
     tensors: dict[tuple[str, str], list[_Kernel]] = {}
@@ -144,7 +132,7 @@ def quantised(model: Model, variant: str) -> Model:
 
 
 def _kernels(decoder: Decoder, model: Model) -> list[_Kernel]:
-    rows = FAMILIES[model.model_type].rows(model.spec)
+    rows = families()[model.model_type].rows(model.spec)
     shapes = parameter_shapes(model.spec)
     modules = dict(nnx.iter_modules(decoder))
     found = []

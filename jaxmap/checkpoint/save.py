@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row, place_of, write
 from jaxmap.model import decoder
 from jaxmap.model.spec import Spec
@@ -26,7 +26,7 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
     """
     from safetensors.numpy import save_file
 
-    rows = FAMILIES[config["model_type"]].rows(spec)
+    rows = families()[config["model_type"]].rows(spec)
     parts: dict[str, tuple[list[Row], list[np.ndarray]]] = {}
     for path, leaf in decoder.named(params).items():
         key, layers = place_of(path, spec)

@@ -19,8 +19,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxmap.architectures.rows import Row
 from jaxmap.checkpoint.formats.tensors import Stored
+from jaxmap.model.extent import extent
 from jaxmap.model.mesh import axes_of, letters_of, partition
-from jaxmap.model.padding import extent
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 

@@ -22,9 +22,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxmap.architectures import Family, family_of, spec_of
 from jaxmap.architectures.config import Config, read_json
+from jaxmap.architectures.family import Family
+from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.rows import Row, place_of
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint.formats.tensors import Stored, open_tensors
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all

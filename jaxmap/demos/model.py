@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.demos.settings import DemoConfig, Size
 from jaxmap.model.decoder import abstract
 from jaxmap.model.spec import Spec

@@ -21,18 +21,18 @@ from jaxmap.model.mixers.rglru import RecurrentUnit
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
 from jaxmap.model.mixers.selective_scan import SelectiveScan
 from jaxmap.model.mixers.ssd import StateSpaceDuality
-from jaxmap.model.mixers.two_mixers import Parallel
+from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
 
-# What a layer may be made of: Kind.mixer and Kind.mlp. Both map (x_BTD, geometry, facts) to x_BTD;
-# a mixer sees other tokens of the same text, an MLP (but "channel_mix") each token alone.
-MIXERS: dict[str, Callable[..., nnx.Module]] = {
+# What a layer may be made of: Kind.mixer and Kind.mlp. Each class says itself what it supports.
+MIXERS: dict[str, type[Sublayer]] = {
     "attention": Attention,
-    "attention+ssd": Parallel,
+    "attention+ssd": TwoMixers,
     "delta": GatedDelta,
     "latent": LatentAttention,
     "rglru": RecurrentUnit,
@@ -40,11 +40,16 @@ MIXERS: dict[str, Callable[..., nnx.Module]] = {
     "ssd": StateSpaceDuality,
     "time_mix": TimeMix,
 }
-MLPS: dict[str, Callable[..., nnx.Module]] = {
+MLPS: dict[str, type[Sublayer]] = {
     "channel_mix": ChannelMix,
     "dense": Mlp,
     "experts": RoutedExperts,
 }
+
+
+def quantisable(part: str) -> bool:
+    """Whether layers of this Kind.mixer or Kind.mlp can hold their weights in 8 or 4 bit."""
+    return part == "none" or (MIXERS | MLPS)[part].quantisable
 
 
 class Block(nnx.Module):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from jaxmap.model.decoder import MIXERS, MLPS
+from jaxmap.model.extent import Extent
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mesh import Axes
 from jaxmap.model.spec import Spec
-
-# Layers that zeros beside their heads, or in their MLP's width, leave as they are.
-_PADS_HEADS, _PADS_WIDTH = ({"attention"}, {"latent"}), {"dense", "experts"}
 
 
 def _up(n: int, multiple: int) -> int:
@@ -39,7 +38,8 @@ def held(spec: Spec, axes: Axes) -> Spec:
     kinds = [kind for kind, _, _ in spec.stacks()]
     mixers = {kind.mixer for kind in kinds} - {"none"}
     over_all = spec.qk_norm is not None and spec.qk_norm.over == "all"
-    if mixers in _PADS_HEADS and not over_all and not any(kind.G for kind in kinds):
+    can_pad = len(mixers) == 1 and all(MIXERS[mixer].pads_heads for mixer in mixers)
+    if can_pad and not over_all and not any(kind.G for kind in kinds):
         H, G = _heads(spec, m)
         if (H, G) != (spec.H, spec.G):
             changes |= dict(H=H, G=G)
@@ -48,7 +48,7 @@ def held(spec: Spec, axes: Axes) -> Spec:
                     np.asarray(spec.alibi.slopes), 0
                 )
                 changes["alibi"] = Alibi(tuple(slopes.tolist()), spec.alibi.rounded)
-    if {kind.mlp for kind in kinds} <= {*_PADS_WIDTH, "none"}:
+    if all(MLPS[kind.mlp].pads_width for kind in kinds if kind.mlp != "none"):
         wide: dict[str, Any] = {
             "F": _up(spec.F, m),
             "kinds": tuple(dataclasses.replace(k, F=k.F and _up(k.F, m)) for k in spec.kinds),
@@ -75,68 +75,3 @@ def _heads(spec: Spec, m: int) -> tuple[int, int]:
     if m % spec.G == 0:
         choices.append((spec.G * _up(own, m // spec.G), spec.G))
     return min(choices)
-
-
-class Extent(NamedTuple):
-    """An axis of `groups` x `each` entries held as one of `held_groups` x `held_each`.
-
-    The entries beyond are zeros, those of a group at its end.
-    """
-
-    groups: int
-    each: int
-    held_groups: int
-    held_each: int
-
-    @property
-    def held(self) -> int:
-        """Entries, zeros included."""
-        return self.held_groups * self.held_each
-
-    def pad(self, x: Any, axis: int) -> Any:
-        """An array of NumPy or JAX with the zeros in."""
-        if self[:2] == self[2:]:
-            return x
-        xp, rest = x.__array_namespace__(), x.shape[axis + 1 :]
-        x = x.reshape(*x.shape[:axis], self.groups, self.each, *rest)
-        more = [(0, 0)] * x.ndim
-        more[axis] = (0, self.held_groups - self.groups)
-        more[axis + 1] = (0, self.held_each - self.each)
-        return _pad(xp, x, more).reshape(*x.shape[:axis], -1, *rest)
-
-    def trim(self, x: Any, axis: int) -> Any:
-        """An array without the zeros."""
-        if self[:2] == self[2:]:
-            return x
-        before, rest = x.shape[:axis], x.shape[axis + 1 :]
-        x = x.reshape(*before, self.held_groups, self.held_each, *rest)
-        index = (slice(None),) * axis + (slice(self.groups), slice(self.each))
-        return x[index].reshape(*before, -1, *rest)
-
-    @property
-    def origins(self) -> np.ndarray:
-        """Which entry each held one is, int; -1: a zero."""
-        return self.pad(1 + np.arange(self.groups * self.each), 0) - 1
-
-
-def _pad(xp: Any, x: Any, more: list[tuple[int, int]]) -> Any:
-    if xp is np:
-        return np.pad(x, more)
-    import jax.numpy as jnp
-
-    return jnp.pad(x, more)
-
-
-def extent(letter: str, size: int, held_size: int, spec: Spec, held_spec: Spec) -> Extent:
-    """How an axis is held.
-
-    Args:
-      letter: of the axis.
-      size, held_size: in the checkpoint's parameter, and in the one that is held.
-      spec, held_spec: of the checkpoint, and what `held` makes of it.
-    """
-    if letter == "h" and size != held_size:
-        G, held_G = spec.G, held_spec.G
-        return Extent(G, spec.H // G, held_G, held_spec.H // held_G)
-    assert size <= held_size, f"{size} entries do not fit into {held_size}"
-    return Extent(1, size, 1, held_size)

@@ -7,10 +7,11 @@ import math
 import pytest
 from support.cases.core import CASES
 
-from jaxmap.architectures import FAMILIES, coverage, spec_of
+from jaxmap.architectures import coverage
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import place_of
-from jaxmap.checkpoint import quantize
+from jaxmap.architectures.specs import spec_of
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import abstract, named
 
@@ -145,21 +146,21 @@ def test_context_is_what_the_scaling_stretches_to(scaling, context):
     assert _spec({**LLAMA, "rope_scaling": scaling}).context == context
 
 
-@pytest.mark.parametrize("kind", sorted(FAMILIES))
+@pytest.mark.parametrize("kind", sorted(families()))
 def test_every_page_cites_a_paper(kind):
-    assert FAMILIES[kind].paper
+    assert families()[kind].paper
 
 
 def test_the_published_map_is_covered():
     assert sum(coverage.PUBLISHED.values()) == 1018
     text = coverage.table()
     assert "1,018 of 1,018" in text
-    for kind in FAMILIES:
+    for kind in families():
         assert f"\n{kind} " in text
 
 
 def test_a_type_without_a_page_is_named_and_not_counted(monkeypatch):
-    monkeypatch.delitem(coverage.FAMILIES, "rwkv")
+    monkeypatch.delitem(coverage.families(), "rwkv")
     text = coverage.table()
     assert "1,015 of 1,018" in text
     assert "rwkv (3): no page for it" in text
@@ -188,7 +189,7 @@ _SEEN = {
 
 def test_the_table_says_the_worst_that_was_measured(monkeypatch):
     monkeypatch.setattr(coverage, "_record", lambda: _SEEN)
-    monkeypatch.setattr(quantize, "can_be_quantised", lambda part: part != "experts")
+    monkeypatch.setattr(coverage, "quantisable", lambda part: part != "experts")
     row = next(line for line in coverage.table("gptj").splitlines() if line.startswith("gptj"))
     assert row.split("  ", 1)[0] == "gptj"
     for cell in (" 19 ", "attention dense experts", "2e-05", "4e-04", "6e-04", "Wang"):
@@ -200,7 +201,7 @@ def test_the_table_says_the_worst_that_was_measured(monkeypatch):
 
 def test_what_was_measured_is_within_the_bounds():
     seen = coverage.measured()
-    assert set(seen) <= set(FAMILIES)
+    assert set(seen) <= set(families())
     for kind, one in seen.items():
         recurrent = not {"attention", "latent"} >= set(one.mixers)
         assert one.logits < 1e-4, kind
@@ -299,7 +300,7 @@ def test_released_recurrent_models(name):
     spec = _spec(config)
     _, shapes = abstract(spec)
     leaves = named(shapes)
-    rows = FAMILIES[config["model_type"]].rows(spec)
+    rows = families()[config["model_type"]].rows(spec)
     assert {place_of(path, spec).key for path in leaves} <= set(rows)
     total = sum(math.prod(leaf.shape) for leaf in leaves.values())
     assert count is None or total == count

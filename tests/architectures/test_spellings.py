@@ -6,8 +6,8 @@ import pytest
 from support.cases import remote
 from support.cases.llama_successors import CASES
 
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 

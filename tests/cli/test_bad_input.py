@@ -32,7 +32,7 @@ from support.checkpoints import (
     write_texts,
 )
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
 from jaxmap.checkpoint import weights
 from jaxmap.errors import InputError
 from jaxmap.store import Store
@@ -149,7 +149,7 @@ SPOILT = {
     ),
     "unknown type": (
         config(model_type="berty"),
-        ["unknown model type 'berty'", ", ".join(sorted(FAMILIES))],
+        ["unknown model type 'berty'", ", ".join(sorted(families()))],
     ),
     "no type": (config(model_type="delete"), ["config.json", "model_type is missing"]),
     "not JSON": (write("config.json", b'{"model_type": '), ["config.json", "not JSON"]),

@@ -10,8 +10,8 @@ from support.checkpoints import LLAMA, NEOX, make_checkpoint, read_tensors, writ
 from support.on_devices import all_cases
 from support.token_sets import make_tokens
 
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.engine.scorer import Scorer, Scorers, compile_for, score_rows

@@ -14,8 +14,8 @@ from support.stores import record, texts
 from support.token_sets import make_tokens
 
 from jaxmap.analysis.kl import write_kl, write_kl_matrix
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.engine.readout import target_logp
 from jaxmap.engine.scorer import Scorer, Scorers, score_tokens

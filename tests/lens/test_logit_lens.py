@@ -16,7 +16,7 @@ from support.parity import check_lens, first_of_its_type, lens_cases, random_tex
 from support.reference import make_model
 from support.token_sets import make_tokens
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
 from jaxmap.checkpoint import weights
 from jaxmap.engine.scorer import Scorers, score_rows, score_tokens
 
@@ -38,7 +38,7 @@ SAME = {
 def test_every_family_is_compared():
     compared = set(lens_cases())
     assert set(SAME.values()) <= compared
-    assert set(FAMILIES) - BY_HAND - set(SAME) == compared
+    assert set(families()) - BY_HAND - set(SAME) == compared
 
 
 # One kind of layer; several; a norm after each block and none at the end; a soft cap.

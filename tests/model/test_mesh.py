@@ -12,12 +12,13 @@ from support.cases.core import CASES
 from support.cases.experts import CASES as EXPERTS
 from support.on_devices import all_cases, here
 
-from jaxmap.architectures import FAMILIES
+from jaxmap.architectures.registry import families
 from jaxmap.engine.placement import mesh_for
 from jaxmap.errors import InputError
+from jaxmap.model.extent import Extent, extent
 from jaxmap.model.mechanisms import Alibi, QkNorm
 from jaxmap.model.mesh import Axes, make, parse
-from jaxmap.model.padding import Extent, extent, held
+from jaxmap.model.padding import held
 from jaxmap.model.spec import Kind, Spec
 
 NATS = 1e-4  # a text
@@ -87,7 +88,7 @@ def _plain() -> list[str]:
 
 def test_no_family_is_left_out():
     cases = all_cases()
-    assert {cases[name]["model_type"] for name in _plain()} == set(FAMILIES)
+    assert {cases[name]["model_type"] for name in _plain()} == set(families())
 
 
 @pytest.mark.parametrize("part", range(4))

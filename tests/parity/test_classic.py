@@ -16,8 +16,9 @@ from support.cases.classic import CASES
 from support.parity import check_parity, compare
 from support.reference import make_model
 
-from jaxmap.architectures import FAMILIES, spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import families
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.errors import InputError
@@ -110,7 +111,7 @@ def test_names_without_the_prefix(name, tmp_path):
     """A file saved from the bare transformer, with buffers that old versions of it kept."""
     make_model(CASES[name], tmp_path)
     model = weights.load(tmp_path, dtype="float32")
-    prefix = FAMILIES[CASES[name]["model_type"]].prefix
+    prefix = families()[CASES[name]["model_type"]].prefix
     path = tmp_path / "model.safetensors"
     stored = load_file(path)
     bare = {key.removeprefix(prefix): tensor for key, tensor in stored.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from support.parity import compare
 from support.stablelm_alpha import CONFIG, StableLmAlpha
 
-from jaxmap.architectures import family_of, spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import family_of
+from jaxmap.architectures.specs import spec_of
 
 
 def test_parity(tmp_path):

@@ -22,8 +22,8 @@ from support.parity import check_parity, first_of_its_type, random_texts
 from support.reference import make_model, text_logp
 from support.token_sets import make_tokens
 
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.engine.scorer import Scorers, score_tokens

@@ -24,8 +24,8 @@ from support.checkpoints import (
     write_texts,
 )
 
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.cli import run
 from jaxmap.engine import placement, scorer
 from jaxmap.errors import InputError

@@ -22,8 +22,8 @@ import pytest
 from absl import logging
 
 from jaxmap import cli
-from jaxmap.architectures import spec_of
 from jaxmap.architectures.config import Config
+from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.model import decoder

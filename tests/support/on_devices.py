@@ -229,8 +229,8 @@ def fitting(config: dict[str, Any]) -> dict[str, Any]:
     """What --mesh=auto takes as memory shrinks, and what each model axis needs."""
     import jax
 
-    from jaxmap.architectures import spec_of
     from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
     from jaxmap.engine.placement import USABLE, Memory, choose, lower
     from jaxmap.errors import InputError
     from jaxmap.model.mesh import Axes, make

@@ -17,10 +17,10 @@ import numpy as np
 from flax import nnx
 
 from jaxmap.architectures.rows import Row
+from jaxmap.model.extent import Extent
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.linear import contract, parameter
 from jaxmap.model.mesh import laid_out
-from jaxmap.model.padding import Extent
 
 # The code tables, by the 4-bit code, divided so that the largest is 1.
 CODES: dict[str, np.ndarray] = {

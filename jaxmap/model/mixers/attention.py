@@ -16,6 +16,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.rope import rotate
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _WIDTHS = 8  # numbers of keys that the blocks of queries may have
 
@@ -137,8 +138,11 @@ def _to_bfloat16(x: jax.Array) -> jax.Array:
     return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 
-class Attention(nnx.Module):
+class Attention(Sublayer):
     """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
+
+    quantisable = True
+    pads_heads = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, H, G, C = spec.D, spec.H, kind.G or spec.G, spec.C

@@ -18,6 +18,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.recurrence import causal_conv, over_chunks
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 64  # tokens computed at once
 _LEAST = 1e-6  # under the root by which queries and keys are divided
@@ -91,12 +92,14 @@ def _unit(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _LEAST)
 
 
-class GatedDelta(nnx.Module):
+class GatedDelta(Sublayer):
     """x_BTD -> x_BTD: queries, keys and values convolved over tokens, then the gated delta rule.
 
     The decay of a head is exp(-exp(A) softplus(a + dt)) and its rate sigmoid(b), a and b read off
     the input; what comes out is normed and gated.
     """
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.delta is not None

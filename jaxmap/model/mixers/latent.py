@@ -11,14 +11,18 @@ from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import attend, turned
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 
-class LatentAttention(nnx.Module):
+class LatentAttention(Sublayer):
     """x_BTD -> x_BTD; queries, and keys and values together, go through a narrow layer each.
 
     Only some channels of a head are turned by the rope; those of a key are read off the input
     directly and shared by all heads. Z is the width of a narrow layer.
     """
+
+    quantisable = True
+    pads_heads = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.latent is not None

@@ -12,6 +12,7 @@ from jaxmap.model.layers.recurrence import causal_conv, linear_scan
 from jaxmap.model.mechanisms import Rglru
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _SHARPNESS = 8.0  # c of equation 3
 
@@ -32,12 +33,14 @@ class Gate(nnx.Module):
         return jax.nn.sigmoid(z_BTHC + self.bias[...].astype(jnp.float32))
 
 
-class RecurrentUnit(nnx.Module):
+class RecurrentUnit(Sublayer):
     """x_BTD -> x_BTD: out(recurrence(convolution(in x)) * act(gate x)).
 
     The recurrence is h_t = a_t h_{t-1} + sqrt(1 - a_t²) i_t x_t with a_t = exp(-8 r_t softplus(Λ))
     and gates r_t, i_t; a text's first token enters whole (equations 1 to 6).
     """
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.rglru is not None

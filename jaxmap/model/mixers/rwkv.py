@@ -14,6 +14,7 @@ from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.recurrence import over_chunks
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 16  # tokens computed at once, each from all those of its chunk
 
@@ -94,8 +95,10 @@ def _mixed(x_BTD: jax.Array, earlier_BTD: jax.Array, share: nnx.Param) -> jax.Ar
     return x_BTD * share_D + earlier_BTD * (1 - share_D)
 
 
-class TimeMix(nnx.Module):
+class TimeMix(Sublayer):
     """x_BTD -> x_BTD: o(sigmoid(r) wkv(k, v)), each of r, k, v read off a token and the last."""
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, H = spec.D, spec.H
@@ -119,8 +122,10 @@ class TimeMix(nnx.Module):
         return self.o(jax.nn.sigmoid(r_BTH) * mean_BTH.astype(x_BTD.dtype))
 
 
-class ChannelMix(nnx.Module):
+class ChannelMix(Sublayer):
     """x_BTD -> x_BTD: an MLP sigmoid(r) v(relu(k)²), r and k read off a token and the last."""
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F

@@ -15,6 +15,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.recurrence import causal_conv, over_chunks, states_of_chunk
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 64  # tokens whose states are computed, and held, at once
 
@@ -80,8 +81,10 @@ def token_by_token(
     return jnp.moveaxis(jax.lax.scan(step, state_BNI, by_token, unroll=4)[1], 0, 1)
 
 
-class SelectiveScan(nnx.Module):
+class SelectiveScan(Sublayer):
     """x_BTD -> x_BTD."""
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.ssm is not None

@@ -21,6 +21,7 @@ from jaxmap.model.layers.norms import NORMS
 from jaxmap.model.layers.recurrence import causal_conv, over_chunks
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 64  # tokens that see each other directly
 
@@ -125,8 +126,10 @@ class GatedNorm(nnx.Module):
         return y_BTI * gate_BTI if self.gate_last else y_BTI
 
 
-class StateSpaceDuality(nnx.Module):
+class StateSpaceDuality(Sublayer):
     """x_BTD -> x_BTD; I = H P channels, and Z = I + 2 G N that are convolved."""
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.ssm is not None

@@ -9,10 +9,13 @@ from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 
-class Parallel(nnx.Module):
+class TwoMixers(Sublayer):
     """x_BTD -> x_BTD: the sum of what both make of the same input."""
+
+    quantisable = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.multipliers = spec.multipliers

@@ -11,6 +11,7 @@ from flax import nnx
 
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
 
@@ -27,8 +28,11 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-class Mlp(nnx.Module):
+class Mlp(Sublayer):
     """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
+
+    quantisable = True
+    pads_width = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F

@@ -32,6 +32,7 @@ from jaxmap.model.mechanisms import Experts
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
 from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.sublayer import Sublayer
 
 _BLOCK = 64  # tokens that an expert takes at a time, at most
 
@@ -157,12 +158,15 @@ class _Linears(NamedTuple):
         return self.up.stacked
 
 
-class RoutedExperts(nnx.Module):
+class RoutedExperts(Sublayer):
     """x_BTD -> x_BTD: the weighted sum of the k experts that a router chooses for each token.
 
     Tokens do not compete: an expert takes all that chose it, so that nothing else in a row or a
     batch, padding included, can change what a token gets.
     """
+
+    quantisable = True
+    pads_width = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.experts is not None

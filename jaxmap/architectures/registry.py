@@ -1,0 +1,66 @@
+"""Finds the pages: those of this package and those that other packages add.
+
+A package adds families of its own by an entry point of the group `jaxmap.families` that names a
+module with a dict FAMILIES, or such a dict.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+import jaxmap.architectures as package
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
+from jaxmap.errors import InputError
+
+ENTRY_POINTS = "jaxmap.families"
+
+
+def _pages() -> Iterator[tuple[str, Mapping[str, Family]]]:
+    """(where it is from, its families) for each page, in the order of their names."""
+    for module in sorted(pkgutil.iter_modules(package.__path__, f"{package.__name__}.")):
+        page = importlib.import_module(module.name)
+        if hasattr(page, "FAMILIES"):
+            yield module.name, page.FAMILIES
+    for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.value):
+        page = entry.load()
+        found = page.FAMILIES if isinstance(page, ModuleType) else page
+        yield f"entry point {entry.name} = {entry.value}", found
+
+
+@cache
+def families() -> dict[str, Family]:
+    """`model_type` of config.json -> what its page says.
+
+    Raises InputError where two pages are about the same type, or where an entry point holds
+    anything else than families.
+    """
+    found: dict[str, Family] = {}
+    source: dict[str, str] = {}
+    for where, page in _pages():
+        for kind, family in page.items():
+            if not isinstance(family, Family):
+                raise InputError(f"{where}: {kind!r} is a {type(family).__name__}, not a Family")
+            if kind in found:
+                raise InputError(f"{where}: {kind!r} has a page already: {source[kind]}")
+            found[kind], source[kind] = family, where
+    return found
+
+
+def family_of(config: Config) -> Family:
+    """The page for a config.json; InputError lists the known types, the nearest first."""
+    kind = config["model_type"]
+    if kind not in families():
+        known = sorted(families())
+        near = difflib.get_close_matches(str(kind), known, 3, 0.4)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise InputError(
+            f"{config.where}: unknown model type {kind!r}{nearest}; known: {', '.join(known)}"
+        )
+    return families()[kind]

@@ -1,0 +1,39 @@
+"""From a config.json to the Spec of a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import family_of
+from jaxmap.errors import InputError
+from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.spec import Spec
+
+
+def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
+    """The Spec of a config.json, every key of which was read or is known to be inert.
+
+    Raises InputError for an unknown model type, a missing, contradictory or unread key, and for a
+    checkpoint that is stored quantised.
+    """
+    if quantised := config.get("quantization_config"):
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "?"
+        raise InputError(
+            f"{config.where}: the checkpoint is stored quantised ({method}), which cannot be read; "
+            "use the model that it was made from"
+        )
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            spec = family_of(config).spec(config)
+    except ArithmeticError as error:
+        raise InputError(f"{config.where}: its numbers do not fit together: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{config.where}: {error}") from error
+    for act in (spec.act, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
+        if act not in ACTIVATIONS:
+            known = ", ".join(sorted(ACTIVATIONS))
+            raise InputError(f"{config.where}: unknown activation {act!r}; known: {known}")
+    config.inert(*ignore)
+    config.check_all_read()
+    return spec
