@@ -10,8 +10,8 @@ A notebook does what the command line does:
     store.dataset()                                  # xarray, (model, text), nats
     jaxmap.kl(store)                                 # bits per byte, with standard errors
 
-The names below are loaded when first used, so that importing jaxmap starts neither JAX nor
-anything else that takes seconds.
+The names below are loaded when they are first used, so that importing jaxmap starts neither JAX
+nor anything else that takes seconds.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from typing import TYPE_CHECKING, Any
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:
-    from jaxmap.api import kl, open_store, score
+    from jaxmap.api.scoring import score, sweep
+    from jaxmap.api.stores import kl, open_store
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
 
+# Public name -> the module that has it. No module of the package may have a public name's name:
+# importing it would put the module in the function's place.
 _HOMES = {
+    "score": "jaxmap.api.scoring",
+    "sweep": "jaxmap.api.scoring",
+    "kl": "jaxmap.api.stores",
+    "open_store": "jaxmap.api.stores",
+    "load_texts": "jaxmap.corpus.texts",
     "InputError": "jaxmap.errors",
     "JaxmapError": "jaxmap.errors",
-    "kl": "jaxmap.api",
-    "load_texts": "jaxmap.corpus.texts",
-    "open_store": "jaxmap.api",
-    "score": "jaxmap.api",
 }
 
 __all__ = [
@@ -43,6 +47,7 @@ __all__ = [
     "load_texts",
     "open_store",
     "score",
+    "sweep",
 ]
 
 

@@ -77,6 +77,13 @@ def start(address: str | None, count: int | None, index: int | None) -> None:
         Watch(client(), jax.process_index(), jax.process_count()).start()
 
 
+def started() -> bool:
+    """Whether `start` has joined this process with others."""
+    import jax
+
+    return jax.distributed.is_initialized()
+
+
 def several() -> bool:
     """Whether this process is one of several."""
     import jax

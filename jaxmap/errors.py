@@ -1,13 +1,46 @@
-"""What goes wrong, in one line that names the file or flag and says what to do."""
+"""What goes wrong, in one line that names the file or the parameter and says what to do."""
+
+from __future__ import annotations
 
 
 class JaxmapError(Exception):
-    """A failure while doing what was asked (network, disk, device). Exit code 1."""
+    """A failure while doing what was asked: the network, the disk or a device did not comply.
+
+    Args:
+      message: one line; parameters that it mentions are written as `name` or `name=value`, with
+        the backquotes, so that the command line can show them as its flags.
+      field: the parameter whose value is at fault, if it is one.
+      value: that value, where it helps to repeat it.
+      cure: what to do about it, if the message does not say so.
+    """
 
     exit_code = 1
 
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        field: str | None = None,
+        value: object = None,
+        cure: str | None = None,
+    ):
+        super().__init__(message)
+        self.field, self.value, self.cure = field, value, cure
+
+    @property
+    def message(self) -> str:
+        """The line without the parameter at its head."""
+        said = super().__str__()
+        return f"{said}; {self.cure}" if self.cure else said
+
+    def __str__(self) -> str:
+        if self.field is None:
+            return self.message
+        given = "" if self.value is None else f"={self.value}"
+        return f"{self.field}{given}: {self.message}"
+
 
 class InputError(JaxmapError):
-    """What was asked cannot be done as asked: a bad flag, file, checkpoint or text. Exit code 2."""
+    """What was asked cannot be done as asked: a parameter, file, checkpoint or text is wrong."""
 
     exit_code = 2

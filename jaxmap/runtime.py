@@ -1,8 +1,9 @@
-"""Process-wide settings that make scoring fast; for programs, before JAX starts."""
+"""Settings of the process that make scoring fast, for programs and notebooks alike."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from pathlib import Path
@@ -12,14 +13,17 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 32 << 20  # bytes; the largest threshold that glibc takes
 
 
+@functools.cache
 def prepare() -> None:
-    """Keeps buffers mapped between steps, and compiled programs between runs.
+    """Keeps buffers mapped between steps, and compiled programs between runs; works once.
 
     XLA on CPU allocates its temporaries anew at every call; by default glibc maps and unmaps many
     of them, and page faults eat a good part of a run. Only the one or two largest are left to
     that, which costs 1 to 2 %: kept, they are cut up by what is smaller, and take up two or three
     times their size. Compiled programs go to the user's cache folder, unless
-    JAX_COMPILATION_CACHE_DIR says where.
+    JAX_COMPILATION_CACHE_DIR or the program itself has said where.
+
+    In a notebook that has used JAX before, what JAX reads only when it starts keeps its value.
     """
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
         libc = ctypes.CDLL(None)
@@ -31,7 +35,7 @@ def prepare() -> None:
 
     # One batch is scored at a time on a CPU; dispatched, it may meet the temporaries of the last.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

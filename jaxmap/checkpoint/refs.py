@@ -45,7 +45,7 @@ def parse_refs(spec: str) -> list[Ref]:
     there is seen when its turn comes, so that one that is not costs the others nothing.
     """
     if os.path.isdir(os.path.expanduser(spec)):
-        return [_ref(spec)]
+        return [parse_ref(spec)]
     refs: dict[Ref, None] = {}
     repeated: dict[Ref, None] = {}
     written = 0
@@ -56,7 +56,7 @@ def parse_refs(spec: str) -> list[Ref]:
             written += 1
             if written > MOST_REFS:
                 raise InputError(f"{spec!r}: names more than {MOST_REFS:,} models; narrow a range")
-            ref = _ref(text)
+            ref = parse_ref(text)
             (repeated if ref in refs else refs)[ref] = None
     if repeated:
         some = ", ".join(str(ref) for ref in list(repeated)[:3])
@@ -65,7 +65,8 @@ def parse_refs(spec: str) -> list[Ref]:
     return list(refs)
 
 
-def _ref(text: str) -> Ref:
+def parse_ref(text: str) -> Ref:
+    """Reads one reference as it stands: commas and braces are parts of it."""
     whole = os.path.expanduser(text)
     name, at, revision = text.rpartition("@")
     if not at or os.path.isdir(whole):

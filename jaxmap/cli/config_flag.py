@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-
-from jaxmap.errors import InputError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -37,32 +34,12 @@ class _Parser(flags.ArgumentParser):
     def parse(self, argument: str) -> ConfigDict:
         from ml_collections import ConfigDict
 
-        where, made = f"--config={argument}", _made(argument)
+        from jaxmap.sweeps.config_schema import load_config
+
+        where, made = f"--config={argument}", load_config(argument)
         # The settings that config_flags is about to look for, where it looks for them.
         found = (re.match(r"--?(?:no)?config\.([^=]+)", one) for one in sys.argv)
         self._check(where, dict(made), [match[1] for match in found if match])
         config = made if isinstance(made, ConfigDict) else ConfigDict(made)
         config.lock()
         return config
-
-
-def _made(path: str) -> Any:
-    """What `get_config` of FILE.py, or FILE.py:ARGUMENT, returns."""
-    import runpy
-
-    file = path.partition(":")[0]
-    if not os.path.isfile(file):
-        raise InputError(f"--config={path}: no such file")
-    try:
-        made = runpy.run_path(file)["get_config"](*path.split(":", 1)[1:])
-        dict(made)
-        return made
-    except InputError:
-        raise
-    except KeyError as error:
-        what = "get_config()" if error.args == ("get_config",) else f"key {error}"
-        raise InputError(f"--config={path}: has no {what}") from error
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        raise InputError(f"--config={path}: cannot be read: {reason}") from error

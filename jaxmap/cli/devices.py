@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from absl import flags
 
 from jaxmap.cli.command import integer, string
@@ -36,22 +34,3 @@ def define_devices(values: flags.FlagValues) -> None:
     )
     integer(values, "num_processes", None, "How many there are.")
     integer(values, "process_id", None, "Which one this is, from 0.")
-
-
-def start(values: flags.FlagValues) -> None:
-    """Joins the other processes where the flags say that there are some, before JAX is used."""
-    given = (values.coordinator_address, values.num_processes, values.process_id)
-    if values.mesh is not None:
-        from jaxmap.model.mesh import parse
-
-        parse(values.mesh)
-    if not values.distributed and all(value is None for value in given):
-        return
-    from jaxmap import distributed
-
-    distributed.start(*given)
-    if not distributed.first():
-        from absl import logging
-
-        os.environ["TQDM_DISABLE"] = "1"  # one bar is enough
-        logging.set_verbosity(logging.ERROR)

@@ -32,6 +32,7 @@ from jaxmap.cli import (
     texts,
 )
 from jaxmap.cli.command import Command, string
+from jaxmap.cli.output import message_of
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.version import __version__
 
@@ -74,12 +75,18 @@ def _help(name: str, values: flags.FlagValues) -> str:
     return "\n".join([*lines, ""])
 
 
-def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
-    """The flags of one command; InputError for any that it does not have or cannot read."""
+def define(name: str) -> flags.FlagValues:
+    """The flags of one command, at their defaults."""
     values = flags.FlagValues()
     string(values, "command", name, "The command.")
     flags.DEFINE_boolean("help", False, "This text.", flag_values=values)
     COMMANDS[name].define(values)
+    return values
+
+
+def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
+    """The flags of one command; InputError for any that it does not have or cannot read."""
+    values = define(name)
     if arguments and arguments[0] in COMMANDS[name].words:
         arguments = arguments[1:]
     try:
@@ -101,7 +108,10 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line (without the program's name) and returns its exit code."""
+    """Runs one command line (without the program's name) and returns its exit code.
+
+    Raises JaxmapError with a message that names flags.
+    """
     if not arguments or arguments[0] in ("--help", "-h", "help", "--helpfull"):
         print(_usage(), end="")
         return 0 if arguments else 2
@@ -113,11 +123,15 @@ def run(arguments: Sequence[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
-    values = parse(name, rest)
-    if values.help:
-        print(_help(name, values), end="")
-        return 0
-    return COMMANDS[name].run(values)
+    try:
+        values = parse(name, rest)
+        if values.help:
+            print(_help(name, values), end="")
+            return 0
+        return COMMANDS[name].run(values)
+    except JaxmapError as error:
+        kind = InputError if isinstance(error, InputError) else JaxmapError
+        raise kind(message_of(error, list(define(name)))) from error
 
 
 def _log_to_stderr() -> None:

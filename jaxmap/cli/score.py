@@ -16,7 +16,7 @@ from jaxmap.cli.command import (
     required,
 )
 from jaxmap.cli.lens import define_lens
-from jaxmap.cli.sweep import define_run, run_options, score_all
+from jaxmap.cli.sweep import define_run, report, run_options
 
 
 def _define_score(values: flags.FlagValues) -> None:
@@ -46,23 +46,23 @@ def _define_score(values: flags.FlagValues) -> None:
 
 def _score(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "models")
-    from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.lens.tuned_lens import parse_lens
-    from jaxmap.store.requests import parse_quantisations
-    from jaxmap.sweeps.settings import Settings
+    from jaxmap.api.scoring import score
 
-    lens = parse_lens(values.lens)
-    refs = parse_refs(values.models)
-    settings = Settings(
-        dtype=values.dtype,
-        **lens,
-        quantize=parse_quantisations(values.quantize),
-        weight_distance=values.weight_distance,
-        batch_tokens=values.batch_tokens,
-        ignore_config_keys=tuple(values.ignore_config_keys),
-        **run_options(values),
+    return report(
+        score(
+            values.models,
+            values.texts,
+            values.store,
+            dtype=values.dtype,
+            lens=values.lens,
+            quantize=values.quantize,
+            weight_distance=values.weight_distance,
+            batch_tokens=values.batch_tokens,
+            ignore_config_keys=values.ignore_config_keys,
+            **run_options(values),
+        ),
+        values,
     )
-    return score_all(values, refs, values.texts, None, settings)
 
 
 COMMANDS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shlex
@@ -14,13 +13,11 @@ from absl import flags
 
 from jaxmap.cli.command import Command, define_store, integer, required, string
 from jaxmap.cli.config_flag import define_config
-from jaxmap.cli.devices import OF_THE_PROCESS, define_devices, start
-from jaxmap.errors import InputError
+from jaxmap.cli.devices import OF_THE_PROCESS, define_devices
+from jaxmap.cli.output import as_flags
 
 if TYPE_CHECKING:
-    from jaxmap.checkpoint.refs import Ref
-    from jaxmap.sweeps.run import Outcome
-    from jaxmap.sweeps.settings import Settings
+    from jaxmap.api.scoring import Scored
 
 # What a run is told beside what it does: not a part of the command that does it again.
 _OF_THE_RUN = ("shard_index", "shard_count", *OF_THE_PROCESS)
@@ -77,67 +74,26 @@ def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
 
 def _sweep(values: flags.FlagValues) -> int:
     required(values, "config", "store")
-    from jaxmap.sweeps.config_schema import read_config
+    from jaxmap.api.scoring import sweep
 
-    config = read_config(dict(values.config), "--config")
-    refs = config.refs()
-    settings = config.settings(**run_options(values))
-    return score_all(values, refs, config.texts, config.limit or None, settings)
-
-
-def score_all(
-    values: flags.FlagValues,
-    refs: list[Ref],
-    texts_file: str,
-    limit: int | None,
-    settings: Settings,
-) -> int:
-    """Scores the models of a run, with the flags of `define_run`; returns the exit code."""
-    from jaxmap.corpus.texts import load_texts
-    from jaxmap.store import Store
-
-    shard = shard_of(values)
-    texts = load_texts(texts_file, limit)
-    store = Store.create(values.store, texts)
-    from jaxmap import runtime
-
-    runtime.prepare()
-    start(values)
-    from jaxmap.sweeps.run import score_models, told_to_stop
-
-    with told_to_stop() as stop:
-        outcome = score_models(
-            refs,
-            texts,
-            store,
-            shard=shard,
-            stop=stop,
-            command=command_line(),
-            **dataclasses.asdict(settings),
-        )
-    return report(outcome)
+    return report(sweep(values.config, values.store, **run_options(values)), values)
 
 
 def run_options(values: flags.FlagValues) -> dict[str, Any]:
-    """save_every, cache_budget, mesh and batch, as Settings has them."""
-    from jaxmap.sweeps.settings import parse_size
-
-    budget = values.cache_budget
-    size = None if budget is None else parse_size(budget, "--cache_budget")
-    return {
-        "save_every": values.save_every,
-        "cache_budget": size,
-        "mesh": values.mesh,
-        "batch": values.batch or "",
-    }
-
-
-def shard_of(values: flags.FlagValues) -> tuple[int, int]:
-    """(index, count) of the worker's share."""
-    index, count = values.shard_index, values.shard_count
-    if not index < count:
-        raise InputError(f"--shard_index={index}: of --shard_count={count} it is 0 to {count - 1}")
-    return index, count
+    """The flags of `define_run`, as parameters."""
+    return dict(
+        save_every=values.save_every,
+        cache_budget=values.cache_budget,
+        batch=values.batch,
+        shard_index=values.shard_index,
+        shard_count=values.shard_count,
+        mesh=values.mesh,
+        distributed=values.distributed,
+        coordinator_address=values.coordinator_address,
+        num_processes=values.num_processes,
+        process_id=values.process_id,
+        command=command_line(),
+    )
 
 
 def command_line() -> str:
@@ -154,27 +110,19 @@ def command_line() -> str:
     return f"cd {shlex.quote(os.getcwd())} && jaxmap {shlex.join(kept)}"
 
 
-def report(outcome: Outcome) -> int:
+def report(scored: Scored, values: flags.FlagValues) -> int:
     """Prints what a run did; returns its exit code."""
     from jaxmap.sweeps.prefetch import NAME as AHEAD
 
+    outcome = scored.outcome
     if outcome.follows is not None:
         return outcome.exit_code  # the process that led says it
-    print(
-        f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
-        f"{len(outcome.failed)} failed"
-    )
-    for failure in outcome.failed:
-        print(f"  {failure.item.label}: {failure.reason}")
-    for name in outcome.unmeasured:
-        print(f"  {name}: scored, but its weight distances are missing")
-    if outcome.stopped:
-        print("stopped before the end: run the same command again to go on")
-        if any(thread.name == AHEAD for thread in threading.enumerate()):
-            # A download or a load that would not end; its end is not to be waited for.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(outcome.exit_code)
+    print(as_flags(scored.text(), list(values)), end="")
+    if outcome.stopped and any(thread.name == AHEAD for thread in threading.enumerate()):
+        # A download or a load that would not end; its end is not to be waited for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.exit_code)
     return outcome.exit_code
 
 

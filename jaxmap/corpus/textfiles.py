@@ -181,7 +181,7 @@ def _json(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
         yield to_record(path, where, {"text": row} if isinstance(row, str) else row)
 
 
-def to_record(path: Path, where: str, row: object) -> Record:
+def to_record(path: str | Path, where: str, row: object) -> Record:
     """The text or pair in one JSON value."""
     where_full = f"{path}, {where}"
     if not isinstance(row, Mapping):

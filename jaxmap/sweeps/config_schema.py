@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """A sweep. Every field is one of a config file, and can be set as --config.FIELD=VALUE.
+    """A sweep. Every field is one of a config file, and the command line can set each of them.
 
     Fields:
-      models: references and patterns, as of --models: "org/name@step{0,1000:143001:1000}".
+      models: references and patterns: "org/name@step{0,1000:143001:1000}".
       models_file: a file with more of them: a JSON list, or one a line (# begins a comment).
       first: only so many of models_file; 0: all.
       texts: the file of texts.
@@ -86,13 +87,40 @@ class SweepConfig:
 def config_dict(**fields: Any) -> ConfigDict:
     """A whole config of a sweep with some fields set, for `get_config` to return.
 
-    Lists are strings with commas in it, so that they can be set on the command line as they are
-    written there: --config.models=a,b.
+    Lists are strings with commas in it, so that they can be set on the command line.
     """
     from ml_collections import ConfigDict
 
     values = dataclasses.asdict(read_config(fields))
     return ConfigDict({n: ",".join(v) if isinstance(v, tuple) else v for n, v in values.items()})
+
+
+def load_config(path: str) -> Any:
+    """What `get_config` of FILE.py, or FILE.py:ARGUMENT, returns: a mapping of fields.
+
+    Raises InputError where the file is not there, has no such function or fails.
+    """
+    import runpy
+
+    def refused(why: str) -> InputError:
+        return InputError(why, field="config", value=path)
+
+    file = path.partition(":")[0]
+    if not os.path.isfile(file):
+        raise refused("no such file")
+    try:
+        made = runpy.run_path(file)["get_config"](*path.split(":", 1)[1:])
+        dict(made)
+        return made
+    except InputError:
+        raise
+    except KeyError as error:
+        what = "get_config()" if error.args == ("get_config",) else f"key {error}"
+        raise refused(f"has no {what}") from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        raise refused(f"cannot be read: {reason}") from error
 
 
 def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig:

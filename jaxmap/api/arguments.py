@@ -1,0 +1,112 @@
+"""What users may write for stores, texts, models and lists of names, read in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
+from jaxmap.corpus.textfiles import to_record
+from jaxmap.corpus.texts import TextSet, load_texts
+from jaxmap.errors import InputError
+from jaxmap.store import Store
+
+Path: TypeAlias = str | os.PathLike[str]
+StoreLike: TypeAlias = Store | Path
+# One reference or pattern, or several; `Ref` is what `parse_refs` gives.
+Models: TypeAlias = str | os.PathLike[str] | Ref | Iterable[str | os.PathLike[str] | Ref]
+# A file, a text set, or the texts themselves: strings, (prompt, response) pairs, or rows as of a
+# .jsonl file.
+Texts: TypeAlias = (
+    TextSet | Path | Iterable[str] | Iterable[tuple[str, str]] | Iterable[Mapping[str, Any]]
+)
+Names: TypeAlias = str | Iterable[str]
+
+T = TypeVar("T")
+
+
+def open_for_reading(store: StoreLike) -> Store:
+    """The store itself, or the one in a folder; InputError where there is none."""
+    return store if isinstance(store, Store) else Store.open(store)
+
+
+def open_for_writing(store: StoreLike, texts: TextSet) -> Store:
+    """The store of these texts, made if it is not there; InputError if it is of other texts."""
+    return Store.create(store.path if isinstance(store, Store) else store, texts)
+
+
+def models_of(models: Models) -> list[Ref]:
+    """References, each once, in the order given.
+
+    In strings braces expand and commas separate; a `pathlib.Path` is one reference as it stands.
+    """
+    if isinstance(models, str | os.PathLike | Ref):
+        models = [models]
+    refs: dict[Ref, None] = {}
+    for one in _all(models, "models", "references"):
+        if isinstance(one, Ref):
+            found = [one]
+        elif isinstance(one, str):
+            found = parse_refs(one)
+        elif isinstance(one, os.PathLike):
+            found = [parse_ref(os.fspath(one))]
+        else:
+            raise InputError(f"{one!r} is not a reference, which is a string", field="models")
+        refs |= dict.fromkeys(found)
+    if not refs:
+        raise InputError("names no model; give at least one", field="models")
+    return list(refs)
+
+
+def texts_of(texts: Texts, limit: int | None = None) -> TextSet:
+    """A text set from a file's path or from the texts themselves; a single string is a path.
+
+    Texts of a list are strings, (prompt, response) pairs or rows with `text`, or with `prompt` and
+    `response`; all of one kind. Raises InputError for anything else.
+    """
+    if isinstance(texts, TextSet):
+        return texts
+    if isinstance(texts, str | os.PathLike):
+        return load_texts(texts, limit)
+    rows = [_row(one, number) for number, one in enumerate(_all(texts, "texts", "texts"), 1)]
+    if not rows:
+        raise InputError("there are none; scoring needs at least one", field="texts")
+    paired = rows[0][0] is not None
+    if any((prompt is not None) != paired for prompt, _ in rows):
+        raise InputError("some have a prompt and some have none; give all or none", field="texts")
+    rows = rows[:limit]
+    return TextSet(
+        tuple(text for _, text in rows),
+        tuple(prompt or "" for prompt, _ in rows) if paired else None,
+        source=f"a list of {len(rows)}",
+    )
+
+
+def names_of(names: Names) -> tuple[str, ...]:
+    """A list of names; a single string may hold several, separated by commas."""
+    if isinstance(names, str):
+        return tuple(part for part in (one.strip() for one in names.split(",")) if part)
+    return tuple(names)
+
+
+def _row(one: Any, number: int) -> tuple[str | None, str]:
+    """(prompt or None, text) of one text."""
+    if isinstance(one, str):
+        return None, one
+    if isinstance(one, Mapping):
+        record = to_record("texts", f"item {number}", dict(one))
+        return record.prompt, record.text
+    if isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(s, str) for s in one):
+        return one[0], one[1]
+    raise InputError(
+        f"item {number} is neither a string nor a pair (prompt, response): {one!r:.60}",
+        field="texts",
+    )
+
+
+def _all(values: Iterable[T], field: str, what: str) -> list[T]:
+    try:
+        return list(values)
+    except TypeError:
+        raise InputError(f"{values!r:.60} is not a list of {what}", field=field) from None

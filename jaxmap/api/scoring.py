@@ -1,0 +1,318 @@
+"""Models to a store: score and sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from jaxmap.api.arguments import (
+    Models,
+    Names,
+    Path,
+    StoreLike,
+    Texts,
+    models_of,
+    names_of,
+    open_for_writing,
+    texts_of,
+)
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.results import Result
+from jaxmap.store import Failure, Store
+from jaxmap.tables import write_csv
+
+if TYPE_CHECKING:
+    import pandas
+    from ml_collections import ConfigDict
+
+    from jaxmap.checkpoint.refs import Ref
+    from jaxmap.corpus.texts import TextSet
+    from jaxmap.sweeps.config_schema import SweepConfig
+    from jaxmap.sweeps.settings import Settings
+    from jaxmap.sweeps.tasks import Outcome
+
+_COLUMNS = ("model", "state", "reason")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored(Result):
+    """What a run of scoring did.
+
+    Fields:
+      store: where the results are; `store.dataset()` has them as arrays.
+      outcome: the labels of what was scored now and of what was found finished, and the failures.
+    """
+
+    store: Store
+    outcome: Outcome
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Labels of what was scored now."""
+        return tuple(self.outcome.scored)
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Labels of what the store held already."""
+        return tuple(self.outcome.found)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What could not be scored, each with its reason in one line."""
+        return tuple(self.outcome.failed)
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Checkpoints whose scores are done and whose weight distances could not be measured."""
+        return tuple(self.outcome.unmeasured)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was told to stop (SIGTERM) before all was done; call it again."""
+        return self.outcome.stopped
+
+    def raise_for_failures(self) -> None:
+        """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
+        raise_for(self.failures, self.unmeasured)
+
+    def text(self) -> str:
+        """One line with the numbers, and one for each failure."""
+        outcome = self.outcome
+        lines = [
+            f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
+            f"{len(outcome.failed)} failed"
+        ]
+        lines += [f"  {failure.item.label}: {failure.reason}" for failure in outcome.failed]
+        lines += [
+            f"  {name}: scored, but its weight distances are missing" for name in outcome.unmeasured
+        ]
+        if outcome.stopped:
+            lines.append("stopped before the end: run the same command again to resume")
+        return "\n".join([*lines, ""])
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per result: model (its label), state (scored, found or failed), reason."""
+        import pandas
+
+        return pandas.DataFrame(self._rows(), columns=list(_COLUMNS))
+
+    def save(self, folder: Path) -> list[FilePath]:
+        """Writes scored.csv, the table of `to_dataframe`; the scores are in the store."""
+        return [write_csv(FilePath(folder) / "scored.csv", _COLUMNS, self._rows())]
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return [
+            *((label, "scored", "") for label in self.scored),
+            *((label, "found", "") for label in self.found),
+            *((one.item.label, "failed", one.reason) for one in self.failures),
+        ]
+
+
+def score(
+    models: Models,
+    texts: Texts,
+    store: StoreLike,
+    *,
+    dtype: str = "auto",
+    lens: bool | str = False,
+    quantize: Names = ("none",),
+    weight_distance: int = 0,
+    batch_tokens: int | None = None,
+    ignore_config_keys: Names = (),
+    save_every: float = 60.0,
+    cache_budget: int | str | None = None,
+    batch: str | None = None,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    mesh: str | None = None,
+    distributed: bool = False,
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    command: str = "",
+) -> Scored:
+    """Scores every text under each model and keeps one record per model in a store.
+
+    What the store holds already is not computed again, so an interrupted call is resumed by
+    calling it again. A model that cannot be scored does not stop the others and does not raise:
+    its reason is in `failures` of the result and in the store. Call `raise_for_failures()` on the
+    result where an exception is wanted.
+
+    Args:
+      models: one reference or several: "org/name", "org/name@revision", a folder,
+        "folder@step1000". In strings commas separate and braces expand:
+        "org/name@step{0,1,1000:143001:1000}".
+      texts: a file (.jsonl, .json, .txt, also .gz or .zst), a text set of `load_texts`, or a list
+        of strings or of (prompt, response) pairs, of which only the responses are scored.
+      store: a folder, made if it is not there. It belongs to one set of texts.
+      dtype: the arithmetic. "float32": all of it, with weights held as stored. "bfloat16",
+        "float16": weights and activations. "bfloat16_3x": as float32, but products in three
+        bfloat16 passes. "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+      lens: whether to score every layer too. True or "logit": through the model's own norm and
+        head. "tuned:FOLDER": through the lenses that `train_lens` keeps in FOLDER.
+      quantize: which copies to score: "none" is the model itself; "int8", "nf4" and "fp4" have
+        their linear layers in 8 or 4 bit. Each is a result of its own.
+      weight_distance: how many earlier checkpoints of the same run to measure the distance in
+        weight space to (10 as published); 0: none.
+      batch_tokens: tokens per batch, or per part of it that a group of devices gets; None: a
+        default for the device.
+      ignore_config_keys: keys of config.json that you know to have no effect on the logits.
+      save_every: seconds between two saves of a model's unfinished scores; 0: after every batch.
+      cache_budget: the most downloaded weights to keep, in bytes or as "200GB"; what was scored is
+        deleted when room is needed, but never what was in the cache before. None: no limit.
+      batch: "auto": as many tokens per batch as memory holds, found by compiling ahead of time.
+      shard_index, shard_count: which share of the models to do, from 0, of how many.
+      mesh: devices per axis, as "data=4,model=2", or "auto"; None: one device where there is one,
+        else "auto".
+      distributed: whether this is one of several processes that score each model together, as JAX
+        finds out by itself (srun, TPU pods, GKE, Open MPI).
+      coordinator_address, num_processes, process_id: the same where JAX cannot find out:
+        host:port of the first process, how many there are, and which one this is.
+      command: what somebody types to do the same again, which `status` shows; "": nothing.
+
+    Raises InputError for a parameter, texts or a store that cannot be used, and JaxmapError where
+    the store cannot be written.
+    """
+    from jaxmap.lens.tuned_lens import parse_lens
+    from jaxmap.sweeps.settings import Settings
+
+    lenses = parse_lens(lens) if isinstance(lens, str) else {"lens": bool(lens)}
+    refs = models_of(models)
+    settings = Settings(
+        dtype=dtype,
+        **lenses,
+        quantize=names_of(quantize),
+        weight_distance=weight_distance,
+        batch_tokens=batch_tokens,
+        ignore_config_keys=names_of(ignore_config_keys),
+        **_of_the_run(save_every, cache_budget, mesh, batch),
+    )
+    shard = _shard(shard_index, shard_count)
+    text_set = texts_of(texts)
+    job = _Job(distributed, coordinator_address, num_processes, process_id)
+    return _run(refs, text_set, store, settings, shard, job, command)
+
+
+def sweep(
+    config: Path | Mapping[str, Any] | ConfigDict | SweepConfig,
+    store: StoreLike,
+    *,
+    save_every: float = 60.0,
+    cache_budget: int | str | None = None,
+    batch: str | None = None,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    mesh: str | None = None,
+    distributed: bool = False,
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    command: str = "",
+) -> Scored:
+    """Scores all models of a config, in any number of processes that share a store.
+
+    Every checkpoint is downloaded and loaded once for all that is asked of it (scores, layers,
+    quantised copies, weight distances), and the next ones are fetched meanwhile. Failures are
+    returned, as by `score`.
+
+    Args:
+      config: "configs/NAME.py" or "configs/NAME.py:VARIANT", a file with a function
+        `get_config()`; or its fields, as `jaxmap.sweeps.config_schema.SweepConfig` lists them.
+      store, save_every and the others: as of `score`.
+
+    Raises InputError for a field, file or parameter that cannot be used, and JaxmapError where the
+    store cannot be written.
+    """
+    from jaxmap.sweeps.config_schema import SweepConfig, load_config, read_config
+
+    if isinstance(config, str | os.PathLike):
+        where = f"config={os.fspath(config)}"
+        config = read_config(dict(load_config(os.fspath(config))), where)
+    elif not isinstance(config, SweepConfig):
+        config = read_config(dict(config), "config")
+    refs = config.refs()
+    settings = config.settings(**_of_the_run(save_every, cache_budget, mesh, batch))
+    shard = _shard(shard_index, shard_count)
+    text_set = texts_of(config.texts, config.limit or None)
+    job = _Job(distributed, coordinator_address, num_processes, process_id)
+    return _run(refs, text_set, store, settings, shard, job, command)
+
+
+def raise_for(failures: tuple[Failure, ...], unmeasured: tuple[str, ...] = ()) -> None:
+    """Raises one error that names all that failed; InputError where only bad input did."""
+    reasons = [f"{one.item.label}: {one.reason}" for one in failures]
+    reasons += [f"{name}: its weight distances could not be measured" for name in unmeasured]
+    if reasons:
+        only_input = not unmeasured and all(one.kind == "input" for one in failures)
+        raise (InputError if only_input else JaxmapError)("; ".join(reasons))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """Whether this process is one of several, and which."""
+
+    distributed: bool
+    coordinator_address: str | None
+    num_processes: int | None
+    process_id: int | None
+
+    def join(self) -> None:
+        """Finds the other processes where there are some, before JAX is used; works once."""
+        given = (self.coordinator_address, self.num_processes, self.process_id)
+        if not self.distributed and all(value is None for value in given):
+            return
+        from jaxmap import distributed
+
+        if distributed.started():
+            return
+        distributed.start(*given)
+        if not distributed.first():
+            from absl import logging
+
+            os.environ["TQDM_DISABLE"] = "1"  # one bar is enough
+            logging.set_verbosity(logging.ERROR)
+
+
+def _of_the_run(
+    save_every: float, cache_budget: int | str | None, mesh: str | None, batch: str | None
+) -> dict[str, Any]:
+    """These parameters as fields of Settings."""
+    from jaxmap.sweeps.settings import parse_size
+
+    if isinstance(cache_budget, str):
+        cache_budget = parse_size(cache_budget, "cache_budget")
+    return dict(save_every=save_every, cache_budget=cache_budget, mesh=mesh, batch=batch or "")
+
+
+def _shard(index: int, count: int) -> tuple[int, int]:
+    if not 0 <= index < count:
+        message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
+        raise InputError(message, field="shard_index", value=index)
+    return index, count
+
+
+def _run(
+    refs: list[Ref],
+    texts: TextSet,
+    store: StoreLike,
+    settings: Settings,
+    shard: tuple[int, int],
+    job: _Job,
+    command: str,
+) -> Scored:
+    opened = open_for_writing(store, texts)
+    from jaxmap import runtime
+
+    runtime.prepare()
+    job.join()
+    from jaxmap.sweeps.run import score_models, told_to_stop
+
+    options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    with told_to_stop() as stop:
+        outcome = score_models(
+            refs, texts, opened, shard=shard, stop=stop, command=command, **options
+        )
+    return Scored(opened, outcome)
