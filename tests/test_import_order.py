@@ -100,7 +100,6 @@ KNOWN = {
     "corpus -> checkpoint",
     "engine -> sweeps",
     "lens -> sweeps",
-    "model -> architectures",
 }
 
 

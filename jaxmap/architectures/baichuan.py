@@ -6,12 +6,12 @@ normalises the rows of its head, which nothing but its vocabulary tells.
 
 from __future__ import annotations
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, fused_qkv
 from jaxmap.errors import InputError
-from jaxmap.model.layers import alibi, rope
+from jaxmap.model.layers import alibi
 from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2023, arXiv:2309.10305"

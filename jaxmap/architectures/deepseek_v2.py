@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import (
@@ -17,7 +17,6 @@ from jaxmap.architectures.rows import (
     norm,
     shared_expert,
 )
-from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import Experts, Latent
 from jaxmap.model.spec import Kind, Spec
 

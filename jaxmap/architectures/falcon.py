@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, grouped_qkv, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.layers import alibi, rope
+from jaxmap.model.layers import alibi
 from jaxmap.model.spec import Spec
 
 PAPER = "Almazrouei et al. 2023, arXiv:2311.16867; Malartic et al. 2024, arXiv:2407.14885"

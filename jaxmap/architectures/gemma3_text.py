@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from jaxmap.architectures import gemma2, llama
+from jaxmap.architectures import gemma2, llama, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 

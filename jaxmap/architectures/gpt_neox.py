@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 PAPER = "Black et al. 2022, arXiv:2204.06745; Biderman et al. 2023, arXiv:2304.01373"

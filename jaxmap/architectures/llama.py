@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 PAPER = "Touvron et al. 2023, arXiv:2302.13971; Grattafiori et al. 2024, arXiv:2407.21783"

@@ -17,12 +17,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 

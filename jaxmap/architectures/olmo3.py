@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from jaxmap.architectures import llama, olmo2
+from jaxmap.architectures import llama, olmo2, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
-from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 

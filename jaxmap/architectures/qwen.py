@@ -6,11 +6,11 @@ so neither has an effect.
 
 from __future__ import annotations
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 PAPER = "Bai et al. 2023, arXiv:2309.16609"

@@ -10,12 +10,11 @@ import dataclasses
 import ml_dtypes
 import numpy as np
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, QUERY_BIAS, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
-from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import Rglru
 from jaxmap.model.spec import Kind, Spec
 

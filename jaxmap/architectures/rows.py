@@ -1,22 +1,13 @@
-"""Where a parameter stands in a checkpoint, and in which layout.
-
-A layout is an einops pattern over the alphabet of `Spec`, read from the stored tensor to the
-parameter: "(h c) d -> d h c". It is the documentation of a fused tensor too: GPT-NeoX stores
-"(h p c) d" and GPT-2 "d (p h c)", where p counts the parts (query, key, value).
-"""
+"""Where a parameter stands in a checkpoint: the stored tensor's name, and how it lies in it."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from einops import rearrange
-
+from jaxmap.model.layout import Layout
 from jaxmap.model.spec import Spec
-
-Array = Any  # of NumPy or of JAX
 
 
 class Place(NamedTuple):
@@ -40,17 +31,12 @@ def place_of(path: str, spec: Spec) -> Place:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One parameter's place.
+    """Where one parameter stands in a checkpoint.
 
     Fields:
       name: the stored tensor, with {l} for the layer; with {e} too where a parameter's first axis
         (experts, heads) is stored as so many tensors.
-      layout: einops pattern from the stored tensor to the parameter of one layer; "": as it is.
-      part: (i, n) where the stored tensor interleaves n parts of one size, of which this is the
-        i-th: the layout then gives a leading axis p.
-      cut: (start, stop, of) where this is rows start..stop-1 of the `of` rows of the stored tensor.
-      blocks: (which, of) where the stored tensor's first axis is `of` blocks of one size and this
-        is those of them, in this order; the layout reads them joined.
+      layout, part, cut, blocks: how it lies in that tensor, see `Layout`.
       other_names: further names under which it is found.
       otherwise: where it stands in a file that has none of these names.
     """
@@ -63,56 +49,10 @@ class Row:
     other_names: tuple[str, ...] = ()
     otherwise: Row | None = None
 
-    def _sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
-        """What the layout's letters stand for, from the shape of the parameter of one layer."""
-        letters = self.layout.split("->")[1].split()
-        return dict(zip(letters, (self.part[1], *shape) if self.part else shape, strict=True))
-
-    def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that the stored tensor must have for a parameter of `shape`."""
-        stored = list(shape)
-        if self.layout:
-            sizes = {"1": 1, **self._sizes(shape)}
-            axes = re.findall(r"\([^)]*\)|\w+", self.layout.split("->")[0])
-            stored = [int(np.prod([sizes[a] for a in axis.strip("()").split()])) for axis in axes]
-        if self.blocks:
-            stored[0] = stored[0] // len(self.blocks[0]) * self.blocks[1]
-        return (self.cut[2], *stored[1:]) if self.cut else tuple(stored)
-
-    def read(self, stored: Array, shape: tuple[int, ...]) -> Array:
-        """The parameter of one layer, a view of the stored tensor where it can be."""
-        x = stored[self.cut[0] : self.cut[1]] if self.cut else stored
-        if self.blocks:
-            which, of = self.blocks
-            x = x.reshape(of, -1, *x.shape[1:])[np.array(which)].reshape(-1, *x.shape[1:])
-        if not self.layout:
-            return x
-        x = rearrange(x, self.layout, **self._sizes(shape))
-        return x if self.part is None else x[self.part[0]]
-
-
-def write(rows: list[Row], values: list[Array]) -> Array:
-    """The stored tensor from all the parameters that it holds: `Row.read` backwards."""
-    first, xp = rows[0], values[0].__array_namespace__()
-    order = sorted(range(len(rows)), key=lambda i: rows[i].part or rows[i].cut or 0)
-    if first.blocks and not first.part and not first.cut:
-        blocks: list[Array] = [values[0]] * first.blocks[1]
-        for row, value in zip(rows, values, strict=True):
-            assert row.blocks
-            source, _, target = (side.strip() for side in row.layout.partition("->"))
-            x = rearrange(value, f"{target} -> {source}") if source else value
-            for i, block in zip(row.blocks[0], xp.split(x, len(row.blocks[0])), strict=True):
-                blocks[i] = block
-        return xp.concatenate(blocks)
-    if first.part:
-        source, target = (side.strip() for side in first.layout.split("->"))
-        sizes = first._sizes(values[0].shape)
-        return rearrange(xp.stack([values[i] for i in order]), f"{target} -> {source}", **sizes)
-    stored = []
-    for i in order:
-        source, _, target = (side.strip() for side in rows[i].layout.partition("->"))
-        stored.append(rearrange(values[i], f"{target} -> {source}") if source else values[i])
-    return xp.concatenate(stored) if first.cut else stored[0]
+    @property
+    def lies(self) -> Layout:
+        """How the parameter lies in the stored tensor."""
+        return Layout(self.layout, self.part, self.cut, self.blocks)
 
 
 # Layouts of torch's Linear, which stores (out, in).

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
-from jaxmap.model.layers import rope
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 

@@ -9,10 +9,10 @@ values, then its gates. The first StableLM-Alpha calls itself gpt_neox.
 
 from __future__ import annotations
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 PAPER = "Stability AI 2023, StableLM-Base-Alpha-v2"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
-from jaxmap.model.layers import rope
 from jaxmap.model.spec import Spec
 
 PAPER = "Lozhkov et al. 2024, arXiv:2402.19173"

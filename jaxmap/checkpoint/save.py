@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 
 from jaxmap.architectures.registry import families
-from jaxmap.architectures.rows import Row, place_of, write
+from jaxmap.architectures.rows import place_of
 from jaxmap.model import decoder
+from jaxmap.model.layout import Layout, joined
 from jaxmap.model.spec import Spec
 
 
@@ -27,16 +28,16 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
     from safetensors.numpy import save_file
 
     rows = families()[config["model_type"]].rows(spec)
-    parts: dict[str, tuple[list[Row], list[np.ndarray]]] = {}
+    parts: dict[str, tuple[list[Layout], list[np.ndarray]]] = {}
     for path, leaf in decoder.named(params).items():
         key, layers = place_of(path, spec)
         row, value = rows[key], np.asarray(leaf[...])
         for layer, one in zip(layers, [value] if layers == (None,) else value, strict=True):
             for expert, piece in enumerate(one) if "{e}" in row.name else [(None, one)]:
-                own_rows, values = parts.setdefault(row.name.format(l=layer, e=expert), ([], []))
-                own_rows.append(row)
+                layouts, values = parts.setdefault(row.name.format(l=layer, e=expert), ([], []))
+                layouts.append(row.lies)
                 values.append(piece)
-    tensors = {name: np.ascontiguousarray(write(*part)) for name, part in parts.items()}
+    tensors = {name: np.ascontiguousarray(joined(*part)) for name, part in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,6 +1,6 @@
 """A checkpoint's files straight to the devices of a mesh: each process reads only its own part.
 
-A parameter is a view of the mapped file (`Row.read` of it), of which a device's part is a slice;
+A parameter is a view of the mapped file (`Layout.read` of it), of which a device's part is a slice;
 only that slice is touched, once, whatever the number of devices that hold the same.
 """
 
@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxmap.architectures.rows import Row
 from jaxmap.checkpoint.formats.tensors import Stored
 from jaxmap.model.extent import extent
+from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import axes_of, letters_of, partition
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
@@ -126,7 +127,7 @@ class Reader:
         ):
             at = int(np.ravel_multi_index(source, place.shape[:lead])) if lead else 0
             view, picks = _narrowed(
-                place.row, self._tensors[place.names[at]].mapped(), place.item, from_[lead:]
+                place.row.lies, self._tensors[place.names[at]].mapped(), place.item, from_[lead:]
             )
             piece = copied(place.names[at], view, picks)
             with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
@@ -180,25 +181,25 @@ def _put(block: np.ndarray, picks: Sequence[Pick], value: np.ndarray) -> None:
 
 
 def _narrowed(
-    row: Row, stored: np.ndarray, item: tuple[int, ...], wanted: Sequence[np.ndarray]
+    layout: Layout, stored: np.ndarray, item: tuple[int, ...], wanted: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[Pick]]:
     """The parameter as a view of the stored tensor, and what is wanted of it.
 
     Blocks that are not neighbours cannot be a view: those that are wanted are picked before.
     """
     picks = [_pick(entries) for entries in wanted]
-    if row.blocks and row.layout:
-        which, of = row.blocks
-        stored_letters, _, letters = row.layout.partition("->")
+    if layout.blocks and layout.pattern:
+        which, of = layout.blocks
+        stored_letters, letters = layout.letters
         outer = stored_letters.replace("(", " ").split()[0]
-        axis = letters.split().index(outer) - (row.part is not None)
+        axis = letters.split().index(outer) - (layout.part is not None)
         each, rest = divmod(len(which), item[axis])
         if axis >= 0 and not rest:
             own = np.asarray(which).reshape(item[axis], each)[wanted[axis]]
-            row = dataclasses.replace(row, blocks=(tuple(own.reshape(-1).tolist()), of))
+            layout = dataclasses.replace(layout, blocks=(tuple(own.reshape(-1).tolist()), of))
             item = (*item[:axis], len(wanted[axis]), *item[axis + 1 :])
             picks[axis] = slice(None)
-    return row.read(stored, item), picks
+    return layout.read(stored, item), picks
 
 
 def finite(x: np.ndarray) -> bool:

@@ -235,7 +235,7 @@ def _account(
             problems.append(f"tensors that nothing claims: {_listed(extra)}")
         raise InputError(f"{folder}: {'; '.join(problems)}")
     for place in places:
-        want = place.row.stored_shape(place.item)
+        want = place.row.lies.stored_shape(place.item)
         for name in place.names:
             stored = tensors[name]
             if stored.shape != want:
@@ -316,7 +316,7 @@ def _read(
                     raw[i] = finite(held_here)
                     for j, place in enumerate(group):
                         stack = whole[place.path].reshape(len(names), *place.item)
-                        stack[i] = place.row.read(held_here, place.item)
+                        stack[i] = place.row.lies.read(held_here, place.item)
                         if stack.dtype != held_here.dtype and raw[i]:
                             cast[j, i] = finite(stack[i])
             for j, place in enumerate(group):

@@ -22,7 +22,7 @@ from jaxmap.engine.readout import target_logp
 from jaxmap.engine.translators import Translators, translated
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
-from jaxmap.model.encodings.quantised import texts_apart
+from jaxmap.model.encodings.int8 import texts_apart
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.mesh import ROWS, axes_of, gathered_ends, manual

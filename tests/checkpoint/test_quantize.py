@@ -29,7 +29,8 @@ from jaxmap.corpus.batches import batches, plan
 from jaxmap.engine.scorer import Scorers, score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
-from jaxmap.model.encodings.quantised import CODES, int8_product, pack, quantise_rows, unpack
+from jaxmap.model.encodings.four_bit import CODES, pack, unpack
+from jaxmap.model.encodings.int8 import int8_product, quantise_rows
 from jaxmap.store import Store
 
 NATS = 1e-2

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from jaxmap.model.encodings.quantised import (
-    FourBitExperts,
+from jaxmap.model.encodings.four_bit import FourBitExperts
+from jaxmap.model.encodings.int8 import (
     Int8Experts,
     first_of_text,
     same_text_and_expert,

@@ -1,6 +1,6 @@
-"""Linear layers whose weights are held in 8 or 4 bit, as bitsandbytes quantises them.
+"""Linear layers in 8 bit whose activations are quantised too: LLM.int8(), as bitsandbytes does it.
 
-They stand in for `Linear` in a decoder and are called like it. I is input features, O output
+The layers stand in for `Linear` in a decoder and are called like it. I is input features, O output
 features, N tokens of a batch.
 """
 
@@ -8,180 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxmap.architectures.rows import Row
-from jaxmap.model.extent import Extent
+from jaxmap.errors import InputError
+from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.inputs import Inputs
-from jaxmap.model.layers.linear import contract, parameter
-from jaxmap.model.mesh import laid_out
+from jaxmap.model.layers.linear import Linear, contract, parameter
 
-# The code tables, by the 4-bit code, divided so that the largest is 1.
-CODES: dict[str, np.ndarray] = {
-    # 4-bit floating point: a sign, two bits of exponent, one of mantissa, zero and a subnormal.
-    "fp4": np.array(
-        [0, 0.0625, 8, 12, 4, 6, 2, 3, -0.0, -0.0625, -8, -12, -4, -6, -2, -3], np.float32
-    )
-    / np.float32(12),
-    # Quantiles of the normal distribution (QLoRA, arXiv:2305.14314, appendix E).
-    "nf4": np.array(
-        [
-            *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
-            *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
-            *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
-            *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
-        ],
-        np.float32,
-    ),
-}
-BLOCK = 64  # weights that share a scale
 OUTLIER = 6.0  # activations of this magnitude or more keep their column out of 8 bit
 _FEW = 32  # columns that are taken apart from the others
 Columns = jax.Array | slice  # some of the input features
-
-
-def pack(weight_X: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
-    """Blockwise 4-bit quantisation of a tensor, flattened as it is stored.
-
-    Each block of 64 is divided by its largest magnitude and each weight given the nearest value of
-    the table; the first of two weights is the high half of its byte.
-
-    Returns the codes, uint8 [ceil(X / 2)], and the scales, float32 [ceil(X / 64)].
-    """
-    (X,) = weight_X.shape
-    order = np.argsort(CODES[code], kind="stable")
-    value = CODES[code][order]
-    bound = (value[1:] + value[:-1]) / 2
-    x_ZB = jnp.pad(weight_X.astype(jnp.float32), (0, -X % BLOCK)).reshape(-1, BLOCK)
-    scale_Z = jnp.abs(x_ZB).max(1)
-    some_Z = jnp.where(scale_Z > 0, scale_Z, 1)
-    unit_ZB = x_ZB * (1 / some_Z)[:, None]
-    if X % BLOCK:  # bitsandbytes divides in a last block that is not whole
-        unit_ZB = unit_ZB.at[-1].set(x_ZB[-1] / some_Z[-1])
-    rank_ZB = (unit_ZB[..., None] > bound).sum(-1, dtype=jnp.uint8)
-    code_X = jnp.asarray(order, jnp.uint8)[rank_ZB].reshape(-1)[: X + X % 2]
-    return (code_X[0::2] << 4) | code_X[1::2], scale_Z
-
-
-def unpack(packed: jax.Array, scale_Z: jax.Array, code: str, X: int) -> jax.Array:
-    """The X weights that `pack` stands for, float32 [X]; of several, with leading axes."""
-    table, lead = jnp.asarray(CODES[code]), packed.shape[:-1]
-    pairs = jnp.stack([table[packed >> 4], table[packed & 15]], axis=-1)
-    x_X = pairs.reshape(*lead, -1)[..., :X]
-    padded_X = jnp.pad(x_X, [(0, 0)] * len(lead) + [(0, -X % BLOCK)])
-    x_ZB = padded_X.reshape(*lead, -1, BLOCK) * scale_Z[..., None]
-    return x_ZB.reshape(*lead, -1)[..., :X]
-
-
-class Packed(nnx.Module):
-    """A stored tensor (out, in) in 4 bit; the parts of a fused one are read from the same.
-
-    Where every row is whole blocks, rows are held apart, and a mesh cuts over them.
-
-    Args:
-      packed, scale: of the flat tensor, see `pack`; with a leading axis of layers outside the scan
-        over them.
-    """
-
-    def __init__(self, packed: jax.Array, scale: jax.Array, *, code: str, shape: tuple[int, ...]):
-        O, I = shape  # noqa: E741 output and input features
-        if I % BLOCK == 0:
-            packed, scale = (x.reshape(*x.shape[:-1], O, -1) for x in (packed, scale))
-        self.letters = "o " if I % BLOCK == 0 else "  "
-        self.packed = parameter(packed, self.letters)  # uint8, two weights a byte
-        self.scale = parameter(scale, self.letters)  # float32, one a block
-        self.code = code
-        self.shape = shape
-
-    def __call__(self) -> jax.Array:
-        """The tensor, float32."""
-        apart = self.packed[...].ndim > 1
-        count = self.shape[1] if apart else math.prod(self.shape)
-        return unpack(self.packed[...], self.scale[...], self.code, count).reshape(self.shape)
-
-
-class FourBitExperts(nnx.Module):
-    """A stack of kernels in 4 bit, one an expert, which is unpacked alone.
-
-    Each is quantised as torch's Linear holds it, (out, in), whatever the file looked like.
-    """
-
-    def __init__(
-        self,
-        equation: str,
-        packed: jax.Array,
-        scale: jax.Array,
-        *,
-        code: str,
-        shape: tuple[int, int],
-        bias: nnx.Param | None,
-    ):
-        self.equation = equation
-        self.packed = parameter(packed, "x ")  # uint8 [E, bytes]
-        self.scale = parameter(scale, "x ")  # float32 [E, blocks]
-        self.code = code
-        self.shape = shape  # (out, in)
-        self.bias = bias
-
-    @property
-    def stacked(self) -> int:
-        """How many experts."""
-        return self.packed.shape[0]
-
-    def one(self, i: jax.Array) -> jax.Array:
-        """The kernel of an expert, float32 (in, out)."""
-        count = math.prod(self.shape)
-        stored = unpack(self.packed[...][i], self.scale[...][i], self.code, count)
-        return stored.reshape(self.shape).T
-
-
-class FourBitLinear(nnx.Module):
-    """A `Linear` on dequantised weights, rounded to the activations' dtype.
-
-    Fields:
-      weights: the stored tensor, that of other layers too if it is fused.
-      row, shape: which part of it the kernel is, and the kernel's shape.
-      inputs_first: the stored tensor was transposed before it was quantised.
-      extents: how a mesh holds the kernel's axes; empty: as they are.
-    """
-
-    def __init__(
-        self,
-        equation: str,
-        weights: Packed,
-        row: Row,
-        shape: tuple[int, ...],
-        *,
-        inputs_first: bool,
-        bias: nnx.Param | None,
-        extents: tuple[Extent, ...] = (),
-    ):
-        self.equation = equation
-        self.weights = weights
-        self.row = row
-        self.shape = shape
-        self.inputs_first = inputs_first
-        self.bias = bias
-        self.extents = extents
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        # Cut as the codes are until here, and as a kernel from here on: what devices exchange is
-        # the dequantised kernel where inputs are cut, and nothing where rows are.
-        stored = laid_out(self.weights().astype(x.dtype), self.weights.letters)
-        kernel = self.row.read(stored.T if self.inputs_first else stored, self.shape)
-        for axis, extent in enumerate(self.extents):
-            kernel = extent.pad(kernel, axis)
-        kernel = laid_out(kernel, self.equation.replace("->", ",").split(",")[1])
-        y = contract(self.equation, x, kernel, out_dtype=jnp.float32)
-        if self.bias is not None:
-            y = y + self.bias[...].astype(jnp.float32)
-        return y.astype(x.dtype)
 
 
 _FIRST_OF_TEXT: contextvars.ContextVar[jax.Array] = contextvars.ContextVar("first_of_text")
@@ -393,3 +235,53 @@ class Int8Experts(nnx.Module):
             return multiplied(run, rest_MC)
 
         return _in_two_parts(x_MI, group_M, small, large)
+
+
+class Int8:
+    """The encoding: a row of output features at a time."""
+
+    name = "int8"
+
+    def linear(self, kernels: Sequence[Kernel]) -> list[Int8Linear]:
+        """Rows are quantised alone, so it does not matter what is stored together."""
+        return [self._one(kernel) for kernel in kernels]
+
+    def _one(self, kernel: Kernel) -> Int8Linear:
+        weight, absmax = _each(kernel.held, kernel.inputs)
+        _check_finite(kernel.name, absmax)
+        if not kernel.stacked:
+            weight, absmax = weight[0], absmax[0]
+        return Int8Linear(
+            weight,
+            absmax,
+            inputs=kernel.inputs,
+            outputs=tuple(how.held for how in kernel.extents[kernel.inputs :]),
+            bias=kernel.linear.bias,
+            letters=kernel.linear.letters[kernel.inputs] + kernel.linear.letters[0],
+        )
+
+    def experts(self, name: str, linear: Linear) -> Int8Experts:
+        """Each expert's matrix alone; kernels [L, E, in, out]."""
+        kernels = linear.kernel[...]
+        L, E, *inner = kernels.shape
+        weight, absmax = _each(kernels.reshape(L * E, *inner), 1)
+        _check_finite(name, absmax)
+        return Int8Experts(
+            weight.reshape(L, E, *weight.shape[1:]), absmax.reshape(L, E, -1), bias=linear.bias
+        )
+
+
+@partial(jax.jit, static_argnums=1)
+def _each(kernels: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
+    """`quantise_rows` of kernels with a leading axis of them, whose next `inputs` are inputs."""
+
+    def one(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        I = int(np.prod(kernel.shape[:inputs]))  # noqa: E741 input features
+        return quantise_rows(kernel.reshape(I, -1).T)
+
+    return jax.lax.map(one, kernels)
+
+
+def _check_finite(name: str, absmax: jax.Array) -> None:
+    if not bool(jnp.isfinite(absmax).all()):
+        raise InputError(f"int8: weights of {name} overflow float16, from which they are quantised")
