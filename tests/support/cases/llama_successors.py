@@ -32,6 +32,9 @@ def _rope(base: dict, max_position_embeddings: int = 128, **rope: Any) -> dict:
     }
 
 
+_LLAMA3_STRETCH = dict(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64
+)
 _GEMMA = {**_WIDE, "model_type": "gemma"}
 # Caps near the scores and logits of a random model, so that they bend them.
 _GEMMA2 = {
@@ -128,6 +131,15 @@ CASES: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": None,
         "final_logit_softcapping": None,
     },
+    "vaultgemma": {**_GEMMA2, "model_type": "vaultgemma"},
+    "cwm": {
+        **_rope(_WIDE, rope_type="llama3", **_LLAMA3_STRETCH),
+        "model_type": "cwm",
+        "num_hidden_layers": 5,
+        "sliding_window": 11,
+        "mlp_bias": True,
+    },
+    "cwm-layer-types": {**_WIDE, "model_type": "cwm", "layer_types": _kinds(0, 1, 0)},
     "gemma2-layer-types": {**_GEMMA2, "layer_types": _kinds(0, 1, 1)},
     "gemma2-options": {
         **_rope(_GEMMA2, rope_type="default"),
