@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from jaxmap.architectures.rows import Row
-from jaxmap.checkpoint.formats.tensors import Stored
+from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.model.extent import extent
 from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import axes_of, letters_of, partition
@@ -120,7 +120,7 @@ class Reader:
         if not all(map(len, to)):  # nothing but padding
             return block
         lead = len(place.shape) - len(place.item)  # layers and experts, a tensor each
-        kind = np.dtype(jnp.result_type(*{_floating(self._tensors[n]) for n in place.names}))
+        kind = np.dtype(jnp.result_type(*{self._tensors[n].float_dtype for n in place.names}))
         into = tuple(map(_pick, to[lead:]))
         for source, target in zip(
             itertools.product(*from_[:lead]), itertools.product(*to[:lead]), strict=True
@@ -137,11 +137,6 @@ class Reader:
             cast[at] &= finite(value)
             _put(block[target] if lead else block, into, value)
         return block
-
-
-def _floating(stored: Stored) -> np.dtype:
-    assert stored.dtype is not None
-    return np.dtype(np.float32) if stored.dtype == np.float64 else stored.dtype
 
 
 def _parts(

@@ -24,7 +24,8 @@ from absl import logging
 
 from jaxmap.atomic import check_writable, remove_stale_temps
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats import tensors
+from jaxmap.checkpoint.formats import num_bytes
+from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.errors import InputError, JaxmapError
@@ -56,7 +57,7 @@ class _Pair:
     """A distance in the making: the sums over the tensors so far."""
 
     earlier: _Kept
-    tensors: Mapping[str, np.ndarray | tensors.Stored]
+    tensors: Mapping[str, np.ndarray | Stored]
     leaves: bool  # its tensors are not needed after this visit
     sums: list[float] = field(default_factory=list)
     differs: str = ""  # what cannot be compared
@@ -70,7 +71,7 @@ class _Pair:
         self.unmet.discard(key)
         if self.leaves and self.earlier.tensors is not None:
             self.earlier.tensors.pop(key, None)
-        return one.read() if isinstance(one, tensors.Stored) else one
+        return one.read() if isinstance(one, Stored) else one
 
 
 class Distances:
@@ -203,7 +204,7 @@ class Distances:
         if self._memory is None:
             # Once: what the process frees later need not show as free.
             self._memory = int(SHARE * free_memory())
-        size = tensors.num_bytes(folder)
+        size = num_bytes(folder)
         self._room = min(self._window, self._memory // max(size, 1))
         if self._room < self._window:
             logging.warning(
@@ -218,7 +219,7 @@ class Distances:
 
     def _open(
         self, kept: _Kept, stack: contextlib.ExitStack
-    ) -> Mapping[str, np.ndarray | tensors.Stored] | None:
+    ) -> Mapping[str, np.ndarray | Stored] | None:
         """A checkpoint's tensors in memory, else in its files; None when these are gone."""
         if kept.tensors is not None:
             return kept.tensors

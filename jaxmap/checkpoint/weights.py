@@ -27,7 +27,8 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.rows import Row, place_of
 from jaxmap.architectures.specs import spec_of
-from jaxmap.checkpoint.formats.tensors import Stored, open_tensors
+from jaxmap.checkpoint.formats import open_tensors
+from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
 from jaxmap.errors import InputError
@@ -202,7 +203,7 @@ def _account(
     if spec.tied and head in tensors and embed in tensors:
         # Some files hold both, and some hold different values whatever config.json says.
         one, other = tensors[head], tensors[embed]
-        floats = one.dtype is not None and other.dtype is not None
+        floats = one.is_float and other.is_float
         same = floats and np.array_equal(one.read(), other.read())
         spec = dataclasses.replace(spec, tied=same)
 
@@ -243,7 +244,7 @@ def _account(
                     f"{stored.file}: {name} has shape {list(stored.shape)}, "
                     f"but config.json makes it {list(want)}"
                 )
-            if stored.dtype is None:
+            if not stored.is_float:
                 raise InputError(
                     f"{stored.file}: {name} is stored as {stored.dtype_name}; weights must be "
                     "float64, float32, float16 or bfloat16"
@@ -260,23 +261,17 @@ def _stored_dtype(folder: Path, places: list[_Place], tensors: Mapping[str, Stor
     """The dtype of most of the stored numbers, as they are held here."""
     sizes: Counter[str] = Counter()
     for name in {name for place in places for name in place.names}:
-        sizes[_held(tensors[name]).name] += int(np.prod(tensors[name].shape))
+        sizes[tensors[name].float_dtype.name] += int(np.prod(tensors[name].shape))
     return sizes.most_common(1)[0][0]
 
 
 def _as_stored(places: list[_Place], tensors: Mapping[str, Stored]) -> dict[str, np.dtype]:
     """The dtypes of what is multiplied with: the widest of its stored tensors."""
     return {
-        place.path: np.dtype(jnp.result_type(*{_held(tensors[name]) for name in place.names}))
+        place.path: np.dtype(jnp.result_type(*{tensors[name].float_dtype for name in place.names}))
         for place in places
         if place.path.endswith("/kernel") or place.path in ("embed", "head")
     }
-
-
-def _held(stored: Stored) -> np.dtype:
-    """The dtype in which a tensor is taken up: float64 as float32, the widest here."""
-    assert stored.dtype is not None
-    return np.dtype(np.float32) if stored.dtype == np.float64 else stored.dtype
 
 
 def _together(places: Sequence[_Place]) -> dict[tuple[str, ...], list[_Place]]:
@@ -312,7 +307,7 @@ def _read(
                 if take is not None:
                     take(_key(group, i), stored)
                 with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
-                    held_here = stored.astype(_held(tensors[name]), copy=False)
+                    held_here = stored.astype(tensors[name].float_dtype, copy=False)
                     raw[i] = finite(held_here)
                     for j, place in enumerate(group):
                         stack = whole[place.path].reshape(len(names), *place.item)

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import Writer, write_atomic
-from jaxmap.checkpoint.sources.files import TOKENIZER
+from jaxmap.checkpoint.formats import TOKENIZER
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_cache import KeptTokenizers
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer

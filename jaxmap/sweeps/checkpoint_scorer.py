@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxmap import runtime
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
-from jaxmap.checkpoint.sources.files import CheckpointFiles
+from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens

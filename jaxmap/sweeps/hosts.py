@@ -24,7 +24,8 @@ from absl import logging
 
 from jaxmap import distributed
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.sources.files import CheckpointFiles, Resolved, fetch
+from jaxmap.checkpoint.sources.files import fetch
+from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.requests import Item
 from jaxmap.sweeps.resume import Stopped

@@ -19,13 +19,14 @@ from absl import logging
 
 from jaxmap.atomic import remove_stale_temps
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats import tensors
+from jaxmap.checkpoint.formats import num_bytes
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.cache import FOLDER as DOWNLOADS
 from jaxmap.checkpoint.sources.cache import Budget
-from jaxmap.checkpoint.sources.files import CheckpointFiles, Resolved, fetch, resolve
+from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.hub import DiskFullError
+from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.checkpoint.weight_distance import Distances, Point
 from jaxmap.errors import InputError
 from jaxmap.store.claims import Claims
@@ -346,7 +347,7 @@ class Sweep:
             return
         stats = jax.local_devices()[0].memory_stats() or {}
         free = stats["bytes_limit"] - stats["bytes_in_use"] if stats else free_memory()
-        if tensors.num_bytes(files.folder) > free / 2:
+        if num_bytes(files.folder) > free / 2:
             self._free.wait()
 
     def _fail(self, item: Item, commit: str | None, error: Exception) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from absl import logging
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.files import CheckpointFiles, Resolved
+from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.labels import run_of
 from jaxmap.store.requests import Failure, Item

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources import files, local
-from jaxmap.checkpoint.sources.files import fetch, nearest, resolve
+from jaxmap.checkpoint.sources import folder as folders
+from jaxmap.checkpoint.sources.files import fetch, resolve
+from jaxmap.checkpoint.sources.types import nearest, stat_files
 from jaxmap.errors import InputError, JaxmapError
 
 
@@ -74,7 +75,7 @@ def test_known_signature_spares_the_hash(tmp_path, monkeypatch):
         raise AssertionError("hashed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "content_hash", no_hash)
+        patch.setattr(folders, "content_hash", no_hash)
         assert resolve(ref, lambda asked: kept if asked == ref else []) == first
     # Same size and modification time: the change time tells.
     stat = os.stat(folder / "model.safetensors")
@@ -90,8 +91,8 @@ def test_big_files_show_progress(tmp_path, monkeypatch, capsys):
     folder = write(tmp_path / "m", model__safetensors=b"x" * 100)
     quiet = commit_of(folder)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(local, "_SHOW_PROGRESS", 100)
-    monkeypatch.setattr(local, "_PIECE", 7)
+    monkeypatch.setattr(folders, "_SHOW_PROGRESS", 100)
+    monkeypatch.setattr(folders, "_PIECE", 7)
     assert commit_of(folder) == quiet
     assert "hashing" in capsys.readouterr().err
 
@@ -103,15 +104,13 @@ def test_change_while_hashing_and_after(tmp_path, monkeypatch):
     with pytest.raises(JaxmapError, match="changed after"):
         fetch(resolved)
 
-    stat_files = files.stat_files
-
     def grows(where: Path, names, what):
         signature = stat_files(where, names, what)
         with open(folder / "model.safetensors", "ab") as stream:
             stream.write(b"more")
         return signature
 
-    monkeypatch.setattr(local, "stat_files", grows)
+    monkeypatch.setattr(folders, "stat_files", grows)
     assert "change while" in refused(Ref(str(folder)), JaxmapError)
 
 

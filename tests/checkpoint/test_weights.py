@@ -21,7 +21,7 @@ from support.checkpoints import (
 from support.reference import logits, make_model
 
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats.tensors import open_tensors
+from jaxmap.checkpoint.formats import open_tensors
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model import decoder

@@ -1,0 +1,130 @@
+"""Formats of released checkpoints, one file each: which files are theirs, and how they are read.
+
+`choose` says, from names alone, which files of a folder or repository make a checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from jaxmap.checkpoint.formats.base import Format, Stored
+from jaxmap.checkpoint.formats.index import SUFFIX
+from jaxmap.checkpoint.formats.safetensors import Safetensors
+from jaxmap.checkpoint.formats.torch_bin import TorchBin
+from jaxmap.errors import InputError
+
+# In order of preference: where a checkpoint is there in several, the first is read.
+FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "*.tiktoken",
+)
+# What other files are called, to say what a folder holds instead.
+_OTHER_FORMATS = {
+    "flax_model*": "Flax",
+    "tf_model*": "TensorFlow",
+    "*.gguf": "GGUF",
+    "*.onnx": "ONNX",
+    "adapter_model*": "adapter (LoRA)",
+    "consolidated*": "original, unconverted",
+    "rust_model.ot": "Rust",
+    "model.*.safetensors": "variant",
+    "pytorch_model.*.bin": "variant",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The files of a listing that make a checkpoint.
+
+    Fields:
+      format: what reads them.
+      weights: the file with the weights, or the index of several.
+      tokenizer: those that can change a token.
+    """
+
+    format: Format
+    weights: str
+    tokenizer: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """config.json first, then the weights (one file, or an index), then the tokenizer's."""
+        return ["config.json", self.weights, *self.tokenizer]
+
+    @property
+    def index(self) -> str | None:
+        """The file that names further ones."""
+        return self.weights if self.weights.endswith(SUFFIX) else None
+
+
+def choose(names: Collection[str], where: str) -> Choice:
+    """Chooses, among the file names of a checkpoint, those that matter.
+
+    Raises InputError, which names `where`, for what is no checkpoint, or one in no known format.
+    """
+    top = {name for name in names if "/" not in name}
+    if "config.json" not in top:
+        raise InputError(f"{where}: no config.json, so it is no Hugging Face checkpoint")
+    for one in FORMATS:
+        if weights := one.choose(top):
+            tokenizer = {name for pattern in TOKENIZER for name in fnmatch.filter(top, pattern)}
+            return Choice(one, weights, tuple(sorted(tokenizer)))
+    raise InputError(f"{where}: {_no_weights(names)}")
+
+
+def _no_weights(names: Collection[str]) -> str:
+    looked = "model.safetensors, pytorch_model.bin or their .index.json"
+    shards = sorted(name for name in names if re.fullmatch(r"[\w.]+-\d+-of-\d+\.\w+", name))
+    if shards:
+        return f"has shards ({shards[0]}, ...) but no index (looked for {looked})"
+    for name in sorted(names):
+        for pattern, kind in _OTHER_FORMATS.items():
+            if fnmatch.fnmatch(name.rsplit("/", 1)[-1], pattern):
+                return f"has only {kind} weights ({name}); looked for {looked}"
+    return f"no weights (looked for {looked})"
+
+
+def weights_of(folder: Path) -> tuple[Format, str]:
+    """The format of a folder, and its file with the weights or their index."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from None
+    for one in FORMATS:
+        if weights := one.choose(names):
+            return one, weights
+    raise InputError(f"{folder}: {_no_weights(names)}")
+
+
+def num_bytes(folder: Path) -> int:
+    """Bytes of a folder's files with weights."""
+    one, chosen = weights_of(folder)
+    return sum((folder / name).stat().st_size for name in one.files(folder, chosen))
+
+
+@contextlib.contextmanager
+def open_tensors(folder: Path) -> Iterator[Mapping[str, Stored]]:
+    """The tensors of a checkpoint folder by name; files stay open inside the context.
+
+    Raises InputError for missing, truncated, corrupt or executable files.
+    """
+    with contextlib.ExitStack() as stack:
+        one, chosen = weights_of(folder)
+        yield MappingProxyType(dict(one.open(folder, chosen, stack)))

@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import logging
 
 from jaxmap.atomic import write_atomic
-from jaxmap.checkpoint.sources.files import Resolved
+from jaxmap.checkpoint.sources.types import Resolved
 
 FOLDER = "downloads"
 AHEAD = 64_000_000_000  # bytes downloaded and not yet scored: four models of 8 billion parameters

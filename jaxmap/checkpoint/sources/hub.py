@@ -19,19 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from jaxmap.checkpoint.formats import FORMATS, choose
+from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.files import (
-    WEIGHTS,
+from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
+from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
     Remote,
     Resolved,
-    choose,
-    likely_shards,
     nearest,
-    shards,
     stat_files,
 )
-from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.errors import InputError, JaxmapError
 
 T = TypeVar("T")
@@ -93,9 +91,9 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
         file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
         for file in info.siblings or ()
     }
-    names = choose(listed, str(ref))
-    if names[1].endswith(".index.json"):
-        names += likely_shards(listed, names[1])
+    choice = choose(listed, str(ref))
+    more = likely_shards(listed, choice.index) if choice.index else []
+    names = [*choice.names, *more]
     folder = hub.repository(ref.name) / "snapshots" / info.sha
     return Resolved(ref, info.sha, "hub", folder, remote=tuple(listed[name] for name in names))
 
@@ -110,8 +108,7 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     where, folder = str(resolved.ref), resolved.folder
     remote = {file.name: file for file in resolved.remote}
     names = list(remote)
-    index = next((name for name in WEIGHTS if name in remote and name.endswith(".json")), None)
-    if index:
+    if index := next((name for name in remote if name.endswith(SUFFIX)), None):
         _download(remote[index], resolved, hub)
         needed = shards(folder / index, where)
         if lacking := [name for name in needed if name not in remote]:
@@ -143,15 +140,15 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
         )
     # A link whose blob is gone counts as missing.
     have = [path.name for path in folder.iterdir() if path.is_file()]
-    for name in ("config.json", *WEIGHTS):
+    weights = {name for one in FORMATS for name in one.looks_for}
+    for name in ("config.json", *sorted(weights)):
         if (folder / name).is_symlink() and name not in have:
             raise InputError(f"{where}: offline and {name} is missing in {folder}; {advice}")
-    if "config.json" not in have or not set(WEIGHTS) & set(have):
+    if "config.json" not in have or not weights & set(have):
         lacking = "weights are" if "config.json" in have else "config.json is"
         raise InputError(f"{where}: offline and {lacking} missing in {folder}; {advice}")
-    names = choose(have, where)
-    if names[1].endswith(".index.json"):
-        names += shards(folder / names[1], where)
+    choice = choose(have, where)
+    names = [*choice.names, *(shards(folder / choice.index, where) if choice.index else [])]
     if lacking_files := [name for name in names if name not in have]:
         lacking = lacking_files[0]
         raise InputError(f"{where}: offline and {lacking} is missing in {folder}; {advice}")

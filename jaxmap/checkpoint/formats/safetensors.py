@@ -1,0 +1,91 @@
+"""safetensors: a length, a JSON header with names, dtypes, shapes and offsets, then the numbers.
+
+Read: model.safetensors, or shards under model.safetensors.index.json. Refused: a header that does
+not fit the file. Kinds of numbers that no weight can have are refused where they are wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.checkpoint.formats.base import Format, Stored, first_line
+from jaxmap.checkpoint.memory import own_pages
+from jaxmap.errors import InputError
+from jaxmap.model.encodings.numbers import NUMBERS
+
+
+class Safetensors(Format):
+    name = "safetensors"
+    looks_for = ("model.safetensors", "model.safetensors.index.json")
+
+    def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            file = stack.enter_context(safe_open(path, framework="numpy"))
+            names = list(file.keys())
+        except (SafetensorError, OSError) as error:
+            reason = first_line(str(error))
+            raise InputError(f"{path}: truncated or corrupt safetensors: {reason}") from None
+        tensors = {}
+        layout = _Layout(path)
+        for name in names:
+            view = file.get_slice(name)
+            kind = view.get_dtype()
+            tensors[name] = Stored(
+                path,
+                tuple(view.get_shape()),
+                NUMBERS.get(kind),
+                kind,
+                partial(layout.read, name),
+                partial(layout.mapped, name),
+            )
+        return tensors
+
+
+class _Layout:
+    """Where the tensors of a safetensors file lie (its format: a length, a header, bytes)."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    @cached_property
+    def _content(self) -> tuple[dict, int]:
+        with open(self._path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(length)), 8 + length
+
+    def _place(self, name: str) -> tuple[np.dtype, list[int], int]:
+        header, begin = self._content
+        facts = header[name]
+        return NUMBERS[facts["dtype"]], facts["shape"], begin + facts["data_offsets"][0]
+
+    def mapped(self, name: str) -> np.ndarray:
+        """A tensor as a view of the file: what is not touched stays on disk."""
+        dtype, shape, start = self._place(name)
+        if not math.prod(shape):
+            return np.zeros(shape, dtype)
+        # NumPy maps from any place, but views need not be aligned: bytes first.
+        raw = np.memmap(self._path, np.uint8, "r", start, math.prod(shape) * dtype.itemsize)
+        return np.asarray(raw.view(dtype).reshape(shape))
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor in memory. Not through the map: its pages would count as ours until the end."""
+        dtype, shape, start = self._place(name)
+        array = own_pages(shape, dtype)
+        left = memoryview(array.reshape(-1).view(np.uint8).data)
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(start)
+            while left:
+                count = file.readinto(left)
+                if not count:
+                    raise InputError(f"{self._path}: truncated: {name} ends too early")
+                left = left[count:]
+        return array

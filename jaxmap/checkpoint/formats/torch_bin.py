@@ -1,0 +1,87 @@
+"""PyTorch's pickles: pytorch_model.bin, or shards under pytorch_model.bin.index.json.
+
+Needs torch, which unpickles with weights_only: a file that holds anything but named tensors is
+refused. Plain pickles from before torch 1.6 are read too, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.checkpoint.formats.base import Format, Stored, first_line
+from jaxmap.errors import InputError
+from jaxmap.model.encodings.numbers import NUMBERS
+
+_KINDS = {  # torch's names -> those of safetensors
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+}
+
+
+class TorchBin(Format):
+    name = "PyTorch"
+    looks_for = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+    def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        try:
+            import torch
+        except ImportError:
+            raise InputError(
+                f"{path}: reading .bin weights needs torch: pip install 'jaxmap[torch]', "
+                "or convert the checkpoint to safetensors"
+            ) from None
+        import pickle
+
+        try:
+            # Files from before torch 1.6 are plain pickles, which cannot be memory-mapped.
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+        except pickle.UnpicklingError as error:
+            reason = first_line(str(error).split("WeightsUnpickler error:")[-1])
+            raise InputError(
+                f"{path}: refused, it holds more than tensors or is corrupt: {reason}"
+            ) from None
+        except Exception as error:  # torch has no one exception for a damaged file
+            reason = first_line(str(error)) or type(error).__name__
+            raise InputError(f"{path}: truncated or corrupt: {reason}") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
+        kinds = {getattr(torch, torch_name): name for torch_name, name in _KINDS.items()}
+        bits = {torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8}
+        bits[torch.float8_e5m2] = torch.uint8
+
+        def read(tensor, dtype: np.dtype | None) -> np.ndarray:
+            if tensor.dtype in bits:  # NumPy has no such numbers of its own
+                return tensor.view(bits[tensor.dtype]).numpy().view(dtype)
+            return tensor.detach().numpy()
+
+        tensors = {}
+        for name, value in content.items():
+            if not isinstance(value, torch.Tensor):
+                raise InputError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
+            kind = kinds.get(value.dtype, str(value.dtype))
+            tensors[name] = Stored(
+                path,
+                tuple(value.shape),
+                NUMBERS.get(kind),
+                kind,
+                *(partial(read, value, NUMBERS.get(kind)),) * 2,  # mapped already
+            )
+        return tensors

@@ -1,0 +1,97 @@
+"""What a reference is made into: a commit and files, to be fetched, and on disk."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.errors import InputError
+
+
+class FileStat(NamedTuple):
+    """What tells, without reading it, that a file is the one seen before (times in ns)."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class Remote(NamedTuple):
+    """A file to download: bytes and SHA-256 as far as the Hub states them."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A reference made definite, nothing fetched yet.
+
+    `commit` identifies the contents: a Git commit (Hub, Git clone) or "sha256:..." (folder).
+    `files` holds the stat signature where the files already lie in `folder`, else it is empty.
+    """
+
+    ref: Ref
+    commit: str
+    place: Literal["folder", "git", "hub"]
+    folder: Path  # the checkpoint; for "git" the clone; for "hub" where it will be
+    files: tuple[FileStat, ...] = ()
+    remote: tuple[Remote, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the files, in place or to download, as far as known."""
+        return sum(file.size for file in self.files) + sum(file.size or 0 for file in self.remote)
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """A checkpoint on disk: `folder` holds config.json, weights and tokenizer files."""
+
+    ref: Ref
+    folder: Path
+    commit: str
+    files: tuple[FileStat, ...]
+
+
+Signature = Sequence[Sequence]  # of FileStat, or the lists that JSON makes of them
+Known = Callable[[Ref], Iterable[tuple[Signature, str]]]
+
+
+def stat_files(folder: Path, names: Iterable[str], where: str) -> tuple[FileStat, ...]:
+    """Takes the stat signature of files, links followed, ordered by name."""
+    signature = []
+    for name in sorted(names):
+        try:
+            stat = os.stat(folder / name)
+        except OSError as error:
+            missing = "is missing" if isinstance(error, FileNotFoundError) else error.strerror
+            raise InputError(f"{where}: {name} {missing}") from error
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        signature.append(FileStat(name, stat.st_size, *times, stat.st_ino))
+    return tuple(signature)
+
+
+def nearest(wanted: str, names: Iterable[str], most: int = 5) -> str:
+    """Names the revisions most like the one wanted, for a message; `step7` is near `step8`."""
+
+    def distance(name: str) -> tuple[float, float]:
+        likeness = difflib.SequenceMatcher(None, wanted, name).ratio()
+        a, b = (re.fullmatch(r"(.*?)(\d{1,15})", text) for text in (wanted, name))
+        if a and b and a[1] == b[1]:
+            return (abs(int(a[2]) - int(b[2])), -likeness)
+        return (float("inf"), -likeness)
+
+    found = sorted(names, key=distance)
+    if not found:
+        return "it has none"
+    return "nearest: " + ", ".join(found[:most])
