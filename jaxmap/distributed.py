@@ -40,18 +40,20 @@ def start(address: str | None, count: int | None, index: int | None) -> None:
     Raises InputError for an incomplete description, JaxmapError when the others are not reached.
     """
     given = {"coordinator_address": address, "num_processes": count, "process_id": index}
-    missing = [f"--{name}" for name, value in given.items() if value is None]
+    missing = [f"`{name}`" for name, value in given.items() if value is None]
     if 0 < len(missing) < len(given):
-        raise InputError(f"{', '.join(missing)}: missing; the three flags belong together")
+        raise InputError(f"{', '.join(missing)}: missing; the three belong together")
     if not missing:
         assert address is not None
         assert count is not None
         assert index is not None
         if not 0 <= index < count:
-            raise InputError(f"--process_id={index}: of {count} processes it is 0 to {count - 1}")
+            raise InputError(
+                f"of {count} processes it is 0 to {count - 1}", field="process_id", value=index
+            )
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
-            raise InputError(f"--coordinator_address={address}: write host:port")
+            raise InputError("write host:port", field="coordinator_address", value=address)
 
     import jax
 
@@ -67,8 +69,9 @@ def start(address: str | None, count: int | None, index: int | None) -> None:
         )
     except ValueError as error:
         raise InputError(
-            f"--distributed: JAX finds no other processes ({error}); start them with srun or the "
-            "like, or give --coordinator_address, --num_processes and --process_id"
+            f"JAX finds no other processes ({error}); start them with srun or the like, or give "
+            "`coordinator_address`, `num_processes` and `process_id`",
+            field="distributed",
         ) from None
     except RuntimeError as error:
         raise JaxmapError(f"the other processes are not reached: {error}") from None

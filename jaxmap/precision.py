@@ -1,4 +1,4 @@
-"""In which arithmetic a model can be scored: the choices of --dtype, in one table."""
+"""In which arithmetic a model can be scored: the choices, in one table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REFERENCE = "float32"  # what the others are measured against
 
 
 def default_dtype(backend: str, stored: str) -> str:
-    """What --dtype=auto means: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+    """What "auto" means: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
 
     A TPU multiplies bfloat16 only. Rounding weights and activations to it costs 1e-5 to 1e-4
     bits/byte, 1 % of the smallest differences between neighbouring checkpoints or more; three
@@ -52,12 +52,14 @@ def default_dtype(backend: str, stored: str) -> str:
 
 
 def parse_precisions(names: list[str]) -> tuple[str, ...]:
-    """The choices of --dtypes, each once, without float32; InputError lists the known ones."""
+    """These precisions, each once, without float32; InputError lists the known ones."""
     known = ", ".join(name for name in PRECISIONS if name != REFERENCE)
     for name in names:
         if name not in PRECISIONS:
-            raise InputError(f"--dtypes: {name!r} is unknown; known: {known}")
+            raise InputError(f"{name!r} is unknown; known: {known}", field="dtypes")
     found = tuple(dict.fromkeys(name for name in names if name != REFERENCE))
     if not found:
-        raise InputError(f"--dtypes: names nothing to compare with {REFERENCE}; known: {known}")
+        raise InputError(
+            f"names nothing to compare with {REFERENCE}; known: {known}", field="dtypes"
+        )
     return found

@@ -84,7 +84,7 @@ class Config:
             named = ", ".join(f"{key}={self._values[key]!r:.60}" for key in unread)
             raise InputError(
                 f"{self.where}: keys that may change the logits and that nothing read: {named}; "
-                "if they cannot, name them in --ignore_config_keys"
+                "if they cannot, name them in `ignore_config_keys`"
             )
 
 

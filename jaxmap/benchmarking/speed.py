@@ -102,15 +102,15 @@ def measure(
     """
     for shape in shapes:
         if shape not in SHAPES:
-            raise InputError(f"--shapes: {shape!r} is unknown; known: {', '.join(SHAPES)}")
+            raise InputError(f"{shape!r} is unknown; known: {', '.join(SHAPES)}", field="shapes")
     has_torch = importlib.util.find_spec("torch") is not None
     if rivals is None:
         rivals = RIVALS if has_torch else ()
     for rival in rivals:
         if rival not in RIVALS:
-            raise InputError(f"--rivals: {rival!r} is unknown; known: {', '.join(RIVALS)}")
+            raise InputError(f"{rival!r} is unknown; known: {', '.join(RIVALS)}", field="rivals")
         if not has_torch:
-            raise InputError(f"--rivals: {rival} needs torch: pip install torch")
+            raise InputError(f"{rival} needs torch: pip install torch", field="rivals")
     rows: list[Row] = []
     for shape in shapes:
         rows += _measure_one(shape, texts, repeats, dtype, stored, rivals)

@@ -96,7 +96,7 @@ class Distances:
         ignore_config_keys: tuple[str, ...] = (),
     ):
         if window < 1:
-            raise InputError(f"--weight_distance={window}: looks back over no checkpoint")
+            raise InputError("looks back over no checkpoint", field="weight_distance", value=window)
         self._rows = Rows(store_path)
         check_writable(self._rows.path)
         remove_stale_temps(self._rows.path)

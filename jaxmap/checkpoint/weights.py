@@ -328,6 +328,6 @@ def _check_finite(folder: Path, place: _Place, raw: np.ndarray, cast: np.ndarray
     if not cast.all():
         bad = [place.names[i] for i in np.flatnonzero(~cast)]
         raise InputError(
-            f"{folder}: weights overflow {dtype.name} in {_listed(bad)}; use --dtype=float32 "
+            f"{folder}: weights overflow {dtype.name} in {_listed(bad)}; use `dtype=float32` "
             "or bfloat16"
         )

@@ -32,7 +32,7 @@ from jaxmap.cli import (
     texts,
 )
 from jaxmap.cli.command import Command, string
-from jaxmap.cli.output import message_of
+from jaxmap.cli.output import as_flags, message_of
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.version import __version__
 
@@ -134,19 +134,31 @@ def run(arguments: Sequence[str]) -> int:
         raise kind(message_of(error, list(define(name)))) from error
 
 
-def _log_to_stderr() -> None:
-    """Our own messages from INFO on, other libraries' from WARNING on, one plain line each."""
+class _Lines(stdlib_logging.Formatter):
+    """One plain line per message, with parameters as flags of the command that runs."""
+
+    def __init__(self, names: Sequence[str]):
+        super().__init__("jaxmap: %(message)s")
+        self._names = names
+
+    def format(self, record: stdlib_logging.LogRecord) -> str:
+        return as_flags(super().format(record), self._names)
+
+
+def _log_to_stderr(command: str) -> None:
+    """Our own messages from INFO on, other libraries' from WARNING on."""
     flags.FLAGS.mark_as_parsed()  # absl's logging waits for its own flags
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("jaxmap: %(message)s"))
+    names = list(define(command)) if command in COMMANDS else []
+    logging.get_absl_handler().setFormatter(_Lines(names))
     for library in ("jax", "orbax", "httpx", "httpx2"):
         stdlib_logging.getLogger(library).setLevel(stdlib_logging.WARNING)
 
 
 def main() -> None:
     """The `jaxmap` program."""
-    _log_to_stderr()
+    _log_to_stderr(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         code = run(sys.argv[1:])
     except JaxmapError as error:

@@ -51,7 +51,7 @@ def sole_use(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{out}: another demo is running there: wait for it, or choose another --out"
+                f"{out}: another demo is running there: wait for it, or choose another `out`"
             ) from None
         yield
 

@@ -48,7 +48,7 @@ def run_demo(
     out = Path(out)
     config = config or DemoConfig()
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, the demo needs a folder: choose another --out")
+        raise InputError(f"{out}: is a file, the demo needs a folder: choose another `out`")
     check_writable(out)
     with sole_use(out):
         _claim(out, config)
@@ -81,12 +81,12 @@ def _claim(out: Path, config: DemoConfig) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"{path}: not a demo's file: remove the folder, or choose another --out"
+            f"{path}: not a demo's file: remove the folder, or choose another `out`"
         ) from None
     if found != config.fingerprint:
         raise InputError(
             f"{out}: holds a demo of another configuration: remove the folder, or choose another "
-            "--out"
+            "`out`"
         )
 
 

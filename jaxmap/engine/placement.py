@@ -178,7 +178,7 @@ def largest(
 def largest_batch(
     spec: Spec, dtype: str, mesh: Mesh | None, *, weights: str, lens: bool, most: int
 ) -> int:
-    """Tokens of the largest batch of each group of devices that memory holds (--batch=auto).
+    """Tokens of the largest batch of each group of devices that memory holds.
 
     Args:
       most: tokens that are enough, all texts in one batch.
@@ -198,7 +198,7 @@ def largest_batch(
         return memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
 
     found = largest(memory, memory(batch), batch, min(row, batch), USABLE * limit, most=most)
-    logging.info("--batch=auto: %d tokens", found or batch)
+    logging.info("largest batch that fits: %d tokens", found or batch)
     return found or batch
 
 
@@ -221,7 +221,7 @@ def choose(
     lens: bool = False,
     tell: Callable[[], object] = lambda: None,
 ) -> tuple[Axes, Memory | None]:
-    """The smallest "model" axis with which a batch fits, the rest "data" (--mesh=auto).
+    """The smallest "model" axis with which a batch fits, the rest "data".
 
     Args:
       limit: bytes of one device; None: everything fits.
@@ -250,8 +250,10 @@ def choose(
             return axes, found
     assert limit is not None
     raise InputError(
-        f"--mesh=auto: needs {need / 1e9:.1f} GB a device on {count} devices, which have "
-        f"{limit / 1e9:.1f}; use more devices, a smaller --batch_tokens, or --dtype=bfloat16"
+        f"needs {need / 1e9:.1f} GB per device on {count} devices, which have "
+        f"{limit / 1e9:.1f}; use more devices, a smaller `batch_tokens`, or `dtype=bfloat16`",
+        field="mesh",
+        value="auto",
     )
 
 
@@ -264,7 +266,7 @@ def mesh_for(
     batch_tokens: int | None = None,
     lens: bool = False,
 ) -> Mesh | None:
-    """The mesh that --mesh asks for; None for a single device.
+    """The mesh that a user asks for; None for a single device.
 
     Unset, it is a single device's where there is one, else auto. The rest as in `lower`.
     """
@@ -276,5 +278,5 @@ def mesh_for(
         limit = device_memory(jax.local_devices()[0])
         options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
         axes, _ = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
-        logging.info("--mesh=auto: %s", axes)
+        logging.info("mesh that fits: %s", axes)
     return None if axes.size == 1 and len(devices) == 1 else make(axes)

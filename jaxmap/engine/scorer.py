@@ -317,7 +317,7 @@ def _check_finite(total_RN: np.ndarray, dtype: str) -> None:
         raise InputError(
             f"{bad_RN.any(0).sum()} of {total_RN.shape[1]} scores are NaN or infinite "
             f"(first: text {text}, from 0{layer})"
-            + ("; try --dtype=float32 or bfloat16" if dtype == "float16" else "")
+            + ("; try `dtype=float32` or bfloat16" if dtype == "float16" else "")
         )
 
 

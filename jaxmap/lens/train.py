@@ -166,5 +166,5 @@ def _same(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
         if found.get(key) != asked[key]:
             raise InputError(
                 f"{path}: of a training with {key} {found.get(key)}, not {asked[key]}: remove the "
-                "folder, or choose another --out"
+                "folder, or choose another `out`"
             )

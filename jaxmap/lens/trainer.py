@@ -57,13 +57,15 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise InputError(f"--steps: {self.steps} is too few")
+            raise InputError(f"{self.steps} is too few", field="steps")
         if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"--learning_rate: {self.learning_rate} is not a positive number")
+            raise InputError(
+                f"{self.learning_rate} is not a positive number", field="learning_rate"
+            )
         if self.batch_tokens < 1:
-            raise InputError(f"--batch_tokens: {self.batch_tokens} is too few")
+            raise InputError(f"{self.batch_tokens} is too few", field="batch_tokens")
         if not 0 < self.held_out < 1:
-            raise InputError(f"--held_out: {self.held_out} does not lie between 0 and 1")
+            raise InputError(f"{self.held_out} does not lie between 0 and 1", field="held_out")
 
     def optimiser(self) -> optax.GradientTransformation:
         """AdamW; every number has its own rate, so layers do not meet here either."""
@@ -215,7 +217,7 @@ def train_lens(
     if held >= len(usable):
         raise InputError(
             f"{len(usable)} texts of two tokens or more cannot be parted into training and "
-            f"held-out ones at --held_out={training.held_out:g}: give more texts"
+            f"held-out ones at `held_out={training.held_out:g}`: give more texts"
         )
     train = _batches(_only(tokens, np.sort(order[held:])), training.batch_tokens)
     optimiser = training.optimiser()
@@ -236,7 +238,7 @@ def train_lens(
             if not np.isfinite(now_L).all():
                 raise JaxmapError(
                     f"the KL of layer {int(np.flatnonzero(~np.isfinite(now_L))[0])} is not finite "
-                    f"at step {step + 1}: lower --learning_rate"
+                    f"at step {step + 1}: lower `learning_rate`"
                 )
             bar.set_postfix_str(f"KL {now_L.mean():.3f} nats a token", refresh=False)
             bar.update()

@@ -130,12 +130,12 @@ def read_lens(folder: Path) -> TunedLens:
 
 
 def parse_lens(value: str) -> dict[str, Any]:
-    """The settings that --lens=logit, tuned:DIR, true or false stand for; else InputError."""
+    """The settings that "logit", "tuned:DIR", "true" or "false" stand for; else InputError."""
     if value.startswith(_PREFIX) and value != _PREFIX:
         return {"lens": True, "tuned_lens": value.removeprefix(_PREFIX)}
     known = {"logit": True, "true": True, "1": True, "false": False, "0": False, "none": False}
     if value.lower() not in known:
-        raise InputError(f"--lens: {value!r} is neither logit nor tuned:DIR")
+        raise InputError(f"{value!r} is neither logit nor tuned:DIR", field="lens")
     return {"lens": known[value.lower()]}
 
 
@@ -147,7 +147,7 @@ def find_lens(path: Path, ref: str, revision: str | None) -> TunedLens:
     if (path / FACTS).is_file():
         return read_lens(path)
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder: --lens=tuned:DIR takes `jaxmap lens`'s --out")
+        raise InputError(f"{path}: no such folder: give a folder of trained ones", field="lens")
     lenses = [read_lens(one.parent) for one in sorted(path.glob(f"*/{FACTS}"))]
     for lens in lenses:
         if (_place(lens.ref), lens.revision) == (_place(ref), revision):
@@ -155,7 +155,7 @@ def find_lens(path: Path, ref: str, revision: str | None) -> TunedLens:
     held = ", ".join(checkpoint_name(lens.ref, lens.revision) for lens in lenses[:5]) or "none"
     raise InputError(
         f"{path}: holds no tuned lens for {checkpoint_name(ref, revision)}, but for: {held}; train "
-        f"it with `jaxmap lens train --out={path} ...`"
+        "one for it into that folder"
     )
 
 

@@ -63,8 +63,10 @@ def parse(text: str) -> Axes | None:
         name, _, size = (side.strip() for side in part.partition("="))
         if name not in NAMES or name in sizes or not size.isdecimal() or int(size) < 1:
             raise InputError(
-                f"--mesh={text}: {part!r} is not understood; write auto, or devices an axis, as in "
-                "data=4,model=2 (axes: data, fsdp, model)"
+                f"{part!r} is not understood; write auto, or devices per axis, as in "
+                "data=4,model=2 (axes: data, fsdp, model)",
+                field="mesh",
+                value=text,
             )
         sizes[name] = int(size)
     return Axes(**sizes)
@@ -79,8 +81,10 @@ def make(axes: Axes, devices: Sequence[Any] | None = None) -> Mesh:
     alone = len({device.process_index for device in devices}) == 1
     if axes.size > len(devices) or (axes.size < len(devices) and not alone):
         raise InputError(
-            f"--mesh={axes}: {axes.size} devices, but there are {len(devices)}"
-            + ("" if alone else " in all processes together, each of which must be used")
+            f"{axes.size} devices, but there are {len(devices)}"
+            + ("" if alone else " in all processes together, each of which must be used"),
+            field="mesh",
+            value=axes,
         )
     shape = (axes.data, axes.fsdp, axes.model)
     kind = (AxisType.Auto,) * len(NAMES)

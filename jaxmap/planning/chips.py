@@ -45,8 +45,10 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
     name, _, grid = topology.partition(":")
     if name not in TPUS or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", grid):
         raise InputError(
-            f"--topology={topology}: is not understood; write a TPU and its grid, as in v5e:4x4 or "
-            f"v5p:2x2x4 (known: {', '.join(TPUS)})"
+            "is not understood; write a TPU and its grid, as in v5e:4x4 or v5p:2x2x4 "
+            f"(known: {', '.join(TPUS)})",
+            field="topology",
+            value=topology,
         )
     return TPUS[name], tuple(int(size) for size in grid.split("x"))
 
@@ -58,7 +60,8 @@ def prepare() -> None:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            "--topology: compiling for a TPU needs its compiler, libtpu: pip install 'jaxmap[tpu]'"
+            "compiling for a TPU needs its compiler, libtpu: pip install 'jaxmap[tpu]'",
+            field="topology",
         )
     os.environ["JAX_PLATFORMS"] = "cpu"
     # What libtpu would ask the machine about itself: this one is no TPU host.
@@ -88,6 +91,6 @@ def devices(topology: str) -> list[Any]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise InputError(
-            f"--topology={topology}: the TPU's compiler refuses it ({lines[0]})"
+            f"the TPU's compiler refuses it ({lines[0]})", field="topology", value=topology
         ) from error
     return list(described.devices)

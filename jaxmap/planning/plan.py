@@ -147,14 +147,14 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
     """
     refs = parse_refs(model)
     if len(refs) != 1:
-        raise InputError(f"--model={model}: names {len(refs)} models; plan for one")
+        raise InputError(f"names {len(refs)} models; plan for one", field="model", value=model)
     [ref] = refs
     if is_folder(ref.name):
         folder = Path(ref.name)
         if ref.revision and (folder / ref.revision).is_dir():
             folder = folder / ref.revision
         if not (folder / "config.json").is_file():
-            raise InputError(f"--model={model}: {folder} has no config.json")
+            raise InputError(f"{folder} has no config.json", field="model", value=model)
     else:
         from jaxmap.checkpoint.sources.hub import fetch_config
 

@@ -95,7 +95,7 @@ def import_released(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder: check --released")
+        raise InputError(f"{folder}: not a folder: check `released`")
     report = Imported()
     types = genealogy.read_types(folder / TYPES) if (folder / TYPES).exists() else None
     parents = genealogy.read_parents(folder / PARENTS) if (folder / PARENTS).exists() else None
@@ -106,7 +106,7 @@ def import_released(
         raise InputError(f"{folder}: vectors of different lengths: {found}")
     if not sizes:
         raise InputError(
-            f"{folder}: holds none of {', '.join(VECTORS)} with a vector in it: check --released"
+            f"{folder}: holds none of {', '.join(VECTORS)} with a vector in it: check `released`"
         )
     store = Store.create(store_path, _texts(folder, next(iter(sizes)), report))
     genealogy.save_known(store.path, parents, types)

@@ -46,9 +46,7 @@ def export(store: Store, out: str | os.PathLike[str]) -> int:
         raise InputError(f"{out}: unknown ending {out.suffix!r}: use one of {', '.join(writers)}")
     entries = store.records()
     if not entries:
-        raise InputError(
-            f"{store.path}: holds no results: run `jaxmap score --store={store.path} ...` first"
-        )
+        raise InputError(f"{store.path}: holds no results: score models into it first")
     write_atomic(out, lambda file: writer(store, entries, file))
     return len(entries)
 

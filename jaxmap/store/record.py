@@ -84,7 +84,7 @@ class Identity:
 class Provenance:
     """How a result came about; none of it changes the numbers beyond rounding."""
 
-    is_default_dtype: bool = True  # the dtype is what `--dtype=auto` gave
+    is_default_dtype: bool = True  # the dtype is what "auto" gave
     num_layers: int | None = None  # L, so that lens layers are 0..L
     truncated: int = 0  # texts cut to the context
     context: int | None = None  # tokens
@@ -137,7 +137,7 @@ def encode_record(record: Record, generation: int, num_texts: int) -> bytes:
         raise InputError(
             f"{checkpoint_name(identity.ref, identity.revision)}{layer}: the scores of {bad} of "
             f"{num_texts} texts are NaN or infinite: nothing was kept; check the weights, or try "
-            f"--dtype=float32"
+            "`dtype=float32`"
         )
     facts = canonical(
         {
@@ -235,7 +235,7 @@ def read_texts(path: Path) -> TextFacts:
         return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured)
     except (CorruptError, KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: {error}: use another --store, or the version of jaxmap that made it"
+            f"{path}: {error}: use another `store`, or the version of jaxmap that made it"
         ) from error
 
 

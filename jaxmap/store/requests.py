@@ -23,14 +23,14 @@ QUANTISATIONS = ("none", "int8", "nf4", "fp4")
 
 
 def parse_quantisations(names: Iterable[str]) -> tuple[str, ...]:
-    """The quantisations of --quantize, each once; InputError lists the known ones."""
+    """These quantisations, each once; InputError lists the known ones."""
     names = tuple(dict.fromkeys(names))
     known = ", ".join(QUANTISATIONS)
     for name in names:
         if name not in QUANTISATIONS:
-            raise InputError(f"--quantize: {name!r} is unknown; known: {known}")
+            raise InputError(f"{name!r} is unknown; known: {known}", field="quantize")
     if not names:
-        raise InputError(f"--quantize: names nothing; known: {known}")
+        raise InputError(f"names nothing; known: {known}", field="quantize")
     return names
 
 

@@ -58,7 +58,7 @@ class StatusReport:
             lines.append(f"distances   {there} of {asked_for} between weights")
         if self.workers:
             lines += [
-                f"running     {sum(seen.lives for seen in self.workers)} (--watch shows more)",
+                f"running     {sum(seen.lives for seen in self.workers)} (`watch` shows more)",
                 *_some(map(_of_worker, self.workers)),
             ]
         if self.superseded:

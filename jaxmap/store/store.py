@@ -71,7 +71,7 @@ class Store:
         """
         path = Path(path)
         if os.path.isfile(path):
-            raise InputError(f"{path}: is a file, a store is a folder: choose another --store")
+            raise InputError(f"{path}: is a file, a store is a folder: choose another `store`")
         if len(texts.num_bytes) == 0:
             raise InputError(f"{texts.source}: holds no texts: nothing to score")
         # Of several processes one makes the file; the others, and this one, read it back.
@@ -82,7 +82,7 @@ class Store:
                 f"{path}: made with other texts ({store.texts.fingerprint[:12]}, "
                 f"{len(store.texts.text_bytes)} texts from {store.texts.source}) than these "
                 f"({texts.fingerprint[:12]}, {len(texts.num_bytes)} texts from {texts.source}): "
-                f"use another --store, or the same texts"
+                f"use another `store`, or the same texts"
             )
         for folder in (path, path / "records", path / "failures", path / "asked"):
             check_writable(folder)
@@ -94,11 +94,10 @@ class Store:
         """Opens a store for reading; InputError when there is none."""
         path = Path(path)
         if os.path.isfile(path):
-            raise InputError(f"{path}: is a file, a store is a folder: check --store")
+            raise InputError(f"{path}: is a file, a store is a folder: check `store`")
         if not os.path.exists(path / "store.json"):
             raise InputError(
-                f"{path}: holds no store (no store.json): check --store, or make it with "
-                f"`jaxmap score --store={path} ...`"
+                f"{path}: holds no store (no store.json): check `store`, or score models into it"
             )
         return cls(path, read_texts(path / "store.json"))
 

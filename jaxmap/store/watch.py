@@ -1,4 +1,4 @@
-"""`jaxmap status --watch`: a live table of all that works on a store."""
+"""A live table of all processes that work on a store."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Visitor:
         cache = runtime.user_cache() / "tokenizers"
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._told = False
-        self._batches: dict[tuple, int] = {}  # of --batch=auto
+        self._batches: dict[tuple, int] = {}  # tokens of the largest that fits
 
     def load(
         self,
@@ -259,7 +259,7 @@ class Visitor:
     def _tell(self, dtype: str) -> None:
         """Says once which dtype and device a run uses."""
         if not self._told:
-            why = " (--dtype=auto)" if self.settings.dtype == "auto" else ""
+            why = " (auto)" if self.settings.dtype == "auto" else ""
             logging.info("scoring in %s%s on %s", dtype, why, device())
             self._told = True
 

@@ -58,9 +58,8 @@ def score_models(
     settings = settings_of(options, "score")
     index, count = shard
     if not 0 <= index < count:
-        raise InputError(
-            f"--shard_index={index}: of --shard_count={count} it is one from 0 to {count - 1}"
-        )
+        message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
+        raise InputError(message, field="shard_index", value=index)
     refs = in_order(list(dict.fromkeys(refs)))
 
     def items_of(ref: Ref):

@@ -520,7 +520,7 @@ def test_from_scoring_to_exponents(run13, tmp_path, reads):
 
 
 def test_bad_window(tmp_path):
-    with pytest.raises(InputError, match="--weight_distance=0"):
+    with pytest.raises(InputError, match=r"^weight_distance=0"):
         Distances(tmp_path, window=0)
 
 

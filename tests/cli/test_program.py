@@ -169,7 +169,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path):
     ran = score(tmp_path / "store", texts, model)
     assert ran.out == "1 scored, 0 already done, 0 failed\n"
     assert "tokens/s" in ran.err
-    assert "scoring in float32 (--dtype=auto) on " in ran.err
+    assert "scoring in float32 (auto) on " in ran.err
     ran = jaxmap("export", f"--store={tmp_path}/store", f"--out={tmp_path}/x.npz")
     assert (ran.out, ran.err) == (f"1 models in {tmp_path}/x.npz\n", "")
     npz = np.load(tmp_path / "x.npz")

@@ -264,10 +264,10 @@ def test_killed_and_gone_on_with_gives_the_same(learnt, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": 0}, "--steps"),
-        ({"learning_rate": 0.0}, "--learning_rate"),
-        ({"batch_tokens": 0}, "--batch_tokens"),
-        ({"held_out": 1.0}, "--held_out"),
+        ({"steps": 0}, "^steps: "),
+        ({"learning_rate": 0.0}, "^learning_rate: "),
+        ({"batch_tokens": 0}, "^batch_tokens: "),
+        ({"held_out": 1.0}, "^held_out: "),
     ],
 )
 def test_training_that_cannot_be(values, message):

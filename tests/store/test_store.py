@@ -195,7 +195,7 @@ def test_a_store_made_with_other_texts(tmp_path):
     message = str(caught.value)
     for part in (str(tmp_path), "a50000000000", "b" * 12, "some texts.jsonl", "others.jsonl"):
         assert part in message
-    assert "another --store" in message
+    assert "another `store`" in message
     assert "\n" not in message
     Store.create(tmp_path, TEXTS)
 
@@ -209,7 +209,7 @@ def test_paths_that_are_no_store(tmp_path):
         with pytest.raises(InputError, match="file"):
             Store.open(path)
     for path in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=r"no store.json.*--store"):
+        with pytest.raises(InputError, match=r"no store.json.*`store`"):
             Store.open(path)
     with pytest.raises(InputError, match="no texts"):
         Store.create(tmp_path / "empty", FakeTexts("0", np.zeros(0, np.int64)))
