@@ -28,6 +28,7 @@ from absl import app, flags
 
 from jaxmap.benchmarking.contestants import as_tokens
 from jaxmap.benchmarking.report import this_machine
+from jaxmap.variant import Variant
 
 _PARTS = flags.DEFINE_list("parts", ["texts", "depth", "store"], "Which to measure.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Timed turns of each.")
@@ -186,10 +187,12 @@ def store() -> Iterator[Row]:
 
     def records() -> Iterator[Record]:
         for k in range(_RECORDS.value):
-            one = f"org/m{k // 50}", f"step{k % 50 * 1000}", "c0", "f" * 64, "t0", "none", "float32"
+            one = f"org/m{k // 50}", f"step{k % 50 * 1000}", "c0", "f" * 64, "t0", "none"
             tokens = random.integers(150, 351, count, dtype=np.int32)
             scores = -3.0 * tokens + random.normal(0, 50, count)
-            yield Record(Identity(*one), Provenance(), scores, tokens, tokens - 1)
+            yield Record(
+                Identity(*one, Variant("float32")), Provenance(), scores, tokens, tokens - 1
+            )
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
         made = Store.create(

@@ -34,7 +34,7 @@ class Floor:
 
     @property
     def dtype(self) -> str:
-        return self.entry.identity.dtype
+        return self.entry.identity.variant.precision
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Floors:
         """
         entries = list(entries)
         own = {_checkpoint(entry) for entry in entries}
-        dtypes = {entry.identity.dtype for entry in entries} - {REFERENCE}
+        dtypes = {entry.identity.variant.precision for entry in entries} - {REFERENCE}
         alike = [floor for floor in self.found if floor.dtype in dtypes]
         theirs = [floor for floor in alike if _checkpoint(floor.entry) in own]
         return max((floor.kl for floor in theirs or alike), default=None)
@@ -98,9 +98,9 @@ def measure_floors(
     groups: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
     for entry in store.records() if entries is None else entries:
         one = entry.identity
-        if one.quantisation == "none" and one.layer is None:
+        if one.variant.is_own_output:
             key = (one.ref, one.revision or "", one.commit, one.tokenizer, one.special_rule)
-            groups[key][one.dtype] = entry
+            groups[key][one.variant.precision] = entry
     wanted = None if models is None else set(models)
     kinds = None if dtypes is None else set(dtypes)
     pairs = [

@@ -127,7 +127,7 @@ def draw(atlas: Atlas, one: Map, embedding: Embedding) -> Figure:
         return map_pairs.draw_families(embedding, one.pairs_P2, one.kinds, colors=colors)
     if one.name == "layers":
         models = [entry.label.rpartition("#layer")[0] for entry in one.entries]
-        layer_K = np.array([entry.identity.layer for entry in one.entries])
+        layer_K = np.array([entry.identity.variant.layer for entry in one.entries])
         return map_layers.draw(embedding, models, layer_K, one.kinds, colors=colors)
     return map_pairs.draw_models(embedding, one.kinds, colors=colors)
 

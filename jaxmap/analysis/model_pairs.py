@@ -12,7 +12,6 @@ import numpy as np
 from jaxmap.analysis import genealogy
 from jaxmap.analysis.context import Reading
 from jaxmap.analysis.run_pairs import Setting
-from jaxmap.analysis.runs import is_plain
 from jaxmap.stats.clean import Cleaned
 from jaxmap.stats.scale import random_pairs
 from jaxmap.store.record import Entry
@@ -32,11 +31,14 @@ def of_models(
     `genealogy.parents_of`); what was dropped and chosen goes to the notes, a line each.
     """
     entries = reading.entries
-    base = {_base_key(entry): entry for entry in entries if _is_output(entry)}
-    quantised = [e for e in entries if e.identity.quantisation != "none" and _base_key(e) in base]
-    quantised = [entry for entry in quantised if entry.identity.layer is None]
+    base = {_base_key(entry): entry for entry in entries if entry.variant.is_own_output}
+    quantised = [
+        entry
+        for entry in entries
+        if entry.variant.is_quantised and entry.variant.is_output and _base_key(entry) in base
+    ]
     # Layers as published: of the models themselves, through the logit lens.
-    layered = [entry for entry in entries if _is_layer(entry)]
+    layered = [entry for entry in entries if entry.variant.is_own_layer]
     singles = reading.singles
     used = {base[_base_key(e)].path: base[_base_key(e)] for e in (*quantised, *layered)
             if _base_key(e) in base}  # fmt: skip
@@ -52,18 +54,18 @@ def of_models(
         f"of {cleaned.dropped.floor:.2f} nats, to which all are raised"
     )
     reader = _Models(reading, models, cleaned)
-    fours = {entry.identity.quantisation for entry in quantised} & {"fp4", "nf4"}
+    fours = {entry.variant.quantisation for entry in quantised} & {"fp4", "nf4"}
     four = "fp4" if "fp4" in fours or not fours else "nf4"
     found = {}
     for name, variant in (("8-bit", "int8"), ("4-bit", four)):
-        pairs = [(base[_base_key(e)], e) for e in quantised if e.identity.quantisation == variant]
+        pairs = [(base[_base_key(e)], e) for e in quantised if e.variant.quantisation == variant]
         found[name] = reader.setting(name, pairs, f"no model is there both plain and in {variant}")
         if name == "4-bit" and pairs:
             notes.append(f"4-bit: {variant}")
     found |= _of_families(reader, singles, parents, ask, notes)
     layers: dict[tuple[object, ...], dict[int, Entry]] = defaultdict(dict)
     for entry in layered:
-        layers[_base_key(entry)][entry.identity.layer or 0] = entry
+        layers[_base_key(entry)][entry.variant.layer or 0] = entry
     adjacent = [
         (of[layer], of[layer + 1])
         for of in layers.values()
@@ -74,18 +76,9 @@ def of_models(
     return found
 
 
-def _is_output(entry: Entry) -> bool:
-    return entry.identity.quantisation == "none" and entry.identity.layer is None
-
-
-def _is_layer(entry: Entry) -> bool:
-    one = entry.identity
-    return one.quantisation == "none" and one.layer is not None and not one.tuned
-
-
 def _base_key(entry: Entry) -> tuple[str, str | None, str]:
     one = entry.identity
-    return one.ref, one.revision, one.dtype
+    return one.ref, one.revision, one.variant.precision
 
 
 @dataclass
@@ -130,7 +123,7 @@ def _of_families(
     notes: list[str],
 ) -> dict[str, Setting]:
     """ft, intra-type and random, the last two with as many pairs as the first."""
-    singles = [entry for entry in singles if is_plain(entry) and reader.has(entry)]
+    singles = [entry for entry in singles if entry.variant.is_plain and reader.has(entry)]
     names = ("ft", "intra-type", "random")
     if len(singles) < 2:
         reason = "the store does not hold two models that are no training checkpoints"

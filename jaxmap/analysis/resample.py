@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.analysis.runs import is_plain
 from jaxmap.corpus.texts import TextSet, save_texts
 from jaxmap.errors import InputError
 from jaxmap.stats.centre import double_centre
@@ -73,7 +72,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
 def plain(store: Store) -> list[Entry]:
     """The models' own outputs in default precision; InputError when there is none."""
-    entries = [entry for entry in store.records() if is_plain(entry)]
+    entries = [entry for entry in store.records() if entry.variant.is_plain]
     if not entries:
         raise InputError(f"{store.path}: holds no model's own output: score one")
     return entries

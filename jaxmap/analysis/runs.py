@@ -90,12 +90,12 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
     groups: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in store.records() if entries is None else entries:
         key = trajectory_of(entry)
-        if key is not None and is_plain(entry):
+        if key is not None and entry.variant.is_plain:
             groups[key].append(entry)
     gaps: dict[str, set[int]] = defaultdict(set)
     for item in (*(failure.item for failure in store.failures()), *store.missing()):
         step = step_of(item.ref, item.revision)
-        if step is not None and item.quantisation == "none":
+        if step is not None and not item.variant.is_quantised:
             gaps[_full_name(item.ref, item.revision)].add(step)
     found = {
         _full_name(group[0].identity.ref, group[0].identity.revision): group
@@ -122,18 +122,12 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
     return sorted(runs, key=_order)
 
 
-def is_plain(entry: Entry) -> bool:
-    """Whether an entry is a model's own output in its default precision."""
-    one = entry.identity
-    return one.quantisation == "none" and one.layer is None and entry.provenance.is_default_dtype
-
-
 def single_models(entries: Sequence[Entry]) -> list[Entry]:
     """The models that are no checkpoint of a run: what a map of models shows."""
     return [
         entry
         for entry in entries
-        if is_plain(entry) and step_of(entry.identity.ref, entry.identity.revision) is None
+        if entry.variant.is_plain and step_of(entry.identity.ref, entry.identity.revision) is None
     ]
 
 

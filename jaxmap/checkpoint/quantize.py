@@ -38,7 +38,7 @@ def quantised(model: Model, variant: str) -> Model:
 
     Args:
       model: not quantised.
-      variant: of `work.QUANTISATIONS`; none: the model itself.
+      variant: of QUANTISATIONS; none: the model itself.
 
     Raises InputError for layers that are not known to be linear layers as bitsandbytes sees them.
     """

@@ -58,7 +58,7 @@ class Model:
       stored_dtype: of most of the weights on disk.
       model_type: from config.json.
       num_parameters: numbers in the parameters.
-      quantisation: of its linear layers; of work.QUANTISATIONS.
+      quantisation: of its linear layers; of QUANTISATIONS.
       mesh: the devices, where they are several; graph and params are then those of `held.held`.
     """
 

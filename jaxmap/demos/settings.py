@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
-from jaxmap.store.requests import QUANTISATIONS
+from jaxmap.variant import QUANTISATIONS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,9 @@ def import_released(
     kept: list[Vector] = []
     reasons: dict[Item, list[str]] = defaultdict(list)
     for one in vectors:
-        item = Item(one.ref, one.revision, "auto", one.quantisation, one.layer is not None)
-        layer = "" if one.layer is None else f"layer {one.layer}: "
+        asked = replace(one.variant, layer=None)  # with the lens of a layer: all layers
+        item = Item(one.ref, one.revision, asked)
+        layer = f"layer {one.variant.layer}: " if one.variant.is_layer else ""
         if one.scores is None:
             report.absent.append(one.label)
             reasons[item].append(f"{layer}not scored in the release (None in {one.file})")
@@ -145,9 +146,11 @@ def _records(
         key = (one.ref, one.revision)
         assert one.scores is not None
         scores = np.ascontiguousarray(one.scores, np.float64)
-        digests[key].update(f"{one.quantisation}\0{one.layer}\0".encode() + scores.tobytes())
-        if one.layer is not None:
-            depth[key] = max(depth.get(key, 0), one.layer)
+        variant = one.variant
+        digests[key].update(f"{variant.quantisation}\0{variant.layer}\0".encode())
+        digests[key].update(scores.tobytes())
+        if variant.layer is not None:
+            depth[key] = max(depth.get(key, 0), variant.layer)
     unknown_N = np.full(len(store.texts.text_bytes), -1, np.int32)
     for one in vectors:
         key = (one.ref, one.revision)
@@ -158,9 +161,7 @@ def _records(
             store.texts.fingerprint,
             tokenizer="released",
             special_rule="the tokenizer's own",
-            dtype="float16",
-            quantisation=one.quantisation,
-            layer=one.layer,
+            variant=replace(one.variant, precision="float16"),
         )
         model = {"released": one.file}
         if one.ref in types:
@@ -200,7 +201,7 @@ def write_released(store: Store, folder: str | os.PathLike[str]) -> list[Path]:
     pretraining: dict[str, dict[int, np.ndarray | None]] = defaultdict(dict)
     layers: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
     singles: list[Entry] = []
-    variants = {quantisation: file for file, quantisation in QUANTISED.items()}
+    released = {quantisation: file for file, quantisation in QUANTISED.items()}
 
     def vector(entry: Entry) -> np.ndarray:
         return store.load(entry).log_likelihood.astype(np.float32)
@@ -208,21 +209,22 @@ def write_released(store: Store, folder: str | os.PathLike[str]) -> list[Path]:
     for entry in entries:
         one = entry.identity
         step = step_of("", one.revision) if one.revision else None
-        if one.layer is not None:
-            if one.quantisation == "none" and one.revision is None and not one.tuned:
-                layers[one.ref][one.layer] = vector(entry)
-        elif one.quantisation in variants and one.revision is None:
-            files[variants[one.quantisation]][one.ref] = vector(entry)
-        elif one.quantisation == "none" and step is not None:
+        variant = entry.variant
+        if variant.layer is not None:
+            if variant.is_own_layer and one.revision is None:
+                layers[one.ref][variant.layer] = vector(entry)
+        elif variant.quantisation in released and one.revision is None:
+            files[released[variant.quantisation]][one.ref] = vector(entry)
+        elif variant.is_plain and step is not None:
             pretraining[_key(one.ref)][step] = vector(entry)
-        elif one.quantisation == "none" and one.revision is None:
+        elif variant.is_plain and one.revision is None:
             singles.append(entry)
     for failure in store.failures():
         item = failure.item
         step = step_of("", item.revision) if item.revision else None
-        if item.quantisation in variants and item.revision is None:
-            files[variants[item.quantisation]].setdefault(item.ref, None)
-        elif item.quantisation == "none" and step is not None and not item.lens:
+        if item.variant.quantisation in released and item.revision is None:
+            files[released[item.variant.quantisation]].setdefault(item.ref, None)
+        elif not item.variant.is_quantised and step is not None and not item.variant.lens:
             pretraining[_key(item.ref)].setdefault(step, None)
     if pretraining:
         files[PRETRAINING] = {

@@ -29,6 +29,7 @@ from jaxmap.errors import InputError
 from jaxmap.released.pickles import load_arrays
 from jaxmap.store.record import checkpoint_name
 from jaxmap.store.weight_distances import WeightDistances
+from jaxmap.variant import PLAIN, Variant
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
 PYTHIA = "EleutherAI/pythia-"
@@ -52,15 +53,12 @@ class Vector:
     file: str
     ref: str
     revision: str | None
-    quantisation: str
-    layer: int | None
+    variant: Variant
     scores: np.ndarray | None
 
     @property
     def label(self) -> str:
-        variant = "" if self.quantisation == "none" else f"+{self.quantisation}"
-        layer = "" if self.layer is None else f"#layer{self.layer:02d}"
-        return checkpoint_name(self.ref, self.revision) + variant + layer
+        return checkpoint_name(self.ref, self.revision) + self.variant.label
 
 
 def read_vectors(folder: Path, notes: list[str]) -> Iterator[Vector]:
@@ -72,12 +70,14 @@ def read_vectors(folder: Path, notes: list[str]) -> Iterator[Vector]:
     for file, quantisation in QUANTISED.items():
         if (folder / file).exists():
             for name, scores in _mapping(folder / file).items():
-                yield _vector(folder / file, name, scores, quantisation=quantisation)
+                yield _vector(
+                    folder / file, name, scores, variant=Variant(quantisation=quantisation)
+                )
     if (folder / LAYERS).exists():
         for name, layers in _mapping(folder / LAYERS).items():
             for layer, scores in _mapping(folder / LAYERS, layers, name).items():
                 number = _number(layer, folder / LAYERS, name)
-                yield _vector(folder / LAYERS, name, scores, layer=number)
+                yield _vector(folder / LAYERS, name, scores, variant=Variant(layer=number))
     raw: set[str] = set()
     if (folder / RAW).exists():
         for name, scores in _mapping(folder / RAW).items():
@@ -116,15 +116,14 @@ def _vector(
     name: object,
     scores: object,
     revision: str | None = None,
-    quantisation: str = "none",
-    layer: int | None = None,
+    variant: Variant = PLAIN,
 ) -> Vector:
-    one = Vector(path.name, str(name), revision, quantisation, layer, None)
+    one = Vector(path.name, str(name), revision, variant, None)
     if scores is None:
         return one
     if not isinstance(scores, np.ndarray) or scores.ndim != 1 or scores.dtype.kind not in "fiu":
         raise InputError(f"{path}: {one.label}: has to be an array of one number a text, or None")
-    return Vector(path.name, str(name), revision, quantisation, layer, scores)
+    return Vector(path.name, str(name), revision, variant, scores)
 
 
 def read_distances_of(folder: Path, vectors: list[Vector]) -> Iterator[WeightDistances]:

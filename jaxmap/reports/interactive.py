@@ -111,7 +111,7 @@ def _map(reading: Reading, one: Map) -> dict[str, Any]:
         "type": list(one.kinds),
         "step": [step_of(e.identity.ref, e.identity.revision) for e in entries],
         "size": [size_of(entry) for entry in entries],
-        "layer": [entry.identity.layer for entry in entries],
+        "layer": [entry.identity.variant.layer for entry in entries],
         "loss": _numbers(loss(reading, entries)),
         "nearest": nearest_K,
         "nearest_kl": _numbers(kl_K),

@@ -184,7 +184,7 @@ def _methods(reading: Reading, notes: Sequence[str], interactive: bool) -> str:
         ("texts", f"{store.texts.source}, sha256 {store.texts.fingerprint}"),
         ("tokenizers", _listed(f"sha256 {one}" for one in {e.identity.tokenizer for e in entries})),
         ("special tokens", _listed({e.identity.special_rule for e in entries})),
-        ("dtype", _listed({e.identity.dtype for e in entries})),
+        ("dtype", _listed({e.identity.variant.precision for e in entries})),
         ("device", _listed({e.provenance.device for e in entries})),
         ("cut to the context", f"at most {truncated:,} of the texts of a model"),
         (

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from jaxmap.store.record import Entry, checkpoint_name
+from jaxmap.variant import TUNED, Variant
 
 # How trainers name the checkpoints of one run: step1000, stage1-step1000-tokens4B, checkpoint-500.
 _STEP = re.compile(r"(?:^|[^a-z])(?:step|checkpoint|iter)[-_]?(\d+)", re.IGNORECASE)
@@ -31,11 +32,11 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
     for group in by_checkpoint.values():
         group.sort(key=_age, reverse=True)
         commit = group[0].identity.commit
-        newest: dict[tuple[object, ...], Entry] = {}
+        newest: dict[Variant, Entry] = {}
         for entry in group:
             one = entry.identity
             # Of two tuned lenses the one scored last is shown, whole.
-            variant = (one.dtype, one.quantisation, bool(one.tuned), one.layer)
+            variant = one.variant.of_any_lens
             if one.commit == commit and variant not in newest:
                 newest[variant] = entry
             else:
@@ -86,27 +87,26 @@ def trajectory_of(entry: Entry) -> tuple[object, ...] | None:
     found = run_of(one.ref, one.revision)
     if found is None:
         return None
-    return found[0], one.revision is None, one.dtype, one.quantisation, one.layer, bool(one.tuned)
+    return found[0], one.revision is None, one.variant.of_any_lens
 
 
 def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
     """The facts of labelled entries as arrays [K]; -1 is no known step, or not a layer."""
     ones = [entry.identity for entry in entries]
     steps = [step_of(one.ref, one.revision) for one in ones]
-    layers = [one.layer for one in ones]
+    variants = [one.variant for one in ones]
     return {
         "model": np.array([entry.label for entry in entries], dtype=str),
         "ref": np.array([one.ref for one in ones], dtype=str),
         "revision": np.array([one.revision or "" for one in ones], dtype=str),
         "commit": np.array([one.commit for one in ones], dtype=str),
         "step": np.array([-1 if step is None else step for step in steps], dtype=np.int64),
-        "dtype": np.array([one.dtype for one in ones], dtype=str),
-        "quantisation": np.array([one.quantisation for one in ones], dtype=str),
-        "layer": np.array([-1 if layer is None else layer for layer in layers], dtype=np.int64),
-        "lens": np.array(
-            ["" if one.layer is None else "tuned" if one.tuned else "logit" for one in ones],
-            dtype=str,
+        "dtype": np.array([one.precision for one in variants], dtype=str),
+        "quantisation": np.array([one.quantisation for one in variants], dtype=str),
+        "layer": np.array(
+            [-1 if one.layer is None else one.layer for one in variants], dtype=np.int64
         ),
+        "lens": np.array([TUNED if one.is_tuned else one.lens for one in variants], dtype=str),
     }
 
 
@@ -120,14 +120,8 @@ def _short_label(entry: Entry) -> str:
 
 def _label(entry: Entry, with_dtype: bool) -> str:
     one = entry.identity
-    label = checkpoint_name(one.ref, one.revision)
-    if with_dtype or not entry.provenance.is_default_dtype:
-        label += f"+{one.dtype}"
-    if one.quantisation != "none":
-        label += f"+{one.quantisation}"
-    if one.tuned:
-        label += "+tuned"
-    return label if one.layer is None else f"{label}#layer{one.layer:02d}"
+    variant = one.variant if with_dtype else entry.variant
+    return checkpoint_name(one.ref, one.revision) + variant.label
 
 
 def _order(entry: Entry) -> tuple[object, ...]:
@@ -136,12 +130,8 @@ def _order(entry: Entry) -> tuple[object, ...]:
         natural_key(one.ref),
         one.revision is not None,
         natural_key(one.revision or ""),
-        one.quantisation != "none",
-        one.quantisation,
-        not entry.provenance.is_default_dtype,
-        one.dtype,
-        bool(one.tuned),
-        -1 if one.layer is None else one.layer,
+        *entry.variant.order[:3],  # the default precision first, whichever it is
+        *one.variant.order,
         one.key,
     )
 

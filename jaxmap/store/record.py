@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from jaxmap.errors import InputError
+from jaxmap.variant import AUTO, Variant
 
 FORMAT = 1
 TENSORS = {"log_likelihood": np.float64, "num_tokens": np.int32, "num_scored": np.int32}
@@ -64,10 +66,7 @@ class Identity:
     texts: str  # TextSet.fingerprint
     tokenizer: str  # TextTokenizer.fingerprint
     special_rule: str
-    dtype: str  # of the weights and activations
-    quantisation: str = "none"
-    layer: int | None = None  # None: the model's own output; 0..L: the lens
-    tuned: str = ""  # of a layer: sha256 of a tuned lens' translators; "": the logit lens
+    variant: Variant  # with the precision that it was scored in
 
     @property
     def key(self) -> str:
@@ -77,7 +76,27 @@ class Identity:
     @property
     def facts(self) -> dict[str, Any]:
         """As plain values; what is newer than a store may be is left out where it says nothing."""
-        return without_default(asdict(self), "tuned")
+        one = self.variant
+        return {
+            "ref": self.ref,
+            "revision": self.revision,
+            "commit": self.commit,
+            "texts": self.texts,
+            "tokenizer": self.tokenizer,
+            "special_rule": self.special_rule,
+            "dtype": one.precision,
+            "quantisation": one.quantisation,
+            "layer": one.layer,
+            **({"tuned": one.tuned} if one.tuned else {}),
+        }
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Identity:
+        """The inverse of `facts`; KeyError where one is missing."""
+        names = ("ref", "revision", "commit", "texts", "tokenizer", "special_rule")
+        lens = facts.get("tuned", "")
+        variant = Variant(facts["dtype"], facts["quantisation"], facts["layer"], lens)
+        return cls(**{name: facts[name] for name in names}, variant=variant)
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,12 @@ class Entry:
     generation: int  # order of arrival among the records of one checkpoint; clocks can go back
     label: str = ""
 
+    @property
+    def variant(self) -> Variant:
+        """The variant as people ask for it: `auto` where the precision is the default."""
+        one = self.identity.variant
+        return replace(one, precision=AUTO) if self.provenance.is_default_dtype else one
+
 
 def encode_record(record: Record, generation: int, num_texts: int) -> bytes:
     """The file of a record: safetensors, facts as JSON in its metadata, a checksum of both.
@@ -133,7 +158,7 @@ def encode_record(record: Record, generation: int, num_texts: int) -> bytes:
     bad = int(np.count_nonzero(~np.isfinite(arrays["log_likelihood"])))
     if bad:
         identity = record.identity
-        layer = "" if identity.layer is None else f" (layer {identity.layer})"
+        layer = "" if identity.variant.is_output else f" (layer {identity.variant.layer})"
         raise InputError(
             f"{checkpoint_name(identity.ref, identity.revision)}{layer}: the scores of {bad} of "
             f"{num_texts} texts are NaN or infinite: nothing was kept; check the weights, or try "
@@ -178,7 +203,7 @@ def _read(path: Path) -> tuple[Entry, dict[str, np.ndarray]]:
     provenance = read["provenance"]
     provenance["files"] = tuple(tuple(one) for one in provenance["files"])
     entry = Entry(
-        path, Identity(**read["identity"]), Provenance(**provenance), int(read["generation"])
+        path, Identity.of_facts(read["identity"]), Provenance(**provenance), int(read["generation"])
     )
     return entry, arrays
 
@@ -237,13 +262,6 @@ def read_texts(path: Path) -> TextFacts:
         raise InputError(
             f"{path}: {error}: use another `store`, or the version of jaxmap that made it"
         ) from error
-
-
-def without_default(facts: dict[str, Any], name: str) -> dict[str, Any]:
-    """The facts without an empty one, so that keys made before it was there stay the same."""
-    if not facts[name]:
-        del facts[name]
-    return facts
 
 
 def checkpoint_name(ref: str, revision: str | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxmap.errors import InputError
 from jaxmap.store.record import (
     CorruptError,
     Entry,
@@ -15,23 +14,8 @@ from jaxmap.store.record import (
     decode_json,
     hash_facts,
     now,
-    without_default,
 )
-
-# What a model is scored as: itself, or a copy with its linear layers in 8 or 4 bit.
-QUANTISATIONS = ("none", "int8", "nf4", "fp4")
-
-
-def parse_quantisations(names: Iterable[str]) -> tuple[str, ...]:
-    """These quantisations, each once; InputError lists the known ones."""
-    names = tuple(dict.fromkeys(names))
-    known = ", ".join(QUANTISATIONS)
-    for name in names:
-        if name not in QUANTISATIONS:
-            raise InputError(f"{name!r} is unknown; known: {known}", field="quantize")
-    if not names:
-        raise InputError(f"names nothing; known: {known}", field="quantize")
-    return names
+from jaxmap.variant import AUTO, LOGIT, PLAIN, Variant
 
 
 @dataclass(frozen=True)
@@ -40,10 +24,7 @@ class Item:
 
     ref: str
     revision: str | None = None
-    dtype: str = "auto"
-    quantisation: str = "none"
-    lens: bool = False
-    tuned: str = ""  # sha256 of a tuned lens' translators; "": the logit lens
+    variant: Variant = PLAIN  # of no layer; with a lens, the output and all layers
 
     @property
     def key(self) -> str:
@@ -53,28 +34,36 @@ class Item:
     @property
     def facts(self) -> dict[str, Any]:
         """As plain values, see `Identity.facts`."""
-        return without_default(asdict(self), "tuned")
+        one = self.variant
+        return {
+            "ref": self.ref,
+            "revision": self.revision,
+            "dtype": one.precision,
+            "quantisation": one.quantisation,
+            "lens": bool(one.lens),
+            **({"tuned": one.tuned} if one.tuned else {}),
+        }
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Item:
+        """The inverse of `facts`; KeyError where one is missing."""
+        lens = facts.get("tuned", "") or (LOGIT if facts["lens"] else "")
+        variant = Variant(facts["dtype"], facts["quantisation"], None, lens)
+        return cls(facts["ref"], facts["revision"], variant)
 
     @property
     def label(self) -> str:
         """For messages, in the manner of the labels of results."""
-        dtype = "" if self.dtype == "auto" else f"+{self.dtype}"
-        variant = "" if self.quantisation == "none" else f"+{self.quantisation}"
-        lens = ("+tuned" if self.tuned else "") + "#lens" * self.lens
-        return checkpoint_name(self.ref, self.revision) + dtype + variant + lens
+        return checkpoint_name(self.ref, self.revision) + self.variant.label
 
     def matches(self, entry: Entry) -> bool:
         """Whether the entry is a part of what was asked for."""
-        identity = entry.identity
+        identity, wanted = entry.identity, self.variant
+        one = entry.variant if wanted.precision == AUTO else identity.variant
         return (
             (identity.ref, identity.revision) == (self.ref, self.revision)
-            and identity.quantisation == self.quantisation
-            and (identity.layer is None or identity.tuned == self.tuned)
-            and (
-                entry.provenance.is_default_dtype
-                if self.dtype == "auto"
-                else identity.dtype == self.dtype
-            )
+            and (one.precision, one.quantisation) == (wanted.precision, wanted.quantisation)
+            and (one.is_output or one.tuned == wanted.tuned)
         )
 
 
@@ -89,13 +78,19 @@ class Failure:
     created: str = field(default_factory=lambda: now())
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As plain values."""
+        kept = ("reason", "kind", "commit", "created", "versions")
+        return {"item": self.item.facts, **{name: getattr(self, name) for name in kept}}
+
 
 def decode_failure(path: Path) -> Failure:
     """Reads a failure; raises CorruptError."""
     facts = decode_json(path)
     try:
         facts.pop("format")
-        return Failure(Item(**facts.pop("item")), **facts)
+        return Failure(Item.of_facts(facts.pop("item")), **facts)
     except (TypeError, KeyError) as error:
         raise CorruptError(f"not a failure ({error})") from error
 
@@ -112,7 +107,7 @@ def decode_asked(path: Path) -> Asked:
     """Reads what a run asked for; raises CorruptError."""
     facts = decode_json(path)
     try:
-        items = tuple(Item(**item) for item in facts["items"])
+        items = tuple(Item.of_facts(item) for item in facts["items"])
         return Asked(items, str(facts.get("command", "")))
     except (TypeError, KeyError) as error:
         raise CorruptError(f"not a list of what was asked for ({error})") from error

@@ -16,7 +16,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +44,7 @@ from jaxmap.store.record import (
     read_texts,
 )
 from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure
+from jaxmap.variant import AUTO, LOGIT, Variant
 
 if TYPE_CHECKING:
     import xarray
@@ -119,9 +119,10 @@ class Store:
         entry = self._keep(record, self._next_generation(record.identity))
         identity = record.identity
         one = identity.ref, identity.revision
-        for dtype in {identity.dtype, "auto"}:
-            for lens in (False, True):
-                item = Item(*one, dtype, identity.quantisation, lens, identity.tuned)
+        scored = identity.variant
+        for precision in {scored.precision, AUTO}:
+            for lens in {"", LOGIT, scored.lens}:
+                item = Item(*one, Variant(precision, scored.quantisation, lens=lens))
                 if item.matches(entry):
                     self.settle(item, identity.commit)
         return entry
@@ -230,7 +231,7 @@ class Store:
 
     def add_failure(self, failure: Failure) -> None:
         """Keeps the reason of a failure, in place of an earlier one of the same item."""
-        write_atomic(self._failure_path(failure.item), encode_json(asdict(failure)))
+        write_atomic(self._failure_path(failure.item), encode_json(failure.facts))
 
     def failures(self) -> list[Failure]:
         """Items whose last attempt failed."""
@@ -294,10 +295,7 @@ class Store:
         if identity.texts != self.texts.fingerprint:
             raise InputError(f"{name}: scored on other texts than those of {self.path}")
         content = encode_record(record, generation, len(self.texts.text_bytes))
-        layer = "" if identity.layer is None else f"#layer{identity.layer:02d}"
-        variant = "" if identity.quantisation == "none" else f"+{identity.quantisation}"
-        variant += "+tuned" if identity.tuned else ""
-        stem = file_stem(f"{name}+{identity.dtype}{variant}{layer}", identity.key)
+        stem = file_stem(name + identity.variant.label, identity.key)
         path = self._records.path / f"{stem}.safetensors"
         write_atomic(path, content)
         return Entry(path, identity, record.provenance, generation)
@@ -314,12 +312,13 @@ class Store:
         for entry in self._records.group((item.ref, item.revision)):
             one = entry.identity
             if item.matches(entry) and commit in (None, one.commit):
-                layers[one.commit, one.dtype].add(one.layer)
-                depth[one.commit, one.dtype] = entry.provenance.num_layers
+                layers[one.commit, one.variant.precision].add(one.variant.layer)
+                depth[one.commit, one.variant.precision] = entry.provenance.num_layers
+        lens = item.variant.lens
         for run, found in layers.items():
             last = depth[run]
-            wanted = range(last + 1) if item.lens and last is not None else ()
-            if None in found and (not item.lens or last is not None) and found.issuperset(wanted):
+            wanted = range(last + 1) if lens and last is not None else ()
+            if None in found and (not lens or last is not None) and found.issuperset(wanted):
                 return True
         return False
 
@@ -334,4 +333,5 @@ def _checkpoint(entry: Entry) -> tuple[str, str | None]:
 def _item_order(item: Item) -> tuple[object, ...]:
     revision = item.revision or ""
     name = natural_key(item.ref), natural_key(revision)
-    return (*name, item.quantisation, item.dtype, item.lens, item.tuned)
+    one = item.variant
+    return (*name, one.quantisation, one.precision, bool(one.lens), one.tuned)

@@ -36,6 +36,7 @@ from jaxmap.store.requests import Item
 from jaxmap.sweeps.hosts import Crew
 from jaxmap.sweeps.resume import Partial, partial_path
 from jaxmap.sweeps.settings import Settings
+from jaxmap.variant import Variant
 from jaxmap.version import __version__
 
 
@@ -130,8 +131,8 @@ class Visitor:
           stop, tell: of `score_rows`.
         """
         started = time.perf_counter() - seconds
-        tokens, lens = loaded.texts.tokens, item.lens
-        model, identity = loaded.model, self._identity(loaded, item.quantisation)
+        tokens, lens = loaded.texts.tokens, item.variant.lens
+        model, identity = loaded.model, self._identity(loaded, item.variant.quantisation)
         options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
         if self.crew is None:
             ll_RN = self.rows(loaded, item, stop=stop, **options)
@@ -141,38 +142,43 @@ class Visitor:
         if known is not None:  # scored before without the lens: one result, the same bits
             ll_RN[-1] = self.store.load(known).log_likelihood
         provenance = self._provenance(loaded, model, started)
-        rows: list[tuple[int | None, np.ndarray]] = [(None, ll_RN[-1])]
+        output = identity.variant
+        rows = [(output, ll_RN[-1])]
         if lens:
-            rows += list(enumerate(ll_RN))
+            rows += [
+                (dataclasses.replace(output, layer=layer, lens=lens), ll_N)
+                for layer, ll_N in enumerate(ll_RN)
+            ]
         return [
             Record(
-                dataclasses.replace(identity, layer=layer, tuned=item.tuned * (layer is not None)),
+                dataclasses.replace(identity, variant=variant),
                 provenance,
                 ll_N,
                 tokens.lengths,
                 tokens.num_scored,
             )
-            for layer, ll_N in rows
+            for variant, ll_N in rows
         ]
 
     def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> np.ndarray:
         """`score_rows` of an item; `order` is the crew's, options as there."""
-        model = quantised(loaded.model, item.quantisation)
+        model = quantised(loaded.model, item.variant.quantisation)
         if self.crew is not None:
             options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
-        tokens = loaded.texts.tokens
+        tokens, lens = loaded.texts.tokens, bool(item.variant.lens)
         return score_rows(
             self.scorers.of(model),
             model,
             tokens,
-            lens=self._translators(item, loaded) if item.tuned else item.lens,
-            batch_tokens=self._batch_tokens(loaded.model, tokens, item.lens),
+            lens=self._translators(item, loaded) if item.variant.is_tuned else lens,
+            batch_tokens=self._batch_tokens(loaded.model, tokens, lens),
             **options,
         )
 
     def _compile(self, model: weights.Model, tokens: Tokens, items: Sequence[Item]) -> None:
         """Compiles for what is asked of a model itself, before its weights take up memory."""
-        for lens in {item.lens for item in items if item.quantisation == "none" and not item.tuned}:
+        own = [item.variant for item in items if not item.variant.is_quantised]
+        for lens in {bool(variant.lens) for variant in own if not variant.is_tuned}:
             compile_for(
                 self.scorers.of(model),
                 model,
@@ -218,8 +224,8 @@ class Visitor:
 
     def _partial(self, item: Item, identity: Identity) -> Partial:
         facts = {
-            "identity": dataclasses.asdict(identity),
-            "lens": item.tuned or item.lens,
+            "identity": identity.facts,
+            "lens": item.variant.lens,
             "versions": versions(),
             "device": device(),
             "mesh": self.settings.mesh,
@@ -234,8 +240,7 @@ class Visitor:
             texts=self.texts.fingerprint,
             tokenizer=loaded.texts.fingerprint,
             special_rule=loaded.texts.special_rule,
-            dtype=loaded.model.dtype,
-            quantisation=quantisation,
+            variant=Variant(loaded.model.dtype, quantisation),
         )
 
     def _provenance(self, loaded: Loaded, model: weights.Model, started: float) -> Provenance:

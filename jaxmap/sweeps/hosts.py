@@ -9,7 +9,6 @@ numbered strings in the coordination service, so that a process that waits for o
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import threading
@@ -82,7 +81,7 @@ class Crew:
         """Everybody scores; `own` is this process's part, given the order's number."""
         of = next(n for n, one in self._loads.items() if one() is loaded)
         with self._lock:
-            n = self._say("score", of=of, item=dataclasses.asdict(item))
+            n = self._say("score", of=of, item=item.facts)
         try:
             return own(n)
         except Stopped:
@@ -153,7 +152,7 @@ class Crew:
                     self._answer(n, error)
             else:
                 try:
-                    visitor.rows(loads[order["of"]], Item(**order["item"]), n)
+                    visitor.rows(loads[order["of"]], Item.of_facts(order["item"]), n)
                 except Stopped:
                     pass
                 except Exception as error:

@@ -11,7 +11,8 @@ from typing import Any
 
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
-from jaxmap.store.requests import Item, parse_quantisations
+from jaxmap.store.requests import Item
+from jaxmap.variant import LOGIT, Variant, parse_quantisations
 
 DTYPES = ("auto", *PRECISIONS)
 SAVE_EVERY_S = 60.0
@@ -26,7 +27,7 @@ class Settings:
       dtype: of PRECISIONS; auto: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
       lens: score every layer of the model itself through the logit lens too.
       tuned_lens: a folder of tuned lenses to read the layers through instead; "": none.
-      quantize: of work.QUANTISATIONS; each is a result of its own, none the model itself.
+      quantize: of QUANTISATIONS; each is a result of its own, none the model itself.
       weight_distance: distances in weight space to so many checkpoints before each; 0: none.
       batch_tokens: tokens of a batch; None: a default for the device.
       batch: auto: as many tokens as memory holds, found by compiling ahead of time; "": as above.
@@ -78,11 +79,10 @@ class Settings:
             from jaxmap.lens.tuned_lens import find_lens
 
             tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
+        lens = {"none": tuned or LOGIT * self.lens}  # layers of the model itself only
         return [
-            Item(ref, revision, self.dtype, variant, self.lens, tuned)
-            if variant == "none"
-            else Item(ref, revision, self.dtype, variant)
-            for variant in self.quantize
+            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")))
+            for one in self.quantize
         ]
 
 

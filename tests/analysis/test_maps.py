@@ -47,7 +47,7 @@ def test_coordinates_are_those_of_the_cleaned_vectors(drawn):
     rows = table(out / "coordinates.csv")
     found = [row for row in rows if row["map"] == "models" and row["method"] == "pca"]
     entries = [e for e in store.records() if e.label.startswith("lab/") and "+" not in e.label]
-    entries = [e for e in entries if e.identity.layer is None]
+    entries = [e for e in entries if e.identity.variant.layer is None]
     assert [row["model"] for row in found] == [entry.label for entry in entries]
     ll_KN = store.log_likelihoods(entries)
     ll_KN = np.maximum(ll_KN, np.quantile(ll_KN, 0.02))

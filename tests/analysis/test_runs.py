@@ -7,6 +7,7 @@ from support.stores import filled, record, texts
 
 from jaxmap.analysis.runs import Name, parameters_of, parse_name, runs_of, single_models
 from jaxmap.store import Failure, Item
+from jaxmap.variant import Variant
 
 TEXTS = texts()
 
@@ -45,7 +46,7 @@ def test_runs_by_size_with_their_gaps(tmp_path):
     store, _ = filled(tmp_path, TEXTS, *records)
     store.ask([Item("org/p-1b", "step4"), Item("org/p-1b", "step2")])
     store.add_failure(Failure(Item("run/step2", None), "why"))
-    store.add_failure(Failure(Item("run/step9", None, quantisation="int8"), "why"))
+    store.add_failure(Failure(Item("run/step9", None, variant=Variant(quantisation="int8")), "why"))
     runs = runs_of(store)
     assert [run.name for run in runs] == ["p-70m", "p-70m-seed2", "p-1b", "p-1.4b", "run"]
     steps = {run.name: run.steps.tolist() for run in runs}

@@ -358,14 +358,14 @@ def test_variants_of_one_visit(tmp_path, monkeypatch):
     ran = score(store, texts, folder, quantize="none,int8,nf4,fp4", lens=True)
     assert ran.code == 0
     assert len(loads) == 2
-    entries = [e for e in Store.open(store).records() if e.identity.layer is None]
+    entries = [e for e in Store.open(store).records() if e.identity.variant.layer is None]
     assert [e.label for e in entries] == [f"{folder}{v}" for v in ("", "+fp4", "+int8", "+nf4")]
     vectors = Store.open(store).log_likelihoods(entries)
     gaps = np.abs(vectors[1:] - vectors[0]).max(1)
     assert gaps.min() > 1e-3
     assert gaps[1] < min(gaps[0], gaps[2])  # 8 bit is nearer than 4
-    layers = [e for e in Store.open(store).records() if e.identity.layer is not None]
-    assert {e.identity.quantisation for e in layers} == {"none"}
+    layers = [e for e in Store.open(store).records() if e.identity.variant.layer is not None]
+    assert {e.identity.variant.quantisation for e in layers} == {"none"}
 
 
 def test_one_variant_fails(tmp_path, monkeypatch):
@@ -383,9 +383,9 @@ def test_one_variant_fails(tmp_path, monkeypatch):
     texts = write_texts(tmp_path / "texts.jsonl")
     assert score(store, texts, folder, quantize="none,int8,fp4").code == 2
     opened = Store.open(store)
-    assert [e.identity.quantisation for e in opened.records()] == ["none", "fp4"]
+    assert [e.identity.variant.quantisation for e in opened.records()] == ["none", "fp4"]
     [failure] = opened.failures()
-    assert (failure.item.quantisation, failure.reason) == ("int8", "cannot")
+    assert (failure.item.variant.quantisation, failure.reason) == ("int8", "cannot")
 
 
 def test_unknown_variant(tmp_path):

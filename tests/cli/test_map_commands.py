@@ -81,7 +81,7 @@ def test_into_the_released_layout_and_back(store, tmp_path, capsys):
 
 def _name(entry):
     one = entry.identity
-    return one.ref, one.revision, one.quantisation, one.layer
+    return one.ref, one.revision, entry.variant
 
 
 @pytest.mark.parametrize("method", ["uniform", "ls", "kl"])

@@ -32,6 +32,7 @@ from jaxmap.model.inputs import Inputs
 from jaxmap.store import Store
 from jaxmap.store.record import Identity, hash_facts
 from jaxmap.store.requests import Item
+from jaxmap.variant import Variant
 
 # Definition --------------------------------------------------------------------------------------
 
@@ -375,7 +376,11 @@ def test_of_two_lenses_of_a_model_the_last_is_shown(trained, tmp_path):
     for lenses in (home / "lenses", other):
         assert score(store, texts, model, lens=f"tuned:{lenses}").out.startswith("1 scored")
         opened = Store.open(store)
-        tuned = {entry.identity.tuned for entry in opened.records() if entry.identity.tuned}
+        tuned = {
+            entry.identity.variant.tuned
+            for entry in opened.records()
+            if entry.identity.variant.tuned
+        }
         assert len(opened.records()) == 4
         assert tuned == {find_lens(lenses, str(model), None).translators}
         shown += tuned
@@ -461,18 +466,19 @@ def test_the_flag_with_and_without_a_value(given, settings):
 
 def test_keys_of_stores_from_before_the_tuned_lens():
     """An empty field is no part of a key, so results and failures keep their files."""
-    identity = Identity("a/b", None, "c", "t", "k", "none", "float32", layer=3)
+    identity = Identity("a/b", None, "c", "t", "k", "none", Variant("float32", layer=3))
     old = dict(
         ref="a/b", revision=None, commit="c", texts="t", tokenizer="k", special_rule="none",
         dtype="float32", quantisation="none", layer=3,
     )  # fmt: skip
     assert identity.facts == old
     assert identity.key == hash_facts(old)
-    assert Identity(**old) == identity
-    item = Item("a/b", lens=True)
+    assert Identity.of_facts(old) == identity
+    item = Item("a/b", variant=Variant(lens="logit"))
     old = dict(ref="a/b", revision=None, dtype="auto", quantisation="none", lens=True)
     assert item.facts == old
     assert item.key == hash_facts(old)
-    tuned = Item("a/b", lens=True, tuned="0" * 64)
+    assert Item.of_facts(old) == item
+    tuned = Item("a/b", variant=Variant(lens="0" * 64))
     assert tuned.key != item.key
     assert tuned.label == "a/b+tuned#lens"

@@ -4,6 +4,7 @@ from support.stores import filled, record, texts
 
 from jaxmap.store import Failure, Item, Store
 from jaxmap.store.status import status
+from jaxmap.variant import Variant
 
 TEXTS = texts()
 
@@ -16,7 +17,14 @@ def test_everything_that_can_be_said(tmp_path):
         record(TEXTS, "a", commit="new"),
         record(TEXTS, "damaged"),
     )
-    store.ask([Item("a"), Item("b"), Item("damaged"), Item("c", "step1", quantisation="int8")])
+    store.ask(
+        [
+            Item("a"),
+            Item("b"),
+            Item("damaged"),
+            Item("c", "step1", variant=Variant(quantisation="int8")),
+        ]
+    )
     store.add_failure(Failure(Item("b"), "b: no config.json", "input"))
     bad.path.write_bytes(b"")
 
@@ -24,7 +32,10 @@ def test_everything_that_can_be_said(tmp_path):
     assert report.results == ["a"]
     assert report.done == [Item("a")]
     assert [failure.item for failure in report.failed] == [Item("b")]
-    assert report.missing == [Item("c", "step1", quantisation="int8"), Item("damaged")]
+    assert report.missing == [
+        Item("c", "step1", variant=Variant(quantisation="int8")),
+        Item("damaged"),
+    ]
     assert [entry.identity.commit for entry in report.superseded] == ["0123456789abcdef"]
     assert list(report.corrupt) == [bad.path]
     assert not report.complete

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from support.stores import FakeTexts, filled, record, texts
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Failure, Item, Store
+from jaxmap.variant import Variant
 
 TEXTS = texts()
 
@@ -60,9 +61,19 @@ def test_a_record_comes_back_whole(tmp_path):
 def test_any_difference_in_what_a_result_depends_on_is_another_result(tmp_path):
     one = record(TEXTS)
     store, _ = filled(tmp_path, TEXTS, one)
-    for name, value in asdict(one.identity).items():
-        other = replace(one.identity, **{name: 7 if name == "layer" else f"{value}x"})
-        assert store.find(other) is None, name
+    variant = one.identity.variant
+    others = [
+        replace(one.identity, **{field.name: f"{getattr(one.identity, field.name)}x"})
+        for field in fields(one.identity)
+        if field.name != "variant"
+    ] + [
+        replace(one.identity, variant=replace(variant, **{field.name: value}))
+        for field, value in zip(fields(variant), ("float16", "int8", 7, "0" * 64), strict=True)
+        if field.name != "lens"  # says nothing of an output, but of a layer
+    ]
+    others.append(replace(one.identity, variant=replace(variant, layer=7, lens="0" * 64)))
+    for other in others:
+        assert store.find(other) is None, other
         assert other.key != one.identity.key
     assert store.find(replace(one.identity)) is not None
 
@@ -144,7 +155,7 @@ def test_the_newest_commit_is_shown_whole(tmp_path, clock):
     store, entries = filled(tmp_path, TEXTS, *old, *new)
     shown = {entry.label: entry.identity.commit for entry in store.records()}
     assert shown == {"org/name": "new", "other": "old"}
-    assert [entry.identity.layer for entry in store.superseded()] == [None, 0, 1]
+    assert [entry.identity.variant.layer for entry in store.superseded()] == [None, 0, 1]
     assert all(store.find(one.identity) is not None for one in old)  # nothing is lost
     store.add(old[0])  # the folder is as it was: scored again, it is the newest
     assert [entry.identity.commit for entry in store.records()] == ["old"] * 4
@@ -364,7 +375,9 @@ def test_damaged_notes_are_absent(tmp_path):
 
 def test_asked_missing_failed_done(tmp_path):
     store = Store.create(tmp_path, TEXTS)
-    items = [Item("a", f"step{step}") for step in (10, 2)] + [Item("b", lens=True)]
+    items = [Item("a", f"step{step}") for step in (10, 2)] + [
+        Item("b", variant=Variant(lens="logit"))
+    ]
     store.ask(items)
     store.ask(items)
     store.ask([*items[:1], Item("b")])
@@ -400,7 +413,7 @@ def test_layers_of_two_commits_do_not_make_one_lens(tmp_path):
         record(TEXTS, layer=0, num_layers=1),
         record(TEXTS, layer=1, num_layers=1, commit="c1"),
     )
-    assert not store.is_done(Item("org/name", lens=True))
+    assert not store.is_done(Item("org/name", variant=Variant(lens="logit")))
     assert store.is_done(Item("org/name"))
     assert not store.is_done(Item("org/name"), "c1")
 
@@ -415,9 +428,9 @@ def test_items_know_their_results(tmp_path):
     )
     for item, expected in (
         (Item("org/name"), default),
-        (Item("org/name", dtype="float32"), default),
-        (Item("org/name", dtype="float16"), asked),
-        (Item("org/name", quantisation="int8"), quantised),
+        (Item("org/name", variant=Variant(precision="float32")), default),
+        (Item("org/name", variant=Variant(precision="float16")), asked),
+        (Item("org/name", variant=Variant(quantisation="int8")), quantised),
         (Item("org/name", "step1"), None),
     ):
         found = [one for one in (default, asked, quantised) if item.matches(one)]

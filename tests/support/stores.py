@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.store import Entry, Identity, Provenance, Record, Store
+from jaxmap.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ def record(
     **provenance,
 ) -> Record:
     identity = Identity(
-        ref, revision, commit, of.fingerprint, tokenizer, "none", dtype, quantisation, layer
+        ref,
+        revision,
+        commit,
+        of.fingerprint,
+        tokenizer,
+        "none",
+        Variant(dtype, quantisation, layer),
     )
     rng = np.random.default_rng(int(identity.key[:8], 16) if seed is None else seed)
     num_tokens = rng.integers(2, 300, len(of), dtype=np.int32)

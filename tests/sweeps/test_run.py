@@ -97,7 +97,7 @@ def test_scores_are_those_of_pytorch(config, texts, tmp_path):
     assert min(theirs_N) < -50
     np.testing.assert_allclose(record.log_likelihood, theirs_N, rtol=0, atol=NATS)
     assert entry.provenance.model["stored_dtype"] == stored
-    assert (entry.identity.dtype, entry.identity.special_rule) == ("float32", "none")
+    assert (entry.identity.variant.precision, entry.identity.special_rule) == ("float32", "none")
     assert record.num_tokens[3] == 0
     assert record.log_likelihood[3] == 0  # the empty text
 
