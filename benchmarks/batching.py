@@ -64,7 +64,7 @@ def main(_) -> None:
     def turn(one: Plan) -> float:
         started = time.perf_counter()
         for batch in batches(tokens, one):
-            jax.block_until_ready(scorer.logp_RBT(params, batch))
+            jax.block_until_ready(scorer.score_batch(params, batch))
         return time.perf_counter() - started
 
     seconds: dict[str, list[float]] = {name: [] for name in plans}

@@ -62,7 +62,8 @@ def texts() -> Iterator[Row]:
 
     from jaxmap.checkpoint.weights import Model
     from jaxmap.corpus.batches import plan
-    from jaxmap.engine.scorer import BATCH_TOKENS, Scorer, score_tokens
+    from jaxmap.engine.scorer import BATCH_TOKENS, Scorer
+    from jaxmap.engine.scores import score_tokens
     from jaxmap.model.decoder import Decoder
 
     spec = spec_of_tiny()
@@ -105,7 +106,7 @@ def depth() -> Iterator[Row]:
         graph, shapes = decoder.abstract(spec_of_tiny(num_hidden_layers=layers))
         scorer = Scorer(graph, vocabulary_block=64)
         started = time.process_time()
-        lowered = scorer.lower_shape(shapes, 4, 512, lens=lens)
+        lowered = scorer.trace_shape(shapes, 4, 512, lens=lens).lower()
         between = time.process_time()
         compiled = lowered.compile()
         return {

@@ -103,11 +103,14 @@ def jaxmap_lens(folder: Path, texts: list[np.ndarray]) -> Work:
     """The engine as `jaxmap score --lens` runs it."""
     options: dict[str, Any] = dict(lens=True, batch_tokens=_BATCH_TOKENS.value)
     scorer, model, tokens = jaxmap_model(folder, texts, "float32", **options)
-    from jaxmap.engine.scorer import Scorer, score_rows
+    from jaxmap.engine.scorer import Scorer
+    from jaxmap.engine.scores import score_rows
 
     if _BLOCK.value:
         scorer = Scorer(model.graph, vocabulary_block=_BLOCK.value)
-    return lambda: {"scores": score_rows(scorer, model, tokens, **options).tolist()}
+    return lambda: {
+        "scores": score_rows(scorer, model, tokens, **options)["log_likelihood"].tolist()
+    }
 
 
 # Each answers with scores [L + 1, N].

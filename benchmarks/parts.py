@@ -36,8 +36,9 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
 
     from jaxmap.checkpoint import weights
     from jaxmap.corpus.batches import batches, plan
-    from jaxmap.engine.readout import target_logp
+    from jaxmap.engine.readout import Unembedding, read
     from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorers
+    from jaxmap.engine.statistics import DEFAULT
     from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
     from jaxmap.model.layers.linear import computing_in
     from jaxmap.model.mixers.attention import attend
@@ -82,7 +83,8 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
 
     def readout(params, hidden_ND):
         head_VE = nnx.merge(model.graph, params).head_VE
-        return target_logp(hidden_ND, head_VE, target_N, block=VOCABULARY_BLOCK[platform])
+        block = VOCABULARY_BLOCK[platform]
+        return read(hidden_ND, Unembedding(head_VE), target_N, DEFAULT, block=block)
 
     def product(a_ND, b_DF):
         return jnp.matmul(a_ND, b_DF, precision="highest")
@@ -108,7 +110,7 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
     )
     found = {name: (in_float32(f), args, flops) for name, (f, args, flops) in own.items()}
     arithmetic = L * (own["mlp"][2] + own["attention"][2]) + own["readout"][2]
-    found["whole"] = (lambda: scorer.logp_RBT(p, batch), (), arithmetic)
+    found["whole"] = (lambda: scorer.score_batch(p, batch), (), arithmetic)
     return found
 
 

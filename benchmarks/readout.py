@@ -26,6 +26,7 @@ _TOKENS = flags.DEFINE_integer("tokens", 2048, "Rows of the product.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "Of both factors.")
 _BLOCK = flags.DEFINE_integer("block", None, "Vocabulary entries at a time; unset: as scoring.")
+_STATISTICS = flags.DEFINE_list("statistics", ["log_likelihood"], "What is read.")
 _OUT = flags.DEFINE_string("out", None, "A .json for all of it.")
 
 
@@ -33,11 +34,12 @@ def measure(D: int, V: int) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jaxmap.engine.readout import target_logp
+    from jaxmap.engine.readout import Unembedding, read
     from jaxmap.engine.scorer import VOCABULARY_BLOCK
 
     N, dtype = _TOKENS.value, _DTYPE.value
     block = _BLOCK.value or VOCABULARY_BLOCK[jax.default_backend()]
+    names = _STATISTICS.value
     random = np.random.default_rng(0)
     hidden_ND = jnp.asarray(random.standard_normal((N, D), np.float32), dtype)
     head_VD = jnp.asarray(random.standard_normal((V, D), np.float32) * 0.02, dtype)
@@ -51,7 +53,7 @@ def measure(D: int, V: int) -> dict[str, Any]:
         )
 
     def readout(hidden_ND, head_VD, target_N):
-        return target_logp(hidden_ND, head_VD, target_N, block=block)
+        return read(hidden_ND, Unembedding(head_VD), target_N, names, block=block)
 
     given = (hidden_ND, head_VD, target_N)
     programs = {f.__name__: jax.jit(f).lower(*given).compile() for f in (product, readout)}

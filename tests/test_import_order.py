@@ -98,7 +98,6 @@ KNOWN = {
     "analysis -> figures",
     "checkpoint -> store",
     "corpus -> checkpoint",
-    "engine -> sweeps",
     "lens -> sweeps",
 }
 

@@ -140,7 +140,8 @@ def jaxmap_model(
     # Compiling is timed, so it must happen.
     jax.config.update("jax_enable_compilation_cache", False)
     from jaxmap.checkpoint import weights
-    from jaxmap.engine.scorer import Scorers, compile_for
+    from jaxmap.engine.scorer import Scorers
+    from jaxmap.engine.scores import compile_for
 
     tokens, scorers = as_tokens(texts), Scorers()
 
@@ -154,7 +155,7 @@ def jaxmap_model(
 def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
     """The engine as `jaxmap score` runs it."""
     scorer, model, tokens = jaxmap_model(folder, texts, dtype)
-    from jaxmap.engine.scorer import score_tokens
+    from jaxmap.engine.scores import score_tokens
 
     return lambda: {"scores": score_tokens(scorer, model, tokens).tolist()}
 

@@ -116,7 +116,7 @@ def lower(
         dtype=dtype,
         mesh=mesh,
     )
-    return scorer.lower_shape(structs(shapes, own, mesh), B, T, lens=lens)
+    return scorer.trace_shape(structs(shapes, own, mesh), B, T, lens=lens).lower()
 
 
 def longest_row(spec: Spec) -> int:

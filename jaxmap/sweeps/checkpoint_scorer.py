@@ -25,7 +25,8 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.placement import largest_batch, mesh_for
-from jaxmap.engine.scorer import Scorers, compile_for, score_rows
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.spec import Spec
@@ -161,12 +162,12 @@ class Visitor:
         ]
 
     def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> np.ndarray:
-        """`score_rows` of an item; `order` is the crew's, options as there."""
+        """`score_rows` of an item, [R, N]; `order` is the crew's, options as there."""
         model = quantised(loaded.model, item.variant.quantisation)
         if self.crew is not None:
             options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
         tokens, lens = loaded.texts.tokens, bool(item.variant.lens)
-        return score_rows(
+        scores = score_rows(
             self.scorers.of(model),
             model,
             tokens,
@@ -174,6 +175,7 @@ class Visitor:
             batch_tokens=self._batch_tokens(loaded.model, tokens, lens),
             **options,
         )
+        return np.atleast_2d(scores["log_likelihood"])
 
     def _compile(self, model: weights.Model, tokens: Tokens, items: Sequence[Item]) -> None:
         """Compiles for what is asked of a model itself, before its weights take up memory."""

@@ -25,9 +25,9 @@ from jaxmap import distributed
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.files import fetch
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
+from jaxmap.engine.scores import Stopped
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.requests import Item
-from jaxmap.sweeps.resume import Stopped
 
 if TYPE_CHECKING:
     from jaxmap.sweeps.checkpoint_scorer import Loaded, Visitor

@@ -24,10 +24,7 @@ from jaxmap.store.record import file_stem, hash_facts
 from jaxmap.store.requests import Item
 
 FOLDER = "partial"
-
-
-class Stopped(Exception):
-    """The run was told to end; what is done of the vector is saved."""
+_DONE, _FACTS = "done", "facts"  # beside the arrays
 
 
 def partial_path(store_path: Path, item: Item) -> Path:
@@ -37,60 +34,74 @@ def partial_path(store_path: Path, item: Item) -> Path:
 
 
 class Partial:
-    """Sums of the batches done so far.
+    """Results of the batches done so far; see `jaxmap.engine.scores.Saved`.
 
     Args:
       path: the file.
-      facts: all that the numbers depend on; another file's are not gone on with.
+      facts: all that the numbers depend on; a file of other facts is not resumed.
       every: seconds between two saves; 0: after every batch.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], every: float):
         self.path = path
-        self.total_RN = np.zeros((0, 0))
-        self.done_B = np.zeros(0, bool)
+        self._arrays: dict[str, np.ndarray] = {}
+        self._done_B = np.zeros(0, bool)
         self._facts = facts
         self._every = every
         self._key = ""
         self._saved = time.monotonic()
 
-    def begin(self, plan: Plan, rows: int, texts: int) -> None:
-        """Starts, or goes on where a run of the same facts and the same plan stopped."""
+    def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Starts, or resumes where a run of the same facts, plan and arrays stopped.
+
+        Args:
+          plan: of the batches.
+          arrays: results by name, to be filled with what was done before; kept, and saved with
+            what is written into them later.
+
+        Returns which batches were done before, bool [B]; kept too.
+        """
         planned = hashlib.sha256(repr(plan).encode()).hexdigest()
-        self._key = hash_facts({**self._facts, "plan": planned, "rows": rows, "texts": texts})
-        self.total_RN = np.zeros((rows, texts))
-        self.done_B = np.zeros(plan.num_batches, bool)
+        shapes = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
+        self._key = hash_facts({**self._facts, "plan": planned, "arrays": shapes})
+        self._arrays = arrays
+        self._done_B = np.zeros(plan.num_batches, bool)
         found = self._read()
         if found is not None:
-            self.total_RN, self.done_B = found
+            self._done_B = found.pop(_DONE)
+            for name, array in arrays.items():
+                array[...] = found[name]
             logging.info(
-                "%d of %d batches were done before: going on", self.done_B.sum(), len(self.done_B)
+                "%d of %d batches were done before: resuming",
+                self._done_B.sum(),
+                len(self._done_B),
             )
         self._saved = time.monotonic()
+        return self._done_B
 
     def note(self, batch: int) -> None:
-        """Says that a batch's sums are in, and saves when it is time to."""
-        self.done_B[batch] = True
-        if time.monotonic() - self._saved >= self._every and not self.done_B.all():
+        """Says that a batch's results are in, and saves when it is time to."""
+        self._done_B[batch] = True
+        if time.monotonic() - self._saved >= self._every and not self._done_B.all():
             self.save()
 
     def save(self) -> None:
         """Writes what is done; InputError when the disk is full."""
         buffer = io.BytesIO()
         key = np.array(json.dumps({"key": self._key}))
-        np.savez(buffer, allow_pickle=False, facts=key, total=self.total_RN, done=self.done_B)
+        arrays = {**self._arrays, _DONE: self._done_B, _FACTS: key}
+        np.savez(buffer, allow_pickle=False, **arrays)
         write_atomic(self.path, buffer.getvalue())
         self._saved = time.monotonic()
 
-    def _read(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def _read(self) -> dict[str, np.ndarray] | None:
         try:
             with np.load(self.path, allow_pickle=False) as file:
-                key = json.loads(str(file["facts"]))["key"]
-                total_RN, done_B = file["total"], file["done"]
+                if json.loads(str(file[_FACTS]))["key"] != self._key:
+                    return None  # the key covers names and shapes too
+                return {name: file[name] for name in (*self._arrays, _DONE)}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             logging.warning("%s: damaged (%s): its texts are scored again", self.path, error)
             return None
-        # The key covers the shapes too.
-        return (total_RN, done_B) if key == self._key else None

@@ -28,6 +28,7 @@ from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.hub import DiskFullError
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.checkpoint.weight_distance import Distances, Point
+from jaxmap.engine.scores import Stopped
 from jaxmap.errors import InputError
 from jaxmap.store.claims import Claims
 from jaxmap.store.heartbeat import Heartbeat, Workers
@@ -35,7 +36,6 @@ from jaxmap.store.requests import Item
 from jaxmap.sweeps.checkpoint_scorer import Visitor
 from jaxmap.sweeps.prefetch import Ahead, Stopwatch
 from jaxmap.sweeps.resume import FOLDER as PARTIAL
-from jaxmap.sweeps.resume import Stopped
 from jaxmap.sweeps.tasks import Group, Outcome, Visit, Work, failure_of, reason_of
 
 DOWNLOADS_AHEAD = 3  # checkpoints fetched or being fetched beyond the one that is loaded

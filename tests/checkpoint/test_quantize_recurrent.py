@@ -14,7 +14,8 @@ from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 
 NATS = 5e-3
 

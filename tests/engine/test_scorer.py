@@ -14,8 +14,9 @@ from support.reference import make_model, text_logp
 from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.readout import target_logp
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.readout import Unembedding, read
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 
 NAMES = ["gpt_neox", "gpt2-scale-by-layer", "llama-rope-longrope", "qwen2-windows"]
@@ -121,6 +122,11 @@ def test_scorers_forget_the_longest_unused(models):
     scorers.of(llama)
     assert scorers.of(neox) is first
     assert len(scorers._scorers) == 2
+
+
+def target_logp(hidden_ND, head_VD, target_N, block):
+    names = ("log_likelihood",)
+    return read(hidden_ND, Unembedding(head_VD), target_N, names, block=block)["log_likelihood"]
 
 
 def _logp_oracle(hidden_ND, head_VD, target_N):

@@ -14,7 +14,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
-from jaxmap.engine.scorer import Scorer, Scorers, compile_for, score_rows
+from jaxmap.engine.scorer import Scorer, Scorers
+from jaxmap.engine.scores import compile_for, score_rows
 from jaxmap.model import decoder
 
 # What may be done with numbers of 16 bit before they are float32.
@@ -51,10 +52,7 @@ def traced(config: dict, dtype: str):
         for path, leaf in decoder.named(shapes).items()
     }
     scorer = Scorer(graph, vocabulary_block=32, dtype=dtype)
-    ids = jax.ShapeDtypeStruct((1, 64), jnp.int32)
-    inputs, targets, none = scorer._shapes(*ids.shape)
-    arguments = (decoder.from_named(leaves), inputs, targets, none)
-    return scorer._logp.trace(*arguments, reach=64, lens=False).jaxpr.jaxpr
+    return scorer.trace_shape(decoder.from_named(leaves), 1, 64).jaxpr.jaxpr
 
 
 TYPES = {config["model_type"]: config for config in all_cases().values()}
@@ -80,7 +78,8 @@ def test_scores_are_those_of_the_same_numbers_in_float32(config, stored, variant
     for folder in (half, whole):
         model = quantised(weights.load(folder, dtype="float32"), variant)
         scorer = Scorers().of(model)
-        scores.append(score_rows(scorer, model, make_tokens(TOKENS), lens=True, batch_tokens=64))
+        found = score_rows(scorer, model, make_tokens(TOKENS), lens=True, batch_tokens=64)
+        scores.append(found["log_likelihood"])
     assert weights.load(half, dtype="float32").params["embed"][...].dtype == stored
     np.testing.assert_allclose(scores[0], scores[1], rtol=0, atol=2e-5)
 

@@ -17,8 +17,10 @@ from jaxmap.analysis.kl import write_kl, write_kl_matrix
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
-from jaxmap.engine.readout import target_logp
-from jaxmap.engine.scorer import Scorer, Scorers, score_tokens
+from jaxmap.engine.readout import Unembedding, read
+from jaxmap.engine.scorer import Scorer, Scorers
+from jaxmap.engine.scores import score_tokens
+from jaxmap.engine.statistics import STATISTICS
 from jaxmap.model import decoder
 from jaxmap.stats import divergence
 from jaxmap.stats.divergence import kl_strips
@@ -89,7 +91,7 @@ def program(lens, **changes):
     spec = spec_of(Config(config, "test"))
     graph, shapes = decoder.abstract(spec)
     scorer = Scorer(graph, vocabulary_block=64)
-    return scorer.lower_shape(shapes, 2, 128, lens=lens), scorer
+    return scorer.trace_shape(shapes, 2, 128, lens=lens).lower(), scorer
 
 
 @pytest.mark.parametrize("family", ["gpt_neox", "llama"])
@@ -104,15 +106,21 @@ def test_programs_do_not_grow_with_depth(family, lens):
     assert sizes[1] <= sizes[0] + 2
 
 
+@pytest.mark.parametrize("statistics", [("log_likelihood",), tuple(STATISTICS)], ids=len)
 @pytest.mark.parametrize("adjusted", [False, True])
-def test_the_readouts_memory_is_a_blocks_whatever_the_vocabulary(adjusted):
+def test_the_readouts_memory_is_a_blocks_whatever_the_vocabulary(adjusted, statistics):
     import jax
 
     def compiled(V):
         shapes = [((256, 32), jnp.float32), ((V, 32), jnp.float32), ((256,), jnp.int32)]
         given = [jax.ShapeDtypeStruct(*one) for one in shapes]
         adjust = (lambda x, bias: 30 * jnp.tanh(x / 30)) if adjusted else (lambda x, bias: x)
-        readout = jax.jit(lambda *of: target_logp(*of, block=4096, adjust=adjust))
+
+        @jax.jit
+        def readout(hidden_ND, head_VD, target_N):
+            head = Unembedding(head_VD, adjust=adjust)
+            return read(hidden_ND, head, target_N, statistics, block=4096)
+
         return readout.lower(*given).compile().memory_analysis().temp_size_in_bytes
 
     usual, large, odd = (compiled(V) for V in (50_304, 262_144, 262_139))

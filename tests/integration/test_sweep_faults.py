@@ -36,13 +36,13 @@ from jaxmap.sweeps import sweep as engine
 def batches(monkeypatch):
     """One entry a batch that this process scores."""
     seen: list[int] = []
-    real = Scorer.logp_RBT
+    real = Scorer.score_batch
 
-    def logp_RBT(self, *arguments, **options):
+    def score_batch(self, *arguments, **options):
         seen.append(1)
         return real(self, *arguments, **options)
 
-    monkeypatch.setattr(Scorer, "logp_RBT", logp_RBT)
+    monkeypatch.setattr(Scorer, "score_batch", score_batch)
     return seen
 
 
@@ -134,7 +134,7 @@ def test_a_partial_vector_of_something_else_is_not_gone_on_with(tmp_path, batche
         path = stopped_halfway(batch_tokens=256 if name == "256" else 128)
         if name == "damaged":
             content = path.read_bytes()
-            at = content.index(b"total") + 200
+            at = content.index(b"log_likelihood.npy") + 200
             path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         assert score(store, texts, model, batch_tokens=128).code == 0
         assert len(batches) == wanted, name

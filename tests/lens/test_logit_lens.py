@@ -12,13 +12,21 @@ from support.cases.classic import CASES as CLASSIC
 from support.cases.core import CASES
 from support.cases.experts import CASES as EXPERTS
 from support.cases.llama_successors import CASES as MODERN
-from support.parity import check_lens, first_of_its_type, lens_cases, random_texts, tables
+from support.parity import (
+    check_lens,
+    first_of_its_type,
+    lens_cases,
+    lens_rows,
+    random_texts,
+    tables,
+)
 from support.reference import make_model
 from support.token_sets import make_tokens
 
 from jaxmap.architectures.registry import families
 from jaxmap.checkpoint import weights
-from jaxmap.engine.scorer import Scorers, score_rows, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 
 OTHERS = {
     name: config
@@ -53,7 +61,7 @@ def test_last_row_is_the_models_own_score(config, tmp_path):
     tokens = make_tokens(random_texts())
     scorer = Scorers().of(model)
     own_N = score_tokens(scorer, model, tokens)
-    np.testing.assert_array_equal(score_rows(scorer, model, tokens, lens=True)[-1], own_N)
+    np.testing.assert_array_equal(lens_rows(scorer, model, tokens, lens=True)[-1], own_N)
 
 
 def test_memory_is_one_block_for_all_layers(tmp_path):

@@ -13,7 +13,7 @@ from flax import nnx
 from support.cases.classic import CASES as CLASSIC
 from support.cases.core import CASES
 from support.checkpoints import NEOX, jaxmap, make_checkpoint, score, write_texts
-from support.parity import LENS_NATS, random_texts
+from support.parity import LENS_NATS, lens_rows, random_texts
 from support.reference import lens_logp, make_model
 from support.token_sets import make_tokens
 
@@ -23,7 +23,8 @@ from jaxmap.checkpoint import weights
 from jaxmap.cli import program
 from jaxmap.corpus.batches import batches, plan
 from jaxmap.engine.kl_readout import kl, log_sum_exp
-from jaxmap.engine.scorer import Scorers, score_rows, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 from jaxmap.engine.translators import Translators
 from jaxmap.errors import InputError
 from jaxmap.lens.trainer import Training, Tuner, _on_device, train_lens
@@ -69,16 +70,16 @@ def test_the_definition_of_the_tuned_lens_package(config, tmp_path):
         ]
     )
     scorer, tokens = Scorers().of(model), make_tokens(texts)
-    ours_RN = score_rows(scorer, model, tokens, lens=translators, batch_tokens=512)
+    ours_RN = lens_rows(scorer, model, tokens, lens=translators, batch_tokens=512)
     np.testing.assert_allclose(ours_RN, theirs_RN, rtol=0, atol=LENS_NATS)
-    logit_RN = score_rows(scorer, model, tokens, lens=True, batch_tokens=512)
+    logit_RN = lens_rows(scorer, model, tokens, lens=True, batch_tokens=512)
     assert np.abs(ours_RN - logit_RN)[:-1, 0].min() > 50 * LENS_NATS
     np.testing.assert_array_equal(ours_RN[-1], logit_RN[-1])
     own_N = score_tokens(scorer, model, tokens, batch_tokens=512)
     np.testing.assert_array_equal(ours_RN[-1], own_N)
     none = Translators.identity(spec.L, spec.D)
     np.testing.assert_allclose(
-        score_rows(scorer, model, tokens, lens=none, batch_tokens=512), logit_RN, rtol=0, atol=1e-4
+        lens_rows(scorer, model, tokens, lens=none, batch_tokens=512), logit_RN, rtol=0, atol=1e-4
     )
 
 
@@ -206,8 +207,8 @@ def test_it_beats_the_logit_lens_at_every_layer(learnt, tmp_path):
     assert (trained.tuned_L < 0.8 * trained.logit_L).all(), (trained.logit_L, trained.tuned_L)
     # And what was measured is what scoring gives, on texts that it has not seen either.
     scorer, fresh = Scorers().of(learnt), make_tokens(_chain(24, 60, 3))
-    logit_RN = score_rows(scorer, learnt, fresh, lens=True)
-    tuned_RN = score_rows(scorer, learnt, fresh, lens=trained.translators)
+    logit_RN = lens_rows(scorer, learnt, fresh, lens=True)
+    tuned_RN = lens_rows(scorer, learnt, fresh, lens=trained.translators)
     assert (tuned_RN[:-1].sum(1) > logit_RN[:-1].sum(1)).all()
     np.testing.assert_array_equal(tuned_RN[-1], logit_RN[-1])
 
@@ -359,7 +360,7 @@ def test_scored_beside_the_logit_lens(trained, tmp_path):
     from jaxmap.corpus.tokens import load_tokenizer
 
     tokens = load_tokenizer(model).encode(load_texts(texts), 256)
-    expected_RN = score_rows(Scorers().of(loaded), loaded, tokens, lens=translators)
+    expected_RN = lens_rows(Scorers().of(loaded), loaded, tokens, lens=translators)
     for row, layer in zip(expected_RN, layers, strict=True):
         np.testing.assert_array_equal(rows[f"{plain}+tuned{layer}"], row)
 

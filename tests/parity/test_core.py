@@ -10,7 +10,8 @@ from support.reference import make_model, text_logp
 from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 
 
 def _forget_lengths(reference):

@@ -18,7 +18,8 @@ from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.save import save_checkpoint
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
 from jaxmap.model.mechanisms import ClampedSwiglu, Experts

@@ -16,7 +16,8 @@ from support.reference import make_model
 from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 from jaxmap.model.decoder import MIXERS, MLPS, named
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.mechanisms import Delta, Rglru

@@ -26,7 +26,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
-from jaxmap.engine.scorer import Scorers, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.recurrence import causal_conv, linear_scan

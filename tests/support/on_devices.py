@@ -108,11 +108,13 @@ def _tokens(vocabulary: int, texts: str = TEXTS):
 
 
 def _score(model, *, lens: bool = False, texts: str = TEXTS) -> np.ndarray:
-    from jaxmap.engine.scorer import Scorers, score_rows
+    from jaxmap.engine.scorer import Scorers
+    from jaxmap.engine.scores import score_rows
 
     tokens = _tokens(model.spec.V, texts)
     row = 64 * -(-max(map(int, texts.split())) // 64)
-    return score_rows(Scorers().of(model), model, tokens, lens=lens, batch_tokens=row)
+    found = score_rows(Scorers().of(model), model, tokens, lens=lens, batch_tokens=row)
+    return np.atleast_2d(found["log_likelihood"])
 
 
 def _mesh(text: str):

@@ -15,7 +15,8 @@ import numpy as np
 from flax import nnx
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.scorer import Scorers, score_rows, score_tokens
+from jaxmap.engine.scorer import Scorers
+from jaxmap.engine.scores import score_rows, score_tokens
 from support import cases
 from support.parity_record import record
 from support.reference import lens_logp, logits, make_model, text_logp
@@ -124,6 +125,11 @@ def compare(
     return float(np.abs(ours_TV - theirs_TV).max())
 
 
+def lens_rows(*arguments: Any, **options: Any) -> np.ndarray:
+    """Log-likelihoods of every layer, [L + 1, N]; arguments and options of `score_rows`."""
+    return score_rows(*arguments, **options)["log_likelihood"]
+
+
 def check_lens(
     reference: Any,
     model: weights.Model,
@@ -134,7 +140,7 @@ def check_lens(
 ) -> np.ndarray:
     """Compares every layer's score of each text; returns ours, float64 [L + 1, N]."""
     scorer = Scorers().of(model)
-    ll_RN = score_rows(scorer, model, make_tokens(texts), lens=True, batch_tokens=512)
+    ll_RN = lens_rows(scorer, model, make_tokens(texts), lens=True, batch_tokens=512)
     theirs_NR = []
     for ids in texts:
         before_each(reference)

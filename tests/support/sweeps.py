@@ -31,9 +31,9 @@ def note(word):
 
 from jaxmap.checkpoint import weights
 from jaxmap.engine import scorer
-score, load = scorer.Scorer.logp_RBT, weights.load
+score, load = scorer.Scorer.score_batch, weights.load
 
-def logp_RBT(self, *arguments, **options):
+def score_batch(self, *arguments, **options):
     note("batch")
     really(pause)
     return score(self, *arguments, **options)
@@ -42,7 +42,7 @@ def loaded(folder, **options):
     note(f"load {folder.name}")
     return load(folder, **options)
 
-scorer.Scorer.logp_RBT, weights.load = logp_RBT, loaded
+scorer.Scorer.score_batch, weights.load = score_batch, loaded
 from jaxmap.cli import main
 main()
 """

@@ -1,0 +1,272 @@
+"""A model and a text set to statistics per text: batches scored one after another.
+
+Letters: N texts, M scored tokens of all texts, R what is read: the model's output alone, or with
+the lens L + 1 layers, P texts of a batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxmap.checkpoint.weights import Model
+from jaxmap.corpus.batches import Batch, Plan, batches
+from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.scorer import Lens, Scorer
+from jaxmap.engine.statistics import DEFAULT, Statistic, chosen
+from jaxmap.errors import InputError
+from jaxmap.progress import progress
+
+# Batches dispatched before the first result is waited for. On CPU they would run side by side, on
+# the same cores and each with temporaries of its own.
+_IN_FLIGHT = {"cpu": 0, "gpu": 2, "tpu": 2}
+
+
+class Stopped(Exception):
+    """The run was told to end; what is done is saved."""
+
+
+class Saved(Protocol):
+    """Keeps the results of the batches done so far, so that an interrupted run can resume."""
+
+    def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Fills the arrays with what was done before; returns which batches that is, bool [B].
+
+        The arrays and what is returned are kept: what is written into them later is saved.
+        """
+
+    def note(self, batch: int) -> None:
+        """Says that a batch's results are in the arrays, and saves when it is time to."""
+
+    def save(self) -> None:
+        """Writes what is done."""
+
+
+class Scores(dict[str, np.ndarray]):
+    """Statistics per text by name: [N], with the lens [L + 1, N], float64.
+
+    Fields:
+      per_token: statistics per scored token by name, [M] or [L + 1, M], in each one's dtype.
+      offsets_N1: int64 [N + 1]; the scored tokens of text n are offsets_N1[n] to
+        offsets_N1[n + 1], exclusive.
+    """
+
+    def __init__(
+        self,
+        per_text: dict[str, np.ndarray],
+        per_token: dict[str, np.ndarray],
+        offsets_N1: np.ndarray,
+    ):
+        super().__init__(per_text)
+        self.per_token = per_token
+        self.offsets_N1 = offsets_N1
+
+
+def compile_for(
+    scorer: Scorer,
+    model: Model,
+    tokens: Tokens,
+    *,
+    lens: bool,
+    batch_tokens: int | None,
+    statistics: Collection[str] = DEFAULT,
+) -> None:
+    """Makes the programs that `score_rows` will want; the model's params may be shapes."""
+    packed = scorer.packed(tokens, batch_tokens, model.spec.D)
+    names = tuple(statistics)
+    for B, T, reach in packed.shapes:
+        scorer.compile(model.params, B, T, reach, lens=lens, statistics=names)
+
+
+def score_tokens(scorer: Scorer, model: Model, tokens: Tokens, **options: Any) -> np.ndarray:
+    """Log-likelihood of each text in nats, float64 [N]; the options are those of `score_rows`."""
+    return score_rows(scorer, model, tokens, **options)["log_likelihood"]
+
+
+def score_rows(
+    scorer: Scorer,
+    model: Model,
+    tokens: Tokens,
+    *,
+    statistics: Collection[str] = DEFAULT,
+    per_token: bool | Collection[str] = False,
+    lens: Lens = False,
+    batch_tokens: int | None = None,
+    desc: str = "score",
+    partial: Saved | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[int, int], object] = lambda done, of: None,
+    same: Callable[[np.ndarray], np.ndarray] = lambda done_B: done_B,
+) -> Scores:
+    """Statistics of each text, with a progress bar.
+
+    A text's log-likelihood is the float64 sum of its own tokens' float32 log-probabilities, so
+    nothing of its neighbours in a row or a batch enters but rounding inside the model.
+
+    Args:
+      scorer: from `Scorers.of(model)`.
+      model: the model.
+      tokens: the text set, cut to the model's context.
+      statistics: names in STATISTICS.
+      per_token: which of them are returned for every scored token too, or whether all are.
+      lens: whether to read every layer, or the translators to read them with: the embedding
+        first, the model's own output last.
+      batch_tokens: tokens of a batch, or of the piece of it that a mesh gives each group of
+        devices; None: a default for the device.
+      desc: what the bar says.
+      partial: keeps what is done, and may know what was done before.
+      stop: asked before every batch; when true, what is under way is finished and saved.
+      tell: is told after every batch how many texts are done, and of how many.
+      same: of several processes that score together, makes what is done the same in all.
+
+    Raises InputError if an id is outside the vocabulary or a score is not finite, Stopped when
+    told to stop.
+    """
+    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
+        raise InputError(
+            f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
+            "entries: tokenizer and weights do not belong together"
+        )
+    rows = 1 if lens is False else model.spec.L + 1
+    results = _Results(chosen(statistics), per_token, tokens, rows)
+    packed = scorer.packed(tokens, batch_tokens, model.spec.D)
+    done_B = np.zeros(packed.num_batches, bool)
+    if partial is not None:
+        done_B = partial.begin(packed, results.arrays)
+    skip_B = same(done_B)
+    waiting: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
+    num_tokens = 0
+    with progress(len(tokens), desc, "text") as bar:
+
+        def collect() -> None:
+            nonlocal num_tokens
+            i, batch, found = waiting.popleft()
+            results.add(batch, {name: np.asarray(value) for name, value in found.items()})
+            num_tokens += batch.num_places
+            if partial is not None:
+                partial.note(i)
+            bar.update(len(batch.text))
+            tell(int(bar.n), len(tokens))
+            elapsed = bar.format_dict["elapsed"] or 1e-9
+            bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
+
+        stopped = False
+        names = tuple(statistics)
+        for i, batch in enumerate(batches(tokens, packed)):
+            if skip_B[i]:
+                bar.update(len(batch.text))
+                continue
+            if stopped := stop():
+                break
+            found = scorer.score_batch(model.params, batch, lens=lens, statistics=names)
+            waiting.append((i, batch, found))
+            if len(waiting) > _IN_FLIGHT[jax.default_backend()]:
+                collect()
+        while waiting:
+            collect()
+        if stopped:
+            if partial is not None:
+                partial.save()
+            raise Stopped
+        bar.update(len(tokens) - bar.n)  # texts with nothing to score
+    results.check_finite(model.dtype)
+    return results.scores(one_row=lens is False)
+
+
+class _Results:
+    """The arrays that batches are written into.
+
+    Fields:
+      arrays: [R, N] of a statistic per text under its name, [R, M] per token under
+        "NAME.tokens".
+    """
+
+    def __init__(
+        self,
+        statistics: tuple[Statistic, ...],
+        per_token: bool | Collection[str],
+        tokens: Tokens,
+        rows: int,
+    ):
+        if isinstance(per_token, bool):
+            per_token = {statistic.name for statistic in statistics} if per_token else ()
+        names = [statistic.name for statistic in statistics]
+        if missing := sorted(set(per_token) - set(names)):
+            raise InputError(f"per_token: {', '.join(missing)}: not among the statistics: {names}")
+        self._per_text = [s for s in statistics if s.per_text != "none"]
+        self._per_token = [s for s in statistics if s.name in per_token or s.per_text == "none"]
+        self._scored_N = tokens.num_scored
+        self._offsets_N1 = np.concatenate([[0], np.cumsum(self._scored_N, dtype=np.int64)])
+        self.arrays = {s.name: np.zeros((rows, len(tokens))) for s in self._per_text}
+        for s in self._per_token:
+            self.arrays[_of_tokens(s)] = np.zeros((rows, self._offsets_N1[-1]), s.dtype)
+
+    def add(self, batch: Batch, found: dict[str, np.ndarray]) -> None:
+        """Writes a batch's statistics, [R, B, T] by name."""
+        for statistic in self._per_text:
+            array_RN = self.arrays[statistic.name]
+            for value_N, value_BT in zip(array_RN, found[statistic.name], strict=True):
+                value_P = _sums(batch, value_BT)
+                if statistic.per_text == "mean":
+                    value_P /= self._scored_N[batch.text]
+                value_N[batch.text] = value_P
+        if self._per_token:
+            row, column = _scored_places(batch)
+            place = _consecutive(self._offsets_N1[batch.text], batch.stop - batch.first)
+            for statistic in self._per_token:
+                self.arrays[_of_tokens(statistic)][:, place] = found[statistic.name][:, row, column]
+
+    def check_finite(self, dtype: str) -> None:
+        """InputError where a statistic is NaN or infinite."""
+        for statistic in self._per_text:
+            bad_RN = ~np.isfinite(self.arrays[statistic.name])
+            if bad_RN.any():
+                row, text = (int(i) for i in np.argwhere(bad_RN)[0])
+                layer = f" at layer {row}" if len(bad_RN) > 1 else ""
+                raise InputError(
+                    f"{bad_RN.any(0).sum()} of {bad_RN.shape[1]} scores are NaN or infinite "
+                    f"(first: {statistic.name} of text {text}, from 0{layer})"
+                    + ("; try `dtype=float32` or bfloat16" if dtype == "float16" else "")
+                )
+
+    def scores(self, *, one_row: bool) -> Scores:
+        """What was written; without the axis R where it is the model's output alone."""
+
+        def read(name: str) -> np.ndarray:
+            return self.arrays[name][0] if one_row else self.arrays[name]
+
+        return Scores(
+            {s.name: read(s.name) for s in self._per_text},
+            {s.name: read(_of_tokens(s)) for s in self._per_token},
+            self._offsets_N1,
+        )
+
+
+def _of_tokens(statistic: Statistic) -> str:
+    return f"{statistic.name}.tokens"
+
+
+def _sums(batch: Batch, value_BT: np.ndarray) -> np.ndarray:
+    """Each text's sum over its scored places, float64 [P]."""
+    T = value_BT.shape[1]
+    flat = np.append(value_BT.astype(np.float64).reshape(-1), 0.0)
+    bounds = np.stack([batch.row * T + batch.first, batch.row * T + batch.stop], axis=1)
+    return np.add.reduceat(flat, bounds.reshape(-1))[::2]
+
+
+def _scored_places(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every scored place, text after text."""
+    length_P = batch.stop - batch.first
+    return np.repeat(batch.row, length_P), _consecutive(batch.first, length_P)
+
+
+def _consecutive(start_P: np.ndarray, length_P: np.ndarray) -> np.ndarray:
+    """start, start + 1, ... of each, `length` of them, one after another."""
+    ends_P = np.cumsum(length_P)
+    return np.arange(ends_P[-1] if len(ends_P) else 0) + np.repeat(
+        start_P - (ends_P - length_P), length_P
+    )
