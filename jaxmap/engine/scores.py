@@ -196,7 +196,7 @@ class _Results:
             per_token = {statistic.name for statistic in statistics} if per_token else ()
         names = [statistic.name for statistic in statistics]
         if missing := sorted(set(per_token) - set(names)):
-            raise InputError(f"per_token: {', '.join(missing)}: not among the statistics: {names}")
+            raise InputError(f"{missing} are not among the statistics {names}", field="per_token")
         self._per_text = [s for s in statistics if s.per_text != "none"]
         self._per_token = [s for s in statistics if s.name in per_token or s.per_text == "none"]
         self._scored_N = tokens.num_scored

@@ -164,7 +164,9 @@ def test_a_log_likelihood_is_the_same_whatever_else_is_read(model):
 
 def test_names_that_are_none(model):
     tokens, scorer = make_tokens(random_texts()), Scorers().of(model)
-    with pytest.raises(InputError, match="'perplexity'; known: log_likelihood"):
+    with pytest.raises(
+        InputError, match="statistics: unknown statistic 'perplexity'; known: log_l"
+    ):
         score_rows(scorer, model, tokens, statistics=("perplexity",))
-    with pytest.raises(InputError, match="entropy: not among the statistics"):
+    with pytest.raises(InputError, match=r"per_token: .'entropy'. are not among"):
         score_rows(scorer, model, tokens, per_token={"entropy"})
