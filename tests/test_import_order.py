@@ -97,7 +97,6 @@ def test_every_room_has_its_place():
 KNOWN = {
     "analysis -> figures",
     "checkpoint -> store",
-    "corpus -> checkpoint",
     "lens -> sweeps",
 }
 

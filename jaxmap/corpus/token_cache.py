@@ -13,14 +13,14 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import Writer, write_atomic
-from jaxmap.checkpoint.formats import TOKENIZER
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_cache import KeptTokenizers
+from jaxmap.corpus.tokenizer_files import contents_hash
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
 
-_FORMAT = 1
+_FORMAT = 2  # of what is kept, and of the rule by which files make a tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TokenisedTexts:
         Raises InputError for a tokenizer that cannot be used.
         """
         tokenizer: TextTokenizer | None = None
-        files = self._hash("files", _tokenizer_contents(checkpoint))
+        files = self._hash("files", contents_hash(checkpoint))
         name = self._names.get(files) or _read_name(self._folder / f"{files}.json")
         if name is None:
             tokenizer = self._load(checkpoint, files)
@@ -111,16 +111,6 @@ class _Name:
         if hashlib.sha256(facts.encode()).hexdigest() != digest:
             raise ValueError("wrong checksum")
         return cls(**json.loads(facts))
-
-
-def _tokenizer_contents(folder: Path) -> str:
-    """A hash of all that decides a folder's tokenizer, its config.json included."""
-    digest = hashlib.sha256()
-    names = {path for pattern in ("config.json", *TOKENIZER) for path in folder.glob(pattern)}
-    for path in sorted(names):
-        content = path.read_bytes()
-        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def _read_name(path: Path) -> _Name | None:

@@ -1,7 +1,4 @@
-"""What transformers wraps: a tokenizer of the tokenizers library, its ids and its form in a file.
-
-transformers takes seconds to import, and its call makes lists that nobody asks for.
-"""
+"""A tokenizer of the tokenizers library: its ids and its form in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ Ids = Callable[[list[str], bool], list[list[int]]]  # (texts, whether with speci
 
 # What a class may do around the backend; one that does is called itself.
 _OWN = ("__call__", "_encode_plus", "_batch_encode_plus", "_switch_to_input_mode")
-_PROBES = ["a", "", " two  words\n", "naïve 東京 <s></s><|endoftext|> [MASK]", "1\t23"]
 
 
 def ids_of(backend: Any, split_special_tokens: bool) -> Ids:
@@ -30,19 +26,15 @@ def ids_of(backend: Any, split_special_tokens: bool) -> Ids:
     return ids
 
 
-def around(tokenizer: Any, ids: Ids) -> Ids:
-    """`ids`, which calls a transformers tokenizer, without transformers where that is the same."""
+def does_more(tokenizer: Any) -> bool:
+    """Whether a class of transformers does something around its backend."""
     from transformers import PreTrainedTokenizerFast
 
     kind = type(tokenizer)
-    if any(getattr(kind, n, None) is not getattr(PreTrainedTokenizerFast, n, None) for n in _OWN):
-        return ids
-    direct = ids_of(tokenizer.backend_tokenizer, tokenizer.split_special_tokens)
-    try:
-        same = all(direct(_PROBES, special) == ids(_PROBES, special) for special in (False, True))
-    except Exception:  # bare, as for a character that it has no id for
-        same = False
-    return direct if same else ids
+    return any(
+        getattr(kind, name, None) is not getattr(PreTrainedTokenizerFast, name, None)
+        for name in _OWN
+    )
 
 
 def serialised(backend: Any, rule: dict[str, Any]) -> str:

@@ -1,14 +1,14 @@
-"""Turns texts into token ids by the tokenizer of a checkpoint, as transformers' default call does.
+"""Turns texts into token ids by the tokenizer of a checkpoint.
 
-transformers is imported only when a tokenizer is loaded, not when it is restored. It imports torch
-itself where torch is installed, and needs none.
+A text gets the special tokens that the tokenizer puts around it by default, no more and no fewer.
+transformers is imported only for a folder without tokenizer.json whose format nothing else reads.
 """
 
 from __future__ import annotations
 
-import json
+import fnmatch
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,13 @@ from typing import Any
 import numpy as np
 
 from jaxmap.corpus import tokenizer_backend
+from jaxmap.corpus.special_tokens import ROLES
 from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.tokenizer_classes import is_known_class
+from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json
+from jaxmap.corpus.tokenizer_json import Pipeline, read_tokenizer_json
 from jaxmap.errors import InputError
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "tiktoken.model",
-    "tekken.json",
-)
 _TEXTS_A_CALL = 1000
 
 
@@ -66,7 +61,7 @@ class TextTokenizer:
     fingerprint: sha256 (hex) of everything that the ids depend on. special_rule: what is put around
     a text by default: "none", "bos", "bos+eos", ... size: largest id that it can produce, plus 1.
     prefix, suffix: the ids that the rule puts before and after a text. kept: what `restore` makes
-    the same tokenizer from, without transformers; None where it cannot do without.
+    the same tokenizer from, without its files; None where that cannot be.
     """
 
     source: str
@@ -131,56 +126,29 @@ class TextTokenizer:
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
-    """The tokenizer in a checkpoint's folder, as transformers' AutoTokenizer chooses it.
+    """The tokenizer in a checkpoint's folder.
 
-    Where neither tokenizer_config.json nor a model_type in config.json says which class it is,
-    tokenizer.json is taken as it stands. Nothing is downloaded and no code of the checkpoint is
-    run. Raises InputError for a folder without a tokenizer, one that needs its own code, or one
-    that transformers cannot read.
+    tokenizer.json as it stands (see `tokenizer_json`); without one, a class of transformers.
+    Nothing is downloaded and no code of the checkpoint is run. Raises InputError for a folder
+    without a tokenizer, one that needs its own code, or one that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a checkpoint's folder")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    names = files_in(folder)
+    if not any(fnmatch.filter(names, pattern) for pattern in VOCABULARIES):
         raise InputError(
-            f"{folder}: no tokenizer; looked for {', '.join(TOKENIZER_FILES)}; save it there with "
+            f"{folder}: no tokenizer; looked for {', '.join(VOCABULARIES)}; save it there with "
             "tokenizer.save_pretrained"
         )
-    tokenizer_config = _read_json(folder / "tokenizer_config.json")
-    config = _read_json(folder / "config.json")
-    as_it_stands = (
-        tokenizer_config is None
-        and not (config or {}).get("model_type")
-        and (folder / "tokenizer.json").is_file()
-    )
-    # Without torch, transformers advises at import that there are no models: they are not needed.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    tokenizer: Any
-    try:
-        if as_it_stands:
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(folder.resolve()), local_files_only=True, trust_remote_code=False
-            )
-    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        code = _own_code(tokenizer_config)
-        if code:
-            raise InputError(
-                f"{folder}: its tokenizer is code of the checkpoint ({code}), which is never run; "
-                "save a tokenizer.json made from it"
-            ) from error
-        raise InputError(
-            f"{folder}: transformers cannot read the tokenizer ({_one_line(error)})"
-        ) from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"{folder}: {type(tokenizer).__name__} is not a tokenizers-based (fast) tokenizer; "
-            "save a tokenizer.json made from it"
-        )
-    return _wrap(tokenizer, str(folder))
+    tokenizer_config = read_json(folder / "tokenizer_config.json")
+    config = read_json(folder / "config.json") or {}
+    _refuse_code(folder, tokenizer_config or {})
+    if "tokenizer.json" in names:
+        pipeline = read_tokenizer_json(folder, tokenizer_config, config)
+    else:
+        pipeline = _read_by_transformers(folder)
+    return _wrap(pipeline, str(folder))
 
 
 def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
@@ -198,29 +166,46 @@ def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
     )
 
 
-def _wrap(tokenizer: Any, source: str) -> TextTokenizer:
-    def called(texts: list[str], special: bool) -> list[list[int]]:
-        """transformers' own call with nothing but its defaults; `verbose` only silences it."""
-        return tokenizer(
-            texts, add_special_tokens=special, padding=False, truncation=False, verbose=False
-        )["input_ids"]
+def _read_by_transformers(folder: Path) -> Pipeline:
+    """A tokenizer without tokenizer.json, as transformers' class builds it."""
+    # Without torch, transformers advises at import that there are no models: they are not needed.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoTokenizer
 
-    prefix, suffix = _special_ids(tokenizer, called, source)
-    rule = {
-        "prefix": prefix,
-        "suffix": suffix,
-        "split_special_tokens": bool(getattr(tokenizer, "split_special_tokens", False)),
-    }
-    kept = tokenizer_backend.serialised(tokenizer.backend_tokenizer, rule)
-    ids = tokenizer_backend.around(tokenizer, called)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            str(folder.resolve()), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
+        raise InputError(
+            f"{folder}: transformers cannot read the tokenizer ({one_line(error)})"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False) or tokenizer_backend.does_more(tokenizer):
+        raise InputError(
+            f"{folder}: {type(tokenizer).__name__} is not a tokenizers-based (fast) tokenizer; "
+            "save a tokenizer.json made from it"
+        )
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
+    roles = {role: getattr(tokenizer, role, None) for role in ROLES}
+    return Pipeline(backend, {role: str(token) for role, token in roles.items() if token})
+
+
+def _wrap(pipeline: Pipeline, source: str) -> TextTokenizer:
+    backend = pipeline.backend
+    split = backend.encode_special_tokens
+    ids = tokenizer_backend.ids_of(backend, split)
+    prefix, suffix = _special_ids(backend, source)
+    rule = {"prefix": prefix, "suffix": suffix, "split_special_tokens": split}
+    kept = tokenizer_backend.serialised(backend, rule)
     return TextTokenizer(
         source=source,
         fingerprint=tokenizer_backend.fingerprint(kept),
-        special_rule=_rule_name(tokenizer, prefix, suffix),
-        size=_size(tokenizer.backend_tokenizer, *prefix, *suffix),
+        special_rule=_rule_name(pipeline, prefix, suffix),
+        size=_size(backend, *prefix, *suffix),
         prefix=prefix,
         suffix=suffix,
-        kept=None if ids is called else kept,
+        kept=kept,
         _ids=ids,
     )
 
@@ -230,65 +215,50 @@ def _size(tokenizer: Any, *others: int) -> int:
 
 
 def _cannot(error: Exception, source: str) -> InputError:
-    return InputError(
-        f"{source}: the tokenizer cannot turn the texts into ids ({_one_line(error)})"
-    )
+    return InputError(f"{source}: the tokenizer cannot turn the texts into ids ({one_line(error)})")
 
 
-def _special_ids(
-    tokenizer: Any, ids: tokenizer_backend.Ids, source: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _special_ids(backend: Any, source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids before and after a text by default, read off a probe."""
     try:
-        [plain], [full] = ids(["a"], False), ids(["a"], True)
+        plain, full = (backend.encode("a", add_special_tokens=s) for s in (False, True))
     except Exception as error:  # as in `TextTokenizer._of`
         raise _cannot(error, source) from error
-    added = len(full) - len(plain)
+    added = len(full.ids) - len(plain.ids)
     # Of several places where the plain ids stand (a special token may be a text's own id), the
-    # backend's mask of added tokens tells which.
-    mask = tokenizer.backend_tokenizer.encode("a").special_tokens_mask
+    # mask of added tokens tells which.
+    mask = full.special_tokens_mask
     start = mask.index(0) if 0 in mask else len(mask)
-    stop = start + len(plain)
-    if added < 0 or full[start:stop] != plain or start + len(full) - stop != added:
+    stop = start + len(plain.ids)
+    if added < 0 or full.ids[start:stop] != plain.ids or start + len(full.ids) - stop != added:
         raise InputError(
             f"{source}: the tokenizer's special tokens are not a fixed prefix and suffix, which "
             "pairs and records need"
         )
-    return tuple(full[:start]), tuple(full[stop:])
+    return tuple(full.ids[:start]), tuple(full.ids[stop:])
 
 
-def _rule_name(tokenizer: Any, prefix: tuple[int, ...], suffix: tuple[int, ...]) -> str:
-    names = []
+def _rule_name(pipeline: Pipeline, prefix: tuple[int, ...], suffix: tuple[int, ...]) -> str:
+    backend, names = pipeline.backend, []
+    ids_of_roles = {
+        role: backend.token_to_id(token) for role, token in pipeline.roles.items() if token
+    }
     for ids, roles in ((prefix, ("bos", "cls", "eos")), (suffix, ("eos", "sep", "bos"))):
         for token_id in ids:
-            role = (r for r in roles if getattr(tokenizer, f"{r}_token_id", None) == token_id)
-            names.append(next(role, None) or str(tokenizer.convert_ids_to_tokens(token_id)))
+            role = (r for r in roles if ids_of_roles.get(f"{r}_token") == token_id)
+            names.append(next(role, None) or str(backend.id_to_token(token_id)))
     return "+".join(names) or "none"
 
 
-def _read_json(path: Path) -> dict | None:
-    """A JSON object, or None where there is no such file."""
-    if not path.exists():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({_one_line(error)})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return value
-
-
-def _own_code(tokenizer_config: dict | None) -> str | None:
-    """The class in the checkpoint's own code that its tokenizer_config.json names, if any."""
-    auto_map = (tokenizer_config or {}).get("auto_map")
+def _refuse_code(folder: Path, tokenizer_config: Mapping[str, Any]) -> None:
+    """Raises InputError where the tokenizer is a class in the checkpoint's own code."""
+    auto_map = tokenizer_config.get("auto_map")
     if isinstance(auto_map, dict):
         auto_map = auto_map.get("AutoTokenizer")
     if isinstance(auto_map, list):
         auto_map = next((name for name in reversed(auto_map) if name), None)
-    return auto_map or None
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    if auto_map and not is_known_class(tokenizer_config.get("tokenizer_class")):
+        raise InputError(
+            f"{folder}: its tokenizer is code of the checkpoint ({auto_map}), which is never run; "
+            "save a tokenizer.json made from it"
+        )

@@ -17,24 +17,12 @@ from jaxmap.checkpoint.formats.base import Format, Stored
 from jaxmap.checkpoint.formats.index import SUFFIX
 from jaxmap.checkpoint.formats.safetensors import Safetensors
 from jaxmap.checkpoint.formats.torch_bin import TorchBin
+from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.errors import InputError
 
 # In order of preference: where a checkpoint is there in several, the first is read.
 FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
 
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "*.tiktoken",
-)
 # What other files are called, to say what a folder holds instead.
 _OTHER_FORMATS = {
     "flax_model*": "Flax",
@@ -84,8 +72,7 @@ def choose(names: Collection[str], where: str) -> Choice:
         raise InputError(f"{where}: no config.json, so it is no Hugging Face checkpoint")
     for one in FORMATS:
         if weights := one.choose(top):
-            tokenizer = {name for pattern in TOKENIZER for name in fnmatch.filter(top, pattern)}
-            return Choice(one, weights, tuple(sorted(tokenizer)))
+            return Choice(one, weights, tuple(tokenizer_files(top)))
     raise InputError(f"{where}: {_no_weights(names)}")
 
 

@@ -1,0 +1,203 @@
+"""tokenizer.json as it stands, with what transformers 4 took from the files beside it.
+
+A folder's ids are those of the tokenizers library on tokenizer.json. tokenizer_config.json adds
+special tokens and switches (add_bos_token, add_eos_token, add_prefix_space, legacy,
+split_special_tokens), which mean what they meant to the class of transformers 4 that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens
+from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
+from jaxmap.corpus.tokenizer_files import one_line
+from jaxmap.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A tokenizers.Tokenizer, and which token has which role ("bos_token": "<s>")."""
+
+    backend: Any
+    roles: Mapping[str, str]
+
+
+def read_tokenizer_json(
+    folder: Path, tokenizer_config: Mapping[str, Any] | None, config: Mapping[str, Any]
+) -> Pipeline:
+    """The tokenizer of a folder with a tokenizer.json.
+
+    tokenizer_config, config: what the folder's files of these names hold; without
+    tokenizer_config.json nothing is switched. Raises InputError for files that cannot be read.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        backend = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise InputError(f"{path}: cannot be read as a tokenizer ({one_line(error)})") from error
+    return set_up(backend, folder, tokenizer_config, config)
+
+
+def set_up(
+    backend: Any,
+    folder: Path,
+    tokenizer_config: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+) -> Pipeline:
+    """Applies the files beside a vocabulary to a tokenizers.Tokenizer made from it."""
+    # Without tokenizer_config.json nobody says which class's defaults are meant. transformers 5
+    # writes its pipeline whole into tokenizer.json: there only what is switched explicitly counts.
+    bare = tokenizer_config is None or "backend" in tokenizer_config
+    settings = tokenizer_config or {}
+    kind = fast_class(settings, config) if tokenizer_config is not None else GENERIC
+    if kind.prefix_space == "sentencepiece" and not bare:
+        backend = _sentencepiece_pipeline(backend, folder, settings)
+    there = backend.get_added_tokens_decoder()
+    special = read_special_tokens(folder, settings, GENERIC if bare else kind, there)
+    special.add_to(backend)
+    if not bare:
+        _set_prefix_space(backend, kind, settings, folder)
+    _set_template(backend, kind, settings, special, folder, defaults=not bare)
+    backend.encode_special_tokens = bool(settings.get("split_special_tokens"))
+    return Pipeline(backend, special.roles)
+
+
+def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, Any]) -> Any:
+    """The pipeline that Llama's class builds anew where add_prefix_space is given.
+
+    transformers 4 then reads tokenizer.model instead of tokenizer.json: the same vocabulary, with
+    the spaces handled by `legacy` and `add_prefix_space`. Without tokenizer.model it fails, and
+    tokenizer.json stays as it stands.
+    """
+    from tokenizers import Tokenizer
+
+    prefix = settings.get("add_prefix_space")
+    if prefix is None or not (folder / "tokenizer.model").is_file():
+        return backend
+    state = json.loads(backend.to_str())
+    if state["model"].get("type") != "BPE" or not state["model"].get("byte_fallback"):
+        return backend
+    before = state["normalizer"], state["pre_tokenizer"]
+    normalizer, pre_tokenizer = sentencepiece_spaces(bool(prefix), settings.get("legacy"))
+    if before == (normalizer, pre_tokenizer):
+        return backend
+    _tell(
+        folder,
+        f"add_prefix_space={prefix} and legacy={settings.get('legacy')} of tokenizer_config.json "
+        "say otherwise than tokenizer.json how spaces are read; taken as transformers 4 did: "
+        "tokenizer_config.json",
+    )
+    return Tokenizer.from_str(
+        json.dumps(state | {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer})
+    )
+
+
+def sentencepiece_spaces(prefix: bool, legacy: Any) -> tuple[dict | None, dict | None]:
+    """Normalizer and pre-tokenizer of LlamaConverter (transformers 4), as tokenizer.json has them.
+
+    prefix: add_prefix_space; legacy: None is true.
+    """
+    if legacy is None or legacy:
+        steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}] if prefix else []
+        steps.append({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})
+        return {"type": "Sequence", "normalizers": steps}, None
+    scheme = "first" if prefix else "never"
+    return None, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
+
+
+def _set_prefix_space(
+    backend: Any, kind: FastClass, settings: Mapping[str, Any], folder: Path
+) -> None:
+    """Lets a byte-level pre-tokenizer put a space before a text, or not, as the class would."""
+    default = False if kind.prefix_space in ("always", "nested") else None
+    wanted = settings.get("add_prefix_space", default)
+    if not isinstance(wanted, bool) or kind.prefix_space == "sentencepiece":
+        return
+    state = json.loads(backend.to_str())
+    pre_tokenizer = state["pre_tokenizer"] or {}
+    if pre_tokenizer.get("type") == "ByteLevel":
+        changed = pre_tokenizer | {"add_prefix_space": wanted}
+    elif kind.prefix_space == "nested" and wanted:
+        text = json.dumps(pre_tokenizer)
+        changed = json.loads(text.replace('"add_prefix_space": false', '"add_prefix_space": true'))
+    else:
+        return
+    if changed != pre_tokenizer:
+        _tell(
+            folder,
+            f"add_prefix_space is {wanted} to the class {kind.name} and not so in tokenizer.json; "
+            f"taken as transformers 4 did: {wanted}",
+        )
+        state["pre_tokenizer"] = changed
+        backend.pre_tokenizer = type(backend).from_str(json.dumps(state)).pre_tokenizer
+
+
+def _set_template(
+    backend: Any,
+    kind: FastClass,
+    settings: Mapping[str, Any],
+    special: SpecialTokens,
+    folder: Path,
+    defaults: bool,
+) -> None:
+    """Sets the post-processor of the classes that build it from their switches."""
+    from tokenizers import processors
+
+    if not kind.template:
+        return
+    switches = "add_bos_token", "add_eos_token"
+    if not defaults and not any(name in settings for name in switches):
+        return
+    before, after = (
+        bool(settings.get(name, default))
+        for name, default in zip(switches, (kind.add_bos, kind.add_eos), strict=True)
+    )
+    where = folder / "tokenizer_config.json"
+    parts, ids = ["$A"], {}
+    for wanted, role, place in ((before, "bos_token", 0), (after, "eos_token", 2)):
+        if not wanted:
+            continue
+        token = special.roles.get(role)
+        found = backend.token_to_id(token) if token else None
+        if token is None or found is None:
+            raise InputError(
+                f"{where}: add_{role} is true, and {role} is {token!r}, which has no id; name a "
+                f"token of the vocabulary, or write add_{role}: false"
+            )
+        parts.insert(place, token)
+        ids[token] = found
+    as_it_stands, plain = backend.post_processor, _around(backend)
+    backend.post_processor = processors.TemplateProcessing(
+        single=[f"{part}:0" for part in parts], special_tokens=list(ids.items())
+    )
+    switched = _around(backend)
+    if plain == switched:
+        backend.post_processor = as_it_stands
+    else:
+        _tell(
+            folder,
+            f"tokenizer.json puts {plain} around a text, the class {kind.name} with "
+            f"tokenizer_config.json's switches {switched}; taken as transformers 4 did: {switched}",
+        )
+
+
+def _around(backend: Any) -> str:
+    """The special tokens that a post-processor puts around a text, for comparison and messages."""
+    try:
+        tokens = backend.encode("").tokens
+    except Exception:  # tokenizers raises bare Exceptions, as for a template without its token
+        return "what it cannot"
+    return " ".join(tokens) or "nothing"
+
+
+def _tell(folder: Path, what: str) -> None:
+    logging.info("%s: %s", folder, what)
