@@ -71,7 +71,7 @@ def _export(values: flags.FlagValues) -> int:
     if values.released:
         if values.out:
             raise InputError("--out and --released: give one of them")
-        from jaxmap.released.convert import write_released
+        from jaxmap.released.export import write_released
 
         paths = write_released(Store.open(values.store), values.released)
         print(f"{len(paths)} files in {values.released}: {', '.join(p.name for p in paths)}")

@@ -1,11 +1,9 @@
-"""The authors' released data folder, to a store and back; see `jaxmap.released.files`."""
+"""`jaxmap import`: the authors' released data folder as a store; see `jaxmap.released.layout`."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,30 +18,32 @@ from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
 from jaxmap.progress import progress
 from jaxmap.released.files import (
-    CLIPPED,
-    DISTANCES,
-    LAYERS,
+    Contents,
+    Vector,
+    read_contents,
+    read_coordinates,
+    read_distances_of,
+    read_json,
+)
+from jaxmap.released.layout import (
+    COLORS,
     MEAN_BYTES,
-    NAMES,
     PARENTS,
-    PRETRAINING,
-    PYTHIA,
-    PYTHIA_STEPS,
-    QUANTISED,
-    RAW,
+    TEXT_BYTES,
     TEXTS,
     TYPES,
     VECTORS,
-    Vector,
-    read_distances_of,
-    read_vectors,
+    Folder,
+    find_files,
 )
-from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
-from jaxmap.store.labels import step_of
-from jaxmap.store.record import Entry, Identity, Provenance, Record, Texts, hash_facts
+from jaxmap.store import release as kept
+from jaxmap.store.record import Identity, Provenance, Record, Texts, hash_facts
+from jaxmap.store.release import Release, write_release
 from jaxmap.store.requests import Failure, Item
-from jaxmap.store.weight_distances import read_distances, write_distances
+from jaxmap.store.weight_distances import write_distances
+
+MOST_LISTED = 20
 
 
 @dataclass
@@ -60,26 +60,19 @@ class Imported:
         """For people: a line each for what a reader has to know."""
         lines = [f"{self.added} results added, {self.found} already there"]
         lines += [f"left out, not finite: {label}" for label in self.not_finite]
-        lines += [f"not scored in the release: {label}" for label in self.absent[:20]]
-        if len(self.absent) > 20:
-            lines.append(f"not scored in the release: {len(self.absent) - 20} more")
+        lines += [f"not scored in the release: {label}" for label in self.absent[:MOST_LISTED]]
+        if len(self.absent) > MOST_LISTED:
+            lines.append(f"not scored in the release: {len(self.absent) - MOST_LISTED} more")
         return "\n".join([*lines, *self.notes]) + "\n"
 
 
 @dataclass(frozen=True)
-class _Unknown:
-    """Texts of which only the number and the stated mean length are known."""
+class _Measured:
+    """Texts of which only the bytes are known, or only their number and mean length."""
 
-    count: int
+    num_bytes: np.ndarray
+    fingerprint: str
     source: str
-
-    @property
-    def fingerprint(self) -> str:
-        return hash_facts({"unknown texts of a release": self.count})
-
-    @property
-    def num_bytes(self) -> np.ndarray:
-        return np.full(self.count, MEAN_BYTES)
 
 
 def import_released(
@@ -87,33 +80,40 @@ def import_released(
 ) -> tuple[Store, Imported]:
     """Reads a released folder into a store, which is made if need be.
 
-    Entries that are None, and vectors with a NaN or an infinity, are not kept; each leaves a
-    failure with the reason in the store. Without a texts file the mean length is taken as
-    published, and the store says so. Where both raw and clipped scores of a model are there, the
-    raw ones are kept. InputError for a folder without any of the files, for one that does not fit
-    the layout, and for a pickle that holds more than arrays.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder: check `released`")
-    report = Imported()
-    types = genealogy.read_types(folder / TYPES) if (folder / TYPES).exists() else None
-    parents = genealogy.read_parents(folder / PARENTS) if (folder / PARENTS).exists() else None
-    vectors = list(read_vectors(folder, report.notes))
-    sizes = {len(one.scores): one for one in vectors if one.scores is not None}
-    if len(sizes) > 1:
-        found = ", ".join(f"{one.file}: {one.label} has {n}" for n, one in sorted(sizes.items()))
-        raise InputError(f"{folder}: vectors of different lengths: {found}")
-    if not sizes:
-        raise InputError(
-            f"{folder}: holds none of {', '.join(VECTORS)} with a vector in it: check `released`"
-        )
-    store = Store.create(store_path, _texts(folder, next(iter(sizes)), report))
-    genealogy.save_known(store.path, parents, types)
-    for distances in read_distances_of(folder, vectors):
-        write_distances(store.path, distances)
+    The folder is the authors' repository as cloned, its data/, or all files in one place; nothing
+    is written there. Entries that are None, and vectors with a NaN or an infinity, are not kept;
+    each leaves a failure with the reason in the store. Without a texts file the mean length is
+    taken as published, and the report says so. Where unclipped scores of the models are there too,
+    they are kept, and the floor of the clipped ones with them.
 
-    kept: list[Vector] = []
+    Raises InputError for a folder without any of the files, for a file that does not fit the
+    layout, and for a pickle that holds more than arrays.
+    """
+    files = find_files(Path(folder))
+    report = Imported()
+    # All that may be damaged is read before a store is made.
+    contents = read_contents(files)
+    _check_lengths(files, contents)
+    distances = list(read_distances_of(files, contents))
+    release = _facts(files, contents)
+    types, parents = _genealogy(files)
+    texts = _texts(files, _num_texts(contents), report)
+    store = Store.create(store_path, texts)
+    genealogy.save_known(store.path, parents, types)
+    for one in distances:
+        write_distances(store.path, one)
+    write_release(store.path, release)
+    if source := files.path("texts.json"):
+        write_atomic(store.path / kept.FOLDER / "texts.json", source.read_bytes())
+    report.notes += contents.notes
+    report.notes += [f"passed over, no file of the release: {path}" for path in files.foreign]
+    _add(store, contents.vectors, types or {}, report)
+    return store, report
+
+
+def _add(store: Store, vectors: list[Vector], types: Mapping[str, str], report: Imported) -> None:
+    """Keeps what is there, and a failure for what is not."""
+    there: list[Vector] = []
     reasons: dict[Item, list[str]] = defaultdict(list)
     for one in vectors:
         asked = replace(one.variant, layer=None)  # with the lens of a layer: all layers
@@ -126,14 +126,13 @@ def import_released(
             report.not_finite.append(f"{one.label}: {bad} of {len(one.scores)} scores ({one.file})")
             reasons[item].append(f"{layer}{bad} scores in {one.file} are NaN or infinite")
         else:
-            kept.append(one)
-    with progress(len(kept), "import", "result") as bar:
-        report.added = store.add_many(_records(kept, store, types or {}, bar.update))
-    report.found = len(kept) - report.added
+            there.append(one)
+    with progress(len(there), "import", "result") as bar:
+        report.added = store.add_many(_records(there, store, types, bar.update))
+    report.found = len(there) - report.added
     for item, lines in reasons.items():
         if not store.is_done(item):
             store.add_failure(Failure(item, "; ".join(lines), "input"))
-    return store, report
 
 
 def _records(
@@ -171,98 +170,81 @@ def _records(
         update()
 
 
-def _texts(folder: Path, count: int, report: Imported) -> Texts:
+# Facts --------------------------------------------------------------------------------------------
+
+
+def _facts(files: Folder, contents: Contents) -> Release:
+    def content(name: str) -> Any:
+        path = files.path(name)
+        if path is None:
+            return None
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: has to be an object of names")
+        return found
+
+    return Release(
+        nested=files.nested,
+        files=contents.files,
+        dtypes=contents.dtypes,
+        models=contents.models,
+        floor=contents.floor,
+        parents=content(PARENTS),
+        types=content(TYPES),
+        colors=content(COLORS),
+        coordinates=read_coordinates(files),
+    )
+
+
+def _genealogy(files: Folder) -> tuple[dict[str, str] | None, genealogy.Parents | None]:
+    types, parents = files.path(TYPES), files.path(PARENTS)
+    return (
+        genealogy.read_types(types) if types else None,
+        genealogy.read_parents(parents) if parents else None,
+    )
+
+
+def _check_lengths(files: Folder, contents: Contents) -> None:
+    sizes = {len(one.scores): one for one in contents.vectors if one.scores is not None}
+    if len(sizes) > 1:
+        found = ", ".join(f"{one.file}: {one.label} has {n}" for n, one in sorted(sizes.items()))
+        raise InputError(f"{files.root}: vectors of different lengths: {found}")
+    if not sizes:
+        raise InputError(f"{files.root}: holds none of {', '.join(VECTORS)} with a vector in it")
+
+
+def _num_texts(contents: Contents) -> int:
+    return next(len(one.scores) for one in contents.vectors if one.scores is not None)
+
+
+def _texts(files: Folder, count: int, report: Imported) -> Texts:
     for name in TEXTS:
-        if (folder / name).exists():
-            texts = load_texts(folder / name)
+        if path := files.path(name):
+            texts = load_texts(path)
             if len(texts) != count:
                 raise InputError(
-                    f"{folder / name}: {len(texts)} texts for vectors of {count}: these are not "
-                    "the texts that were scored"
+                    f"{path}: {len(texts)} texts for vectors of {count}: these are not the texts "
+                    "that were scored"
                 )
             return texts
+    if path := files.path(TEXT_BYTES):
+        return _bytes_alone(path, count)
     report.notes.append(
         f"no {' or '.join(TEXTS)}: the mean length is taken as published, {MEAN_BYTES} bytes, also "
         "after texts are dropped"
     )
-    return _Unknown(count, f"{folder} (texts not known)")
+    fingerprint = hash_facts({"unknown texts of a release": count})
+    return _Measured(np.full(count, MEAN_BYTES), fingerprint, f"{files.root} (texts not known)")
 
 
-def write_released(store: Store, folder: str | os.PathLike[str]) -> list[Path]:
-    """Writes what a store holds as the released files, float32; returns their paths.
-
-    Items that failed become None. Single models are written raw (unless they came clipped) and
-    clipped. Not written: results in another dtype than the default, nf4, and distances between
-    other checkpoints than those that are written.
-    """
-    folder = Path(folder)
-    entries = [entry for entry in store.records() if entry.provenance.is_default_dtype]
-    files: dict[str, Any] = defaultdict(dict)
-    pretraining: dict[str, dict[int, np.ndarray | None]] = defaultdict(dict)
-    layers: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
-    singles: list[Entry] = []
-    released = {quantisation: file for file, quantisation in QUANTISED.items()}
-
-    def vector(entry: Entry) -> np.ndarray:
-        return store.load(entry).log_likelihood.astype(np.float32)
-
-    for entry in entries:
-        one = entry.identity
-        step = step_of("", one.revision) if one.revision else None
-        variant = entry.variant
-        if variant.layer is not None:
-            if variant.is_own_layer and one.revision is None:
-                layers[one.ref][variant.layer] = vector(entry)
-        elif variant.quantisation in released and one.revision is None:
-            files[released[variant.quantisation]][one.ref] = vector(entry)
-        elif variant.is_plain and step is not None:
-            pretraining[_key(one.ref)][step] = vector(entry)
-        elif variant.is_plain and one.revision is None:
-            singles.append(entry)
-    for failure in store.failures():
-        item = failure.item
-        step = step_of("", item.revision) if item.revision else None
-        if item.variant.quantisation in released and item.revision is None:
-            files[released[item.variant.quantisation]].setdefault(item.ref, None)
-        elif not item.variant.is_quantised and step is not None and not item.variant.lens:
-            pretraining[_key(item.ref)].setdefault(step, None)
-    if pretraining:
-        files[PRETRAINING] = {
-            key: dict(sorted(steps.items())) for key, steps in pretraining.items()
-        }
-    if layers:
-        files[LAYERS] = {
-            name: {layer: found.get(layer) for layer in range(max(found) + 1)}
-            for name, found in layers.items()
-        }
-    if singles:
-        ll_KN = np.stack([vector(entry) for entry in singles])
-        names = [entry.identity.ref for entry in singles]
-        raw = {
-            name: row
-            for name, row, entry in zip(names, ll_KN, singles, strict=True)
-            if entry.provenance.model.get("released") != CLIPPED
-        }
-        if raw:
-            files[RAW] = raw
-        files[CLIPPED] = clean_map(ll_KN, names).ll_KN.astype(np.float32)
-        files[NAMES] = names
-    for ref, distances in read_distances(store.path).items():
-        steps = sorted(pretraining[_key(ref)]) or PYTHIA_STEPS
-        if np.array_equal(distances.steps, steps):
-            files[DISTANCES][_key(ref)] = np.nan_to_num(distances.distance)
-    for name, kept in ((TYPES, "types.json"), (PARENTS, "parents.json")):
-        path = store.path / genealogy.FOLDER / kept
-        if path.exists():
-            files[name] = json.loads(path.read_text(encoding="utf-8"))
-    paths = []
-    for name, content in files.items():
-        path = folder / name
-        data = pickle.dumps(content, 4) if name.endswith(".pkl") else json.dumps(content).encode()
-        write_atomic(path, data)
-        paths.append(path)
-    return paths
-
-
-def _key(ref: str) -> str:
-    return ref.removeprefix(PYTHIA)
+def _bytes_alone(path: Path, count: int) -> Texts:
+    """What `jaxmap export` writes of texts that it does not have."""
+    facts = read_json(path)
+    try:
+        num_bytes = np.asarray(facts["text_bytes"])
+        fingerprint = str(facts["fingerprint"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: has to hold text_bytes and fingerprint") from error
+    if num_bytes.shape != (count,) or num_bytes.dtype.kind not in "if" or (num_bytes < 0).any():
+        raise InputError(f"{path}: text_bytes has to be {count} numbers, one for each text")
+    return _Measured(num_bytes, fingerprint, str(facts.get("source", path)))

@@ -1,143 +1,201 @@
-"""What the files of the authors' released data folder hold (the modelmap project).
-
-    pretraining_logp.pkl         size -> step -> float32 [N] or None
-    8bit_quantization_logp.pkl   name -> [N] or None; 4bit_quantization_logp.pkl likewise
-    layer_logp.pkl               name -> layer -> [N] or None
-    raw_log-likelihood_1018.pkl  name -> [N]
-    oyama2025_logp.pkl           [models, N] clipped from below, rows as in model_list.json
-    weight_distance.pkl          size -> [checkpoints, checkpoints] above the diagonal, 0: not done;
-                                 checkpoints are those of pretraining_logp.pkl, else Pythia's 154
-    modelname2type.json, sibling_info.json
-    texts-10k-pile.jsonl or texts.json
-
-A size is a key such as 410m or 410m-seed3, which stands for EleutherAI/pythia-410m-seed3; a key
-with a slash is a name already. Any of the files may be absent.
-"""
+"""What the files of the authors' released folder hold; see `jaxmap.released.layout`."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmap.errors import InputError
+from jaxmap.released.layout import (
+    CLIPPED,
+    DISTANCES,
+    LAYERS,
+    NAMES,
+    PRETRAINING,
+    PYTHIA_STEPS,
+    QUANTISED,
+    RAW,
+    TSNE,
+    Folder,
+    run_name,
+)
 from jaxmap.released.pickles import load_arrays
 from jaxmap.store.record import checkpoint_name
+from jaxmap.store.release import Coordinates
 from jaxmap.store.weight_distances import WeightDistances
-from jaxmap.variant import PLAIN, Variant
-
-MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
-PYTHIA = "EleutherAI/pythia-"
-PYTHIA_STEPS = (0, *(2**i for i in range(10)), *range(1000, 143_001, 1000))
-
-PRETRAINING = "pretraining_logp.pkl"
-QUANTISED = {"8bit_quantization_logp.pkl": "int8", "4bit_quantization_logp.pkl": "fp4"}
-LAYERS = "layer_logp.pkl"
-RAW = "raw_log-likelihood_1018.pkl"
-CLIPPED = "oyama2025_logp.pkl"
-DISTANCES = "weight_distance.pkl"
-NAMES, TYPES, PARENTS = "model_list.json", "modelname2type.json", "sibling_info.json"
-TEXTS = ("texts-10k-pile.jsonl", "texts.json")
-VECTORS = (PRETRAINING, *QUANTISED, LAYERS, RAW, CLIPPED)
+from jaxmap.variant import LOGIT, PLAIN, Variant
 
 
 @dataclass(frozen=True)
 class Vector:
-    """One entry of a released file: whose scores, and the scores [N] or None."""
+    """One entry of a released file: whose scores, and the scores [N] or None.
+
+    A variant with a lens and no layer stands for all layers of a model that failed to load.
+    """
 
     file: str
     ref: str
-    revision: str | None
-    variant: Variant
-    scores: np.ndarray | None
+    revision: str | None = None
+    variant: Variant = PLAIN
+    scores: np.ndarray | None = None
 
     @property
     def label(self) -> str:
         return checkpoint_name(self.ref, self.revision) + self.variant.label
 
 
-def read_vectors(folder: Path, notes: list[str]) -> Iterator[Vector]:
-    if (folder / PRETRAINING).exists():
-        for size, steps in _mapping(folder / PRETRAINING).items():
-            for step, scores in _mapping(folder / PRETRAINING, steps, size).items():
-                revision = f"step{_number(step, folder / PRETRAINING, size)}"
-                yield _vector(folder / PRETRAINING, run_name(str(size)), scores, revision)
-    for file, quantisation in QUANTISED.items():
-        if (folder / file).exists():
-            for name, scores in _mapping(folder / file).items():
-                yield _vector(
-                    folder / file, name, scores, variant=Variant(quantisation=quantisation)
+@dataclass
+class Contents:
+    """The vectors of a release, and what is needed to write its files again (`Release`)."""
+
+    vectors: list[Vector] = field(default_factory=list)
+    files: dict[str, Any] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    floor: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        path: Path,
+        name: object,
+        scores: object,
+        revision: str | None = None,
+        variant: Variant = PLAIN,
+    ) -> None:
+        """Keeps one vector of a file; InputError where it is none."""
+        one = Vector(path.name, str(name), revision, variant)
+        if scores is not None:
+            if (
+                not isinstance(scores, np.ndarray)
+                or scores.ndim != 1
+                or scores.dtype.kind not in "fiu"
+            ):
+                raise InputError(
+                    f"{path}: {one.label}: has to be an array of one number a text, or None"
                 )
-    if (folder / LAYERS).exists():
-        for name, layers in _mapping(folder / LAYERS).items():
-            for layer, scores in _mapping(folder / LAYERS, layers, name).items():
-                number = _number(layer, folder / LAYERS, name)
-                yield _vector(folder / LAYERS, name, scores, variant=Variant(layer=number))
-    raw: set[str] = set()
-    if (folder / RAW).exists():
-        for name, scores in _mapping(folder / RAW).items():
-            raw.add(name)
-            yield _vector(folder / RAW, name, scores)
-    if (folder / CLIPPED).exists():
-        yield from _read_clipped(folder, raw, notes)
+            one = replace(one, scores=scores)
+            known = self.dtypes.setdefault(path.name, scores.dtype.name)
+            if known != scores.dtype.name:
+                self.dtypes[path.name] = np.promote_types(known, scores.dtype).name
+        self.vectors.append(one)
 
 
-def _read_clipped(folder: Path, raw: set[str], notes: list[str]) -> Iterator[Vector]:
-    path = folder / CLIPPED
+def read_contents(folder: Folder) -> Contents:
+    """Reads all vectors; InputError, naming file and key, for a file that does not fit."""
+    contents = Contents()
+    if path := folder.path(PRETRAINING):
+        kept: dict[str, list[Any]] = {}
+        for size, steps in _mapping(path, load_arrays(path)).items():
+            kept[str(size)] = list(map(_plain, _mapping(path, steps, size)))
+            for step, scores in steps.items():
+                revision = f"step{_number(step, path, size)}"
+                contents.add(path, run_name(str(size)), scores, revision)
+        contents.files[PRETRAINING] = kept
+    for file, quantisation in QUANTISED.items():
+        if path := folder.path(file):
+            copies = _mapping(path, load_arrays(path))
+            contents.files[file] = [str(name) for name in copies]
+            for name, scores in copies.items():
+                contents.add(path, name, scores, variant=Variant(quantisation=quantisation))
+    if path := folder.path(LAYERS):
+        kept_layers: dict[str, list[Any] | None] = {}
+        for name, layers in _mapping(path, load_arrays(path)).items():
+            if layers is None:
+                kept_layers[str(name)] = None
+                contents.add(path, name, None, variant=Variant(lens=LOGIT))
+                continue
+            kept_layers[str(name)] = list(map(_plain, _mapping(path, layers, name)))
+            for layer, scores in layers.items():
+                number = _number(layer, path, name)
+                contents.add(path, name, scores, variant=Variant(layer=number))
+        contents.files[LAYERS] = kept_layers
+    _read_models(folder, contents)
+    return contents
+
+
+def _read_models(folder: Folder, contents: Contents) -> None:
+    """The rows of the model map: unclipped where the folder has both and they are the same."""
+    raw_path, path = folder.path(RAW), folder.path(CLIPPED)
+    raw: dict[str, Any] = {}
+    if raw_path:
+        raw = {str(name): v for name, v in _mapping(raw_path, load_arrays(raw_path)).items()}
+    rows: dict[str, np.ndarray] = {}
+    if path:
+        rows = _clipped_rows(folder, path)
+        contents.models = tuple(rows)
+        contents.dtypes[CLIPPED] = next(iter(rows.values())).dtype.name if rows else "float32"
+    if raw_path and rows:
+        floor = min(row.min() for row in rows.values())
+        differing = [name for name, row in rows.items() if not _is_clipped(raw, name, row, floor)]
+        if differing:
+            contents.notes.append(
+                f"{RAW}: passed over, it is not what {CLIPPED} was clipped from (for example "
+                f"{differing[0]})"
+            )
+            raw, raw_path = {}, None
+        else:
+            contents.floor = float(floor)
+            contents.notes.append(f"{CLIPPED}: {len(rows)} models are kept as {RAW} has them")
+    if raw_path:
+        contents.files[RAW] = list(raw)
+        for name, scores in raw.items():
+            contents.add(raw_path, name, scores)
+    if path:
+        contents.files[CLIPPED] = list(rows)
+        for name, scores in rows.items():
+            if name not in raw:
+                contents.add(path, name, scores)
+
+
+def _is_clipped(raw: Mapping[str, Any], name: str, row_N: np.ndarray, floor: Any) -> bool:
+    scores = raw.get(name)
+    if not isinstance(scores, np.ndarray) or scores.shape != row_N.shape:
+        return False
+    return np.array_equal(np.maximum(scores.astype(row_N.dtype), floor), row_N)
+
+
+def _clipped_rows(folder: Folder, path: Path) -> dict[str, np.ndarray]:
     scores_KN = load_arrays(path)
-    if not (folder / NAMES).exists():
-        raise InputError(f"{folder}: {CLIPPED} needs {NAMES}, which names its rows: add it")
-    try:
-        names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / NAMES}: cannot be read as JSON: {error}") from error
+    names_path = folder.path(NAMES)
+    if names_path is None:
+        raise InputError(f"{path}: needs {NAMES}, which names its rows: add it")
+    names = read_json(names_path)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{folder / NAMES}: has to be a list of model names")
+        raise InputError(f"{names_path}: has to be a list of model names")
     if not isinstance(scores_KN, np.ndarray) or scores_KN.ndim != 2:
         raise InputError(f"{path}: has to be an array of models by texts")
     if len(names) != len(scores_KN) or len(set(names)) != len(names):
         raise InputError(
             f"{path}: {len(scores_KN)} rows for {len(set(names))} different names in {NAMES}"
         )
-    if passed := sum(name in raw for name in names):
-        notes.append(f"{CLIPPED}: {passed} models passed over, {RAW} has them unclipped")
-    for name, scores in zip(names, scores_KN, strict=True):
-        if name not in raw:
-            yield _vector(path, name, scores)
+    return dict(zip(names, scores_KN, strict=True))
 
 
-def _vector(
-    path: Path,
-    name: object,
-    scores: object,
-    revision: str | None = None,
-    variant: Variant = PLAIN,
-) -> Vector:
-    one = Vector(path.name, str(name), revision, variant, None)
-    if scores is None:
-        return one
-    if not isinstance(scores, np.ndarray) or scores.ndim != 1 or scores.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {one.label}: has to be an array of one number a text, or None")
-    return Vector(path.name, str(name), revision, variant, scores)
-
-
-def read_distances_of(folder: Path, vectors: list[Vector]) -> Iterator[WeightDistances]:
-    path = folder / DISTANCES
-    if not path.exists():
+def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDistances]:
+    """Squared distances between the weights of each run's checkpoints."""
+    path = folder.path(DISTANCES)
+    if path is None:
         return
-    saved: dict[str, list[int]] = defaultdict(list)
-    for one in vectors:
-        if one.file == PRETRAINING:
-            saved[one.ref].append(int(str(one.revision).removeprefix("step")))
-    for size, distance in _mapping(path).items():
-        if not isinstance(distance, np.ndarray) or distance.ndim != 2:
+    saved = contents.files.get(PRETRAINING, {})
+    matrices = _mapping(path, load_arrays(path))
+    contents.files[DISTANCES] = [str(size) for size in matrices]
+    for size, distance in matrices.items():
+        if (
+            not isinstance(distance, np.ndarray)
+            or distance.ndim != 2
+            or distance.dtype.kind not in "fiu"
+        ):
             raise InputError(f"{path}: {size}: has to be an array of checkpoints by checkpoints")
-        steps = sorted(saved[run_name(str(size))]) or list(PYTHIA_STEPS)
+        contents.dtypes[DISTANCES] = distance.dtype.name
+        steps = sorted(_number(step, path, size) for step in saved.get(str(size), ()))
+        if not steps or distance.shape == (len(PYTHIA_STEPS),) * 2:
+            steps = list(PYTHIA_STEPS)
         if distance.shape != (len(steps), len(steps)):
             raise InputError(
                 f"{path}: {size}: has the shape {distance.shape}, the run has {len(steps)} "
@@ -148,17 +206,91 @@ def read_distances_of(folder: Path, vectors: list[Vector]) -> Iterator[WeightDis
         yield WeightDistances(run_name(str(size)), np.array(steps), distance_II)
 
 
-def run_name(size: str) -> str:
-    """`EleutherAI/pythia-410m` for the key 410m."""
-    return size if "/" in size else PYTHIA + size
+# Coordinates --------------------------------------------------------------------------------------
 
 
-def _mapping(path: Path, value: Any = None, key: object = None) -> Mapping[Any, Any]:
-    value = load_arrays(path) if value is None and key is None else value
+def read_coordinates(folder: Folder) -> dict[str, Coordinates]:
+    """Released t-SNE coordinates by the map that they are of."""
+    found: dict[str, Coordinates] = {}
+    for name, file in TSNE.items():
+        path = folder.path(file)
+        if path is None:
+            continue
+        content = _mapping(path, load_arrays(path))
+        try:
+            found[name] = _COORDINATES[name](content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path}: is not laid out as released ({type(error).__name__}: {error})"
+            ) from error
+    return found
+
+
+def _of_runs(content: Mapping[str, Any]) -> Coordinates:
+    metadata = content["metadata"]
+    names = tuple(str(name) for name in metadata["model_names"])
+    lengths = tuple(int(metadata["model_lengths"][name]) for name in names)
+    return _coordinates(names, lengths, np.asarray(content["embedding"]), metadata.get("init", ""))
+
+
+def _of_pairs(content: Mapping[str, Any]) -> Coordinates:
+    points = [np.asarray(one[which]) for one in content.values() for which in PAIR]
+    return _coordinates(tuple(content), (2,) * len(content), _stacked(points))
+
+
+def _of_models(content: Mapping[str, Any]) -> Coordinates:
+    points = [np.asarray(xy) for xy in content.values()]
+    return _coordinates(tuple(content), (1,) * len(content), _stacked(points))
+
+
+def _of_layers(content: Mapping[str, Any]) -> Coordinates:
+    there = {name: np.asarray(xy) for name, xy in content.items() if xy is not None}
+    xy_M2 = np.concatenate(list(there.values())) if there else np.empty((0, 2))
+    return _coordinates(tuple(there), tuple(map(len, there.values())), xy_M2)
+
+
+PAIR = ("original", "quantized")
+_COORDINATES = {
+    "trajectories": _of_runs,
+    "8-bit": _of_pairs,
+    "families": _of_models,
+    "layers": _of_layers,
+}
+
+
+def _stacked(points: list[np.ndarray]) -> np.ndarray:
+    return np.stack(points) if points else np.empty((0, 2))
+
+
+def _coordinates(
+    names: tuple[Any, ...], lengths: tuple[int, ...], xy_M2: np.ndarray, init: str = ""
+) -> Coordinates:
+    if xy_M2.shape != (sum(lengths), 2) or xy_M2.dtype.kind != "f":
+        raise ValueError(f"{sum(lengths)} points in two dimensions expected, found {xy_M2.shape}")
+    return Coordinates(tuple(map(str, names)), lengths, xy_M2, str(init))
+
+
+# Parts --------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Any:
+    """A .json file; InputError, naming it, where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+
+
+def _mapping(path: Path, value: Any, key: object = None) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         where = path if key is None else f"{path}: {key}"
         raise InputError(f"{where}: has to be a dict, is {type(value).__name__}")
     return value
+
+
+def _plain(key: Any) -> int | str:
+    """A step or a layer as JSON has it."""
+    return int(key) if isinstance(key, (int, np.integer)) else str(key)
 
 
 def _number(key: object, path: Path, where: object) -> int:

@@ -16,6 +16,8 @@ import numpy as np
 
 from jaxmap.errors import InputError
 
+_LFS = b"version https://git-lfs"
+
 
 class _RefusedError(Exception):
     pass
@@ -77,12 +79,19 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         with open(path, "rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise InputError(
+                    f"{path}: is only a pointer of Git LFS: fetch the file with `git lfs pull`"
+                )
+            file.seek(0)
             return _Unpickler(file).load()
     except _RefusedError as refused:
         raise InputError(
             f"{path}: refused: the pickle asks for {refused}, and only NumPy arrays in plain "
             "containers are read; do not trust this file"
         ) from None
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything

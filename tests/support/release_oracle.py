@@ -1,5 +1,6 @@
-"""The tables of a released folder by plain NumPy in float64, written from the method's text alone.
+"""The tables of jaxmap's own recipe for a released folder, by plain NumPy in float64.
 
+Written from the method's text alone; what the authors' pipeline gives is in published_oracle.py.
 Shares no code with the package. By hand: python tests/support/release_oracle.py FOLDER
 """
 
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+STEPS = [0, *(2**i for i in range(10)), *range(1000, 143_001, 1000)]
 SIZES = ("410m", "1b", "1.4b", "2.8b", "6.9b")
 SEEDS = tuple(f"410m-seed{s}" for s in (1, 2, 5, 6, 7, 8, 9))
-MEAN_BYTES = 972.3188
 
 
 class Oracle:
@@ -27,14 +28,16 @@ class Oracle:
         self.raw = {
             k: np.asarray(v, float) for k, v in self.load("raw_log-likelihood_1018").items()
         }
-        texts = folder / "texts.json"
-        self.bytes_N = None
-        if texts.exists():
-            self.bytes_N = np.array([len(t.encode()) for t in json.loads(texts.read_text())], float)
+        texts = json.loads(self.path("texts.json").read_text())
+        self.bytes_N = np.array([len(text.encode()) for text in texts], float)
         self._clean()
 
     def load(self, name):
-        return pickle.loads((self.folder / f"{name}.pkl").read_bytes())
+        return pickle.loads(self.path(f"{name}.pkl").read_bytes())
+
+    def path(self, name):
+        (path,) = self.folder.rglob(name)
+        return path
 
     def _clean(self):
         runs = {k: v for k, v in self.load("pretraining_logp").items() if k in SIZES + SEEDS}
@@ -62,8 +65,8 @@ class Oracle:
             run: {s: None if v is None else v[self.keep] for s, v in sorted(steps.items())}
             for run, steps in runs.items()
         }
-        self.pre_bytes = MEAN_BYTES if self.bytes_N is None else self.bytes_N[self.keep].mean()
-        self.map_bytes = MEAN_BYTES if self.bytes_N is None else self.bytes_N.mean()
+        self.pre_bytes = self.bytes_N[self.keep].mean()
+        self.map_bytes = self.bytes_N.mean()
         self.floor = np.percentile(np.stack(list(self.raw.values())), 2)
 
     @staticmethod
@@ -84,7 +87,7 @@ class Oracle:
         found = {"later": later, "early": early}
         for name, group in (("seed", SEEDS), ("size", SIZES)):
             last = max(s for s in self.runs[group[0]] if all(
-                self.runs[run][s] is not None for run in group))  # fmt: skip
+                self.runs[run].get(s) is not None for run in group))  # fmt: skip
             vectors = [self.runs[run][last] for run in group]
             found[name] = [self.kl(a, b, self.pre_bytes) for a, b in combinations(vectors, 2)]
         clip = {name: np.fmax(v, self.floor) for name, v in self.raw.items()}
@@ -98,10 +101,13 @@ class Oracle:
                 (clip[n], np.fmax(np.asarray(v, float), self.floor))
                 for n, v in quantised.items() if v is not None
             )  # fmt: skip
-        parents = json.loads((self.folder / "sibling_info.json").read_text())
-        types = json.loads((self.folder / "modelname2type.json").read_text())
+        parents = json.loads(self.path("sibling_info.json").read_text())
+        types = json.loads(self.path("modelname2type.json").read_text())
+        alone = {c: p[0] if isinstance(p, list) and len(p) == 1 else p for c, p in parents.items()}
         family = {
-            c: p for c, p in parents.items() if isinstance(p, str) and c in clip and p in clip
+            c: p
+            for c, p in alone.items()
+            if isinstance(p, str) and c in clip and p in clip and c != p
         }
         found["ft"] = of((clip[c], clip[p]) for c, p in family.items())
         names = sorted(clip, key=natural)
@@ -113,14 +119,14 @@ class Oracle:
 
         intra = []
         for kind in sorted(set(types.values())):
-            count = sum(types[child] == kind for child in family)
+            count = sum(types.get(child) == kind for child in family)
             if count:
-                intra += drawn([n for n in names if types[n] == kind], count)
+                intra += drawn([n for n in names if types.get(n) == kind], count)
         found["intra-type"] = of(intra)
         found["random"] = of(drawn(names, len(family)))
         layer = []
         for layers in self.load("layer_logp").values():
-            for i in sorted(layers):
+            for i in sorted(layers or {}):
                 if i + 1 in layers and layers[i] is not None and layers[i + 1] is not None:
                     two = np.array([layers[i], layers[i + 1]], float)
                     layer.append(np.fmax(two, self.floor))
@@ -143,7 +149,10 @@ class Oracle:
                 kl = [(order[j] - start, self.kl(here, steps[order[j]], self.pre_bytes))
                       for j in there]  # fmt: skip
                 found[run, start, "log_likelihood"] = line(kl)
-                far = [(order[j] - start, float(weights[run][i, j]))
+                if run not in weights:
+                    continue
+                place = {j: STEPS.index(order[j]) for j in (i, *after)}
+                far = [(order[j] - start, float(weights[run][place[i], place[j]]))
                        for j in after if start not in out and order[j] not in out]  # fmt: skip
                 found[run, start, "weight"] = line(far)
         return found
@@ -166,6 +175,7 @@ def natural(name):
 
 
 def line(points):
+    points = [(lag, far) for lag, far in points if far > 0]  # a zero was not computed
     if len(points) < 3:
         return np.nan, np.nan
     x, y = np.log(np.array(points)).T
