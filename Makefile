@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 OUT ?= demo
 # Tests run side by side; each worker takes about 2 GB.
 WORKERS ?= 2
+# XLA's own default, which `make test` lowers (tests/conftest.py).
+OPTIMISED := --xla_backend_optimization_level=3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all parity check format bench clean
@@ -31,12 +33,12 @@ demo: $(VENV)/.installed  ## train a Pythia in miniature, score every checkpoint
 test: $(VENV)/.installed-dev  ## the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m '' $(ARGS)
+test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests, compiled as users compile
+	XLA_FLAGS=$(OPTIMISED) $(BIN)/python -m pytest -n $(WORKERS) -m '' $(ARGS)
 
 parity: $(VENV)/.installed-dev  ## compare every family with PyTorch; the figures of `jaxmap families`
 	rm -f $(VENV)/parity.jsonl
-	JAXMAP_PARITY=$(abspath $(VENV))/parity.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m '' tests/parity $(ARGS)
+	XLA_FLAGS=$(OPTIMISED) JAXMAP_PARITY=$(abspath $(VENV))/parity.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m '' tests/parity $(ARGS)
 	PYTHONPATH=tests $(BIN)/python tests/support/parity_record.py $(VENV)/parity.jsonl jaxmap/architectures/parity.json
 
 check: $(VENV)/.installed-dev  ## lint, format, types

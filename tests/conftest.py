@@ -1,1 +1,24 @@
-"""Fixtures that several test folders share; helpers are plain modules in tests/support."""
+"""Settings of every test process; helpers are plain modules in tests/support.
+
+Programs of tests are compiled for one tiny run each, so LLVM's optimisations cost more than they
+save: a third of the processor time of the parity tests. They change roundings in the last bit at
+most. XLA_FLAGS that name the level themselves win; `make parity` and `make test-all` compile as
+users do.
+"""
+
+import os
+
+import pytest
+
+LEVEL = "--xla_backend_optimization_level"
+
+if LEVEL not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {LEVEL}=0".strip()
+
+
+@pytest.fixture
+def optimised(monkeypatch):
+    """Programs that the test starts compile as a user's do: for what measures speed."""
+    flags = os.environ["XLA_FLAGS"].split()
+    kept = [flag for flag in flags if not flag.startswith(LEVEL)]
+    monkeypatch.setenv("XLA_FLAGS", " ".join(kept))

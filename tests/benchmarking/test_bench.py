@@ -72,7 +72,7 @@ def test_counts_below_one_are_refused():
         run(["bench", "--repeats=0"])
 
 
-def test_speed_is_not_half_of_what_was_recorded(tmp_path, capsys):
+def test_speed_is_not_half_of_what_was_recorded(tmp_path, capsys, optimised):
     pytest.importorskip("torch")
     out = tmp_path / "bench.json"
     assert run(["bench", "--shapes=70m", "--texts=8", "--repeats=2", f"--out={out}"]) == 0
