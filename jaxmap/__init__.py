@@ -22,39 +22,57 @@ from typing import TYPE_CHECKING, Any
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:
+    from jaxmap.api.corpus import texts
+    from jaxmap.api.demonstration import demo
+    from jaxmap.api.floors import floor
+    from jaxmap.api.lenses import train_lens
+    from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.scoring import score, sweep
-    from jaxmap.api.stores import kl, open_store
+    from jaxmap.api.stores import export, import_released, kl, open_store, status
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
 
-# Public name -> the module that has it. No module of the package may have a public name's name:
-# importing it would put the module in the function's place.
+# Module -> its public names. No module of the package may have a public name's name: importing it
+# would put the module in the function's place.
 _HOMES = {
-    "score": "jaxmap.api.scoring",
-    "sweep": "jaxmap.api.scoring",
-    "kl": "jaxmap.api.stores",
-    "open_store": "jaxmap.api.stores",
-    "load_texts": "jaxmap.corpus.texts",
-    "InputError": "jaxmap.errors",
-    "JaxmapError": "jaxmap.errors",
+    "jaxmap.api.corpus": ("texts",),
+    "jaxmap.api.demonstration": ("demo",),
+    "jaxmap.api.floors": ("floor",),
+    "jaxmap.api.lenses": ("train_lens",),
+    "jaxmap.api.planning": ("bench", "families", "plan"),
+    "jaxmap.api.scoring": ("score", "sweep"),
+    "jaxmap.api.stores": ("export", "import_released", "kl", "open_store", "status"),
+    "jaxmap.corpus.texts": ("load_texts",),
+    "jaxmap.errors": ("InputError", "JaxmapError"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "InputError",
     "JaxmapError",
     "__version__",
+    "bench",
+    "demo",
+    "export",
+    "families",
+    "floor",
+    "import_released",
     "kl",
     "load_texts",
     "open_store",
+    "plan",
     "score",
+    "status",
     "sweep",
+    "texts",
+    "train_lens",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'jaxmap' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,10 @@ from typing import Any
 
 from jaxmap.errors import InputError, JaxmapError
 
-AGAIN = 75  # exit code, EX_TEMPFAIL of sysexits.h: run the same command again
+# Exit codes of a process that cannot be left in any other way than by ending it (`end`); those of
+# the command line, which has no other use for them here.
+BAD_INPUT = 2
+AGAIN = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 SILENCE_S = 12.0  # a process that says nothing for so long is taken for dead
 _BEAT_S = 1.0
 # JAX aborts the survivors when this runs out; ours comes first, and says who.

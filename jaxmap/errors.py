@@ -14,8 +14,6 @@ class JaxmapError(Exception):
       cure: what to do about it, if the message does not say so.
     """
 
-    exit_code = 1
-
     def __init__(
         self,
         message: str = "",
@@ -42,5 +40,3 @@ class JaxmapError(Exception):
 
 class InputError(JaxmapError):
     """What was asked cannot be done as asked: a parameter, file, checkpoint or text is wrong."""
-
-    exit_code = 2

@@ -39,6 +39,7 @@ PRECISIONS: dict[str, Precision] = {
     ),
 }
 REFERENCE = "float32"  # what the others are measured against
+COMPARED = tuple(name for name in PRECISIONS if name != REFERENCE)
 
 
 def default_dtype(backend: str, stored: str) -> str:
@@ -53,7 +54,7 @@ def default_dtype(backend: str, stored: str) -> str:
 
 def parse_precisions(names: list[str]) -> tuple[str, ...]:
     """These precisions, each once, without float32; InputError lists the known ones."""
-    known = ", ".join(name for name in PRECISIONS if name != REFERENCE)
+    known = ", ".join(COMPARED)
     for name in names:
         if name not in PRECISIONS:
             raise InputError(f"{name!r} is unknown; known: {known}", field="dtypes")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from jaxmap.tables import write_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -33,3 +36,24 @@ class Result(abc.ABC):
     def _repr_html_(self) -> str:
         """The table, as a notebook shows it."""
         return self.to_dataframe().to_html(max_rows=20, index=False)
+
+
+class Table(Result):
+    """A result that is one table, which `save` writes as a .csv file."""
+
+    file: ClassVar[str]  # what `save` calls the file, ending in .csv
+    columns: ClassVar[Sequence[str]]
+
+    @abc.abstractmethod
+    def rows(self) -> Sequence[Sequence[object]]:
+        """The rows, in the order of the columns."""
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The table."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows()), columns=list(self.columns))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes the table into `folder`, which is made, and names the file."""
+        return [write_csv(Path(folder) / self.file, self.columns, self.rows())]

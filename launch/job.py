@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from jaxmap.cli import program
+from jaxmap.cli import exit_codes, program
 from jaxmap.errors import InputError
 
-AGAIN = 75  # jaxmap stopped after saving, or lost a peer: the same command goes on
+AGAIN = exit_codes.STOPPED  # after saving, or a peer was lost: the same command resumes
 COMMANDS = ("score", "sweep")
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print what would be executed, and stop.")
@@ -98,6 +98,6 @@ def run(main: Callable[[list[str]], int]) -> None:
             return main(jaxmap_command(arguments[1:]))
         except InputError as error:
             print(f"launch: {error}", file=sys.stderr)
-            return error.exit_code
+            return exit_codes.of_error(error)
 
     app.run(guarded)

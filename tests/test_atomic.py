@@ -117,7 +117,7 @@ def test_another_failure_names_the_path_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(JaxmapError, match=r"file: cannot be written: Input/output error") as caught:
         write_atomic(tmp_path / "file", b"")
-    assert caught.value.exit_code == 1
+    assert not isinstance(caught.value, InputError)
 
 
 def test_only_the_first_creates(tmp_path):

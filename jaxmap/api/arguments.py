@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
 from jaxmap.corpus.textfiles import to_record
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.errors import InputError
 from jaxmap.store import Store
+
+
+@runtime_checkable
+class HasTextSet(Protocol):
+    """What holds a text set, as what `texts` returns does."""
+
+    @property
+    def text_set(self) -> TextSet: ...
+
 
 Path: TypeAlias = str | os.PathLike[str]
 StoreLike: TypeAlias = Store | Path
@@ -19,7 +28,12 @@ Models: TypeAlias = str | os.PathLike[str] | Ref | Iterable[str | os.PathLike[st
 # A file, a text set, or the texts themselves: strings, (prompt, response) pairs, or rows as of a
 # .jsonl file.
 Texts: TypeAlias = (
-    TextSet | Path | Iterable[str] | Iterable[tuple[str, str]] | Iterable[Mapping[str, Any]]
+    TextSet
+    | HasTextSet
+    | Path
+    | Iterable[str]
+    | Iterable[tuple[str, str]]
+    | Iterable[Mapping[str, Any]]
 )
 Names: TypeAlias = str | Iterable[str]
 
@@ -67,6 +81,8 @@ def texts_of(texts: Texts, limit: int | None = None) -> TextSet:
     """
     if isinstance(texts, TextSet):
         return texts
+    if isinstance(texts, HasTextSet):
+        return texts.text_set
     if isinstance(texts, str | os.PathLike):
         return load_texts(texts, limit)
     rows = [_row(one, number) for number, one in enumerate(_all(texts, "texts", "texts"), 1)]

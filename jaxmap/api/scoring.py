@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from jaxmap.api.arguments import (
@@ -19,96 +18,16 @@ from jaxmap.api.arguments import (
     open_for_writing,
     texts_of,
 )
-from jaxmap.errors import InputError, JaxmapError
-from jaxmap.results import Result
-from jaxmap.store import Failure, Store
-from jaxmap.tables import write_csv
+from jaxmap.api.outcomes import Scored
+from jaxmap.api.run_options import Job, of_the_run, shard_of
 
 if TYPE_CHECKING:
-    import pandas
     from ml_collections import ConfigDict
 
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import TextSet
     from jaxmap.sweeps.config_schema import SweepConfig
     from jaxmap.sweeps.settings import Settings
-    from jaxmap.sweeps.tasks import Outcome
-
-_COLUMNS = ("model", "state", "reason")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored(Result):
-    """What a run of scoring did.
-
-    Fields:
-      store: where the results are; `store.dataset()` has them as arrays.
-      outcome: the labels of what was scored now and of what was found finished, and the failures.
-    """
-
-    store: Store
-    outcome: Outcome
-
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """Labels of what was scored now."""
-        return tuple(self.outcome.scored)
-
-    @property
-    def found(self) -> tuple[str, ...]:
-        """Labels of what the store held already."""
-        return tuple(self.outcome.found)
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """What could not be scored, each with its reason in one line."""
-        return tuple(self.outcome.failed)
-
-    @property
-    def unmeasured(self) -> tuple[str, ...]:
-        """Checkpoints whose scores are done and whose weight distances could not be measured."""
-        return tuple(self.outcome.unmeasured)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the run was told to stop (SIGTERM) before all was done; call it again."""
-        return self.outcome.stopped
-
-    def raise_for_failures(self) -> None:
-        """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
-        raise_for(self.failures, self.unmeasured)
-
-    def text(self) -> str:
-        """One line with the numbers, and one for each failure."""
-        outcome = self.outcome
-        lines = [
-            f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
-            f"{len(outcome.failed)} failed"
-        ]
-        lines += [f"  {failure.item.label}: {failure.reason}" for failure in outcome.failed]
-        lines += [
-            f"  {name}: scored, but its weight distances are missing" for name in outcome.unmeasured
-        ]
-        if outcome.stopped:
-            lines.append("stopped before the end: run the same command again to resume")
-        return "\n".join([*lines, ""])
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per result: model (its label), state (scored, found or failed), reason."""
-        import pandas
-
-        return pandas.DataFrame(self._rows(), columns=list(_COLUMNS))
-
-    def save(self, folder: Path) -> list[FilePath]:
-        """Writes scored.csv, the table of `to_dataframe`; the scores are in the store."""
-        return [write_csv(FilePath(folder) / "scored.csv", _COLUMNS, self._rows())]
-
-    def _rows(self) -> list[tuple[str, str, str]]:
-        return [
-            *((label, "scored", "") for label in self.scored),
-            *((label, "found", "") for label in self.found),
-            *((one.item.label, "failed", one.reason) for one in self.failures),
-        ]
 
 
 def score(
@@ -188,11 +107,11 @@ def score(
         weight_distance=weight_distance,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
-        **_of_the_run(save_every, cache_budget, mesh, batch),
+        **of_the_run(save_every, cache_budget, mesh, batch),
     )
-    shard = _shard(shard_index, shard_count)
+    shard = shard_of(shard_index, shard_count)
     text_set = texts_of(texts)
-    job = _Job(distributed, coordinator_address, num_processes, process_id)
+    job = Job(distributed, coordinator_address, num_processes, process_id)
     return _run(refs, text_set, store, settings, shard, job, command)
 
 
@@ -234,64 +153,11 @@ def sweep(
     elif not isinstance(config, SweepConfig):
         config = read_config(dict(config), "config")
     refs = config.refs()
-    settings = config.settings(**_of_the_run(save_every, cache_budget, mesh, batch))
-    shard = _shard(shard_index, shard_count)
+    settings = config.settings(**of_the_run(save_every, cache_budget, mesh, batch))
+    shard = shard_of(shard_index, shard_count)
     text_set = texts_of(config.texts, config.limit or None)
-    job = _Job(distributed, coordinator_address, num_processes, process_id)
+    job = Job(distributed, coordinator_address, num_processes, process_id)
     return _run(refs, text_set, store, settings, shard, job, command)
-
-
-def raise_for(failures: tuple[Failure, ...], unmeasured: tuple[str, ...] = ()) -> None:
-    """Raises one error that names all that failed; InputError where only bad input did."""
-    reasons = [f"{one.item.label}: {one.reason}" for one in failures]
-    reasons += [f"{name}: its weight distances could not be measured" for name in unmeasured]
-    if reasons:
-        only_input = not unmeasured and all(one.kind == "input" for one in failures)
-        raise (InputError if only_input else JaxmapError)("; ".join(reasons))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """Whether this process is one of several, and which."""
-
-    distributed: bool
-    coordinator_address: str | None
-    num_processes: int | None
-    process_id: int | None
-
-    def join(self) -> None:
-        """Finds the other processes where there are some, before JAX is used; works once."""
-        given = (self.coordinator_address, self.num_processes, self.process_id)
-        if not self.distributed and all(value is None for value in given):
-            return
-        from jaxmap import distributed
-
-        if distributed.started():
-            return
-        distributed.start(*given)
-        if not distributed.first():
-            from absl import logging
-
-            os.environ["TQDM_DISABLE"] = "1"  # one bar is enough
-            logging.set_verbosity(logging.ERROR)
-
-
-def _of_the_run(
-    save_every: float, cache_budget: int | str | None, mesh: str | None, batch: str | None
-) -> dict[str, Any]:
-    """These parameters as fields of Settings."""
-    from jaxmap.sweeps.settings import parse_size
-
-    if isinstance(cache_budget, str):
-        cache_budget = parse_size(cache_budget, "cache_budget")
-    return dict(save_every=save_every, cache_budget=cache_budget, mesh=mesh, batch=batch or "")
-
-
-def _shard(index: int, count: int) -> tuple[int, int]:
-    if not 0 <= index < count:
-        message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
-        raise InputError(message, field="shard_index", value=index)
-    return index, count
 
 
 def _run(
@@ -300,7 +166,7 @@ def _run(
     store: StoreLike,
     settings: Settings,
     shard: tuple[int, int],
-    job: _Job,
+    job: Job,
     command: str,
 ) -> Scored:
     opened = open_for_writing(store, texts)

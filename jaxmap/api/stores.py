@@ -1,19 +1,160 @@
-"""What a store holds."""
+"""What a store holds: open_store, status, export, import_released."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
+import sys
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Path, StoreLike, open_for_reading
+from jaxmap.errors import InputError
+from jaxmap.results import Result, Table
 from jaxmap.store import Store
+from jaxmap.store.status import StatusReport
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
+
+    from jaxmap.released.convert import Imported
 
 
 def open_store(store: Path) -> Store:
     """Opens a store for reading; raises InputError where there is none."""
     return Store.open(store)
+
+
+def status(store: StoreLike, *, watch: float | None = None) -> StatusReport:
+    """Compares what was asked of a store with what is there: done, failed and why, missing.
+
+    Args:
+      store: a folder, or a store that is open.
+      watch: seconds between two looks of a live table of all processes that work on the store,
+        here and on other machines, printed until all is done or the call is interrupted; None:
+        look once and print nothing.
+
+    Returns the last look, of which `complete` says whether all is done.
+    """
+    opened = open_for_reading(store)
+    if watch is None:
+        from jaxmap.store.status import status as look
+
+        return look(opened)
+    from jaxmap.store.watch import watch as show
+
+    if not 0.1 <= watch < 1e6:
+        raise InputError("seconds, from 0.1 on", field="watch", value=watch)
+    return show(opened, sys.stdout, watch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported(Result):
+    """Files that were written from a store.
+
+    Fields:
+      store: the store.
+      files: their paths.
+    """
+
+    store: Store
+    files: tuple[FilePath, ...]
+
+    def text(self) -> str:
+        """One line that says what is where."""
+        if len(self.files) == 1:
+            return f"{len(self.store.records())} models in {self.files[0]}\n"
+        names = ", ".join(path.name for path in self.files)
+        return f"{len(self.files)} files in {self.files[0].parent}: {names}\n"
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per model: its label, reference, revision, commit, step, dtype and the like."""
+        import pandas
+
+        from jaxmap.store.labels import columns
+
+        return pandas.DataFrame(columns(self.store.records()))
+
+    def save(self, folder: Path) -> list[FilePath]:
+        """Copies the files into `folder`, which is made."""
+        FilePath(folder).mkdir(parents=True, exist_ok=True)
+        return [FilePath(shutil.copy(path, folder)) for path in self.files]
+
+
+def export(store: StoreLike, *, out: Path | None = None, released: Path | None = None) -> Exported:
+    """Writes the log-likelihood matrix of a store, in nats, to one file for other tools.
+
+    Args:
+      store: a folder, or a store that is open. In a notebook `store.dataset()` of an open store
+        gives the same as labelled arrays, without a file.
+      out: the file. .npz: log_likelihood float64 [K, N], num_tokens, num_scored, model [K],
+        text_bytes [N], mean_text_bytes; .csv: one line per model and text; .nc: labelled, for
+        xarray.
+      released: in place of `out`, a folder for the layout of the authors' data: the way back of
+        `import_released`.
+
+    Raises InputError for another ending, an empty store, or where not one of the two is given.
+    """
+    if (out is None) == (released is None):
+        raise InputError("and `released`: give one of them", field="out")
+    opened = open_for_reading(store)
+    if released is not None:
+        from jaxmap.released.export import write_released
+
+        return Exported(opened, tuple(write_released(opened, released)))
+    from jaxmap.store.export import export as write
+
+    assert out is not None
+    write(opened, out)
+    return Exported(opened, (FilePath(out),))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportedRelease(Table):
+    """What a released folder gave.
+
+    Fields:
+      store: the store that it was read into.
+      report: the numbers of results added and found, and the labels of those that were left out.
+    """
+
+    file = "imported.csv"
+    columns = ("model", "state")
+
+    store: Store
+    report: Imported
+
+    def text(self) -> str:
+        """A line for each thing that a reader has to know."""
+        return self.report.text()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Every model of the folder: in the store, not finite, or not scored in the release."""
+        return [
+            *((entry.label, "in the store") for entry in self.store.records()),
+            *((label, "not finite") for label in self.report.not_finite),
+            *((label, "not scored in the release") for label in self.report.absent),
+        ]
+
+
+def import_released(released: Path, store: Path) -> ImportedRelease:
+    """Reads the data folder that the papers' authors released into a store.
+
+    The folder holds pickled NumPy arrays, which a loader reads that admits nothing else. Every
+    table and figure can then be made with no model and no GPU.
+
+    Args:
+      released: the folder with the authors' .pkl and .json files.
+      store: a folder, made if it is not there.
+
+    Raises InputError for a folder without these files, or with other contents.
+    """
+    from jaxmap.released.convert import import_released as read
+
+    opened, report = read(os.fspath(released), os.fspath(store))
+    return ImportedRelease(opened, report)
 
 
 def kl(store: StoreLike) -> xarray.Dataset:
@@ -25,13 +166,13 @@ def kl(store: StoreLike) -> xarray.Dataset:
 
     from jaxmap.stats.divergence import kl_KK
 
-    store = open_for_reading(store)
-    entries = store.records()
-    result = kl_KK(store.log_likelihoods(entries), store.texts.mean_bytes)
+    opened = open_for_reading(store)
+    entries = opened.records()
+    result = kl_KK(opened.log_likelihoods(entries), opened.texts.mean_bytes)
     labels = [entry.label for entry in entries]
     dims = ("model_a", "model_b")
     return xarray.Dataset(
         {"kl": (dims, result.kl), "standard_error": (dims, result.standard_error)},
         coords={"model_a": labels, "model_b": labels},
-        attrs={"units": "bits per byte", "texts": store.texts.fingerprint},
+        attrs={"units": "bits per byte", "texts": opened.texts.fingerprint},
     )

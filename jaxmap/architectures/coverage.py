@@ -132,15 +132,41 @@ def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
     )
 
 
+def kinds_of(find: str = "") -> list[str]:
+    """The model types whose name contains `find`, in the order of the alphabet."""
+    return sorted((kind for kind in families() if find.lower() in kind.lower()), key=str.lower)
+
+
+def rows(find: str = "") -> list[dict[str, object]]:
+    """What `table` shows, as values, one row per model type; None where nothing is known."""
+    seen, found = measured(), []
+    for kind in kinds_of(find):
+        row: dict[str, object] = {"model_type": kind, "models": PUBLISHED.get(kind)}
+        one = seen.get(kind)
+        parts = () if one is None else (*one.mixers, *one.mlps)
+        row |= {
+            "mixers": one and " ".join(one.mixers),
+            "mlps": one and " ".join(one.mlps),
+            "logits": one and one.logits,
+            "text": one and one.text,
+            "lens": one and one.lens,
+            "not_quantised": one and " ".join(part for part in parts if not quantisable(part)),
+            "not_sharded": one and " ".join(one.whole),
+            "paper": families()[kind].paper,
+        }
+        found.append(row)
+    return found
+
+
 def table(find: str = "") -> str:
     """The families whose name contains `find`, what is known of each, and what they cover."""
     seen = measured()
-    kinds = sorted((kind for kind in families() if find.lower() in kind.lower()), key=str.lower)
-    rows = [_HEADINGS, *(_cells(kind, seen.get(kind)) for kind in kinds)]
+    kinds = kinds_of(find)
+    cells_of = [_HEADINGS, *(_cells(kind, seen.get(kind)) for kind in kinds)]
     papers = ["paper", *(families()[kind].paper for kind in kinds)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*cells_of, strict=True)]
     lines = []
-    for row, paper in zip(rows, papers, strict=True):
+    for row, paper in zip(cells_of, papers, strict=True):
         cells = (
             cell.rjust(width) if i in (1, 3, 4, 5) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))

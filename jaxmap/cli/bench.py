@@ -40,23 +40,18 @@ def _define_bench(values: flags.FlagValues) -> None:
 
 
 def _bench(values: flags.FlagValues) -> int:
-    from jaxmap.benchmarking.speed import measure, text
-    from jaxmap.errors import InputError
+    from jaxmap.api.planning import bench
 
-    for name, value in (("texts", values.texts), ("repeats", values.repeats)):
-        if value < 1:
-            raise InputError(f"--{name}: {value} is too few: give at least 1")
-    report = measure(
-        values.shapes,
+    found = bench(
+        shapes=values.shapes,
         texts=values.texts,
         repeats=values.repeats,
         dtype=values.dtype,
         stored=values.stored,
         rivals=values.rivals,
+        out=values.out,
     )
-    if values.out:
-        report.save(values.out)
-    print(text(report), end="")
+    print(found.text(), end="")
     return 0
 
 

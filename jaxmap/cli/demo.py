@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import Command, required, string
 from jaxmap.cli.config_flag import define_config
 
@@ -45,14 +46,11 @@ def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _demo(values: flags.FlagValues) -> int:
     required(values, "out")
-    from jaxmap import runtime
+    from jaxmap.api.demonstration import demo
 
-    runtime.prepare()
-    from jaxmap.demos.run import run_demo
-    from jaxmap.demos.settings import from_dict
-
-    config = None if values.config is None else from_dict(values.config.to_dict())
-    return run_demo(values.out, config)
+    run = demo(values.out, config=values.config)
+    print(run.text(), end="")
+    return exit_codes.first_of(map(exit_codes.of_outcome, run.outcomes))
 
 
 COMMANDS = {

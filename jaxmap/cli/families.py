@@ -12,9 +12,9 @@ def _define_families(values: flags.FlagValues) -> None:
 
 
 def _families(values: flags.FlagValues) -> int:
-    from jaxmap.architectures import coverage
+    from jaxmap.api.planning import families
 
-    print(coverage.table(values.find), end="")
+    print(families(find=values.find).text(), end="")
     return 0
 
 

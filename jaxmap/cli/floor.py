@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
     Command,
     define_batch_tokens,
@@ -16,10 +15,9 @@ from jaxmap.cli.command import (
     required,
     string,
 )
+from jaxmap.cli.output import as_flags
 from jaxmap.cli.sweep import command_line
-from jaxmap.precision import PRECISIONS, REFERENCE, parse_precisions
-
-_CHOICES = [name for name in PRECISIONS if name != REFERENCE]
+from jaxmap.precision import COMPARED, REFERENCE
 
 
 def _define_floor(values: flags.FlagValues) -> None:
@@ -28,8 +26,8 @@ def _define_floor(values: flags.FlagValues) -> None:
     define_models(values)
     flags.DEFINE_list(
         "dtypes",
-        _CHOICES,
-        f"Comma-separated: {', '.join(_CHOICES)}; each is compared with {REFERENCE}.",
+        list(COMPARED),
+        f"Comma-separated: {', '.join(COMPARED)}; each is compared with {REFERENCE}.",
         flag_values=values,
     )
     string(values, "out", None, "A .csv with model, dtype, kl_bits_per_byte, standard_error.")
@@ -39,44 +37,20 @@ def _define_floor(values: flags.FlagValues) -> None:
 
 def _floor(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "models")
-    from jaxmap.atomic import check_writable
-    from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.corpus.texts import load_texts
-    from jaxmap.store import Store
+    from jaxmap.api.floors import floor
 
-    refs = parse_refs(values.models)
-    dtypes = parse_precisions(values.dtypes)
-    if values.out:
-        check_writable(Path(values.out).parent)
-    texts = load_texts(values.texts)
-    store = Store.create(values.store, texts)
-    from jaxmap import runtime
-
-    runtime.prepare()
-    from jaxmap.analysis.floor import measure_floors, write_floors
-    from jaxmap.sweeps.precision_floor import score_precisions
-    from jaxmap.sweeps.run import told_to_stop
-
-    with told_to_stop() as stop:
-        outcome = score_precisions(
-            refs,
-            texts,
-            store,
-            (REFERENCE, *dtypes),
-            stop=stop,
-            command=command_line(),
-            batch_tokens=values.batch_tokens,
-            ignore_config_keys=tuple(values.ignore_config_keys),
-        )
-    names = {(ref.name, ref.revision) for ref in refs}
-    floors = measure_floors(store, models=names, dtypes=dtypes)
-    if floors.found:
-        print(floors.text(), end="")
-    if values.out:
-        write_floors(floors, values.out)
-    for failure in outcome.failed:
-        print(f"failed: {failure.item.label}: {failure.reason}")
-    return outcome.exit_code
+    found = floor(
+        values.models,
+        values.texts,
+        values.store,
+        dtypes=values.dtypes,
+        out=values.out,
+        batch_tokens=values.batch_tokens,
+        ignore_config_keys=values.ignore_config_keys,
+        command=command_line(),
+    )
+    print(as_flags(found.text(), list(values)), end="")
+    return exit_codes.of_outcome(found.outcome)
 
 
 COMMANDS = {

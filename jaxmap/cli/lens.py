@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
     Command,
     define_dtype,
@@ -14,6 +15,7 @@ from jaxmap.cli.command import (
     required,
     string,
 )
+from jaxmap.cli.output import as_flags
 
 
 def define_lens(values: flags.FlagValues) -> None:
@@ -32,7 +34,10 @@ def define_lens(values: flags.FlagValues) -> None:
 
 def _define(values: flags.FlagValues) -> None:
     define_models(values)
-    define_texts(values, "Others than those to be scored, or nobody can tell.")
+    define_texts(
+        values,
+        "Use other texts than those that you will score; otherwise the lens has seen the answers.",
+    )
     string(values, "out", None, "The folder of lenses: one folder a model is added to it.")
     integer(values, "steps", 250, "Updates.")
     flags.DEFINE_float(
@@ -42,7 +47,7 @@ def _define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     integer(values, "batch_tokens", 4096, "Tokens of a batch.")
-    integer(values, "seed", 0, "Of which texts are held out and the order of the others.")
+    integer(values, "seed", 0, "Seed of the held-out split and the order of training texts.")
     flags.DEFINE_float(
         "held_out",
         0.1,
@@ -63,48 +68,24 @@ def _define(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     required(values, "models", "texts", "out")
-    from pathlib import Path
+    from jaxmap.api.lenses import train_lens
+    from jaxmap.errors import InputError
 
-    from jaxmap.checkpoint.refs import parse_refs
-    from jaxmap.corpus.texts import load_texts
-
-    refs = parse_refs(values.models)
-    texts = load_texts(values.texts)
-    from jaxmap import runtime
-
-    runtime.prepare()
-    from jaxmap.lens.train import train_lenses
-    from jaxmap.lens.trainer import Training
-
-    training = Training(
+    lenses = train_lens(
+        values.models,
+        values.texts,
+        values.out,
         steps=values.steps,
         learning_rate=values.learning_rate,
         batch_tokens=values.batch_tokens,
         seed=values.seed,
         held_out=values.held_out,
-    )
-    lenses = train_lenses(
-        refs,
-        texts,
-        Path(values.out),
-        training,
         dtype=values.dtype,
-        ignore_config_keys=values.ignore_config_keys,
         save_every=values.save_every,
+        ignore_config_keys=values.ignore_config_keys,
     )
-    for lens in (*lenses.trained, *lenses.found):
-        held = lens.facts["held_out"]
-        print(f"{lens.folder}: KL to the output on {held['tokens']} held-out tokens, nats a token")
-        print(f"  {'layer':>5}{'logit':>10}{'tuned':>10}")
-        for layer, (logit, tuned) in enumerate(zip(held["logit"], held["tuned"], strict=True)):
-            print(f"  {layer:5}{logit:10.4f}{tuned:10.4f}")
-    print(
-        f"{len(lenses.trained)} trained, {len(lenses.found)} already done, "
-        f"{len(lenses.failed)} failed"
-    )
-    for name, error in lenses.failed:
-        print(f"  {name}: {error}")
-    return lenses.exit_code
+    print(as_flags(lenses.text(), list(values)), end="")
+    return exit_codes.of_kinds(isinstance(error, InputError) for _, error in lenses.failures)
 
 
 COMMANDS = {

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import json
-from importlib import metadata
-
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
     Command,
     define_batch_tokens,
@@ -44,43 +40,23 @@ def _define_plan(values: flags.FlagValues) -> None:
 
 def _plan(values: flags.FlagValues) -> int:
     required(values, "model", "mesh")
-    if values.topology:
-        from jaxmap.planning import chips
+    from jaxmap.api.planning import plan
 
-        chips.parse(values.topology)
-        chips.prepare()
-    from jaxmap import runtime
-
-    runtime.prepare()
-    from jaxmap.planning.plan import plan_for
-
-    plan = plan_for(
+    found = plan(
         values.model,
-        topology=values.topology or None,
+        topology=values.topology,
         mesh=values.mesh,
         dtype=values.dtype,
         lens=values.lens,
         batch_tokens=values.batch_tokens,
-        largest=values.largest_batch,
+        largest_batch=values.largest_batch,
         texts=values.texts,
         tokens=values.tokens,
+        out=values.out,
         ignore_config_keys=values.ignore_config_keys,
     )
-    if values.out:
-        with open(values.out, "a", encoding="utf-8") as file:
-            record = {"topology": values.topology, **plan.facts(), "made": _made()}
-            file.write(json.dumps(record) + "\n")
-    print(plan.text(), end="")
-    return 0 if plan.fits else 1
-
-
-def _made() -> dict[str, str]:
-    """The day, and the versions that the figures depend on."""
-    found = {"date": datetime.date.today().isoformat()}
-    for name in ("jaxmap", "jax", "libtpu"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    print(found.text(), end="")
+    return exit_codes.DONE if found.fits else exit_codes.FAILURE
 
 
 COMMANDS = {

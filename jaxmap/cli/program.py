@@ -19,6 +19,7 @@ from absl import flags, logging
 from jaxmap.cli import (
     bench,
     demo,
+    exit_codes,
     families,
     floor,
     lens,
@@ -163,10 +164,10 @@ def main() -> None:
         code = run(sys.argv[1:])
     except JaxmapError as error:
         print(f"jaxmap: {error}", file=sys.stderr)
-        code = error.exit_code
+        code = exit_codes.of_error(error)
     except KeyboardInterrupt:
         print("jaxmap: interrupted; run the same command again to go on", file=sys.stderr)
-        code = 130
+        code = exit_codes.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import Command, define_store, required, string
+from jaxmap.cli.output import as_flags
 from jaxmap.errors import InputError
 
 WATCH = 5.0  # seconds between two looks
@@ -45,17 +45,14 @@ def _define_status(values: flags.FlagValues) -> None:
 
 def _status(values: flags.FlagValues) -> int:
     required(values, "store")
-    from jaxmap.store import Store
+    from jaxmap.api.stores import status
+    from jaxmap.store.watch import gave_up
 
-    store = Store.open(values.store)
-    if values.watch is not None:
-        from jaxmap.store.watch import watch
-
-        return watch(store, sys.stdout, values.watch)
-    from jaxmap.store.status import status
-
-    print(status(store).text(), end="")
-    return 0
+    report = status(values.store, watch=values.watch)
+    if values.watch is None:
+        print(as_flags(report.text(), list(values)), end="")
+        return 0
+    return exit_codes.FAILURE if gave_up(report) else exit_codes.DONE
 
 
 def _define_export(values: flags.FlagValues) -> None:
@@ -66,20 +63,9 @@ def _define_export(values: flags.FlagValues) -> None:
 
 def _export(values: flags.FlagValues) -> int:
     required(values, "store", "released" if values.released else "out")
-    from jaxmap.store import Store
+    from jaxmap.api.stores import export
 
-    if values.released:
-        if values.out:
-            raise InputError("--out and --released: give one of them")
-        from jaxmap.released.export import write_released
-
-        paths = write_released(Store.open(values.store), values.released)
-        print(f"{len(paths)} files in {values.released}: {', '.join(p.name for p in paths)}")
-        return 0
-    from jaxmap.store.export import export
-
-    rows = export(Store.open(values.store), values.out)
-    print(f"{rows} models in {values.out}")
+    print(export(values.store, out=values.out, released=values.released).text(), end="")
     return 0
 
 
@@ -118,10 +104,9 @@ def _define_import(values: flags.FlagValues) -> None:
 
 def _import(values: flags.FlagValues) -> int:
     required(values, "store", "released")
-    from jaxmap.released.convert import import_released
+    from jaxmap.api.stores import import_released
 
-    _, report = import_released(values.released, values.store)
-    print(report.text(), end="")
+    print(import_released(values.released, values.store).text(), end="")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from jaxmap.cli import exit_codes
 from jaxmap.cli.command import Command, define_store, integer, required, string
 from jaxmap.cli.config_flag import define_config
 from jaxmap.cli.devices import OF_THE_PROCESS, define_devices
@@ -114,16 +115,16 @@ def report(scored: Scored, values: flags.FlagValues) -> int:
     """Prints what a run did; returns its exit code."""
     from jaxmap.sweeps.prefetch import NAME as AHEAD
 
-    outcome = scored.outcome
+    outcome, code = scored.outcome, exit_codes.of_outcome(scored.outcome)
     if outcome.follows is not None:
-        return outcome.exit_code  # the process that led says it
+        return code  # the process that led says it
     print(as_flags(scored.text(), list(values)), end="")
     if outcome.stopped and any(thread.name == AHEAD for thread in threading.enumerate()):
         # A download or a load that would not end; its end is not to be waited for.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(outcome.exit_code)
-    return outcome.exit_code
+        os._exit(code)
+    return code
 
 
 COMMANDS = {

@@ -10,7 +10,7 @@ from jaxmap.cli.command import Command, integer, required, string
 def _define_texts(values: flags.FlagValues) -> None:
     string(values, "out", None, "The file to write, .jsonl (or .jsonl.gz, .jsonl.zst).")
     string(values, "source", None, "stdlib, pile, a file or folder, or a Hub dataset.")
-    integer(values, "n", 10_000, "How many texts.")
+    integer(values, "n", None, "How many texts; 10,000 if unset, or all where there are fewer.")
     integer(values, "min_bytes", 256, "Texts have more UTF-8 bytes than this.")
     integer(values, "max_bytes", 1024, "Texts have at most this many UTF-8 bytes.")
     integer(values, "seed", 42, "Seed of the draw.")
@@ -18,18 +18,17 @@ def _define_texts(values: flags.FlagValues) -> None:
 
 def _texts(values: flags.FlagValues) -> int:
     required(values, "out", "source")
-    from jaxmap.corpus.sources import make_texts
+    from jaxmap.api.corpus import texts
 
-    # Without --n, a corpus that holds fewer texts than the published number gives what it has.
-    written = make_texts(
-        values.out,
+    drawn = texts(
         values.source,
-        n=values.n if values["n"].present else None,
+        out=values.out,
+        n=values.n,
         min_bytes=values.min_bytes,
         max_bytes=values.max_bytes,
         seed=values.seed,
     )
-    print(f"{written} texts in {values.out}")
+    print(drawn.text(), end="")
     return 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from jaxmap.atomic import check_writable
-from jaxmap.corpus.chunks import sample_chunks
+from jaxmap.corpus.chunks import Chunk, sample_chunks
 from jaxmap.corpus.textfiles import COMPRESSIONS, FORMATS, read_records
 from jaxmap.corpus.texts import save_texts
 from jaxmap.errors import InputError, JaxmapError
@@ -85,27 +85,19 @@ def open_source(source: str) -> Documents:
     )
 
 
-def make_texts(
-    out: str | Path,
+def draw_texts(
     source: str,
     n: int | None = None,
     min_bytes: int = 256,
     max_bytes: int = 1024,
     seed: int = 42,
-) -> int:
-    """Cuts a source's documents, draws n chunks (arXiv 2502.16173) and writes them; returns n.
+    scratch: Path | None = None,
+) -> list[Chunk]:
+    """Cuts a source's documents and draws n chunks (arXiv 2502.16173). Sizes are in UTF-8 bytes.
 
-    out: .jsonl, .jsonl.gz or .jsonl.zst; rows have index, text, document, doc_idx (position in the
-    source) and chunk_idx (position among all pieces of its document). Sizes are in UTF-8 bytes.
-    Errors as in open_source, sample_chunks and save_texts.
+    Arguments and errors as in `open_source` and `sample_chunks`.
     """
-    out = Path(out)
-    if not out.name.lower().endswith(tuple(".jsonl" + c for c in COMPRESSIONS)):
-        raise InputError(f"{out}: texts are written as .jsonl, .jsonl.gz or .jsonl.zst")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name a file in it")
     documents = open_source(source)
-    check_writable(out.parent)  # before hours of reading
     total = PILE_DOCUMENTS if source == "pile" else None
     with progress(total, f"reading {source}", " docs") as bar:
 
@@ -114,20 +106,44 @@ def make_texts(
                 yield document
                 bar.update()
 
-        chunks = sample_chunks(counted(), n, min_bytes, max_bytes, seed, scratch=out.parent)
-    return save_texts(
-        out,
-        (
-            {
-                "index": index,
-                "text": chunk.text,
-                "document": chunk.document,
-                "doc_idx": chunk.doc_idx,
-                "chunk_idx": chunk.chunk_idx,
-            }
-            for index, chunk in enumerate(chunks)
-        ),
-    )
+        return sample_chunks(counted(), n, min_bytes, max_bytes, seed, scratch=scratch)
+
+
+def make_texts(
+    out: str | Path,
+    source: str,
+    n: int | None = None,
+    min_bytes: int = 256,
+    max_bytes: int = 1024,
+    seed: int = 42,
+) -> list[Chunk]:
+    """Draws texts as `draw_texts` does and writes them as `rows_of` has them; returns them.
+
+    out: .jsonl, .jsonl.gz or .jsonl.zst. Errors also as in `save_texts`.
+    """
+    out = Path(out)
+    if not out.name.lower().endswith(tuple(".jsonl" + c for c in COMPRESSIONS)):
+        raise InputError(f"{out}: texts are written as .jsonl, .jsonl.gz or .jsonl.zst")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name a file in it")
+    open_source(source)  # what is wrong with it comes before what is wrong with the disk
+    check_writable(out.parent)  # before hours of reading
+    chunks = draw_texts(source, n, min_bytes, max_bytes, seed, scratch=out.parent)
+    save_texts(out, rows_of(chunks))
+    return chunks
+
+
+def rows_of(chunks: Iterable[Chunk]) -> Iterator[dict[str, object]]:
+    """The rows of a texts file: index, text, document, doc_idx (position of the document in the
+    source) and chunk_idx (position among all pieces of the document)."""
+    for index, chunk in enumerate(chunks):
+        yield {
+            "index": index,
+            "text": chunk.text,
+            "document": chunk.document,
+            "doc_idx": chunk.doc_idx,
+            "chunk_idx": chunk.chunk_idx,
+        }
 
 
 def _files(folder: Path) -> list[Path]:

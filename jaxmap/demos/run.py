@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -18,6 +18,7 @@ from jaxmap.analysis.context import Reading
 from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.demos.corpus import Document, prepare_corpus
 from jaxmap.demos.folders import sole_use
+from jaxmap.demos.result import OUTPUTS, DemoRun
 from jaxmap.demos.settings import DemoConfig, to_dict
 from jaxmap.errors import InputError
 from jaxmap.precision import REFERENCE
@@ -25,20 +26,17 @@ from jaxmap.store import Store
 from jaxmap.tables import write_csv
 from jaxmap.version import __version__
 
-FIGURES = tuple(
-    f"figures/{name}.{suffix}"
-    for name in ("consecutive", "learning")
-    for suffix in ("png", "svg", "pdf")
-)
-OUTPUTS = ("kl_consecutive.csv", "kl_final.csv", *FIGURES, "report.html")
+if TYPE_CHECKING:
+    from jaxmap.figures.learning import Learning
+    from jaxmap.sweeps.tasks import Outcome
 
 
 def run_demo(
     out: str | os.PathLike[str],
     config: DemoConfig | None = None,
     documents: Iterable[Document] | None = None,
-) -> int:
-    """Do whatever of the demo is not done yet in the folder `out`; return the exit code.
+) -> DemoRun:
+    """Does whatever of the demo is not done yet in the folder `out`.
 
     Leaves OUT/texts.jsonl, OUT/models/RUN/stepN, OUT/store, OUT/kl_consecutive.csv,
     OUT/kl_final.csv, OUT/figures and OUT/report.html. `documents` (name, text) replace the
@@ -59,10 +57,10 @@ def run_demo(
 
             train_runs(out, corpus, config)
         with _timed("scoring"):
-            store, exit_code = _score(out, config)
+            store, outcomes = _score(out, config)
         with _timed("figures and report"):
-            _show(out, config, store)
-    return exit_code
+            curves = _show(out, config, store)
+    return DemoRun(out, store, config.early, outcomes, curves)
 
 
 def _claim(out: Path, config: DemoConfig) -> None:
@@ -90,7 +88,7 @@ def _claim(out: Path, config: DemoConfig) -> None:
         )
 
 
-def _score(out: Path, config: DemoConfig) -> tuple[Store, int]:
+def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import load_texts
     from jaxmap.sweeps.precision_floor import score_precisions
@@ -106,14 +104,14 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, int]:
         dict(refs=finals, lens=config.lens, quantize=("none", *config.quantize)),
         dict(refs=refs, weight_distance=10),
     )
-    codes = [score_models(texts=texts, store=store, **options).exit_code for options in asked]
+    outcomes = [score_models(texts=texts, store=store, **options) for options in asked]
     if config.dtypes:
-        outcome = score_precisions(finals[-1:], texts, store, (REFERENCE, *config.dtypes))
-        codes.append(outcome.exit_code)
-    return store, next((code for code in codes if code), 0)
+        dtypes = (REFERENCE, *config.dtypes)
+        outcomes.append(score_precisions(finals[-1:], texts, store, dtypes))
+    return store, tuple(outcomes)
 
 
-def _show(out: Path, config: DemoConfig, store: Store) -> None:
+def _show(out: Path, config: DemoConfig, store: Store) -> tuple[Learning, ...]:
     """Tables, figures and the page, unless they show these very results already."""
     from jaxmap.analysis.context import Reading
     from jaxmap.analysis.kl import write_kl
@@ -145,15 +143,7 @@ def _show(out: Path, config: DemoConfig, store: Store) -> None:
             reading=reading,
         )
         write_atomic(stamp, state.encode())
-    for curve in curves:
-        print(
-            f"{curve.run}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
-            f"{curve.bits_I[-1]:.3f} at step {curve.step_I[-1]}"
-        )
-    failed = len(store.failures())
-    if failed:
-        print(f"{failed} checkpoints could not be scored; the report says why")
-    print(f"report in {out / 'report.html'}")
+    return tuple(curves)
 
 
 def _notes(config: DemoConfig) -> tuple[str, ...]:

@@ -23,26 +23,67 @@ from jaxmap.errors import InputError, JaxmapError
 from jaxmap.lens.trainer import Training, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
 from jaxmap.progress import progress
-from jaxmap.store.record import now
+from jaxmap.results import Table
+from jaxmap.store.record import checkpoint_name, now
 from jaxmap.sweeps.checkpoint_scorer import versions
 
 _ASKED = "training.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Lenses:
+class Lenses(Table):
     """What a run did: lenses trained now, found trained, and (model, reason) of what failed."""
+
+    file = "lenses.csv"
+    columns = ("model", "layer", "logit", "tuned")
 
     trained: list[TunedLens] = dataclasses.field(default_factory=list)
     found: list[TunedLens] = dataclasses.field(default_factory=list)
     failed: list[tuple[str, JaxmapError]] = dataclasses.field(default_factory=list)
 
     @property
-    def exit_code(self) -> int:
-        """0 when all is done, 2 when only bad input stood in the way, else 1."""
-        if not self.failed:
-            return 0
-        return 2 if all(isinstance(error, InputError) for _, error in self.failed) else 1
+    def failures(self) -> tuple[tuple[str, JaxmapError], ...]:
+        """The models whose lens could not be trained, each with the error."""
+        return tuple(self.failed)
+
+    def raise_for_failures(self) -> None:
+        """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
+        if self.failed:
+            only_input = all(isinstance(error, InputError) for _, error in self.failed)
+            reasons = "; ".join(f"{name}: {error}" for name, error in self.failed)
+            raise (InputError if only_input else JaxmapError)(reasons)
+
+    def rows(self) -> list[tuple[str, int, float, float]]:
+        """KL(output || layer) on held-out tokens, nats per token, of both lenses at each layer."""
+        return [
+            (checkpoint_name(lens.ref, lens.revision), layer, logit, tuned)
+            for lens in (*self.trained, *self.found)
+            for layer, (logit, tuned) in enumerate(_held_out(lens))
+        ]
+
+    def text(self) -> str:
+        """A table for each lens, and one line for each failure."""
+        lines = []
+        for lens in (*self.trained, *self.found):
+            tokens = lens.facts["held_out"]["tokens"]
+            lines += [
+                f"{lens.folder}: KL to the output on {tokens} held-out tokens, nats per token",
+                f"  {'layer':>5}{'logit':>10}{'tuned':>10}",
+            ]
+            lines += [
+                f"  {layer:5}{logit:10.4f}{tuned:10.4f}"
+                for layer, (logit, tuned) in enumerate(_held_out(lens))
+            ]
+        trained, found, failed = len(self.trained), len(self.found), len(self.failed)
+        lines.append(f"{trained} trained, {found} already done, {failed} failed")
+        lines += [f"  {name}: {error}" for name, error in self.failed]
+        return "\n".join([*lines, ""])
+
+
+def _held_out(lens: TunedLens) -> list[tuple[float, float]]:
+    """(KL of the logit lens, KL of the tuned lens) at each layer but the output."""
+    held = lens.facts["held_out"]
+    return list(zip(held["logit"], held["tuned"], strict=True))
 
 
 def train_lenses(

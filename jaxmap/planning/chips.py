@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from jaxmap.errors import InputError
@@ -54,9 +56,10 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
 
 
 def prepare() -> None:
-    """Lets libtpu describe TPUs where there are none; before JAX is imported.
+    """Lets libtpu describe TPUs where there are none, best before JAX is imported.
 
-    InputError without libtpu.
+    JAX then starts on the CPU alone, and for good; where it has started already, it stays as it
+    is. InputError without libtpu.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
@@ -70,8 +73,24 @@ def prepare() -> None:
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     # No device is opened, so that several may compile at once.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # Programs for devices that are not there cannot be read back from the cache.
-    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Compiles without JAX's cache: programs for absent devices cannot be read back from it."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    def use(cache: bool) -> None:
+        jax.config.update("jax_enable_compilation_cache", cache)
+        compilation_cache.reset_cache()  # what it is asked for is otherwise read once only
+
+    before = jax.config.values["jax_enable_compilation_cache"]
+    use(False)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 def devices(topology: str) -> list[Any]:

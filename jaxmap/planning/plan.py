@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any  # noqa
 
 import jax
 
@@ -18,125 +17,13 @@ from jaxmap.errors import InputError
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
 from jaxmap.model.spec import Spec
 from jaxmap.planning import chips
-from jaxmap.planning.cost import Work, count
+from jaxmap.planning.cost import count
+from jaxmap.planning.result import Plan
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
 
 TEXTS, TOKENS = 10_000, 270  # the published texts; ids of one of 972 bytes, about
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What `plan_for` found. Bytes are of one device; seconds at the device's published rates.
-
-    Fields:
-      limit: bytes of a device that may be used; None where nothing says.
-      passes, attention_passes: the device's products that make up one of the asked precision,
-        with weights and of activations.
-      arithmetic_seconds, memory_seconds: for all texts, if nothing but arithmetic, or nothing but
-        reading and writing memory, took time; None for devices without published rates.
-      largest_batch_tokens: of each group of devices, the most that fit; None if not asked.
-    """
-
-    model: str
-    devices: str
-    num_devices: int
-    mesh: str
-    dtype: str
-    stored: str
-    batch_tokens: int
-    memory: placement.Memory | None
-    parameter_bytes: int
-    limit: int | None
-    work: Work
-    texts: int
-    tokens_per_text: int
-    flops: float
-    passes: int
-    attention_passes: int
-    arithmetic_seconds: float | None
-    memory_seconds: float | None
-    largest_batch_tokens: int | None
-
-    @property
-    def fits(self) -> bool:
-        """Whether a batch does, by the compiler's count."""
-        if self.memory is None:
-            return False
-        return self.limit is None or self.memory.total <= placement.USABLE * self.limit
-
-    @property
-    def seconds(self) -> float | None:
-        """The roofline: the longer of arithmetic and memory (Williams et al. 2009)."""
-        if self.arithmetic_seconds is None or self.memory_seconds is None:
-            return None
-        return max(self.arithmetic_seconds, self.memory_seconds)
-
-    def text(self) -> str:
-        """For people."""
-        work = self.work
-        lines = [
-            f"{self.model}: {work.parameters / 1e9:.3g} billion parameters, stored in "
-            f"{self.stored}, scored in {self.dtype}",
-            f"{self.num_devices} x {self.devices}, mesh {self.mesh}, "
-            f"{self.batch_tokens:,} tokens a batch of each group",
-            "",
-            f"memory a device    {_limit(self.limit)}",
-            f"  parameters       {_gib(self.parameter_bytes)}",
-        ]
-        if self.memory is None:
-            lines.append(
-                "  does not fit: the parameters alone are too many"
-                if self.limit is not None and self.parameter_bytes > self.limit
-                else "  does not fit: no room for a batch beside the parameters"
-            )
-        else:
-            lines += [
-                f"  and batch        {_gib(self.memory.arguments)}",
-                f"  temporaries      {_gib(self.memory.temporaries)}",
-                f"  results          {_gib(self.memory.output)}",
-                f"  together         {_gib(self.memory.total)}"
-                + ("" if self.fits else "  does not fit"),
-            ]
-        if self.largest_batch_tokens is not None:
-            lines.append(f"  largest batch    {self.largest_batch_tokens:,} tokens of each group")
-        keys = self.tokens_per_text / 2
-        lines += [
-            "",
-            f"a token            {work.flops(1, keys) / 1e9:,.4g} GFLOP "
-            f"({work.weight_flops / 2e9:,.4g} billion weights met x 2, and attention to "
-            f"{keys:.0f} keys)",
-            f"{self.texts:,} texts      {self.flops / 1e15:,.4g} PFLOP at {self.tokens_per_text} "
-            f"tokens a text" + (f", in {self.passes} passes" if self.passes > 1 else ""),
-        ]
-        if self.seconds is not None:
-            lines += [
-                f"  arithmetic       {_time(self.arithmetic_seconds)}",
-                f"  memory traffic   {_time(self.memory_seconds)}",
-                f"  roofline         {_time(self.seconds)}: no run is faster",
-            ]
-        return "\n".join([*lines, ""])
-
-    def facts(self) -> dict[str, Any]:
-        """For .json."""
-        return {**dataclasses.asdict(self), "fits": self.fits, "seconds": self.seconds}
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:8.2f} GiB"
-
-
-def _limit(limit: int | None) -> str:
-    if limit is None:
-        return "(no limit known)"
-    return f"{_gib(limit)}, of which {placement.USABLE:.0%} are used"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    return f"{seconds:8.1f} s" if seconds < 600 else f"{seconds / 3600:8.2f} h"
 
 
 def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec, str]:
@@ -186,7 +73,7 @@ def plan_for(
     dtype: str = "auto",
     lens: bool = False,
     batch_tokens: int | None = None,
-    largest: bool = True,
+    largest_batch: bool = True,
     texts: int = TEXTS,
     tokens: int = TOKENS,
     ignore_config_keys: Sequence[str] = (),
@@ -200,7 +87,7 @@ def plan_for(
       dtype: as in `score_models`.
       lens: whether every layer is read.
       batch_tokens: of each group of devices; None: the platform's default.
-      largest: whether to look for the largest batch too, which takes a few more compilations.
+      largest_batch: whether to look for the largest batch too, which takes a few more compilations.
       texts, tokens: what the times are for.
       ignore_config_keys: as in `score_models`.
 
@@ -245,7 +132,7 @@ def plan_for(
             needed = memory(batch_tokens)
             bar.update()
         most = None
-        if largest and not hopeless and limit is not None:
+        if largest_batch and not hopeless and limit is not None:
             room = placement.USABLE * limit
             most = placement.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
     work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
@@ -281,4 +168,5 @@ def plan_for(
         arithmetic_seconds=arithmetic,
         memory_seconds=traffic,
         largest_batch_tokens=most,
+        topology=topology,
     )

@@ -1,4 +1,4 @@
-"""`jaxmap status`: what of a store is done, failed and missing."""
+"""What of a store is done, failed and missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxmap.results import Table
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.record import Entry
@@ -16,8 +17,11 @@ SHOWN = 20  # lines of each list
 
 
 @dataclass(frozen=True)
-class StatusReport:
+class StatusReport(Table):
     """The state of a store; `text()` is for people."""
+
+    file = "status.csv"
+    columns = ("model", "state", "reason")
 
     path: Path
     num_texts: int
@@ -38,6 +42,14 @@ class StatusReport:
         """Whether all that was asked for is done."""
         there, asked = self.distances
         return not (self.failed or self.missing) and there == asked
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What was asked for: its label, whether it is done, failed or missing, and why."""
+        return [
+            *((item.label, "done", "") for item in self.done),
+            *((one.item.label, "failed", one.reason) for one in self.failed),
+            *((item.label, "missing", "") for item in self.missing),
+        ]
 
     def text(self) -> str:
         """A short table, one line a thing that needs a look."""

@@ -25,12 +25,13 @@ def watch(
     seconds: float,
     *,
     sleep: Callable[[float], object] = time.sleep,
-) -> int:
-    """Shows the table again and again until nothing is left to do; returns the exit code.
+) -> StatusReport:
+    """Shows the table again and again until nothing is left to do; returns the last look.
 
-    On a terminal the table stays in place, elsewhere one follows the other. 0 when all that was
-    asked for is done, or at Ctrl-C; 1 when the rest failed and no worker lives.
+    On a terminal the table stays in place, elsewhere one follows the other. It ends when all that
+    was asked for is done, when the rest failed and no worker lives, and at Ctrl-C.
     """
+    report = None
     rows, workers = Rows(store.path), Workers(store.path)
     terminal = out.isatty()
     try:
@@ -45,13 +46,16 @@ def watch(
                 out.write(text + "\n")
             out.flush()
             works = any(seen.lives for seen in report.workers)
-            if report.complete and (report.done or not works):
-                return 0
-            if not report.missing and not works:
-                return 1
+            if (report.complete and (report.done or not works)) or gave_up(report):
+                return report
             sleep(seconds)
     except KeyboardInterrupt:
-        return 0
+        return report or status(store, rows, workers)
+
+
+def gave_up(report: StatusReport) -> bool:
+    """Whether all is tried, some of it failed, and no worker lives that would try again."""
+    return not (report.complete or report.missing or any(seen.lives for seen in report.workers))
 
 
 def table(report: StatusReport, now: datetime) -> str:

@@ -91,13 +91,13 @@ class Crew:
             # What only some could not do leaves the others in a collective, for ever.
             answers = self._answers(n, _FAILED_S)
             if len(answers) < jax.process_count() - 1:
-                code = error.exit_code if isinstance(error, JaxmapError) else 1
+                code = distributed.BAD_INPUT if isinstance(error, InputError) else 1
                 distributed.end(code, f"{item.label}: {error or type(error).__name__}")
             raise
 
-    def end(self, code: int) -> None:
-        """The others leave with the same exit code."""
-        self._say("end", code=code)
+    def end(self, ending: str) -> None:
+        """The others end in the same way."""
+        self._say("end", ending=ending)
 
     def _say(self, what: str, **facts: Any) -> int:
         self._number += 1
@@ -134,15 +134,15 @@ class Crew:
 
     # What the others do
 
-    def follow(self, visitor: Visitor) -> int:
-        """Does what the first process says until it says that it is over; returns an exit code."""
+    def follow(self, visitor: Visitor) -> Any:
+        """Does what the first process says until it says that it is over, and how it ended."""
         loads: dict[int, Loaded] = {}
         n = 0
         while True:
             n += 1
             order = json.loads(distributed.wait_for(f"jaxmap/order/{n}") or "")
             if order["what"] == "end":
-                return order["code"]
+                return order["ending"]
             if order["what"] == "load":
                 loads = {k: loads[k] for k in order["keep"] if k in loads}
                 try:

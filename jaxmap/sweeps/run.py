@@ -20,7 +20,7 @@ from jaxmap.sweeps.hosts import Crew
 from jaxmap.sweeps.schedule import in_order, share
 from jaxmap.sweeps.settings import settings_of
 from jaxmap.sweeps.sweep import Sweep
-from jaxmap.sweeps.tasks import Outcome, plan_works
+from jaxmap.sweeps.tasks import Ending, Outcome, plan_works
 
 __all__ = ["Outcome", "score_models", "told_to_stop"]
 
@@ -72,14 +72,15 @@ def score_models(
     works = plan_works(refs, share(refs, index, count), items_of, settings.weight_distance)
     if not distributed.several():
         return Sweep(Visitor(texts, store, settings), works, stop=stop, command=command).run()
-    crew, code = Crew(), 1
+    crew = Crew()
+    ending: Ending = "failure"
     visitor = Visitor(texts, store, settings, crew)
     try:
         outcome = Sweep(visitor, works, stop=lambda: crew.stopped, command=command).run()
-        code = outcome.exit_code
+        ending = outcome.ending
         return outcome
     finally:
-        crew.end(code)
+        crew.end(ending)
 
 
 @contextmanager

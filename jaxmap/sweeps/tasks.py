@@ -16,12 +16,14 @@ from jaxmap.store.requests import Failure, Item
 from jaxmap.sweeps.checkpoint_scorer import Loaded, versions
 from jaxmap.sweeps.schedule import run_name
 
+Ending = Literal["done", "stopped", "bad input", "failure"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a run did: labels of items scored now, found finished, and failed with their reasons.
 
-    `follows`: this process only helped the one that led, which ends with that exit code.
+    `follows`: this process only helped the one that led, which ends so.
     `unmeasured` names checkpoints whose weight distances could not be taken although their scores
     are done; `stopped` says that the run was told to end before all was done.
     """
@@ -31,23 +33,20 @@ class Outcome:
     failed: list[Failure] = dataclasses.field(default_factory=list)
     unmeasured: list[str] = dataclasses.field(default_factory=list)
     stopped: bool = False
-    follows: int | None = None
+    follows: Ending | None = None
 
     @property
-    def exit_code(self) -> int:
-        """0 when all is done, 75 when told to stop before (run the same command again), 2 when
-        only bad input stood in the way, else 1."""
+    def ending(self) -> Ending:
+        """Whether all is done; else whether the run was told to stop before, only bad input stood
+        in the way, or something failed."""
         if self.follows is not None:
             return self.follows
         if self.stopped:
-            return STOPPED
+            return "stopped"
         if not (self.failed or self.unmeasured):
-            return 0
+            return "done"
         only_input = not self.unmeasured and all(f.kind == "input" for f in self.failed)
-        return 2 if only_input else 1
-
-
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be told to queue such a job again
+        return "bad input" if only_input else "failure"
 
 
 @dataclasses.dataclass

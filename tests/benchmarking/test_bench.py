@@ -60,7 +60,7 @@ def test_a_program_that_ends_early_is_named_with_its_last_words():
 
 @pytest.mark.parametrize(
     ("shapes", "rivals", "message"),
-    [(["7m"], [], "--shapes: '7m' is unknown; known: 14m"), (["14m"], ["x"], "--rivals: 'x'")],
+    [(["7m"], [], "shapes: '7m' is unknown; known: 14m"), (["14m"], ["x"], "rivals: 'x'")],
 )
 def test_unknown_names_are_refused(shapes, rivals, message):
     with pytest.raises(InputError, match=message):

@@ -74,7 +74,7 @@ def test_stdlib_passes_over_what_is_not_utf8_or_not_source(tmp_path, monkeypatch
 def test_make_texts_from_the_standard_library(tmp_path, caplog):
     out = tmp_path / "made" / "t.jsonl.gz"
     with caplog.at_level(logging.WARNING):
-        assert make_texts(out, "stdlib", n=300) == 300
+        assert len(make_texts(out, "stdlib", n=300)) == 300
         texts = load_texts(out)
     assert not caplog.records  # no duplicates
     assert len(texts) == 300
@@ -211,7 +211,7 @@ def test_too_few_chunks_leave_no_file(tmp_path):
     with pytest.raises(InputError, match=r"only 3 chunks .* 4 wanted"):
         make_texts(tmp_path / "t.jsonl", str(tmp_path / "a.md"), n=4)
     assert not (tmp_path / "t.jsonl").exists()
-    assert make_texts(tmp_path / "t.jsonl", str(tmp_path / "a.md")) == 3
+    assert len(make_texts(tmp_path / "t.jsonl", str(tmp_path / "a.md"))) == 3
 
 
 def test_corpus_modules_import_no_heavy_library():

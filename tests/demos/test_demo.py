@@ -25,11 +25,13 @@ from jaxmap.analysis.learning import learning_of
 from jaxmap.analysis.runs import runs_of
 from jaxmap.analysis.scale import measure_scale
 from jaxmap.corpus.sources import open_source
+from jaxmap.corpus.texts import TextSet
 from jaxmap.demos import settings as demo_config
 from jaxmap.demos.corpus import END, prepare_corpus, split
 from jaxmap.demos.folders import build_folder, sole_use
 from jaxmap.demos.model import init_params, leaf_name, optimiser, spec_for
-from jaxmap.demos.run import OUTPUTS, run_demo
+from jaxmap.demos.result import OUTPUTS, DemoRun
+from jaxmap.demos.run import run_demo
 from jaxmap.demos.settings import DemoConfig, Size
 from jaxmap.demos.train import train_runs, window_starts
 from jaxmap.errors import InputError, JaxmapError
@@ -71,10 +73,14 @@ def documents() -> list[tuple[str, str]]:
     return [(name, text[:4000]) for name, text in itertools.islice(open_source("stdlib"), 60)]
 
 
+def endings(run: DemoRun) -> set[str]:
+    return {outcome.ending for outcome in run.outcomes}
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    assert run_demo(out, tiny(), documents()) == 0
+    assert endings(run_demo(out, tiny(), documents())) == {"done"}
     return out
 
 
@@ -141,7 +147,7 @@ def test_the_last_checkpoints_in_every_form(demo, tmp_path):
     for name in ("texts.jsonl", "demo.json"):
         shutil.copy(demo / name, out / name)
     forms = dict(lens=True, quantize=("fp4",), dtypes=("bfloat16",))
-    assert run_demo(out, tiny(**forms), documents()) == 0
+    assert endings(run_demo(out, tiny(**forms), documents())) == {"done"}
     store = Store.open(out / "store")
     labels = {entry.label.removeprefix(f"{out}/models/") for entry in store.records()}
     forms_of = {
@@ -157,22 +163,23 @@ def test_the_last_checkpoints_in_every_form(demo, tmp_path):
     assert "Precision floor" in page
 
 
-def test_a_rerun_changes_no_file(demo, capsys):
+def test_a_rerun_changes_no_file(demo):
     def state() -> dict[Path, tuple[int, int]]:
         files = (path for path in demo.rglob("*") if path.is_file() and path.name != ".lock")
         return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
     before = state()
-    assert run_demo(demo, tiny(), documents()) == 0
+    run = run_demo(demo, tiny(), documents())
+    assert endings(run) == {"done"}
     assert state() == before
-    assert "at step 12\nreport in" in capsys.readouterr().out
+    assert "at step 12\nreport in" in run.text()
 
 
 def test_a_lost_page_is_drawn_again(demo):
     page = (demo / "report.html").read_bytes()
     records = {path: path.stat().st_mtime_ns for path in (demo / "store" / "records").iterdir()}
     (demo / "report.html").unlink()
-    assert run_demo(demo, tiny(), documents()) == 0
+    assert endings(run_demo(demo, tiny(), documents())) == {"done"}
     assert (demo / "report.html").read_bytes() == page
     after = {path: path.stat().st_mtime_ns for path in (demo / "store" / "records").iterdir()}
     assert after == records
@@ -205,7 +212,7 @@ def test_killed_and_run_again_the_weights_are_the_same_bits(demo, tmp_path):
     # What a kill in the middle of a write leaves.
     (out / "models" / "pythia-demo-s" / ".building-step8-1").mkdir()
     (out / "state" / "pythia-demo-s" / "step8.orbax-checkpoint-tmp").mkdir()
-    assert run_demo(out, tiny(), documents()) == 0
+    assert endings(run_demo(out, tiny(), documents())) == {"done"}
     assert weights(out) == whole
     assert not list(out.rglob(".building-*"))
 
@@ -223,7 +230,7 @@ def test_goes_on_when_an_earlier_checkpoint_was_lost(demo, tmp_path):
     assert not train_runs(tmp_path, corpus, tiny(seeds=1))
 
 
-def test_a_checkpoint_that_cannot_be_read_is_told_and_the_rest_goes_on(demo, tmp_path, capsys):
+def test_a_checkpoint_that_cannot_be_read_is_told_and_the_rest_goes_on(demo, tmp_path):
     out = tmp_path / "out"
     for name in ("models", "corpus"):
         shutil.copytree(demo / name, out / name)
@@ -231,8 +238,9 @@ def test_a_checkpoint_that_cannot_be_read_is_told_and_the_rest_goes_on(demo, tmp
         shutil.copy(demo / name, out / name)
     for folder in (out / "models").glob("*/step8"):
         (folder / "model.safetensors").write_bytes(b"not a checkpoint")
-    assert run_demo(out, tiny(), documents()) == 2
-    assert "3 checkpoints could not be scored" in capsys.readouterr().out
+    run = run_demo(out, tiny(), documents())
+    assert "bad input" in endings(run)
+    assert "3 checkpoints could not be scored" in run.text()
     page = (out / "report.html").read_text()
     assert "What failed" in page
     assert "pythia-demo-s@step8" in page
@@ -240,8 +248,9 @@ def test_a_checkpoint_that_cannot_be_read_is_told_and_the_rest_goes_on(demo, tmp
     for file in (out / "models").rglob("model.safetensors"):
         file.write_bytes(b"nothing at all")
     shutil.rmtree(out / "store")
-    assert run_demo(out, tiny(), documents()) == 2
-    assert "18 checkpoints could not be scored" in capsys.readouterr().out
+    run = run_demo(out, tiny(), documents())
+    assert endings(run) == {"bad input"}
+    assert "18 checkpoints could not be scored" in run.text()
     assert "What failed" in (out / "report.html").read_text()
 
 
@@ -348,7 +357,12 @@ def test_the_config_file_is_the_default_and_can_be_changed():
 
 def test_the_command_takes_a_config(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("jaxmap.demos.run.run_demo", lambda out, config: seen.append(config) or 0)
+
+    def run_demo(out, config):
+        seen.append(config)
+        return DemoRun(Path(out), Store.create(tmp_path / "store", TextSet(("x",))), 1, (), ())
+
+    monkeypatch.setattr("jaxmap.demos.run.run_demo", run_demo)
     path = REPOSITORY / "configs" / "demo.py"
 
     def run(*flags: str):
@@ -401,7 +415,7 @@ def test_a_folder_of_another_demo_is_refused_untouched(demo):
         run_demo(demo, tiny(steps=16), documents())
     assert (demo / "demo.json").read_bytes() == before
     # How often the state is kept changes no result.
-    assert run_demo(demo, tiny(state_seconds=9.0), documents()) == 0
+    assert endings(run_demo(demo, tiny(state_seconds=9.0), documents())) == {"done"}
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):

@@ -105,7 +105,7 @@ def test_memory_is_the_compilers_and_the_largest_batch_fits(tmp_path, monkeypatc
     assert largest > 1024
 
     def total(batch: int) -> int:
-        again = plan_for(str(tmp_path), mesh="data=1", batch_tokens=batch, largest=False)
+        again = plan_for(str(tmp_path), mesh="data=1", batch_tokens=batch, largest_batch=False)
         assert again.memory is not None
         return again.memory.total
 

@@ -19,7 +19,7 @@ from support.stores import filled, record, texts
 from jaxmap.store import Failure, Item, Store
 from jaxmap.store.heartbeat import Heartbeat
 from jaxmap.store.status import status
-from jaxmap.store.watch import duration, table, watch
+from jaxmap.store.watch import duration, gave_up, table, watch
 from jaxmap.store.weight_distances import Asked, Row, Rows, read_distances
 
 TEXTS = texts()
@@ -103,7 +103,7 @@ def test_ends_when_all_is_done(tmp_path):
         waited.append(seconds)
         store.add(record(TEXTS, "run", f"step{len(waited)}"))
 
-    assert watch(Store.open(tmp_path), out, 2.5, sleep=work) == 0
+    assert not gave_up(watch(Store.open(tmp_path), out, 2.5, sleep=work))
     assert waited == [2.5, 2.5, 2.5]
     text = out.getvalue()
     done = [line for line in text.splitlines() if " of 4 done" in line]
@@ -117,7 +117,7 @@ def test_ends_when_the_rest_failed(tmp_path):
     store = halfway(tmp_path)
     for step in (2, 3):
         store.add(record(TEXTS, "run", f"step{step}"))
-    assert watch(store, io.StringIO(), 1.0, sleep=pytest.fail) == 1
+    assert gave_up(watch(store, io.StringIO(), 1.0, sleep=pytest.fail))
     with beating(store) as beat:
         looked = []
 
@@ -125,7 +125,7 @@ def test_ends_when_the_rest_failed(tmp_path):
             looked.append(seconds)
             (tmp_path / "workers" / f"{beat.name}.json").unlink()
 
-        assert watch(store, io.StringIO(), 1.0, sleep=leave) == 1
+        assert gave_up(watch(store, io.StringIO(), 1.0, sleep=leave))
         assert len(looked) == 1
 
 
@@ -137,10 +137,10 @@ def test_missing_distances_are_waited_for(tmp_path):
     report = status(store)
     assert not report.complete
     assert "distances   0 of 1 between weights" in report.text()
-    assert watch(store, io.StringIO(), 1.0, sleep=pytest.fail) == 1
+    assert gave_up(watch(store, io.StringIO(), 1.0, sleep=pytest.fail))
     rows.add(Row("run", 1, "c0", {(0, "c0"): 3.0}))
     assert status(store).complete
-    assert watch(store, io.StringIO(), 1.0, sleep=pytest.fail) == 0
+    assert not gave_up(watch(store, io.StringIO(), 1.0, sleep=pytest.fail))
     assert np.isfinite(read_distances(tmp_path)["run"].distance[0, 1])
 
 
@@ -156,7 +156,7 @@ def test_on_a_terminal_the_table_stays_in_place(tmp_path, monkeypatch):
     def stop(seconds):
         raise KeyboardInterrupt
 
-    assert watch(store, out, 1.0, sleep=stop) == 0
+    assert not gave_up(watch(store, out, 1.0, sleep=stop))
     text = out.getvalue()
     assert text.startswith("\x1b[H\x1b[J")
     lines = text.removeprefix("\x1b[H\x1b[J").splitlines()
@@ -169,7 +169,7 @@ def test_status_names_the_workers(tmp_path):
     with beating(store, item="run@step2") as a, beating(store) as b:
         tell(store, b, started=5, item="run@step3")
         text = status(store).text()
-    assert "running     1 (--watch shows more)" in text
+    assert "running     1 (`watch` shows more)" in text
     assert f"{os.getpid()}: run@step2\n" in text
     assert f"{os.getpid()}: gone, it was at run@step3\n" in text
     assert a.name != b.name

@@ -1,0 +1,39 @@
+"""What the program's exit code says; see `jaxmap.cli.program`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from jaxmap.errors import InputError, JaxmapError
+
+if TYPE_CHECKING:
+    from jaxmap.sweeps.tasks import Outcome
+
+DONE, FAILURE, BAD_INPUT = 0, 1, 2
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be told to queue such a job again
+INTERRUPTED = 130  # as shells report Ctrl-C
+
+
+def of_error(error: JaxmapError) -> int:
+    """Of an error that ended the program."""
+    return BAD_INPUT if isinstance(error, InputError) else FAILURE
+
+
+def of_outcome(outcome: Outcome) -> int:
+    """Of what a run did: DONE when all is done, STOPPED when it was told to stop."""
+    endings = {"done": DONE, "stopped": STOPPED, "bad input": BAD_INPUT, "failure": FAILURE}
+    return endings[outcome.ending]
+
+
+def of_kinds(only_input: Iterable[bool]) -> int:
+    """Of some failures, where each says whether bad input was its cause."""
+    found = list(only_input)
+    if not found:
+        return DONE
+    return BAD_INPUT if all(found) else FAILURE
+
+
+def first_of(codes: Iterable[int]) -> int:
+    """The first that is not DONE."""
+    return next((code for code in codes if code), DONE)

@@ -1,0 +1,94 @@
+"""What a demo gives: its runs, its figures, its files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxmap.results import Result
+from jaxmap.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from jaxmap.figures.learning import Learning
+    from jaxmap.sweeps.tasks import Outcome
+
+FIGURES = tuple(
+    f"figures/{name}.{suffix}"
+    for name in ("consecutive", "learning")
+    for suffix in ("png", "svg", "pdf")
+)
+OUTPUTS = ("kl_consecutive.csv", "kl_final.csv", *FIGURES, "report.html")
+
+
+@dataclass(frozen=True)
+class DemoRun(Result):
+    """What a demo left in its folder.
+
+    Fields:
+      out: the folder; `report.html` in it is the page about all of it.
+      store: the scores.
+      warmup: the step until which training counts as warmup.
+      outcomes: what each part of the scoring did.
+      curves: bits per byte of every run along its training.
+    """
+
+    out: Path
+    store: Store
+    warmup: int
+    outcomes: tuple[Outcome, ...]
+    curves: tuple[Learning, ...]
+
+    def text(self) -> str:
+        """A line per run, and where the report is."""
+        lines = [
+            f"{curve.run}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
+            f"{curve.bits_I[-1]:.3f} at step {curve.step_I[-1]}"
+            for curve in self.curves
+        ]
+        if failed := len(self.store.failures()):
+            lines.append(f"{failed} checkpoints could not be scored; the report says why")
+        return "\n".join([*lines, f"report in {self.out / 'report.html'}", ""])
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per checkpoint: run, step, bits_per_byte."""
+        import pandas
+
+        return pandas.DataFrame(
+            [
+                (curve.run, int(step), float(bits))
+                for curve in self.curves
+                for step, bits in zip(curve.step_I, curve.bits_I, strict=True)
+            ],
+            columns=["run", "step", "bits_per_byte"],
+        )
+
+    def draw(self) -> dict[str, Figure]:
+        """What the runs learn, and how far each interval of training moves them."""
+        from jaxmap.analysis.context import Reading
+        from jaxmap.analysis.trajectories import consecutive_of
+        from jaxmap.figures import consecutive, learning
+
+        pretraining = Reading(self.store, self.warmup).pretraining
+        if not self.curves or pretraining is None:
+            return {}
+        return {
+            "learning": learning.draw(self.curves),
+            "consecutive": consecutive.draw(
+                consecutive_of(pretraining), warmup_until=pretraining.warmup
+            ),
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Copies the tables, the figures and the report into `folder`, which is made."""
+        paths = []
+        for name in OUTPUTS:
+            if (self.out / name).is_file():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                paths.append(Path(shutil.copy(self.out / name, path)))
+        return paths
