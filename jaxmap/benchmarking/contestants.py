@@ -145,10 +145,10 @@ def jaxmap_model(
 
     tokens, scorers = as_tokens(texts), Scorers()
 
-    def compiled(model: Model) -> None:
-        compile_for(scorers.of(model), model, tokens, lens=lens, batch_tokens=batch_tokens)
-
-    model = weights.load(folder, dtype=dtype, before=compiled)
+    with weights.opened(folder) as found:
+        empty = weights.shapes(found, dtype)
+        compile_for(scorers.of(empty), empty, tokens, lens=lens, batch_tokens=batch_tokens)
+        model = weights.load(found, dtype=dtype)
     return scorers.of(model), model, tokens
 
 

@@ -20,7 +20,8 @@ from flax import nnx
 
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import place_of
-from jaxmap.checkpoint.weights import Model, parameter_shapes
+from jaxmap.checkpoint.account import parameter_shapes
+from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder, quantisable
 from jaxmap.model.encodings import LAYERS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from jaxmap.architectures.rows import Row
+from jaxmap.checkpoint.account import Place
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.model.extent import extent
 from jaxmap.model.layout import Layout
@@ -28,21 +28,6 @@ from jaxmap.progress import progress
 Pick = slice | np.ndarray  # some entries of an axis
 
 _PART = 1 << 18  # numbers looked at at a time
-
-
-class Place(Protocol):
-    """A parameter and the stored tensors that fill it, in order of its first axes."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def row(self) -> Row: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def item(self) -> tuple[int, ...]: ...
 
 
 @dataclasses.dataclass

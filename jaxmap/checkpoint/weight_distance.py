@@ -24,7 +24,7 @@ from absl import logging
 
 from jaxmap.atomic import check_writable, remove_stale_temps
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats import num_bytes
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
@@ -48,7 +48,7 @@ class _Kept:
     step: int
     commit: str
     place: int  # among the run's checkpoints
-    folder: Path
+    checkpoint: Checkpoint
     tensors: dict[str, np.ndarray] | None
 
 
@@ -84,7 +84,6 @@ class Distances:
       window: how many checkpoints to look back.
       memory: bytes that may hold earlier checkpoints; None: half of what is free at the first
         visit.
-      ignore_config_keys: as for `weights.load`.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class Distances:
         window: int = WINDOW,
         *,
         memory: int | None = None,
-        ignore_config_keys: tuple[str, ...] = (),
     ):
         if window < 1:
             raise InputError("looks back over no checkpoint", field="weight_distance", value=window)
@@ -102,7 +100,6 @@ class Distances:
         remove_stale_temps(self._rows.path)
         self._window = window
         self._memory = memory
-        self._ignore = ignore_config_keys
         self._plans: dict[str, dict[int, int]] = {}
         self._own: dict[str, set[int]] = {}  # steps whose rows are ours, where some are not
         self._run: str | None = None
@@ -146,15 +143,17 @@ class Distances:
         return found
 
     @contextlib.contextmanager
-    def visit(self, run: str, step: int, commit: str, folder: Path) -> Iterator[weights.Take]:
-        """Takes the tensors of a checkpoint while they are read (`weights.load`, `weights.read`).
+    def visit(
+        self, run: str, step: int, commit: str, where: Path | Checkpoint
+    ) -> Iterator[weights.Take]:
+        """Takes the tensors of a checkpoint while they are read (`weights.observed`).
 
         When the block ends, its distances to the checkpoints visited before it are in the store;
         after an exception none is, and the checkpoint is as if it had not been visited.
         """
-        place = self._plans[run][step]
-        self._begin(run, folder)
-        new = _Kept(step, commit, place, folder, {})
+        place, checkpoint = self._plans[run][step], Checkpoint.of(where)
+        self._begin(run, checkpoint)
+        new = _Kept(step, commit, place, checkpoint, {})
         near = [kept for kept in self._kept if 0 < abs(kept.place - place) <= self._window]
         stay = [kept for kept in near if kept.place > place - self._window]
         latest = sorted([*stay, new], key=lambda kept: kept.place)[-self._room :]
@@ -192,11 +191,11 @@ class Distances:
 
     def pinned(self) -> set[Path]:
         """The folders that will be read again, as memory does not hold their tensors."""
-        return {kept.folder for kept in self._kept if kept.tensors is None}
+        return {kept.checkpoint.folder for kept in self._kept if kept.tensors is None}
 
     # Inside
 
-    def _begin(self, run: str, folder: Path) -> None:
+    def _begin(self, run: str, checkpoint: Checkpoint) -> None:
         """Decides how many checkpoints of a run stay in memory."""
         if run == self._run:
             return
@@ -204,7 +203,7 @@ class Distances:
         if self._memory is None:
             # Once: what the process frees later need not show as free.
             self._memory = int(SHARE * free_memory())
-        size = num_bytes(folder)
+        size = checkpoint.num_bytes
         self._room = min(self._window, self._memory // max(size, 1))
         if self._room < self._window:
             logging.warning(
@@ -224,7 +223,7 @@ class Distances:
         if kept.tensors is not None:
             return kept.tensors
         try:
-            return stack.enter_context(weights.stored_parameters(kept.folder, self._ignore))
+            return stack.enter_context(weights.opened(kept.checkpoint)).stored()
         except (JaxmapError, OSError) as error:
             logging.warning("no weight distance to step %d: %s", kept.step, error)
             return None

@@ -14,6 +14,7 @@ from absl import logging
 
 from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.corpus.texts import TextSet
@@ -142,7 +143,8 @@ def _one(
     """The lens of one model, and whether it was trained now."""
     folder = lens_folder(out, ref.name, ref.revision)
     files = fetch(resolve(ref))
-    _, spec, _ = weights.read_config(files.folder, ignore)
+    checkpoint = Checkpoint(files.folder, ignore)
+    spec = checkpoint.architecture.spec
     asked: dict[str, Any] = {
         "commit": files.commit,
         "texts": texts.fingerprint,
@@ -160,7 +162,7 @@ def _one(
     tokenizer = load_tokenizer(files.folder)
     with progress(len(texts), "tokenise", "text", leave=False) as bar:
         tokens = tokenizer.encode(texts, spec.context, bar.update)
-    model = weights.load(files.folder, dtype=dtype, ignore_config_keys=ignore)
+    model = weights.load(checkpoint, dtype=dtype)
     if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
         raise InputError(
             f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any  # noqa
 
 import jax
 
-from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.refs import is_folder, parse_refs
 from jaxmap.engine import placement
 from jaxmap.engine.scorer import BATCH_TOKENS
@@ -46,10 +44,10 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
         from jaxmap.checkpoint.sources.hub import fetch_config
 
         folder = fetch_config(ref)
-    _, spec, _ = weights.read_config(folder, tuple(ignore_config_keys))
-    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    stored = str(facts.get("dtype") or facts.get("torch_dtype") or "float32")
-    return spec, stored if stored in _BYTES else "float32"
+    checkpoint = Checkpoint(folder, tuple(ignore_config_keys))
+    config = checkpoint.config()
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return checkpoint.architecture.spec, stored if stored in _BYTES else "float32"
 
 
 def passes_of(dtype: str, held: str, platform: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from jaxmap import runtime
 from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.corpus.texts import TextSet
@@ -81,6 +82,10 @@ class Visitor:
             return self.load_part(files, take, items)
         return self.crew.load(files, lambda: self.load_part(files, take))
 
+    def checkpoint(self, files: CheckpointFiles) -> Checkpoint:
+        """Its folder, with the keys of config.json that the settings say to ignore."""
+        return Checkpoint(files.folder, self.settings.ignore_config_keys)
+
     def load_part(
         self,
         files: CheckpointFiles,
@@ -90,17 +95,22 @@ class Visitor:
         """`load` of this process's part."""
         settings = self.settings
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
-        _, spec, _ = weights.read_config(files.folder, settings.ignore_config_keys)
+        checkpoint = self.checkpoint(files)
+        spec = checkpoint.architecture.spec
         texts = self._tokenised.read_by(files.folder, spec.context)
         tokens = texts.tokens
-        model = weights.load(
-            files.folder,
-            dtype=settings.dtype,
-            ignore_config_keys=settings.ignore_config_keys,
-            take=take,
-            mesh=self._mesh,
-            before=partial(self._compile, tokens=tokens, items=items),
-        )
+        with weights.opened(checkpoint) as found:
+            dtype = found.dtype(settings.dtype)
+            mesh = self._mesh(found.spec, dtype, found.stored_dtype)
+            tensors = None
+            if mesh is None:
+                self._compile(weights.shapes(found, dtype), tokens, items)
+                tensors = found.read() if take is None else weights.observed(found.read(), take)
+            model = weights.load(found, dtype=settings.dtype, mesh=mesh, tensors=tensors)
+        if mesh is not None and take is not None and jax.process_index() == 0:
+            # Each process read its own part only.
+            for key, stored in weights.read(checkpoint):
+                take(key, stored)
         self._tell(model.dtype)
         if tokens.truncated.any():
             logging.warning(

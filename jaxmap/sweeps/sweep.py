@@ -19,7 +19,6 @@ from absl import logging
 
 from jaxmap.atomic import remove_stale_temps
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats import num_bytes
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.cache import FOLDER as DOWNLOADS
@@ -74,11 +73,7 @@ class Sweep:
         self._distances_lock = threading.RLock()
         self._distances: Distances | None = None
         if window := visitor.settings.weight_distance:
-            self._distances = Distances(
-                self.store.path,
-                window,
-                ignore_config_keys=visitor.settings.ignore_config_keys,
-            )
+            self._distances = Distances(self.store.path, window)
         self._budget = Budget(
             self.store.path / DOWNLOADS, visitor.settings.cache_budget, self._pinned
         )
@@ -198,8 +193,8 @@ class Sweep:
                     visit.loaded = self.visitor.load(visit.files, take, visit.missing)
                     self._free.clear()
                 elif take is not None:
-                    keys = self.visitor.settings.ignore_config_keys
-                    weights.read(visit.files.folder, take, keys)
+                    for key, stored in weights.read(self.visitor.checkpoint(visit.files)):
+                        take(key, stored)
         except Exception as error:
             visit.state, visit.error, visit.loaded = "failed", error, None
         visit.loading, visit.idle = watch.wall, watch.idle
@@ -336,7 +331,9 @@ class Sweep:
         files = visit.files
         with (
             self._distances_lock,
-            self._distances.visit(group.run, visit.work.step, files.commit, files.folder) as take,
+            self._distances.visit(
+                group.run, visit.work.step, files.commit, self.visitor.checkpoint(files)
+            ) as take,
         ):
             yield take
 
@@ -347,7 +344,7 @@ class Sweep:
             return
         stats = jax.local_devices()[0].memory_stats() or {}
         free = stats["bytes_limit"] - stats["bytes_in_use"] if stats else free_memory()
-        if num_bytes(files.folder) > free / 2:
+        if self.visitor.checkpoint(files).num_bytes > free / 2:
             self._free.wait()
 
     def _fail(self, item: Item, commit: str | None, error: Exception) -> None:

@@ -76,14 +76,20 @@ def within(distance_II: np.ndarray, window: int) -> np.ndarray:
     return np.where((lag > 0) & (lag <= window), distance_II, np.nan)
 
 
+def measure(folder: Path, take: weights.Take) -> None:
+    for key, stored in weights.read(folder):
+        take(key, stored)
+
+
 def take_all(found: Distances, folders, indices=None, run=RUN, model=False) -> None:
     """Visits checkpoints i, each of the commit c{i}."""
     for i in range(len(folders)) if indices is None else indices:
         with found.visit(run, 1000 * i, f"c{i}", folders[i]) as take:
             if model:
-                weights.load(folders[i], take=take)
+                with weights.opened(folders[i]) as opened:
+                    weights.load(opened, tensors=weights.observed(opened.read(), take))
             else:
-                weights.read(folders[i], take)
+                measure(folders[i], take)
 
 
 def planned(store: Path, count: int, **options) -> Distances:
@@ -232,7 +238,7 @@ def test_memory_holds_the_window_and_no_more(run13, tmp_path, monkeypatch):
                 earlier = sum(t.nbytes for k in found._kept for t in (k.tensors or {}).values())
                 peak = max(peak, earlier + coming)
 
-            weights.read(folder, watched)
+            measure(folder, watched)
     assert peak <= 10 * size + largest
     assert sum(t.nbytes for k in found._kept for t in k.tensors.values()) == 10 * size
 
@@ -297,10 +303,11 @@ def test_a_checkpoint_that_fails_leaves_a_gap(run13, tmp_path):
             with (
                 pytest.raises(InputError, match=f"NaN or infinite weights in {name}"),
                 found.visit(RUN, 5000, "bad", bad) as take,
+                weights.opened(bad) as opened,
             ):
-                weights.load(bad, take=take)
+                weights.load(opened, tensors=weights.observed(opened.read(), take))
             with pytest.raises(InputError, match="NaN"), found.visit(RUN, 5000, "bad", bad) as take:
-                weights.read(bad, take)
+                measure(bad, take)
         else:
             take_all(found, run13, [i])
     expected = within(oracle(run13), 10)
@@ -337,7 +344,7 @@ def test_new_weights_under_the_same_name(run13, tmp_path):
     assert again.missing(RUN, changed) == {0, 1, 2}
     for point, folder in zip(changed, (run13[0], run13[7], run13[2]), strict=True):
         with again.visit(RUN, point.step, point.commit, folder) as take:
-            weights.read(folder, take)
+            measure(folder, take)
     for commit, folders in (("c1", run13[:3]), ("new", [run13[0], run13[7], run13[2]])):
         commits = {RUN: {0: "c0", 1000: commit, 2000: "c2"}}
         found = read_distances(tmp_path, commits)[RUN].distance

@@ -21,7 +21,7 @@ from support.checkpoints import (
 from support.reference import logits, make_model
 
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.formats import open_tensors
+from jaxmap.checkpoint.account import parameter_shapes
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
@@ -37,10 +37,9 @@ def same(a, b) -> bool:
 
 def account(folder):
     """The places of every parameter, and the names of the tensors in the files."""
-    family, spec, _ = weights.read_config(folder)
-    with open_tensors(folder) as tensors:
-        places, spec = weights._account(folder, family, spec, tensors)
-        return places, spec, set(tensors), family
+    with weights.opened(folder) as found:
+        family = found.checkpoint.architecture.family
+        return found.places, found.spec, set(found.tensors), family
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -54,7 +53,7 @@ def test_round_trip_of_what_transformers_writes(name, tmp_path):
 
     reference = make_model(CASES[name], tmp_path / "a")
     places, spec, stored, _ = account(tmp_path / "a")
-    assert Counter(place.path for place in places) == Counter(list(weights.parameter_shapes(spec)))
+    assert Counter(place.path for place in places) == Counter(list(parameter_shapes(spec)))
     assert {name for place in places for name in place.names} == stored
     parts = Counter(
         (n, place.row.part, place.row.cut, place.row.blocks)

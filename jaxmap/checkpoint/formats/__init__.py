@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jaxmap.checkpoint.formats.base import Format, Stored
-from jaxmap.checkpoint.formats.index import SUFFIX
+from jaxmap.checkpoint.formats.index import SUFFIX, read_index
 from jaxmap.checkpoint.formats.safetensors import Safetensors
 from jaxmap.checkpoint.formats.torch_bin import TorchBin
 from jaxmap.corpus.tokenizer_files import tokenizer_files
@@ -98,6 +98,12 @@ def weights_of(folder: Path) -> tuple[Format, str]:
         if weights := one.choose(names):
             return one, weights
     raise InputError(f"{folder}: {_no_weights(names)}")
+
+
+def index_of(folder: Path) -> Mapping[str, str]:
+    """Which file an index puts each tensor in; empty where there is no index."""
+    _, chosen = weights_of(folder)
+    return read_index(folder / chosen, str(folder)) if chosen.endswith(SUFFIX) else {}
 
 
 def num_bytes(folder: Path) -> int:

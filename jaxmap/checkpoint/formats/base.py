@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxmap.architectures.config import read_json
-from jaxmap.checkpoint.formats.index import SUFFIX, read_index, shards
+from jaxmap.checkpoint.formats.index import SUFFIX, shards
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.numbers import FLOATS
 
@@ -109,11 +109,6 @@ class Format(ABC):
     @abstractmethod
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
         """The tensors of one file."""
-
-
-def listed_in(folder: Path, chosen: str) -> Mapping[str, str]:
-    """Which file an index puts each tensor in; empty where there is no index."""
-    return read_index(folder / chosen, str(folder)) if chosen.endswith(SUFFIX) else {}
 
 
 def first_line(text: str) -> str:

@@ -1,0 +1,67 @@
+"""A checkpoint folder: its config.json, what that makes of the architecture, its weights' files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmap.architectures.config import Config, read_json
+from jaxmap.architectures.family import Family
+from jaxmap.architectures.registry import family_of
+from jaxmap.architectures.specs import spec_of
+from jaxmap.checkpoint import formats
+from jaxmap.model.spec import Spec
+
+
+class Architecture(NamedTuple):
+    """What a config.json says."""
+
+    family: Family
+    spec: Spec
+    model_type: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder on disk.
+
+    Fields:
+      folder: holds config.json, weights and tokenizer files.
+      ignore_config_keys: keys of config.json declared without effect on the logits.
+    """
+
+    folder: Path
+    ignore_config_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, where: Path | Checkpoint) -> Checkpoint:
+        """A folder as a checkpoint of whose config.json nothing is to be ignored."""
+        return where if isinstance(where, Checkpoint) else cls(where)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.name
+
+    def config(self) -> Config:
+        """config.json, none of its keys read; InputError where it is missing or damaged."""
+        path = self.folder / "config.json"
+        return Config(read_json(path), str(path))
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """What config.json makes of it, read once; the weights' files need not be there.
+
+        Raises InputError for an unknown model type and for keys that are missing, contradictory or
+        unknown.
+        """
+        config = self.config()
+        family = family_of(config)
+        return Architecture(family, spec_of(config, self.ignore_config_keys), config["model_type"])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the files with the weights."""
+        return formats.num_bytes(self.folder)
