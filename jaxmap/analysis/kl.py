@@ -6,7 +6,6 @@ import csv
 import difflib
 import io
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -22,7 +21,7 @@ from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.stats.divergence import Divergence, kl_KK, kl_pairs, kl_strips
 from jaxmap.store import Store
-from jaxmap.store.labels import trajectory_of
+from jaxmap.store.labels import rows_by_run
 from jaxmap.store.record import Entry, checkpoint_name
 
 Block = tuple[Sequence[tuple[str, str]], Divergence]
@@ -154,13 +153,8 @@ def _write_rows(out: str | os.PathLike[str], blocks: Iterable[Block]) -> None:
 
 
 def consecutive_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Rows of neighbouring saved checkpoints, run by run; the entries are in the store's order."""
-    runs: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for row, entry in enumerate(entries):
-        run = trajectory_of(entry)
-        if run is not None:
-            runs[run].append(row)
-    return [pair for rows in runs.values() for pair in pairwise(rows)]
+    """Rows of neighbouring saved checkpoints, run by run."""
+    return [pair for rows in rows_by_run(entries).values() for pair in pairwise(rows)]
 
 
 def named(entries: Sequence[Entry], spec: str) -> tuple[int, int]:

@@ -45,10 +45,10 @@ def of_runs(pre: Pretraining, notes: list[str]) -> dict[str, Setting]:
     Of each size one run counts for later, early and size: the one without a seed in its name, else
     the lowest seed.
     """
-    families: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    families: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, run in enumerate(pre.runs):
         if (pre.rows[place] >= 0).any():
-            families[run.facts.family][run.facts.size].append(place)
+            families[run.facts.series][run.facts.size_word].append(place)
     chosen = [
         [min(places, key=lambda p: _seed_order(pre.runs[p])) for places in sizes.values()]
         for sizes in families.values()

@@ -14,12 +14,10 @@ from typing import Literal
 import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining, is_excluded
-from jaxmap.analysis.runs import Run
 from jaxmap.figures.consecutive import Steps
 from jaxmap.stats.diffusion import WINDOW, displacement, exponents
 from jaxmap.stats.divergence import kl_KK, kl_pairs
 from jaxmap.store import Store
-from jaxmap.store.labels import run_of
 from jaxmap.store.weight_distances import read_distances
 
 START = 1000  # the first start of a window, steps
@@ -73,7 +71,7 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
         kl = kl_KK(pre.ll_KN[rows[kept]], pre.mean_bytes, errors=False).kl
         distance_II[np.ix_(kept, kept)] = kl
         found.append(Trajectory(run.name, "log_likelihood", run.steps, distance_II))
-    names = list(map(_name_in_store, pre.runs))
+    names = [run.full_name for run in pre.runs]
     commits = {
         name: {
             int(step): entry.identity.commit
@@ -91,13 +89,6 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
             distance_II[:, out] = np.nan
             found.append(Trajectory(run.name, "weight", run.steps, distance_II))
     return found
-
-
-def _name_in_store(run: Run) -> str:
-    """What its weight distances are kept under."""
-    one = next(entry.identity for entry in run.entries if entry is not None)
-    found = run_of(one.ref, one.revision)
-    return run.full_name if found is None else found[0]
 
 
 def diffusion_of(

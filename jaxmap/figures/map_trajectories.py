@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxmap.figures import style
 from jaxmap.figures.legend import lighter, map_axes
+from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def draw(lines: Sequence[Line], embedding: Embedding, width: float = 7.2) -> Fig
     kl_S = np.concatenate([line.kl_I for line in lines])
     kl_S = kl_S[np.isfinite(kl_S)]
     cap = float(np.quantile(kl_S, CAPPED_AT)) if len(kl_S) else 0.0
-    base_of = {line.run: _base(line.run) for line in lines}
+    base_of = {line.run: parse_run(line.run).base for line in lines}
     bases = list(dict.fromkeys(base_of.values()))
     most = max(bases, key=lambda base: sum(b == base for b in base_of.values()))
     seeds = [line for line in lines if base_of[line.run] == most]
@@ -115,24 +116,19 @@ def _panel(
             axes.plot(
                 *kept_I2[-1], "o", ms=4.5, color=color[line.run], mec="white", mew=0.6, zorder=3
             )
-            match = style.SEED.match(line.run)
-            if numbered and match:
+            seed = parse_run(line.run).seed
+            if numbered and seed is not None:
                 axes.annotate(
-                    match["seed"], kept_I2[-1], xytext=(4, 3), textcoords="offset points",
+                    str(seed), kept_I2[-1], xytext=(4, 3), textcoords="offset points",
                     fontsize=8, zorder=4,
                 )  # fmt: skip
     axes.autoscale_view()
     map_axes(axes, embedding)
 
 
-def _base(run: str) -> str:
-    match = style.SEED.match(run)
-    return match["base"] if match else run
-
-
 def _seed(run: str) -> str:
-    match = style.SEED.match(run)
-    return f"seed {match['seed']}" if match else "no seed named"
+    seed = parse_run(run).seed
+    return "no seed named" if seed is None else f"seed {seed}"
 
 
 def _one_of(key: str, base_of: dict[str, str]) -> str:

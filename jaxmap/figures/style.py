@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxmap.atomic import write_atomic
+from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ FAINT = "#8a9099"  # grid and guides; swapped likewise
 DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 CROWD = 60  # points of a line from which it has no dots
 MOST_LINES = 9  # of a legend with a line for each seed
-SEED = re.compile(r"^(?P<base>.*?)-seed(?P<seed>\d+)$")
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -78,14 +77,14 @@ def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
     bases: list[str] = []
     seeds: dict[str, int] = {}
     for name in names:
-        match = SEED.match(name)
-        base = match["base"] if match else name
+        run = parse_run(name)
+        base = run.base
         if base not in bases:
             bases.append(base)
         place = bases.index(base)
         color = PALETTE[place % len(PALETTE)]
         turn = place // len(PALETTE)
-        if match:
+        if run.seed is not None:
             seeds[base] = seeds.get(base, 0) + 1
             styles[name] = LineStyle(color, DASHES[(turn + seeds[base]) % len(DASHES)], 0.65, 1.1)
         else:
@@ -107,9 +106,9 @@ def run_legend(figure: Figure, styles: dict[str, LineStyle], more: Sequence[Any]
 
     lines: dict[str, LineStyle] = {}
     for name, run in styles.items():
-        match = SEED.match(name)
-        if match and len(styles) > MOST_LINES:
-            name = f"{match['base']}, further seeds"
+        one = parse_run(name)
+        if one.seed is not None and len(styles) > MOST_LINES:
+            name = f"{one.base}, further seeds"
         lines.setdefault(name, run)
     handles = [
         Line2D([], [], color=one.color, alpha=one.alpha, lw=one.width, ls=one.dashes, label=label)

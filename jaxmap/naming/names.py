@@ -60,6 +60,12 @@ class Name:
         return "step" if self.step is not None else "token" if self.tokens is not None else ""
 
     @property
+    def base(self) -> str:
+        """The name of the run without its seed."""
+        path = f"{self.organisation}/{self.model}" if self.organisation else self.model
+        return f"{path}@{self.stage}" if self.stage else path
+
+    @property
     def series(self) -> tuple[str, str, str]:
         """What runs share that differ in size and seed alone."""
         return self.organisation, self.family, self.stage

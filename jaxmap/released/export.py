@@ -36,7 +36,6 @@ from jaxmap.released.layout import (
 from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
 from jaxmap.store import release as kept
-from jaxmap.store.labels import step_of
 from jaxmap.store.record import Entry
 from jaxmap.store.release import Coordinates, Release, read_release
 from jaxmap.store.weight_distances import read_distances
@@ -105,21 +104,20 @@ class _Files:
         keys = {size: {_step(key): key for key in steps} for size, steps in files.items()}
         added: dict[str, dict[int, np.ndarray | None]] = defaultdict(dict)
         for entry in self.entries:
-            one = entry.identity
-            step = step_of("", one.revision) if one.revision else None
+            step = entry.name.step if entry.identity.revision else None
             if step is None or not entry.variant.is_plain:
                 continue
-            size = _size(one.ref, files)
+            size = _size(entry.name.run_name, files)
             vector = self._vector(entry, PRETRAINING)
             if step in keys.get(size, {}):
                 files[size][keys[size][step]] = vector
             else:
                 added[size][step] = vector
         for item in (failure.item for failure in self.store.failures()):
-            step = step_of("", item.revision) if item.revision else None
+            step = item.name.step if item.revision else None
             if step is None or item.variant.is_quantised or item.variant.lens:
                 continue
-            size = _size(item.ref, files)
+            size = _size(item.name.run_name, files)
             if step not in keys.get(size, {}):
                 added[size].setdefault(step, None)
         for size, steps in added.items():

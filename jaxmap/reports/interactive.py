@@ -19,7 +19,7 @@ from jaxmap.reports.heat import heat, words
 from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.stats.embed import Embedding
-from jaxmap.store.labels import step_of, trajectory_of
+from jaxmap.store.labels import rows_by_run
 from jaxmap.store.record import Entry
 
 SCRIPTS = ("page.js", "map.js", "heat.js")
@@ -109,7 +109,7 @@ def _map(reading: Reading, one: Map) -> dict[str, Any]:
         "labels": shown_names(entries),
         "model": [base_name(entry) for entry in entries] if one.name == "trajectories" else None,
         "type": list(one.kinds),
-        "step": [step_of(e.identity.ref, e.identity.revision) for e in entries],
+        "step": [entry.name.step for entry in entries],
         "size": [size_of(entry) for entry in entries],
         "layer": [entry.identity.variant.layer for entry in entries],
         "loss": _numbers(loss(reading, entries)),
@@ -149,10 +149,7 @@ def _nearest(one: Map) -> tuple[list[int], np.ndarray]:
 
 
 def _paths(one: Map) -> list[list[int]]:
-    runs: dict[object, list[int]] = {}
-    for row, entry in enumerate(one.entries):
-        runs.setdefault(trajectory_of(entry), []).append(row)
-    return list(runs.values())
+    return list(rows_by_run(one.entries).values())
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from jaxmap.figures.style import SEED
 from jaxmap.store.record import Entry
 
 
@@ -22,8 +21,4 @@ def shown_names(entries: Sequence[Entry]) -> list[str]:
 
 def base_name(entry: Entry) -> str:
     """The model that an entry is a checkpoint of, without its seed."""
-    one = entry.identity
-    run = one.ref if one.revision is not None else one.ref.rpartition("/")[0]
-    name = run.rpartition("/")[2]
-    match = SEED.match(name)
-    return match["base"] if match else name
+    return entry.name.base.removeprefix(f"{entry.name.organisation}/")

@@ -173,7 +173,7 @@ def _parameters(run: Run) -> str:
     """As recorded, or about what the name says."""
     if any(e and e.provenance.model.get("num_parameters") for e in run.entries):
         return f"{run.parameters:,.0f}"
-    return f"≈ {run.facts.size.upper()}" if np.isfinite(run.parameters) else "–"
+    return f"≈ {run.facts.size_word.upper()}" if np.isfinite(run.parameters) else "–"
 
 
 def finals_section(finals: Finals, left_out: int) -> str:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jaxmap.errors import InputError
+from jaxmap.naming import natural_key
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.variant import TUNED, Variant
 
-# How trainers name the checkpoints of one run: step1000, stage1-step1000-tokens4B, checkpoint-500.
-_STEP = re.compile(r"(?:^|[^a-z])(?:step|checkpoint|iter)[-_]?(\d+)", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class RunKey:
+    """The checkpoints of one training run in one variant: what makes two results neighbours."""
+
+    name: str  # of `naming.Name.run_name`
+    by_path: bool  # named by references alone, not by revisions of one
+    unit: str  # what their time is counted in: step or token
+    variant: Variant
 
 
 def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
@@ -59,41 +67,39 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
     return sorted(labelled, key=_order), sorted(superseded, key=lambda e: (_order(e), _age(e)))
 
 
-def natural_key(text: str) -> tuple[list[object], str]:
-    """Sorts numbers inside names by value: step2, step10, step1000."""
-    parts = re.split(r"(\d+)", text)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
-
-
-def step_of(ref: str, revision: str | None) -> int | None:
-    """The training step that a revision or a folder's name tells: `name@step10`, `run/step10`."""
-    match = _match_step(ref, revision)
-    return int(match[1]) if match else None
-
-
-def run_of(ref: str, revision: str | None) -> tuple[str, int] | None:
-    """The training run that a checkpoint belongs to, and its step; None when no step is known."""
-    match = _match_step(ref, revision)
-    if match is None:
+def trajectory_of(entry: Entry) -> RunKey | None:
+    """What the checkpoints of one run share: its name and how they are named, what their time is
+    counted in, the variant; None for a model that is no checkpoint of a run."""
+    one, name = entry.identity, entry.name
+    if name.time is None:
         return None
-    if revision is None:  # seed1-step10 and seed2-step10 in one folder are two runs
-        ref = ref.removesuffix(match.string) + match.string[: match.start()]
-    return ref, int(match[1])
+    return RunKey(name.run_name, one.revision is None, name.unit, one.variant.of_any_lens)
 
 
-def trajectory_of(entry: Entry) -> tuple[object, ...] | None:
-    """What the checkpoints of one run share: run, variant, layer; None when no step is known."""
-    one = entry.identity
-    found = run_of(one.ref, one.revision)
-    if found is None:
-        return None
-    return found[0], one.revision is None, one.variant.of_any_lens
+def rows_by_run(entries: Sequence[Entry]) -> dict[RunKey, list[int]]:
+    """The rows of the checkpoints of each run, the earliest first; runs as they first come.
+
+    InputError names two results that are of one run and time: which of them stands for it, nobody
+    can tell.
+    """
+    found: dict[RunKey, dict[int, int]] = defaultdict(dict)
+    for row, entry in enumerate(entries):
+        run, time = trajectory_of(entry), entry.name.time
+        if run is None or time is None:
+            continue
+        other = found[run].setdefault(time, row)
+        if other != row:
+            raise InputError(
+                f"{entries[other].label} and {entry.label} are both {run.unit} {time} of the run "
+                f"{run.name}; take one of them out with `jaxmap forget`"
+            )
+    return {run: [rows[time] for time in sorted(rows)] for run, rows in found.items()}
 
 
 def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
     """The facts of labelled entries as arrays [K]; -1 is no known step, or not a layer."""
     ones = [entry.identity for entry in entries]
-    steps = [step_of(one.ref, one.revision) for one in ones]
+    steps = [entry.name.step for entry in entries]
     variants = [one.variant for one in ones]
     return {
         "model": np.array([entry.label for entry in entries], dtype=str),
@@ -108,10 +114,6 @@ def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
         ),
         "lens": np.array([TUNED if one.is_tuned else one.lens for one in variants], dtype=str),
     }
-
-
-def _match_step(ref: str, revision: str | None) -> re.Match[str] | None:
-    return _STEP.search(ref.rpartition("/")[2] if revision is None else revision)
 
 
 def _short_label(entry: Entry) -> str:

@@ -17,6 +17,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from jaxmap.errors import InputError
+from jaxmap.naming import Name, parse
 from jaxmap.variant import AUTO, Variant
 
 FORMAT = 1
@@ -135,6 +136,11 @@ class Entry:
     provenance: Provenance
     generation: int  # order of arrival among the records of one checkpoint; clocks can go back
     label: str = ""
+
+    @property
+    def name(self) -> Name:
+        """What the checkpoint's name says."""
+        return parse(self.identity.ref, self.identity.revision)
 
     @property
     def variant(self) -> Variant:

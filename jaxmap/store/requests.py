@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxmap.naming import Name, parse
 from jaxmap.store.record import (
     CorruptError,
     Entry,
@@ -50,6 +51,11 @@ class Item:
         lens = facts.get("tuned", "") or (LOGIT if facts["lens"] else "")
         variant = Variant(facts["dtype"], facts["quantisation"], None, lens)
         return cls(facts["ref"], facts["revision"], variant)
+
+    @property
+    def name(self) -> Name:
+        """What the checkpoint's name says."""
+        return parse(self.ref, self.revision)
 
     @property
     def label(self) -> str:

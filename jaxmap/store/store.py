@@ -23,8 +23,9 @@ import numpy as np
 
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.naming import natural_key
 from jaxmap.store.folder import Folder
-from jaxmap.store.labels import arrange, columns, natural_key
+from jaxmap.store.labels import arrange, columns
 from jaxmap.store.record import (
     TENSORS,
     CorruptError,

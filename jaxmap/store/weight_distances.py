@@ -17,7 +17,7 @@ import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +94,14 @@ class Rows:
     def of(self, run: str) -> dict[tuple[int, str], Row]:
         """The rows of a run by step and commit."""
         self._files.refresh()
-        rows = [one for one in self._files.group(run) if isinstance(one, Row)]
-        return {(row.step, row.commit): row for row in rows}
+        found: dict[tuple[int, str], Row] = {}
+        for row in self._files.group(run):
+            if isinstance(row, Row):
+                # Two files only where an earlier version wrote the run's name otherwise.
+                other = found.get((row.step, row.commit))
+                to = {**other.to, **row.to} if other else row.to
+                found[row.step, row.commit] = replace(row, to=to)
+        return found
 
     def add(self, row: Row) -> Path:
         """Keeps a row; distances that its file holds already stay. Returns the file."""
@@ -193,6 +199,11 @@ def _run_of(one: Row | WeightDistances) -> str:
     return one.run if isinstance(one, Row) else one.ref
 
 
+def _run_name(written: object) -> str:
+    """As it is written now; once the run of the folders run/step1, ... was `run/`."""
+    return str(written).rstrip("/")
+
+
 def _encode(row: Row) -> bytes:
     to = sorted(row.to)
     buffer = io.BytesIO()
@@ -221,7 +232,7 @@ def _read(path: Path) -> Row | WeightDistances:
             return one
         to = zip(arrays["to_step"].tolist(), arrays["to_commit"].tolist(), strict=True)
         distances = dict(zip(to, arrays["distance"].tolist(), strict=True))
-        return Row(str(arrays["run"]), int(arrays["step"]), str(arrays["commit"]), distances)
+        return Row(_run_name(arrays["run"]), int(arrays["step"]), str(arrays["commit"]), distances)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptError(f"not weight distances ({error}): remove it") from error
 
@@ -229,6 +240,6 @@ def _read(path: Path) -> Row | WeightDistances:
 def _read_asked(path: Path) -> Asked:
     facts = decode_json(path)
     try:
-        return Asked(facts["run"], tuple(map(int, facts["steps"])), int(facts["window"]))
+        return Asked(_run_name(facts["run"]), tuple(map(int, facts["steps"])), int(facts["window"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"not a list of what was asked for ({error})") from error

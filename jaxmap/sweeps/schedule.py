@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.store.labels import run_of
+from jaxmap.naming import parse
 
-# 70m, 1.4b, 6.9B, 30B-A3B: the number of parameters, as names tell it.
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([kmb])(?![a-z0-9])", re.IGNORECASE)
-_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9}
 _SLACK = 0.1  # of a share, by which a cut may move to fall between two runs
 
 
 def in_order(refs: Sequence[Ref]) -> list[Ref]:
-    """By size, then run, then step, so that neighbours in time share programs and weights' window.
+    """By size, then run, then time, so that neighbours in time share programs and weights' window.
 
     Runs of a size, and models that name none, keep the order in which they first came.
     """
@@ -24,8 +20,8 @@ def in_order(refs: Sequence[Ref]) -> list[Ref]:
         first.setdefault(run_name(ref), len(first))
 
     def place(ref: Ref) -> tuple[float, int, int]:
-        run = run_of(ref.name, ref.revision)
-        return size_of(ref.name), first[run_name(ref)], -1 if run is None else run[1]
+        name = parse(ref.name, ref.revision)
+        return name.size or 0.0, first[run_name(ref)], -1 if name.time is None else name.time
 
     return sorted(refs, key=place)
 
@@ -50,11 +46,5 @@ def share(refs: Sequence[Ref], index: int, count: int) -> range:
 
 def run_name(ref: Ref) -> str:
     """The run of a checkpoint; a model that is none of several is a run of its own."""
-    run = run_of(ref.name, ref.revision)
-    return str(ref) if run is None else run[0]
-
-
-def size_of(name: str) -> float:
-    """Parameters as the last part of a name tells them; 0 where it does not."""
-    found = _SIZE.findall(name.rpartition("/")[2])
-    return max((float(number) * _SCALE[unit.lower()] for number, unit in found), default=0.0)
+    name = parse(ref.name, ref.revision)
+    return str(ref) if name.time is None else name.run_name

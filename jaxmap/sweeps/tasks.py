@@ -11,10 +11,9 @@ from absl import logging
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.store.labels import run_of
+from jaxmap.naming import parse
 from jaxmap.store.requests import Failure, Item
 from jaxmap.sweeps.checkpoint_scorer import Loaded, versions
-from jaxmap.sweeps.schedule import run_name
 
 Ending = Literal["done", "stopped", "bad input", "failure"]
 
@@ -76,9 +75,10 @@ class Work:
 
     @property
     def step(self) -> int:
-        found = run_of(self.ref.name, self.ref.revision)
-        assert found is not None
-        return found[1]
+        """Its place in the run of the group: a step, or tokens where names tell no steps."""
+        time = parse(self.ref.name, self.ref.revision).time
+        assert time is not None  # or the group had no run
+        return time
 
 
 @dataclasses.dataclass(eq=False)
@@ -116,17 +116,24 @@ def plan_works(
       items_of: what is asked of a checkpoint.
       window: weight distances look back over so many of a run; 0: none are wanted.
     """
-    runs = [run_name(ref) if window and run_of(ref.name, ref.revision) else None for ref in refs]
+    names = [parse(ref.name, ref.revision) for ref in refs]
+    runs = [name.run_name if window and name.time is not None else None for name in names]
     steps: dict[str, dict[int, int]] = {}  # run -> step -> place; one checkpoint a step
-    for place, (ref, run) in enumerate(zip(refs, runs, strict=True)):
-        found = run_of(ref.name, ref.revision)
-        if run is not None and found is not None:
-            steps.setdefault(run, {}).setdefault(found[1], place)
+    for place, (name, run) in enumerate(zip(names, runs, strict=True)):
+        if run is None or name.time is None:
+            continue
+        other = steps.setdefault(run, {}).setdefault(name.time, place)
+        if other != place:
+            raise InputError(
+                f"{refs[other]} and {refs[place]} are both {name.unit} {name.time} of the run "
+                f"{run}; distances need one of them: leave out the other",
+                field="weight_distance",
+            )
     groups: dict[str, Group] = {}
     works: list[Work] = []
     for place in mine:
         ref, run = refs[place], runs[place]
-        if run is None or len(steps[run]) < 2 or place not in steps[run].values():
+        if run is None or len(steps[run]) < 2:
             group = Group(str(ref))
         elif run not in groups:
             own = [p for p in steps[run].values() if p in mine]

@@ -11,7 +11,6 @@ from jaxmap.analysis.kl import write_kl, write_kl_matrix
 from jaxmap.errors import InputError
 from jaxmap.stats.divergence import kl_strips
 from jaxmap.store import Failure, Item, Store
-from jaxmap.store.labels import step_of
 
 TEXTS = texts()
 
@@ -85,7 +84,6 @@ def test_consecutive(tmp_path):
         ("demo/seed1-step5", "demo/seed1-step40"),
         ("demo/seed2-step5", "demo/seed2-step40"),
         ("olmo@stage1-step9-tokens70B", "olmo@stage1-step10-tokens8B"),
-        ("olmo@stage1-step10-tokens8B", "olmo@stage2-step9-tokens1B"),
     }
 
 
@@ -154,26 +152,6 @@ def test_too_few(tmp_path):
     with pytest.raises(InputError, match="no two checkpoints of one training run"):
         write_kl(store, tmp_path / "kl.csv", "consecutive")
     assert write_kl(store, tmp_path / "kl.csv") == 1
-
-
-@pytest.mark.parametrize(
-    ("ref", "revision", "step"),
-    [
-        ("org/name", "step143000", 143000),
-        ("org/name", "main", None),
-        ("org/name-step5", "main", None),
-        ("run/step10", None, 10),
-        ("run/checkpoint-500", None, 500),
-        ("run/global_step7", None, 7),
-        ("step3/model", None, None),
-        ("step3", None, 3),
-        ("org/footstep3", None, None),
-        ("org/pythia-70m", None, None),
-        ("olmo", "stage1-step1000-tokens4B", 1000),
-    ],
-)
-def test_steps(ref, revision, step):
-    assert step_of(ref, revision) == step
 
 
 def test_matrix(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from jaxmap.checkpoint.memory import _of_cgroup, free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.checkpoint.weight_distance import Distances, Point
 from jaxmap.errors import InputError
-from jaxmap.store.labels import run_of
+from jaxmap.naming import parse
 from jaxmap.store.weight_distances import (
     Row,
     Rows,
@@ -553,10 +553,21 @@ def test_runs_under_any_names(ref, revision, tmp_path):
     steps = range(0, 6000, 1000)
     refs = [(ref.format(step), revision and revision.format(step)) for step in steps]
     store, _ = filled(tmp_path, texts, *(record(texts, *one) for one in refs))
-    (run,) = {run_of(*one)[0] for one in refs}
+    (run,) = {parse(*one).run_name for one in refs}
     for step in steps:
         to = {(other, "c0"): float(step - other) for other in steps if other < step}
         Rows(tmp_path).add(Row(run, step, "c0", to))
     found = measure_diffusion(store, start_from=0, window=4).diffusion
     weight = [one for one in found if one.trajectory.space == "weight"]
     np.testing.assert_allclose(weight[0].exponent, 1.0)
+
+
+def test_rows_under_the_run_name_of_an_earlier_version(tmp_path):
+    """`run/` was the run of run/step1, run/step2; what was measured then is found and completed."""
+    rows = Rows(tmp_path)
+    rows.add(Row("run/", 2, "c2", {(1, "c1"): 3.0}))
+    again = Rows(tmp_path)
+    again.add(Row("run", 2, "c2", {(0, "c0"): 5.0}))
+    (row,) = Rows(tmp_path).of("run").values()
+    assert row.to == {(0, "c0"): 5.0, (1, "c1"): 3.0}
+    assert read_distances(tmp_path)["run"].distance[1, 2] == 3.0

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from jaxmap.checkpoint.refs import Ref, parse_refs
-from jaxmap.sweeps.schedule import in_order, run_name, share, size_of
+from jaxmap.errors import InputError
+from jaxmap.sweeps.schedule import in_order, run_name, share
 from jaxmap.sweeps.tasks import plan_works
 
 PYTHIA = "EleutherAI/pythia-{1.4b,410m,6.9b}@step{143000,0,1000}"
@@ -27,22 +28,6 @@ def test_size_then_run_then_step():
 def test_without_sizes_the_order_is_kept():
     refs = [Ref("b"), Ref("a"), Ref("run", "step10"), Ref("c"), Ref("run", "step9")]
     assert [*map(str, in_order(refs))] == ["b", "a", "run@step9", "run@step10", "c"]
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("EleutherAI/pythia-1.4b-deduped", 1.4e9),
-        ("a-7b/b", 0),
-        ("meta-llama/Llama-2-7b-hf", 7e9),
-        ("Qwen/Qwen3-30B-A3B", 30e9),
-        ("pythia-14m-seed3", 14e6),
-        ("gpt2-medium", 0),
-        ("stage2-step500", 0),
-    ],
-)
-def test_size_in_a_name(name, size):
-    assert size_of(name) == size
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 60, 100])
@@ -80,3 +65,26 @@ def test_a_share_inside_a_run_reads_the_window_before_it():
     assert done == Counter(map(str, refs))
     assert all(w.items and w.group.run is None for w in works(range(10), 0))
     assert {run_name(ref) for ref in refs} == {"a", "b", "c"}
+
+
+def test_runs_of_one_repository_come_one_after_another():
+    stage2 = "stage2-ingredient{1,2}-step{2000,1000}-tokens1B"
+    refs = in_order(parse_refs(f"org/OLMo-1B@{{{stage2},stage1-step{{3000,1000}}-tokens9B}}"))
+    assert [ref.revision.rpartition("-")[0] for ref in refs] == [
+        "stage2-ingredient1-step1000", "stage2-ingredient1-step2000",
+        "stage2-ingredient2-step1000", "stage2-ingredient2-step2000",
+        "stage1-step1000", "stage1-step3000",
+    ]  # fmt: skip
+    works = plan_works(refs, range(6), lambda ref: [ref], 3)
+    assert [work.group.run for work in works[::2]] == [
+        "org/OLMo-1B@stage2-ingredient1", "org/OLMo-1B@stage2-ingredient2", "org/OLMo-1B@stage1",
+    ]  # fmt: skip
+    assert works[0].group.steps == (1000, 2000)
+
+
+def test_two_checkpoints_of_one_step_are_refused_where_distances_are_wanted():
+    refs = in_order(parse_refs("a@step{1000,2000},a@step-1000"))
+    assert len(plan_works(refs, range(3), lambda ref: [ref], 0)) == 3
+    with pytest.raises(InputError, match="a@step1000 and a@step-1000 are both step 1000") as caught:
+        plan_works(refs, range(3), lambda ref: [ref], 1)
+    assert caught.value.field == "weight_distance"
