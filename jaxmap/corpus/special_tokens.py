@@ -6,7 +6,7 @@ PreTrainedTokenizerFast.__init__ of transformers 4.57.6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,3 +157,31 @@ def _token(value: Any, where: Path, name: str, **more: bool) -> Any:
 
 def _content(token: Any) -> str:
     return token if isinstance(token, str) else token.content
+
+
+def switched_tokens(
+    folder: Path,
+    kind: FastClass,
+    settings: Mapping[str, Any],
+    roles: Mapping[str, str],
+    id_of: Callable[[str], int | None],
+) -> tuple[list[str], list[str]]:
+    """The tokens that add_bos_token and add_eos_token put before and after a text.
+
+    Raises InputError where one is wanted and the vocabulary has no id for it.
+    """
+    around: list[list[str]] = []
+    for switch, role, default in (
+        ("add_bos_token", "bos_token", kind.add_bos),
+        ("add_eos_token", "eos_token", kind.add_eos),
+    ):
+        token = roles.get(role)
+        wanted = bool(settings.get(switch, default))
+        if wanted and (token is None or id_of(token) is None):
+            raise InputError(
+                f"{folder / 'tokenizer_config.json'}: {switch} is true, and {role} is {token!r}, "
+                f"which has no id; name a token of the vocabulary, or write {switch}: false"
+            )
+        around.append([token] if wanted and token is not None else [])
+    before, after = around
+    return before, after

@@ -28,6 +28,7 @@ class FastClass:
       given, SentencePiece's pipeline is set up anew, see `tokenizer_json`).
     wraps: whether it makes tokens that are plain strings into ones that win over those of
       tokenizer.json.
+    merges: how it reads vocab.json with merges.txt: "gpt2", "qwen2", or "" for not here.
     """
 
     name: str
@@ -38,6 +39,7 @@ class FastClass:
     add_eos: bool = False
     prefix_space: str = "given"
     wraps: bool = False
+    merges: str = ""
 
 
 def _tokens(bos: str, eos: str, unk: str, **others: str) -> dict[str, str]:
@@ -77,13 +79,18 @@ CLASSES = {
             add_bos=True,
             prefix_space="nested",
         ),
+        # Code of the checkpoints (Baichuan*, InternLM*), which is Llama's read by SentencePiece.
+        FastClass("BaichuanTokenizer", _SPM, template=True, add_bos=True),
+        FastClass("InternLMTokenizer", _SPM, template=True, add_bos=True),
+        FastClass("InternLM2Tokenizer", _SPM, template=True, add_bos=True),
         FastClass("GPTNeoXTokenizer", _GPT2, template=True, prefix_space="always"),
-        FastClass("GPT2Tokenizer", _GPT2, prefix_space="always"),
-        FastClass("CodeGenTokenizer", _GPT2, prefix_space="always"),
+        FastClass("GPT2Tokenizer", _GPT2, prefix_space="always", merges="gpt2"),
+        FastClass("CodeGenTokenizer", _GPT2, prefix_space="always", merges="gpt2"),
         FastClass(
             "Qwen2Tokenizer",
             dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>"),
             wraps=True,
+            merges="qwen2",
         ),
         FastClass(
             "BloomTokenizer", _tokens("<s>", "</s>", "<unk>", pad="<pad>"), prefix_space="nested"
@@ -120,6 +127,11 @@ _MODEL_TYPES = {
 _OF_TYPE = {kind: name for name, kinds in _MODEL_TYPES.items() for kind in kinds.split()}
 
 
+# TokenizersBackend is what transformers 5 calls the generic class; the others are code of the
+# checkpoints whose vocabulary `byte_pairs` reads.
+_OTHERS = ("TokenizersBackend", "QWenTokenizer", "TikTokenTokenizer")
+
+
 def fast_class(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> FastClass:
     """The class that transformers 4 would choose: tokenizer_config.json's, else config.json's, else
     its model_type's; the generic one where transformers 4 knows none of that name."""
@@ -132,5 +144,4 @@ def fast_class(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -
 def is_known_class(name: Any) -> bool:
     """Whether a class that tokenizer_config.json names is one whose doings are known here, so that
     code of the checkpoint that bears its name is not needed."""
-    # TokenizersBackend is what transformers 5 calls the generic class.
-    return isinstance(name, str) and name.removesuffix("Fast") in {*CLASSES, "TokenizersBackend"}
+    return isinstance(name, str) and name.removesuffix("Fast") in {*CLASSES, *_OTHERS}

@@ -11,11 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from absl import logging
 
-from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens
+from jaxmap.corpus.reading import BackendReading, Reading
+from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
 from jaxmap.corpus.tokenizer_files import one_line
 from jaxmap.errors import InputError
@@ -23,10 +25,42 @@ from jaxmap.errors import InputError
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A tokenizers.Tokenizer, and which token has which role ("bos_token": "<s>")."""
+    """How texts are read, the ids around each, and which token has which role ("bos_token")."""
 
-    backend: Any
+    reading: Reading
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
     roles: Mapping[str, str]
+    split_special_tokens: bool = False
+
+
+def pipeline_of(backend: Any, roles: Mapping[str, str], source: str) -> Pipeline:
+    """A tokenizers.Tokenizer with its post-processor.
+
+    Raises InputError where what that puts around a text is not the same for every text.
+    """
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        plain, full = (backend.encode("a", add_special_tokens=s) for s in (False, True))
+    except Exception as error:  # tokenizers raises bare Exceptions, as for a missing <unk>
+        raise InputError(
+            f"{source}: the tokenizer cannot turn a text into ids ({one_line(error)})"
+        ) from error
+    added = len(full.ids) - len(plain.ids)
+    # Of several places where the plain ids stand (a special token may be a text's own id), the
+    # mask of added tokens tells which.
+    mask = full.special_tokens_mask
+    start = mask.index(0) if 0 in mask else len(mask)
+    stop = start + len(plain.ids)
+    if added < 0 or full.ids[start:stop] != plain.ids or start + len(full.ids) - stop != added:
+        raise InputError(
+            f"{source}: the tokenizer's special tokens are not a fixed prefix and suffix, which "
+            "pairs and records need"
+        )
+    prefix, suffix = tuple(full.ids[:start]), tuple(full.ids[stop:])
+    split = backend.encode_special_tokens
+    return Pipeline(BackendReading(backend), prefix, suffix, roles, split)
 
 
 def read_tokenizer_json(
@@ -52,8 +86,12 @@ def set_up(
     folder: Path,
     tokenizer_config: Mapping[str, Any] | None,
     config: Mapping[str, Any],
+    roles: Mapping[str, str] = MappingProxyType({}),
 ) -> Pipeline:
-    """Applies the files beside a vocabulary to a tokenizers.Tokenizer made from it."""
+    """Applies the files beside a vocabulary to a tokenizers.Tokenizer made from it.
+
+    `roles` are those that the vocabulary itself states.
+    """
     # Without tokenizer_config.json nobody says which class's defaults are meant. transformers 5
     # writes its pipeline whole into tokenizer.json: there only what is switched explicitly counts.
     bare = tokenizer_config is None or "backend" in tokenizer_config
@@ -68,7 +106,7 @@ def set_up(
         _set_prefix_space(backend, kind, settings, folder)
     _set_template(backend, kind, settings, special, folder, defaults=not bare)
     backend.encode_special_tokens = bool(settings.get("split_special_tokens"))
-    return Pipeline(backend, special.roles)
+    return pipeline_of(backend, {**roles, **special.roles}, str(folder))
 
 
 def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, Any]) -> Any:
@@ -154,30 +192,14 @@ def _set_template(
 
     if not kind.template:
         return
-    switches = "add_bos_token", "add_eos_token"
-    if not defaults and not any(name in settings for name in switches):
+    if not defaults and not settings.keys() & {"add_bos_token", "add_eos_token"}:
         return
-    before, after = (
-        bool(settings.get(name, default))
-        for name, default in zip(switches, (kind.add_bos, kind.add_eos), strict=True)
-    )
-    where = folder / "tokenizer_config.json"
-    parts, ids = ["$A"], {}
-    for wanted, role, place in ((before, "bos_token", 0), (after, "eos_token", 2)):
-        if not wanted:
-            continue
-        token = special.roles.get(role)
-        found = backend.token_to_id(token) if token else None
-        if token is None or found is None:
-            raise InputError(
-                f"{where}: add_{role} is true, and {role} is {token!r}, which has no id; name a "
-                f"token of the vocabulary, or write add_{role}: false"
-            )
-        parts.insert(place, token)
-        ids[token] = found
+    tokens = switched_tokens(folder, kind, settings, special.roles, backend.token_to_id)
+    before, after = ([(token, backend.token_to_id(token)) for token in side] for side in tokens)
     as_it_stands, plain = backend.post_processor, _around(backend)
     backend.post_processor = processors.TemplateProcessing(
-        single=[f"{part}:0" for part in parts], special_tokens=list(ids.items())
+        single=[f"{part}:0" for part in (*tokens[0], "$A", *tokens[1])],
+        special_tokens=[*before, *after],
     )
     switched = _around(backend)
     if plain == switched:

@@ -7,20 +7,21 @@ transformers is imported only for a folder without tokenizer.json whose format n
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxmap.corpus import tokenizer_backend
-from jaxmap.corpus.special_tokens import ROLES
+from jaxmap.corpus.reading import Reading, fingerprint, restored, serialised
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_classes import is_known_class
 from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json
-from jaxmap.corpus.tokenizer_json import Pipeline, read_tokenizer_json
+from jaxmap.corpus.tokenizer_json import Pipeline
+from jaxmap.corpus.vocabularies import read_vocabulary
 from jaxmap.errors import InputError
 
 _TEXTS_A_CALL = 1000
@@ -71,7 +72,7 @@ class TextTokenizer:
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     kept: str | None = field(repr=False, compare=False)
-    _ids: tokenizer_backend.Ids = field(repr=False, compare=False)
+    _reading: Reading = field(repr=False, compare=False)
 
     def encode(
         self,
@@ -109,20 +110,22 @@ class TextTokenizer:
     def _slice(self, texts: TextSet, start: int, stop: int) -> Iterator[tuple[list[int], int]]:
         """(ids, first scored id) of texts start to stop, before any cut."""
         if texts.prompts is None:
-            for ids in self._of(texts.texts[start:stop], special=True):
-                yield ids, 1
+            for ids in self._of(self._reading.ids, texts.texts[start:stop]):
+                yield [*self.prefix, *ids, *self.suffix], 1
             return
-        prompts = self._of(texts.prompts[start:stop], special=False)
-        responses = self._of(texts.texts[start:stop], special=False)
+        prompts = self._of(self._reading.ids, texts.prompts[start:stop])
+        responses = self._of(self._reading.ids, texts.texts[start:stop])
         for prompt, response in zip(prompts, responses, strict=True):
             condition = [*self.prefix, *prompt]
             yield [*condition, *response, *self.suffix], max(1, len(condition))
 
-    def _of(self, texts: tuple[str, ...], special: bool) -> list[list[int]]:
+    def _of(self, read: Callable, texts: Sequence[str]) -> list[list[int]]:
         try:
-            return self._ids(list(texts), special)
+            return read(texts)
         except Exception as error:  # tokenizers raises bare Exceptions, as for a missing <unk>
-            raise _cannot(error, self.source) from error
+            raise InputError(
+                f"{self.source}: the tokenizer cannot turn the texts into ids ({one_line(error)})"
+            ) from error
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
@@ -144,109 +147,52 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
     tokenizer_config = read_json(folder / "tokenizer_config.json")
     config = read_json(folder / "config.json") or {}
     _refuse_code(folder, tokenizer_config or {})
-    if "tokenizer.json" in names:
-        pipeline = read_tokenizer_json(folder, tokenizer_config, config)
+    pipeline = read_vocabulary(folder, names, tokenizer_config, config)
+    rule = {
+        "prefix": pipeline.prefix,
+        "suffix": pipeline.suffix,
+        "split_special_tokens": pipeline.split_special_tokens,
+    }
+    kept = serialised(pipeline.reading, rule)
+    return restore(kept, _rule_name(pipeline), str(folder), pipeline.reading)
+
+
+def restore(
+    kept: str, special_rule: str, source: str, reading: Reading | None = None
+) -> TextTokenizer:
+    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not.
+
+    `reading` is what `kept` was made of, where that is at hand.
+    """
+    if reading is None:
+        reading, rule = restored(kept)
     else:
-        pipeline = _read_by_transformers(folder)
-    return _wrap(pipeline, str(folder))
-
-
-def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
-    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not."""
-    found, rule = tokenizer_backend.restored(kept)
+        _, rule = json.loads(kept)
+    around = [*rule["prefix"], *rule["suffix"]]
     return TextTokenizer(
         source=source,
-        fingerprint=tokenizer_backend.fingerprint(kept),
+        fingerprint=fingerprint(kept),
         special_rule=special_rule,
-        size=_size(found, *rule["prefix"], *rule["suffix"]),
+        size=max([*reading.vocabulary().values(), *around], default=-1) + 1,
         prefix=tuple(rule["prefix"]),
         suffix=tuple(rule["suffix"]),
         kept=kept,
-        _ids=tokenizer_backend.ids_of(found, rule["split_special_tokens"]),
+        _reading=reading,
     )
 
 
-def _read_by_transformers(folder: Path) -> Pipeline:
-    """A tokenizer without tokenizer.json, as transformers' class builds it."""
-    # Without torch, transformers advises at import that there are no models: they are not needed.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            str(folder.resolve()), local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        raise InputError(
-            f"{folder}: transformers cannot read the tokenizer ({one_line(error)})"
-        ) from error
-    if not getattr(tokenizer, "is_fast", False) or tokenizer_backend.does_more(tokenizer):
-        raise InputError(
-            f"{folder}: {type(tokenizer).__name__} is not a tokenizers-based (fast) tokenizer; "
-            "save a tokenizer.json made from it"
-        )
-    backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
-    roles = {role: getattr(tokenizer, role, None) for role in ROLES}
-    return Pipeline(backend, {role: str(token) for role, token in roles.items() if token})
-
-
-def _wrap(pipeline: Pipeline, source: str) -> TextTokenizer:
-    backend = pipeline.backend
-    split = backend.encode_special_tokens
-    ids = tokenizer_backend.ids_of(backend, split)
-    prefix, suffix = _special_ids(backend, source)
-    rule = {"prefix": prefix, "suffix": suffix, "split_special_tokens": split}
-    kept = tokenizer_backend.serialised(backend, rule)
-    return TextTokenizer(
-        source=source,
-        fingerprint=tokenizer_backend.fingerprint(kept),
-        special_rule=_rule_name(pipeline, prefix, suffix),
-        size=_size(backend, *prefix, *suffix),
-        prefix=prefix,
-        suffix=suffix,
-        kept=kept,
-        _ids=ids,
-    )
-
-
-def _size(tokenizer: Any, *others: int) -> int:
-    return max([*tokenizer.get_vocab(with_added_tokens=True).values(), *others], default=-1) + 1
-
-
-def _cannot(error: Exception, source: str) -> InputError:
-    return InputError(f"{source}: the tokenizer cannot turn the texts into ids ({one_line(error)})")
-
-
-def _special_ids(backend: Any, source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The ids before and after a text by default, read off a probe."""
-    try:
-        plain, full = (backend.encode("a", add_special_tokens=s) for s in (False, True))
-    except Exception as error:  # as in `TextTokenizer._of`
-        raise _cannot(error, source) from error
-    added = len(full.ids) - len(plain.ids)
-    # Of several places where the plain ids stand (a special token may be a text's own id), the
-    # mask of added tokens tells which.
-    mask = full.special_tokens_mask
-    start = mask.index(0) if 0 in mask else len(mask)
-    stop = start + len(plain.ids)
-    if added < 0 or full.ids[start:stop] != plain.ids or start + len(full.ids) - stop != added:
-        raise InputError(
-            f"{source}: the tokenizer's special tokens are not a fixed prefix and suffix, which "
-            "pairs and records need"
-        )
-    return tuple(full.ids[:start]), tuple(full.ids[stop:])
-
-
-def _rule_name(pipeline: Pipeline, prefix: tuple[int, ...], suffix: tuple[int, ...]) -> str:
-    backend, names = pipeline.backend, []
-    ids_of_roles = {
-        role: backend.token_to_id(token) for role, token in pipeline.roles.items() if token
-    }
-    for ids, roles in ((prefix, ("bos", "cls", "eos")), (suffix, ("eos", "sep", "bos"))):
-        for token_id in ids:
-            role = (r for r in roles if ids_of_roles.get(f"{r}_token") == token_id)
-            names.append(next(role, None) or str(backend.id_to_token(token_id)))
+def _rule_name(pipeline: Pipeline) -> str:
+    ids = pipeline.reading.vocabulary()
+    tokens = {number: token for token, number in ids.items()}
+    of_role = {role: ids.get(token) for role, token in pipeline.roles.items()}
+    names = []
+    for around, roles in (
+        (pipeline.prefix, ("bos", "cls", "eos")),
+        (pipeline.suffix, ("eos", "sep", "bos")),
+    ):
+        for number in around:
+            role = next((r for r in roles if of_role.get(f"{r}_token") == number), None)
+            names.append(role or tokens.get(number, str(number)))
     return "+".join(names) or "none"
 
 

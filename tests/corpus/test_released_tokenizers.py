@@ -28,10 +28,7 @@ def test_the_table_and_its_ids_belong_together():
     assert EXPECTED["versions"]["transformers"] == "4.57.6"
 
 
-BY_FILE = [one for one in RELEASED if one.name != "open-llama"]  # needs sentencepiece
-
-
-@pytest.mark.parametrize("released", BY_FILE, ids=lambda one: one.name)
+@pytest.mark.parametrize("released", RELEASED, ids=lambda one: one.name)
 def test_ids_are_those_of_transformers_4(tmp_path, released):
     tokenizer = load_tokenizer(released.write(tmp_path / released.name))
     assert ids_of(tokenizer) == EXPECTED["ids"][released.name]

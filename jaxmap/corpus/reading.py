@@ -1,0 +1,198 @@
+"""How a checkpoint's vocabulary reads texts: the interface, and the two libraries behind it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxmap.errors import InputError
+
+
+class Reading(ABC):
+    """Turns texts into ids, without the special tokens that stand around a text."""
+
+    @abstractmethod
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, never cut nor padded."""
+
+    @abstractmethod
+    def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text as one that goes on: nothing is put before its first character."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """All that the ids depend on, as plain JSON values, in a fixed form."""
+
+    @abstractmethod
+    def vocabulary(self) -> Mapping[str, int]:
+        """The id of each token that it knows."""
+
+
+class BackendReading(Reading):
+    """A tokenizers.Tokenizer."""
+
+    def __init__(self, backend: Any):
+        self.backend = backend
+        backend.no_truncation()
+        backend.no_padding()
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        # Not encode_batch_fast: it leaves offsets out, and takes longer.
+        batch = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [one.ids for one in batch]
+
+    def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._inside.ids(texts)
+
+    @functools.cached_property
+    def _inside(self) -> BackendReading:
+        state = json.loads(self.backend.to_str())
+        state["normalizer"] = _without_prefix(state["normalizer"])
+        state["pre_tokenizer"] = _without_prefix(state["pre_tokenizer"])
+        backend = type(self.backend).from_str(json.dumps(state))
+        backend.encode_special_tokens = self.backend.encode_special_tokens
+        return BackendReading(backend)
+
+    def state(self) -> dict[str, Any]:
+        state = json.loads(self.backend.to_str())
+        # Left behind by earlier calls or training, and no part of a call without padding or cut.
+        state["truncation"] = state["padding"] = None
+        return state
+
+    def vocabulary(self) -> Mapping[str, int]:
+        return self.backend.get_vocab(with_added_tokens=True)
+
+
+def _without_prefix(step: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A normalizer or pre-tokenizer of tokenizer.json that puts no space before a text."""
+    if step is None or step["type"] == "Prepend":
+        return None
+    step = dict(step)
+    if "add_prefix_space" in step:
+        step["add_prefix_space"] = False
+    if "prepend_scheme" in step:
+        step["prepend_scheme"] = "never"
+    for name in ("normalizers", "pretokenizers"):
+        if name in step:
+            step[name] = [one for s in step[name] if (one := _without_prefix(s)) is not None]
+    return step
+
+
+class SentencePieceReading(Reading):
+    """A SentencePiece model, read by the sentencepiece package.
+
+    Args:
+      model: the file's bytes.
+      tokens: ids of the tokens that are found in a text before SentencePiece sees the rest.
+      prefix: whether a space is put before a text, as the model was trained.
+      everywhere: whether also after each token found in a text (transformers' `legacy`).
+    """
+
+    def __init__(self, model: bytes, tokens: Mapping[str, int], prefix: bool, everywhere: bool):
+        self._model, self._tokens = model, dict(tokens)
+        self._prefix, self._everywhere = prefix, everywhere
+        longest_first = sorted(self._tokens, key=len, reverse=True)
+        pattern = "|".join(map(re.escape, longest_first))
+        self._found = re.compile(f"({pattern})") if pattern else None
+        self._start, self._rest = (
+            processor(model, prefix=wanted) for wanted in (prefix, prefix and everywhere)
+        )
+        self._none = processor(model, prefix=False)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._encode(texts, self._start, self._rest)
+
+    def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._encode(texts, self._none, self._rest)
+
+    def _encode(self, texts: Sequence[str], start: Any, rest: Any) -> list[list[int]]:
+        if self._found is None:
+            return start.encode(list(texts))
+        out = []
+        for text in texts:
+            ids: list[int] = []
+            for n, part in enumerate(self._found.split(text)):
+                if n % 2:
+                    ids.append(self._tokens[part])
+                elif part:
+                    ids += (rest if n else start).encode(part)
+            out.append(ids)
+        return out
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "type": "sentencepiece",
+            "model": base64.b64encode(self._model).decode(),
+            "tokens": self._tokens,
+            "prefix": self._prefix,
+            "everywhere": self._everywhere,
+        }
+
+    def vocabulary(self) -> Mapping[str, int]:
+        pieces = {self._none.id_to_piece(n): n for n in range(self._none.get_piece_size())}
+        return pieces | self._tokens
+
+
+def processor(model: bytes, prefix: bool | None = None) -> Any:
+    """A SentencePieceProcessor; `prefix` overrides the model's add_dummy_prefix.
+
+    Raises InputError without the sentencepiece package, ValueError for other bytes than a model.
+    """
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError:
+        raise InputError(
+            "a SentencePiece model needs the sentencepiece package: pip install sentencepiece"
+        ) from None
+    if prefix is not None:
+        # A message that comes twice is merged (protocol buffers): field 3 of the model is its
+        # normalizer_spec, whose field 3 is add_dummy_prefix.
+        model = model + b"\x1a\x02\x18" + bytes([prefix])
+    found = SentencePieceProcessor()
+    if re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", model):  # tiktoken's lines; the package would
+        raise ValueError("not a SentencePiece model")  # print what it thinks of them
+    try:
+        found.load_from_serialized_proto(model)
+    except RuntimeError as error:
+        raise ValueError("not a SentencePiece model") from error
+    if not found.get_piece_size():
+        raise ValueError("not a SentencePiece model: it has no pieces")
+    return found
+
+
+def serialised(reading: Reading, rule: Mapping[str, Any]) -> str:
+    """All that ids depend on, in one order whatever the versions and the file it came from."""
+    return json.dumps([reading.state(), rule], sort_keys=True)
+
+
+def fingerprint(text: str) -> str:
+    """sha256 hex of the serialised form."""
+    return hashlib.sha256(b"jaxmap tokenizer 1\n" + text.encode("utf-8")).hexdigest()
+
+
+def restored(text: str) -> tuple[Reading, dict[str, Any]]:
+    """The reading and the rule that were serialised; ValueError where it would not be the same."""
+    from tokenizers import Tokenizer
+
+    state, rule = json.loads(text)
+    reading: Reading
+    try:
+        if state.get("type") == "sentencepiece":
+            model = base64.b64decode(state["model"])
+            options = {name: state[name] for name in ("tokens", "prefix", "everywhere")}
+            reading = SentencePieceReading(model, **options)
+        else:
+            backend = Tokenizer.from_str(json.dumps(state))
+            backend.encode_special_tokens = rule["split_special_tokens"]
+            reading = BackendReading(backend)
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ValueError(f"cannot be read ({error})") from error
+    if serialised(reading, rule) != text:
+        raise ValueError("something else is read from it")
+    return reading, rule
