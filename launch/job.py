@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 
@@ -91,7 +92,7 @@ def execute_all(commands: dict[str, Sequence[str]], restarts: int) -> int:
 
 
 def run(main: Callable[[list[str]], int]) -> None:
-    """The launcher's `__main__`: flags before `--`, a jaxmap command after it."""
+    """The launcher's `__main__`: its flags before `--`, a jaxmap command after it."""
 
     def guarded(arguments: Sequence[str]) -> int:
         try:
@@ -100,4 +101,30 @@ def run(main: Callable[[list[str]], int]) -> None:
             print(f"launch: {error}", file=sys.stderr)
             return exit_codes.of_error(error)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """The arguments that are no flags of the launcher; exits for --help and for a bad flag."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if {"-h", "--help", "-help"} & set(own):
+        print(_help(), end="")
+        sys.exit(0)
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        print(f"launch: {error}; --help lists the flags", file=sys.stderr)
+        sys.exit(2)
+
+
+def _help() -> str:
+    """The launcher's docstring and its flags."""
+    launcher = sys.modules["__main__"]
+    found = [*flags.FLAGS.get_key_flags_for_module(launcher)]
+    found += flags.FLAGS.flags_by_module_dict()[__name__]
+    lines = [str(launcher.__doc__).strip(), "", "flags:"]
+    for flag in dict.fromkeys(found):
+        default = "" if flag.default in (None, []) else f" (default: {flag.default!r})"
+        text = textwrap.fill(" ".join(flag.help.partition(";     repeat")[0].split()) + default, 88)
+        lines += [f"  --{flag.name}", textwrap.indent(text, "      ")]
+    return "\n".join([*lines, ""])

@@ -6,14 +6,16 @@ Many checkpoints, each of which fits one GPU: 64 workers, each with its share of
         --folder=$PWD --setup='source .venv/bin/activate' \\
         -- sweep --config=configs/pythia.py --store=/shared/runs
 
-A model that needs several: 2 nodes of 8 GPUs hold it together, a process a GPU.
+One model over many GPUs: 2 nodes of 8 GPUs hold it together, with one process per GPU.
 
     python launch/slurm.py --nodes=2 --gpus_per_node=8 --time=4:00:00 \\
         --folder=$PWD --setup='source .venv/bin/activate' \\
         -- score --store=/shared/runs --texts=pile.jsonl --models=meta-llama/Meta-Llama-3-70B
 
-Two minutes before the time is up SLURM sends SIGTERM: the run saves, ends with code 75 and is put
-back into the queue, as it is when a node is lost.
+Two minutes before the time limit SLURM sends SIGTERM: the run saves its work, ends with code 75 and
+is put back into the queue, as it is when a node is lost. A process that is killed, by the
+out-of-memory killer for example, is put back too, but not more than --kills times: what kills it
+may be the checkpoint that it was working on.
 """
 
 from __future__ import annotations
@@ -27,14 +29,57 @@ from jaxmap.errors import InputError
 
 _SHARDS = flags.DEFINE_integer("shards", None, "Workers of an array.", lower_bound=1)
 _NODES = flags.DEFINE_integer("nodes", None, "Nodes that hold each model together.", lower_bound=1)
-_GPUS_PER_NODE = flags.DEFINE_integer("gpus_per_node", 1, "With --nodes: GPUs of each.")
-_GPUS_PER_TASK = flags.DEFINE_integer("gpus_per_task", 1, "With --shards: GPUs of a worker.")
-_CPUS = flags.DEFINE_integer("cpus_per_task", 8, "CPU cores a process.")
-_TIME = flags.DEFINE_string("time", "12:00:00", "Most time a job may take, as SLURM writes it.")
-_NAME = flags.DEFINE_string("name", "jaxmap", "Of the job.")
+_GPUS_PER_NODE = flags.DEFINE_integer(
+    "gpus_per_node", 0, "With --nodes: GPUs of each node, one process per GPU; 0 asks for none.",
+    lower_bound=0,
+)  # fmt: skip
+_PER_NODE = flags.DEFINE_integer(
+    "processes_per_node", 1, "With --nodes and without GPUs: processes on each node.", lower_bound=1
+)
+_GPUS_PER_TASK = flags.DEFINE_integer(
+    "gpus_per_task", 0, "With --shards: GPUs of each worker; 0 asks for none.", lower_bound=0
+)
+_CPUS = flags.DEFINE_integer(
+    "cpus_per_task", None, "CPU cores of each process; SLURM's own default if unset.", lower_bound=1
+)
+_TIME = flags.DEFINE_string("time", "12:00:00", "Time limit of a job, as SLURM writes it.")
+_NAME = flags.DEFINE_string("name", "jaxmap", "Name of the job.")
+_RESTARTS = flags.DEFINE_integer(
+    "restarts", 100, "How many times a job is put back into the queue.", lower_bound=0
+)
+_KILLS = flags.DEFINE_integer(
+    "kills", 3, "How many of these times may be because a process was killed.", lower_bound=0
+)
 _OPTIONS = flags.DEFINE_multi_string(
     "option", [], "More #SBATCH options, such as --partition=gpu; may be given several times."
 )
+
+# SLURM_JOB_ID of an array's element can be the id of the whole array, so that the element is named
+# by both numbers. Of several processes srun returns the largest code: 128 and the signal for one
+# that was killed.
+AFTERWARDS = """\
+job=$SLURM_JOB_ID
+if [ -n "$SLURM_ARRAY_JOB_ID" ]; then
+  job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+fi
+restarts=${{SLURM_RESTART_COUNT:-0}}
+if [ $code -ne {again} ] && [ $code -le 128 ]; then
+  exit $code
+fi
+if [ $restarts -ge {restarts} ]; then
+  echo "jaxmap: job $job was put back $restarts times, which is the limit (--restarts)"
+  exit $code
+fi
+if [ $code -gt 128 ]; then
+  echo "jaxmap: job $job: a process was killed by signal $((code - 128))" | tee -a jaxmap-$job.kills
+  if [ $(wc -l < jaxmap-$job.kills) -gt {kills} ]; then
+    echo "jaxmap: job $job is not put back again (--kills={kills}); jaxmap status says what it did"
+    exit $code
+  fi
+fi
+scontrol requeue $job
+exit $code
+"""
 
 
 def script(command: list[str]) -> str:
@@ -44,26 +89,29 @@ def script(command: list[str]) -> str:
     options = [
         f"--job-name={_NAME.value}",
         f"--time={_TIME.value}",
-        f"--cpus-per-task={_CPUS.value}",
         "--requeue",
         "--open-mode=append",
         "--signal=TERM@120",
     ]
+    if _CPUS.value is not None:
+        options.append(f"--cpus-per-task={_CPUS.value}")
     if _SHARDS.value is not None:
         options += [
             f"--array=0-{_SHARDS.value - 1}",
             "--ntasks=1",
-            f"--gpus-per-task={_GPUS_PER_TASK.value}",
             "--output=jaxmap-%A_%a.log",
         ]
+        if _GPUS_PER_TASK.value:
+            options.append(f"--gpus-per-task={_GPUS_PER_TASK.value}")
         share = f'--shard_index="$SLURM_ARRAY_TASK_ID" --shard_count={_SHARDS.value}'
     else:
         options += [
             f"--nodes={_NODES.value}",
-            f"--ntasks-per-node={_GPUS_PER_NODE.value}",
-            f"--gres=gpu:{_GPUS_PER_NODE.value}",
+            f"--ntasks-per-node={_GPUS_PER_NODE.value or _PER_NODE.value}",
             "--output=jaxmap-%j.log",
         ]
+        if _GPUS_PER_NODE.value:
+            options.append(f"--gres=gpu:{_GPUS_PER_NODE.value}")
         share = "--distributed"  # JAX finds the processes of an srun by itself
     work = job.shell(f"srun --kill-on-bad-exit=1 {shlex.join(command)} {share}")
     return "\n".join(
@@ -73,11 +121,7 @@ def script(command: list[str]) -> str:
             "",
             work,
             "code=$?",
-            f"if [ $code -eq {job.AGAIN} ]; then",
-            '  scontrol requeue "$SLURM_JOB_ID"',
-            "fi",
-            "exit $code",
-            "",
+            AFTERWARDS.format(again=job.AGAIN, restarts=_RESTARTS.value, kills=_KILLS.value),
         ]
     )
 

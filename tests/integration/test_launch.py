@@ -156,14 +156,20 @@ def test_slurm_puts_a_run_that_asks_for_it_back_into_the_queue(machine, tmp_path
         ["bash"],
         input=script,
         text=True,
-        env={**os.environ, **machine, "SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"},
+        env={
+            **os.environ,
+            **machine,
+            "SLURM_JOB_ID": "7",
+            "SLURM_ARRAY_JOB_ID": "5",
+            "SLURM_ARRAY_TASK_ID": "1",
+        },
         check=False,
     )
     assert ran.returncode == 75
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0].startswith("srun --kill-on-bad-exit=1 jaxmap score")
     assert calls[0].endswith("--shard_index=1 --shard_count=2")
-    assert calls[1] == "scontrol requeue 7"
+    assert calls[1] == "scontrol requeue 5_1"
 
 
 @pytest.mark.parametrize(
@@ -184,10 +190,30 @@ def test_what_jaxmap_would_refuse_is_refused_before_anything_is_started(
     assert not Path(machine["SEEN"]).exists()
 
 
-@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.py")), ids=lambda path: path.stem)
+LAUNCHERS = [path for path in sorted(LAUNCH.glob("*.py")) if path.stem != "job"]
+
+
+@pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)
+def test_help_shows_the_flags_of_the_launcher_and_no_others(path):
+    done = subprocess.run(
+        [sys.executable, path, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    defined = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', path.read_text()))
+    shown = set(re.findall(r"^  --(\w+)$", done.stdout, re.MULTILINE))
+    assert shown == defined | {"dry_run", "folder", "setup"}
+    assert f"launch/{path.name}" in done.stdout
+
+
+def test_an_unknown_flag_is_one_line(machine):
+    done = launch("ssh", "--host=a", "--", *SCORE, **machine)
+    assert done.returncode == 2
+    assert done.stderr.startswith("launch: Unknown command line flag 'host'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)
 def test_the_commands_in_the_docstrings_run(path):
-    if path.stem == "job":
-        pytest.skip("shared by the others")
     import ast
 
     commands = launched(ast.get_docstring(ast.parse(path.read_text())) or "")
