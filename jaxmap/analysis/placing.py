@@ -17,6 +17,7 @@ from jaxmap.stats.centre import coordinates
 from jaxmap.stats.divergence import Divergence
 from jaxmap.stats.embed import Embedding, pca
 from jaxmap.stats.resample import place, project
+from jaxmap.stats.units import variance_per_kl
 from jaxmap.store import Store
 from jaxmap.tables import write_csv
 
@@ -115,7 +116,7 @@ def _plane(ll_KN: np.ndarray, mean_bytes: float) -> tuple[Embedding, np.ndarray,
     embedding = pca(x_KN)
     square_2 = np.einsum("kd,kd->d", embedding.xy_K2, embedding.xy_K2)
     axis_N2 = x_KN.T @ embedding.xy_K2 / np.where(square_2 > 0, square_2, 1.0)
-    unit = 2.0 * ll_KN.shape[1] * mean_bytes * np.log(2.0)
+    unit = ll_KN.shape[1] * variance_per_kl(mean_bytes)
     return embedding, axis_N2 / np.sqrt(unit), ll_KN.mean(axis=0)
 
 

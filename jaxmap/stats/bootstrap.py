@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxmap.stats.float64 import precise
+from jaxmap.stats.units import variance_per_kl
 
 
 @jax.jit
@@ -48,4 +47,4 @@ def bootstrap_pairs(
             d_BN[: len(i_B)] = np.subtract(ll_KN[i_B], ll_KN[j_B], dtype=np.float64)
             found_BR = _draw_variances(d_BN, shares)
             variance_PR[start : start + block] = np.asarray(found_BR)[: len(i_B)]
-    return variance_PR / (2.0 * mean_bytes * math.log(2.0))
+    return variance_PR / variance_per_kl(mean_bytes)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxmap.stats.float64 import precise
+from jaxmap.stats.units import variance_per_kl
 
 
 @jax.jit
@@ -30,5 +31,5 @@ def double_centre(ll_KN: np.ndarray, weight_N: np.ndarray | None = None) -> np.n
 
 def coordinates(ll_KN: np.ndarray, mean_bytes: float) -> np.ndarray:
     """Q / sqrt(2 N B ln 2), float64 [K, N]: squared distances are KL in bits per byte."""
-    unit = 2.0 * np.shape(ll_KN)[1] * mean_bytes * math.log(2.0)
+    unit = np.shape(ll_KN)[1] * variance_per_kl(mean_bytes)
     return double_centre(ll_KN) / math.sqrt(unit)

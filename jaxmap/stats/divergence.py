@@ -8,7 +8,6 @@ The texts are the sample: the variance of a sample variance is (m4 - m2^2) / N f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -29,6 +28,7 @@ from jaxmap.stats.moments import (
     spread_tile,
     tile_moments,
 )
+from jaxmap.stats.units import variance_per_kl
 
 TILE = 1024  # models on a side of a tile of all pairs: 8 MB a matrix of them
 SOME = 32  # models whose mean is taken off all: differences do not change, and norms shrink
@@ -107,7 +107,7 @@ def _divergence(
     m2: np.ndarray, spread: np.ndarray, num_texts: int, mean_bytes: float
 ) -> Divergence:
     """From moments, in whose place the results are written."""
-    unit = 2.0 * mean_bytes * math.log(2.0)
+    unit = variance_per_kl(mean_bytes)
     m2 /= unit
     np.maximum(spread, 0.0, out=spread)
     spread /= num_texts

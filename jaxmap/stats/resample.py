@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxmap.stats.divergence import Divergence
 from jaxmap.stats.float64 import precise
+from jaxmap.stats.units import variance_per_kl
 
 Scheme = Literal["uniform", "LS", "KL"]
 
@@ -121,7 +121,7 @@ def place(
 
     Returns [K], bits per byte.
     """
-    unit = 2.0 * mean_bytes * math.log(2.0)
+    unit = variance_per_kl(mean_bytes)
     square_U = sample.weights**2
     d_KU = np.asarray(new_U, np.float64) - np.asarray(ll_KU, np.float64)
     d_KU -= (d_KU @ square_U / square_U.sum())[:, None]
