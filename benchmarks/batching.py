@@ -49,7 +49,7 @@ def main(_) -> None:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(0, spec.V, offsets[-1]).astype(np.int32)
     ones, no = np.ones(len(lengths), np.int32), np.zeros(len(lengths), bool)
-    tokens = Tokens(ids, offsets, ones, no)
+    tokens = Tokens(ids, offsets, ones, no, no)
 
     order = [int(i) for i in np.argsort(-lengths, kind="stable")]
     groups = []

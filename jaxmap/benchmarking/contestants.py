@@ -46,7 +46,7 @@ def as_tokens(texts: list[np.ndarray]) -> Tokens:
 
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
     first, truncated = np.ones(len(texts), np.int32), np.zeros(len(texts), bool)
-    return Tokens(np.concatenate(texts), offsets, first, truncated)
+    return Tokens(np.concatenate(texts), offsets, first, truncated, truncated)
 
 
 def torch_model(folder: Path, dtype: str) -> tuple[Any, str]:

@@ -20,7 +20,11 @@ from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
 
-_FORMAT = 2  # of what is kept, and of the rule by which files make a tokenizer
+_FORMAT = 3  # of what is kept, and of the rule by which files make a tokenizer
+
+# What a result says of prompts and responses: see `TextTokenizer.encode`. Before, each response was
+# tokenised apart, and it said nothing.
+PAIRS = ", prompt and response as one text"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,8 @@ class TokenisedTexts:
                 arrays = {f.name: getattr(tokens, f.name) for f in dataclasses.fields(tokens)}
                 _keep(path, lambda file: np.savez(file, **arrays))
             self._tokens[key] = tokens
-        return Tokenised(name.fingerprint, name.special_rule, self._tokens[key])
+        rule = name.special_rule + (PAIRS if self._texts.prompts is not None else "")
+        return Tokenised(name.fingerprint, rule, self._tokens[key])
 
     def _load(self, checkpoint: Path, files: str) -> TextTokenizer:
         if self._kept is None:

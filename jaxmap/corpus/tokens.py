@@ -33,13 +33,15 @@ class Tokens:
 
     ids: int32 [total], offsets: int64 [N + 1]; text n is ids[offsets[n]:offsets[n + 1]].
     first_scored: int32 [N], the first id of the text that is scored (at least 1, since the first
-    id is a condition); its length where nothing is scored. truncated: bool [N].
+    id is a condition); its length where nothing is scored. truncated: bool [N]. apart: bool [N],
+    responses tokenised apart from their prompt, because no token ends where the prompt does.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     first_scored: np.ndarray
     truncated: np.ndarray
+    apart: np.ndarray
 
     def __len__(self) -> int:
         return len(self.truncated)
@@ -82,9 +84,11 @@ class TextTokenizer:
     ) -> Tokens:
         """Ids of every text, cut on the right to `context` ids (None: never cut).
 
-        Plain text: the default call's ids, scored from the second on. Pair: prefix, ids of the
-        prompt, ids of the response, suffix, where prompt and response are tokenised apart so that
-        the border is a border of tokens; scored from the response's first id on, but not from id 0.
+        Plain text: prefix, the text's ids, suffix; scored from the second on. Pair: the ids of
+        prompt and response as one text, scored from the first after the prompt's own ids, so that
+        log p(prompt + response) = log p(prompt) + log p(response | prompt). Where the whole's ids
+        do not begin with the prompt's, as a token reaches across the border, the response is
+        tokenised apart, as a text that goes on, and follows the prompt's ids. Id 0 is never scored.
         on_progress is called with the number of texts just done.
         """
         if context is not None and context < 1:
@@ -92,32 +96,45 @@ class TextTokenizer:
         num_texts = len(texts)
         offsets = np.zeros(num_texts + 1, np.int64)
         first_scored = np.zeros(num_texts, np.int32)
-        truncated = np.zeros(num_texts, bool)
+        truncated, apart = np.zeros(num_texts, bool), np.zeros(num_texts, bool)
         parts = []
         for start in range(0, num_texts, _TEXTS_A_CALL):
             stop = min(start + _TEXTS_A_CALL, num_texts)
-            for n, (ids, first) in enumerate(self._slice(texts, start, stop), start):
+            for n, (ids, first, is_apart) in enumerate(self._slice(texts, start, stop), start):
                 length = len(ids) if context is None else min(len(ids), context)
                 parts.append(np.array(ids[:length], np.int32))
                 offsets[n + 1] = offsets[n] + length
                 first_scored[n] = min(first, length)
-                truncated[n] = length < len(ids)
+                truncated[n], apart[n] = length < len(ids), is_apart
             if on_progress is not None:
                 on_progress(stop - start)
         all_ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-        return Tokens(all_ids, offsets, first_scored, truncated)
+        return Tokens(all_ids, offsets, first_scored, truncated, apart)
 
-    def _slice(self, texts: TextSet, start: int, stop: int) -> Iterator[tuple[list[int], int]]:
-        """(ids, first scored id) of texts start to stop, before any cut."""
+    def _slice(
+        self, texts: TextSet, start: int, stop: int
+    ) -> Iterator[tuple[list[int], int, bool]]:
+        """(ids, first scored id, whether apart) of texts start to stop, before any cut."""
+        read, part = self._reading.ids, texts.texts[start:stop]
         if texts.prompts is None:
-            for ids in self._of(self._reading.ids, texts.texts[start:stop]):
-                yield [*self.prefix, *ids, *self.suffix], 1
+            for ids in self._of(read, part):
+                yield [*self.prefix, *ids, *self.suffix], 1, False
             return
-        prompts = self._of(self._reading.ids, texts.prompts[start:stop])
-        responses = self._of(self._reading.ids, texts.texts[start:stop])
-        for prompt, response in zip(prompts, responses, strict=True):
-            condition = [*self.prefix, *prompt]
-            yield [*condition, *response, *self.suffix], max(1, len(condition))
+        prompts = texts.prompts[start:stop]
+        conditions = self._of(read, prompts)
+        wholes = self._of(
+            read, [before + after for before, after in zip(prompts, part, strict=True)]
+        )
+        apart = [
+            whole[: len(condition)] != condition
+            for condition, whole in zip(conditions, wholes, strict=True)
+        ]
+        responses = [text for text, is_apart in zip(part, apart, strict=True) if is_apart]
+        alone = iter(self._of(self._reading.ids_inside, responses) if responses else ())
+        for condition, whole, is_apart in zip(conditions, wholes, apart, strict=True):
+            ids = [*condition, *next(alone)] if is_apart else whole
+            first = max(1, len(self.prefix) + len(condition))
+            yield [*self.prefix, *ids, *self.suffix], first, is_apart
 
     def _of(self, read: Callable, texts: Sequence[str]) -> list[list[int]]:
         try:

@@ -267,7 +267,8 @@ def _only(tokens: Tokens, texts: np.ndarray) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
     # What is conditioned on is learnt from too: every token's prediction is.
     first = np.ones(len(texts), np.int32)
-    return Tokens(np.concatenate(parts), offsets, first, tokens.truncated[texts])
+    alike = tokens.truncated[texts], tokens.apart[texts]
+    return Tokens(np.concatenate(parts), offsets, first, *alike)
 
 
 def _batches(tokens: Tokens, batch_tokens: int) -> list[Batch]:

@@ -180,6 +180,7 @@ def _methods(reading: Reading, notes: Sequence[str], interactive: bool) -> str:
         for name, version in entry.provenance.versions.items():
             versions.setdefault(name, set()).add(version)
     truncated = max((entry.provenance.truncated for entry in entries), default=0)
+    apart = max((entry.provenance.apart for entry in entries), default=0)
     facts = [
         ("texts", f"{store.texts.source}, sha256 {store.texts.fingerprint}"),
         ("tokenizers", _listed(f"sha256 {one}" for one in {e.identity.tokenizer for e in entries})),
@@ -187,6 +188,7 @@ def _methods(reading: Reading, notes: Sequence[str], interactive: bool) -> str:
         ("dtype", _listed({e.identity.variant.precision for e in entries})),
         ("device", _listed({e.provenance.device for e in entries})),
         ("cut to the context", f"at most {truncated:,} of the texts of a model"),
+        *([("tokenised apart", f"at most {apart:,} responses of a model")] if apart else ()),
         (
             "versions",
             ", ".join(f"{name} {_listed(found)}" for name, found in sorted(versions.items())),

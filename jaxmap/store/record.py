@@ -107,6 +107,7 @@ class Provenance:
     is_default_dtype: bool = True  # the dtype is what "auto" gave
     num_layers: int | None = None  # L, so that lens layers are 0..L
     truncated: int = 0  # texts cut to the context
+    apart: int = 0  # responses tokenised apart from their prompt, see TextTokenizer.encode
     context: int | None = None  # tokens
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""

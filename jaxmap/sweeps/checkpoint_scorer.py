@@ -120,6 +120,14 @@ class Visitor:
                 len(tokens),
                 spec.context,
             )
+        if tokens.apart.any():
+            logging.info(
+                "%s: %d of %d responses are tokenised apart from their prompt, as a token of the "
+                "whole reaches across the border",
+                files.ref,
+                tokens.apart.sum(),
+                len(tokens),
+            )
         return Loaded(files, model, texts)
 
     def score(
@@ -261,6 +269,7 @@ class Visitor:
             is_default_dtype=model.dtype == default,
             num_layers=model.spec.L,
             truncated=int(loaded.texts.tokens.truncated.sum()),
+            apart=int(loaded.texts.tokens.apart.sum()),
             context=model.spec.context,
             versions=versions(),
             device=device(),

@@ -124,36 +124,6 @@ def test_special_tokens_without_a_role_have_their_own_name(tmp_path):
     assert load_tokenizer(save(tmp_path, "bos+eos", "bare")).special_rule == "<s>+</s>"
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_pairs_are_scored_from_the_responses_first_id(folders, rule):
-    from transformers import AutoTokenizer
-
-    reference = AutoTokenizer.from_pretrained(folders[rule])
-    pairs = [
-        ("one prompt", " one response"),
-        ("", "alone"),
-        ("no answer", ""),
-        ("", ""),
-        ("new", "ly"),
-        ("x", "</s>"),
-    ]
-    prompts, responses = zip(*pairs, strict=True)
-    tokenizer = load_tokenizer(folders[rule])
-    tokens = tokenizer.encode(TextSet(responses, prompts), None)
-    for n, (prompt, response) in enumerate(pairs):
-        condition = [*tokenizer.prefix, *reference(prompt, add_special_tokens=False).input_ids]
-        rest = [*reference(response, add_special_tokens=False).input_ids, *tokenizer.suffix]
-        assert split(tokens)[n] == condition + rest
-        first = min(max(1, len(condition)), len(condition + rest))
-        assert tokens.first_scored[n] == first
-        assert tokens.num_scored[n] == len(condition + rest) - first
-    # Apart, so "new" + "ly" is not "newly", and the border is the same after any prompt.
-    assert split(tokens)[0][tokens.first_scored[0] :] == [
-        *reference(" one response", add_special_tokens=False).input_ids,
-        *tokenizer.suffix,
-    ]
-
-
 def test_a_response_beyond_the_context_is_not_scored(folders):
     tokenizer = load_tokenizer(folders["bos"])
     texts = TextSet((" yes", " yes", " yes"), ("a " * 50, "a", "a " * 3))
