@@ -36,9 +36,10 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
 
     from jaxmap.checkpoint import weights
     from jaxmap.corpus.batches import batches, plan
-    from jaxmap.engine.readout import Unembedding, read
+    from jaxmap.engine.readout import read
     from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorers
     from jaxmap.engine.statistics import DEFAULT
+    from jaxmap.engine.unembedding import Unembedding
     from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
     from jaxmap.model.layers.linear import computing_in
     from jaxmap.model.mixers.attention import attend

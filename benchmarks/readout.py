@@ -34,8 +34,9 @@ def measure(D: int, V: int) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jaxmap.engine.readout import Unembedding, read
+    from jaxmap.engine.readout import read
     from jaxmap.engine.scorer import VOCABULARY_BLOCK
+    from jaxmap.engine.unembedding import Unembedding
 
     N, dtype = _TOKENS.value, _DTYPE.value
     block = _BLOCK.value or VOCABULARY_BLOCK[jax.default_backend()]

@@ -19,6 +19,7 @@ from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.forward import Forward
 from jaxmap.engine.statistics import DEFAULT
 from jaxmap.engine.translators import Translators
+from jaxmap.engine.unembedding import Reference, Unembedding
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.mesh import ROWS, axes_of
 
@@ -55,9 +56,9 @@ class Scorer:
         self._last: tuple[Tokens, int, Plan] | None = None
         forward = Forward(graph, vocabulary_block, query_block, dtype, mesh)
 
-        def score(params, inputs, target_BT, translators, **static):
+        def score(params, inputs, target_BT, translators, reference, **static):
             self.compilations += 1  # runs only while JAX traces
-            return forward(params, inputs, target_BT, translators, **static)
+            return forward.statistics(params, inputs, target_BT, translators, reference, **static)
 
         # Of several processes each keeps all results; a single one sees them all anyhow.
         everywhere = None
@@ -68,6 +69,8 @@ class Scorer:
             static_argnames=("reach", "lens", "statistics"),
             out_shardings=everywhere,
         )
+        self._states = jax.jit(forward.states, static_argnames="reach")
+        self._unembedding = jax.jit(forward.unembedding)
 
     def score_batch(
         self,
@@ -76,15 +79,17 @@ class Scorer:
         *,
         lens: Lens = False,
         statistics: tuple[str, ...] = DEFAULT,
+        reference: Reference | None = None,
     ) -> dict[str, jax.Array]:
         """Statistics at every place of a batch, [R, B, T] by name; meaningless at padding.
 
         R is 1, the model's output; with the lens L + 1, from the embedding to the output. An
         earlier layer is read as the last one is: through the final norm, its statistics taken on
         that layer's state, and all that follows it (logit lens, nostalgebraist 2020); translators
-        change its state first (tuned lens).
+        change its state first (tuned lens). What is compared with a reference is so at each layer;
+        without a given one, the lens compares with the model's own output.
         """
-        args = (params, *self._on_devices(batch, lens))
+        args = (params, *self._on_devices(batch, lens), reference)
         return self._program(args, batch.reach, lens is not False, statistics)(*args)
 
     def packed(self, tokens: Tokens, batch_tokens: int | None, width: int) -> Plan:
@@ -107,7 +112,16 @@ class Scorer:
     ) -> jax.stages.Lowered:
         """The program for batches of this shape before it is compiled, to look into."""
         static = dict(reach=batch.reach, lens=lens is not False, statistics=statistics)
-        return self._score.lower(params, *self._on_devices(batch, lens), **static)
+        return self._score.lower(params, *self._on_devices(batch, lens), None, **static)
+
+    def states(self, params: nnx.State, batch: Batch) -> jax.Array:
+        """The final hidden states of a batch, [B, T, E], for a `Reference`."""
+        inputs, _, _ = self._on_devices(batch, False)
+        return self._states(params, inputs, reach=batch.reach)
+
+    def unembedding(self, params: nnx.State) -> Unembedding:
+        """What makes logits of `states`."""
+        return self._unembedding(params)
 
     def trace_shape(
         self,
@@ -147,10 +161,10 @@ class Scorer:
             give_back()  # as much as a small model's weights
         return self._programs[key]
 
-    def _shapes(self, B: int, T: int) -> tuple[Inputs, Any, None]:
+    def _shapes(self, B: int, T: int) -> tuple[Inputs, Any, None, None]:
         cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
         tokens: Any = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
-        return Inputs(tokens, tokens, tokens, tokens), tokens, None
+        return Inputs(tokens, tokens, tokens, tokens), tokens, None, None
 
     def _on_devices(self, batch: Batch, lens: Lens) -> tuple[Inputs, jax.Array, Translators | None]:
         arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)

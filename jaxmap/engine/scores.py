@@ -16,6 +16,7 @@ import numpy as np
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, Plan, batches
 from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.reference import ReferenceModel
 from jaxmap.engine.scorer import Lens, Scorer
 from jaxmap.engine.statistics import DEFAULT, Statistic, chosen
 from jaxmap.errors import InputError
@@ -94,6 +95,7 @@ def score_rows(
     *,
     statistics: Collection[str] = DEFAULT,
     per_token: bool | Collection[str] = False,
+    reference: ReferenceModel | None = None,
     lens: Lens = False,
     batch_tokens: int | None = None,
     desc: str = "score",
@@ -113,6 +115,8 @@ def score_rows(
       tokens: the text set, cut to the model's context.
       statistics: names in STATISTICS.
       per_token: which of them are returned for every scored token too, or whether all are.
+      reference: the model that this one is compared with, where a statistic does. Without it,
+        the layers of a lens are compared with the model's own output.
       lens: whether to read every layer, or the translators to read them with: the embedding
         first, the model's own output last.
       batch_tokens: tokens of a batch, or of the piece of it that a mesh gives each group of
@@ -126,11 +130,9 @@ def score_rows(
     Raises InputError if an id is outside the vocabulary or a score is not finite, Stopped when
     told to stop.
     """
-    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
-        raise InputError(
-            f"the tokenizer gives id {largest}, but the model's vocabulary has {model.spec.V} "
-            "entries: tokenizer and weights do not belong together"
-        )
+    _check_ids(tokens, model, "model")
+    if reference is not None:
+        _check_ids(tokens, reference.model, "reference")
     rows = 1 if lens is False else model.spec.L + 1
     results = _Results(chosen(statistics), per_token, tokens, rows)
     packed = scorer.packed(tokens, batch_tokens, model.spec.D)
@@ -162,7 +164,13 @@ def score_rows(
                 continue
             if stopped := stop():
                 break
-            found = scorer.score_batch(model.params, batch, lens=lens, statistics=names)
+            found = scorer.score_batch(
+                model.params,
+                batch,
+                lens=lens,
+                statistics=names,
+                reference=None if reference is None else reference.read(batch),
+            )
             waiting.append((i, batch, found))
             if len(waiting) > _IN_FLIGHT[jax.default_backend()]:
                 collect()
@@ -175,6 +183,14 @@ def score_rows(
         bar.update(len(tokens) - bar.n)  # texts with nothing to score
     results.check_finite(model.dtype)
     return results.scores(one_row=lens is False)
+
+
+def _check_ids(tokens: Tokens, model: Model, name: str) -> None:
+    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
+        raise InputError(
+            f"the tokenizer gives id {largest}, but the {name}'s vocabulary has {model.spec.V} "
+            "entries: tokenizer and weights do not belong together"
+        )
 
 
 class _Results:

@@ -24,9 +24,10 @@ from jaxmap.checkpoint.states import load_state, newest_state, save_state
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, batches, plan
 from jaxmap.corpus.tokens import Tokens
-from jaxmap.engine.kl_readout import kl, log_sum_exp
 from jaxmap.engine.translators import Translators, translated
+from jaxmap.engine.unembedding import Unembedding, final_states
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.lens.loss import distribution, kl
 from jaxmap.model.decoder import Decoder
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.linear import computing_in
@@ -34,6 +35,7 @@ from jaxmap.progress import progress
 
 WEIGHT_DECAY = 1e-3  # towards the identity
 
+Loss = Callable[[Translators], jax.Array]
 State = tuple[Translators, optax.OptState]
 
 
@@ -94,77 +96,69 @@ class Tuner:
         vocabulary_block: int,
         dtype: str = "float32",
     ):
-        def by_layer(
-            params: nnx.State,
-            translators: Translators,
-            inputs: Inputs,
-            real_BT: jax.Array,
-            reach: int,
-            of: Callable,
-        ) -> Any:
-            """Scans `of(loss, translator)` over the layers, the loss being the KL summed."""
-            decoder: Decoder = nnx.merge(graph, params)
-            head_VE = decoder.head_VE
-            bias_V = None if decoder.head_bias is None else decoder.head_bias[...]
+        self._graph = graph
+        self._optimiser = optimiser
+        self._block = vocabulary_block
+        self._dtype = dtype
+        self.step = jax.jit(self._step, static_argnames="reach", donate_argnums=1)
+        self.measure = jax.jit(self._measure, static_argnames="reach")
+
+    def _step(
+        self, params: nnx.State, state: State, inputs: Inputs, real_BT: jax.Array, reach: int
+    ) -> tuple[State, jax.Array]:
+        translators, opt_state = state
+        tokens = jnp.sum(real_BT)
+
+        def mean_and_gradient(loss: Loss, translator: Translators) -> Any:
+            return jax.value_and_grad(lambda given: loss(given) / tokens)(translator)
+
+        loss_L, grads = self._by_layer(
+            mean_and_gradient, params, translators, inputs, real_BT, reach
+        )
+        updates, opt_state = self._optimiser.update(grads, opt_state, translators)
+        return (optax.apply_updates(translators, updates), opt_state), loss_L
+
+    def _measure(
+        self,
+        params: nnx.State,
+        translators: Translators,
+        inputs: Inputs,
+        real_BT: jax.Array,
+        reach: int,
+    ) -> jax.Array:
+        def total(loss: Loss, translator: Translators) -> jax.Array:
+            return loss(translator)
+
+        return self._by_layer(total, params, translators, inputs, real_BT, reach)
+
+    def _by_layer(
+        self,
+        take: Callable[[Loss, Translators], Any],
+        params: nnx.State,
+        translators: Translators,
+        inputs: Inputs,
+        real_BT: jax.Array,
+        reach: int,
+    ) -> Any:
+        """What `take` makes of each layer's loss, the KL summed over tokens, and its translator."""
+        decoder: Decoder = nnx.merge(self._graph, params)
+        with computing_in(self._dtype):
+            unembedding = Unembedding.of(decoder)
             x_BTD, x_LBTD = decoder.residual(inputs, reach=reach, read=lambda x_BTD: x_BTD)
-
-            def hidden(x_BTD: jax.Array) -> jax.Array:
-                hidden_BTE = decoder.unembedded(x_BTD)
-                return hidden_BTE.reshape(-1, hidden_BTE.shape[-1])
-
-            final_NE = hidden(x_BTD)
-            lse_N = log_sum_exp(final_NE, head_VE, bias_V, vocabulary_block, decoder.adjusted)
+            final_NE = final_states(decoder, x_BTD)
+            lse_N = distribution(final_NE, unembedding, self._block).log_sum_exp_N
 
             def layer(_: None, scanned: tuple[jax.Array, Translators]) -> tuple[None, Any]:
                 x_BTD, translator = scanned
 
                 def loss(translator: Translators) -> jax.Array:
-                    kl_N = kl(
-                        hidden(translated(x_BTD, translator)),
-                        final_NE,
-                        lse_N,
-                        head_VE,
-                        bias_V,
-                        vocabulary_block,
-                        decoder.adjusted,
-                    )
+                    hidden_NE = final_states(decoder, translated(x_BTD, translator))
+                    kl_N = kl(hidden_NE, final_NE, lse_N, unembedding, self._block)
                     return jnp.sum(jnp.where(real_BT.reshape(-1), kl_N, 0))
 
-                return None, of(loss, translator)
+                return None, take(loss, translator)
 
             return jax.lax.scan(layer, None, (x_LBTD, translators))[1]
-
-        def step(
-            params: nnx.State, state: State, inputs: Inputs, real_BT: jax.Array, reach: int
-        ) -> tuple[State, jax.Array]:
-            translators, opt_state = state
-            tokens = jnp.sum(real_BT)
-            with computing_in(dtype):
-                loss_L, grads = by_layer(
-                    params,
-                    translators,
-                    inputs,
-                    real_BT,
-                    reach,
-                    lambda loss, one: jax.value_and_grad(lambda one: loss(one) / tokens)(one),
-                )
-            updates, opt_state = optimiser.update(grads, opt_state, translators)
-            return (optax.apply_updates(translators, updates), opt_state), loss_L
-
-        def measure(
-            params: nnx.State,
-            translators: Translators,
-            inputs: Inputs,
-            real_BT: jax.Array,
-            reach: int,
-        ) -> jax.Array:
-            with computing_in(dtype):
-                return by_layer(
-                    params, translators, inputs, real_BT, reach, lambda loss, one: loss(one)
-                )
-
-        self.step = jax.jit(step, static_argnames="reach", donate_argnums=1)
-        self.measure = jax.jit(measure, static_argnames="reach")
 
 
 @dataclasses.dataclass(frozen=True)

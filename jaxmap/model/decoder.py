@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
+from jaxmap.model.layers.logits import LogitAdjustment
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mesh import gathered
 from jaxmap.model.mixers.attention import Attention
@@ -236,16 +237,10 @@ class Decoder(nnx.Module):
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))
         return h_BTD if self.embed_out is None else self.embed_out(h_BTD)
 
-    def adjusted(self, logits: jax.Array, bias: jax.Array | None) -> jax.Array:
-        """What a model does to its logits after the head; float32, any leading shape."""
-        spec = self.spec
-        if bias is not None:
-            logits = logits + bias.astype(jnp.float32)
-        if spec.logit_scale != 1:
-            logits = logits * spec.logit_scale
-        if spec.logit_softcap:
-            logits = spec.logit_softcap * jnp.tanh(logits / spec.logit_softcap)
-        return logits
+    @property
+    def adjust(self) -> LogitAdjustment:
+        """What the model does to its logits after the head."""
+        return LogitAdjustment(self.spec.logit_scale, self.spec.logit_softcap)
 
     def logits(self, ids_BT: jax.Array) -> jax.Array:
         """All logits at once, float32 [B, T, V], one text a row: for training and tests."""
@@ -253,7 +248,7 @@ class Decoder(nnx.Module):
         logits_BTV = contract(
             "bte,ve->btv", self.unembedded(x_BTD), self.head_VE, out_dtype=jnp.float32
         )
-        return self.adjusted(logits_BTV, None if self.head_bias is None else self.head_bias[...])
+        return self.adjust(logits_BTV, None if self.head_bias is None else self.head_bias[...])
 
 
 def abstract(spec: Spec, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:

@@ -14,9 +14,10 @@ from support.reference import make_model, text_logp
 from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.readout import Unembedding, read
+from jaxmap.engine.readout import read
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
+from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
 
 NAMES = ["gpt_neox", "gpt2-scale-by-layer", "llama-rope-longrope", "qwen2-windows"]

@@ -11,10 +11,12 @@ from support.parity import random_texts
 from support.token_sets import make_tokens
 
 from jaxmap.checkpoint import weights
-from jaxmap.engine.readout import Unembedding, read
+from jaxmap.engine.readout import read
+from jaxmap.engine.reference import ReferenceModel
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_rows
 from jaxmap.engine.statistics import STATISTICS
+from jaxmap.engine.unembedding import Reference, Unembedding
 from jaxmap.errors import InputError
 
 N, E, V = 23, 12, 97
@@ -22,11 +24,11 @@ N, E, V = 23, 12, 97
 
 def capped(logits, bias):
     logits = logits if bias is None else logits + bias
-    return 30.0 * jnp.tanh(logits / 30.0)
+    return 100.0 * jnp.tanh(logits / 100.0)
 
 
 def capped_64(logits_NV, bias_V):
-    return 30.0 * np.tanh((logits_NV if bias_V is None else logits_NV + bias_V) / 30.0)
+    return 100.0 * np.tanh((logits_NV if bias_V is None else logits_NV + bias_V) / 100.0)
 
 
 def log_softmax_64(logits_NV):
@@ -34,13 +36,34 @@ def log_softmax_64(logits_NV):
     return logits_NV - top_N1 - np.log(np.exp(logits_NV - top_N1).sum(-1, keepdims=True))
 
 
-def oracle(logp_NV, target_N):
+def oracle(logp_NV, target_N, reference_NV=None):
     """Every statistic in float64, from all log-probabilities."""
     each_N = np.arange(len(target_N))
-    return {
+    top_N = logp_NV.argmax(-1)
+    found = {
         "log_likelihood": logp_NV[each_N, target_N],
         "entropy": -(np.exp(logp_NV) * logp_NV).sum(-1),
+        "target_rank": 1 + (logp_NV > logp_NV[each_N, target_N][:, None]).sum(-1),
+        "top_token": top_N,
+        "top_is_target": top_N == target_N,
     }
+    if reference_NV is not None:
+        V = min(logp_NV.shape[-1], reference_NV.shape[-1])
+        p_NV, q_NV = log_softmax_64(reference_NV[:, :V]), log_softmax_64(logp_NV[:, :V])
+        found["token_kl"] = (np.exp(p_NV) * (p_NV - q_NV)).sum(-1)
+        found["token_kl_reverse"] = (np.exp(q_NV) * (q_NV - p_NV)).sum(-1)
+        found["same_top_token"] = top_N == p_NV.argmax(-1)
+    return found
+
+
+def close(ours, theirs, bound=3e-5):
+    assert set(ours) == set(theirs)
+    for name, value_N in theirs.items():
+        assert ours[name].dtype == STATISTICS[name].dtype
+        np.testing.assert_allclose(ours[name], value_N, rtol=bound, atol=bound, err_msg=name)
+
+
+ALONE = tuple(name for name, statistic in STATISTICS.items() if not statistic.needs_reference)
 
 
 def drawn(scale, bias=False, rows=V):
@@ -52,29 +75,96 @@ def drawn(scale, bias=False, rows=V):
     return hidden_NE, head_VE, bias_V, target_N
 
 
-@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
-@pytest.mark.parametrize(("block", "bias"), [(97, False), (40, True), (16, False), (1, True)])
+@pytest.mark.parametrize(
+    ("block", "bias", "scale"),
+    [(97, False, 20.0), (40, True, 0.1), (16, False, 1.0), (1, True, 20.0)],
+)
 def test_tokens(block, bias, scale):
     hidden_NE, head_VE, bias_V, target_N = drawn(scale, bias)
-    head = Unembedding(
-        jnp.asarray(head_VE), None if bias_V is None else jnp.asarray(bias_V), capped
+    near_NE = hidden_NE + np.float32(0.5 * scale) * drawn(1.0)[0][::-1]
+    target_N[::3] = capped_64(hidden_NE @ head_VE.T, bias_V).argmax(-1)[::3]
+    head = Unembedding(*(None if x is None else jnp.asarray(x) for x in (head_VE, bias_V)), capped)
+    ours = read(
+        jnp.asarray(hidden_NE),
+        head,
+        jnp.asarray(target_N),
+        STATISTICS,
+        block=block,
+        reference=Reference(jnp.asarray(near_NE), head),
     )
-    ours = read(jnp.asarray(hidden_NE), head, jnp.asarray(target_N), STATISTICS, block=block)
-    logits_NV = capped_64(hidden_NE.astype(np.float64) @ head_VE.astype(np.float64).T, bias_V)
-    theirs = oracle(log_softmax_64(logits_NV), target_N)
-    assert set(ours) == set(theirs) == set(STATISTICS)
-    for name, value_N in theirs.items():
-        assert ours[name].dtype == STATISTICS[name].dtype
-        np.testing.assert_allclose(ours[name], value_N, rtol=2e-5, atol=2e-5, err_msg=name)
+    logp_NV, reference_NV = (
+        log_softmax_64(capped_64(x.astype(np.float64) @ head_VE.astype(np.float64).T, bias_V))
+        for x in (hidden_NE, near_NE)
+    )
+    theirs = oracle(logp_NV, target_N, reference_NV)
+    close(ours, theirs)
+    assert theirs["token_kl"].max() > 1e-3
+    if scale > 0.1:
+        assert 0 < theirs["same_top_token"].sum() < N
+        assert np.abs(theirs["token_kl"] - theirs["token_kl_reverse"]).max() > 1e-3
 
 
-def test_rows_beyond_the_vocabulary_count_for_nothing():
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        ((V + 15, V), (V, V)),
+        ((V, V + 15), (V - 20, V)),
+        ((V + 15, V + 15), (V, V - 20)),
+        ((V - 20, V), (V - 20, V)),
+        ((V, V - 20), (V, V - 20)),
+    ],
+)
+def test_vocabularies_of_two_sizes_and_rows_that_are_no_tokens(rows, sizes):
     hidden_NE, head_VE, _, target_N = drawn(1.0, rows=V + 15)
-    head = Unembedding(jnp.asarray(head_VE), size=V)
-    ours = read(jnp.asarray(hidden_NE), head, jnp.asarray(target_N), STATISTICS, block=8)
-    theirs = oracle(log_softmax_64(hidden_NE.astype(np.float64) @ head_VE[:V].T), target_N)
-    for name, value_N in theirs.items():
-        np.testing.assert_allclose(ours[name], value_N, rtol=2e-5, atol=2e-5, err_msg=name)
+    other_NE, other_VE = hidden_NE[::-1].copy(), head_VE + np.float32(0.1)
+    target_N %= min(sizes)
+    heads = [
+        Unembedding(jnp.asarray(matrix_VE[:count]), size=size if size < count else None)
+        for matrix_VE, count, size in zip((head_VE, other_VE), rows, sizes, strict=True)
+    ]
+    ours = read(
+        jnp.asarray(hidden_NE),
+        heads[0],
+        jnp.asarray(target_N),
+        STATISTICS,
+        block=8,
+        reference=Reference(jnp.asarray(other_NE), heads[1]),
+    )
+    logp_NV, reference_NV = (
+        log_softmax_64(x.astype(np.float64) @ matrix_VE[:size].T)
+        for x, matrix_VE, size in zip(
+            (hidden_NE, other_NE), (head_VE, other_VE), sizes, strict=True
+        )
+    )
+    close(ours, oracle(logp_NV, target_N, reference_NV))
+
+
+def test_equal_logits():
+    """The top token is the first of equals, and a rank of 1 is its alone."""
+    head = Unembedding(jnp.asarray(np.repeat(drawn(1.0)[1][:5], 3, axis=0)))
+    names = ("top_token", "top_is_target", "target_rank")
+    hidden_NE = jnp.asarray(drawn(1.0)[0])
+    readout = jax.jit(lambda target_N: read(hidden_NE, head, target_N, names, block=4))
+    for target in range(15):
+        found = readout(jnp.full(N, target))
+        assert (np.asarray(found["top_token"]) % 3 == 0).all()
+        np.testing.assert_array_equal(found["top_is_target"], found["target_rank"] == 1)
+
+
+def test_a_model_and_itself():
+    hidden_NE, head_VE, _, target_N = drawn(20.0)
+    head = Unembedding(jnp.asarray(head_VE))
+    names = ("token_kl", "token_kl_reverse", "same_top_token")
+    mine = Reference(jnp.asarray(hidden_NE), head)
+    found = read(mine.states, head, jnp.asarray(target_N), names, block=16, reference=mine)
+    for name, expected in zip(names, (0, 0, 1), strict=True):
+        np.testing.assert_array_equal(found[name], expected)
+
+
+def test_a_comparison_needs_a_reference():
+    head = Unembedding(jnp.eye(3))
+    with pytest.raises(InputError, match="reference: a statistic that compares"):
+        read(jnp.ones((2, 3)), head, jnp.zeros(2, jnp.int32), ("token_kl",), block=2)
 
 
 def test_a_certain_model_has_no_entropy():
@@ -116,12 +206,12 @@ def test_texts_and_their_tokens(model, batch_tokens):
         Scorers().of(model),
         model,
         tokens,
-        statistics=STATISTICS,
+        statistics=ALONE,
         per_token=True,
         batch_tokens=batch_tokens,
     )
-    assert set(scores) == {name for name, s in STATISTICS.items() if s.per_text != "none"}
-    assert set(scores.per_token) == set(STATISTICS)
+    assert set(scores) == {name for name in ALONE if STATISTICS[name].per_text != "none"}
+    assert set(scores.per_token) == set(ALONE)
     bounds = np.stack([scores.offsets_N1[:-1], scores.offsets_N1[1:]], 1)
     for n, (logp_TV, target_T) in enumerate(by_hand(model, texts, tokens.first_scored)):
         start, stop = bounds[n]
@@ -156,10 +246,63 @@ def test_every_layer_is_read_for_every_statistic(model):
 def test_a_log_likelihood_is_the_same_whatever_else_is_read(model):
     tokens, scorer = make_tokens(random_texts()), Scorers().of(model)
     alone = score_rows(scorer, model, tokens)
-    beside = score_rows(scorer, model, tokens, statistics=STATISTICS)
+    beside = score_rows(scorer, model, tokens, statistics=ALONE)
     np.testing.assert_allclose(beside["log_likelihood"], alone["log_likelihood"], rtol=0, atol=1e-5)
     assert list(alone) == ["log_likelihood"]
     assert alone.per_token == {}
+
+
+def whole_logits(model, ids):
+    from flax import nnx
+
+    logits = jax.jit(lambda params, ids: nnx.merge(model.graph, params).logits(ids))
+    return log_softmax_64(np.asarray(logits(model.params, ids[None]), np.float64)[0, :-1])
+
+
+def test_a_model_beside_another(model, tmp_path):
+    """Of another architecture and a larger vocabulary; every layer with the lens."""
+    other = weights.load(
+        make_checkpoint(tmp_path, NEOX, seed=3, vocab_size=V + 30, hidden_size=24), dtype="float32"
+    )
+    texts, scorers = random_texts()[5:8], Scorers()
+    reference = ReferenceModel(scorers.of(other), other)
+    options = dict(statistics=STATISTICS, per_token=True, reference=reference, batch_tokens=128)
+    scores = score_rows(scorers.of(model), model, make_tokens(texts), **options)
+    for ids, start, stop in zip(texts, scores.offsets_N1, scores.offsets_N1[1:], strict=False):
+        expected = oracle(whole_logits(model, ids), ids[1:], whole_logits(other, ids))
+        ours = {name: value_M[start:stop] for name, value_M in scores.per_token.items()}
+        close(ours, expected, 2e-4)
+    layers = score_rows(scorers.of(model), model, make_tokens(texts), lens=True, **options)
+    for name, value_RN in layers.items():
+        np.testing.assert_array_equal(value_RN[-1], scores[name], err_msg=name)
+    assert np.abs(layers["token_kl"][0] - scores["token_kl"]).min() > 0.01
+
+
+def test_layers_beside_the_models_own_output(model):
+    texts, scorer = random_texts()[5:8], Scorers().of(model)
+    names = ("token_kl", "same_top_token", "log_likelihood")
+    scores = score_rows(scorer, model, make_tokens(texts), lens=True, statistics=names)
+    np.testing.assert_allclose(scores["token_kl"][-1], 0, atol=1e-5)
+    np.testing.assert_array_equal(scores["same_top_token"][-1], 1)
+    alone = score_rows(scorer, model, make_tokens(texts), lens=True)["log_likelihood"]
+    np.testing.assert_allclose(scores["log_likelihood"], alone, rtol=0, atol=1e-5)
+
+    from flax import nnx
+
+    from jaxmap.model.inputs import Inputs
+
+    decoder = nnx.merge(model.graph, model.params)
+    for n, ids in enumerate(texts):
+        _, x_LBTD = decoder.residual(Inputs.from_ids(jnp.asarray(ids[None, :-1])), read=lambda x: x)
+        p_TV = whole_logits(model, ids)
+        for layer, x in enumerate(x_LBTD):
+            logits_TV = np.asarray(decoder.unembedded(x) @ decoder.head_VE.T, np.float64)[0]
+            expected = oracle(log_softmax_64(logits_TV), ids[1:], p_TV)
+            np.testing.assert_allclose(
+                scores["token_kl"][layer, n], expected["token_kl"].sum(), rtol=1e-4
+            )
+            mean = expected["same_top_token"].mean()
+            np.testing.assert_allclose(scores["same_top_token"][layer, n], mean, atol=1e-12)
 
 
 def test_names_that_are_none(model):

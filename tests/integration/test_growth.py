@@ -17,10 +17,11 @@ from jaxmap.analysis.kl import write_kl, write_kl_matrix
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
-from jaxmap.engine.readout import Unembedding, read
+from jaxmap.engine.readout import read
 from jaxmap.engine.scorer import Scorer, Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.engine.statistics import STATISTICS
+from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model import decoder
 from jaxmap.stats import divergence
 from jaxmap.stats.divergence import kl_strips

@@ -22,11 +22,12 @@ from jaxmap.analysis.model_pairs import of_models
 from jaxmap.checkpoint import weights
 from jaxmap.cli import program
 from jaxmap.corpus.batches import batches, plan
-from jaxmap.engine.kl_readout import kl, log_sum_exp
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.engine.translators import Translators
+from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
+from jaxmap.lens.loss import distribution, kl
 from jaxmap.lens.trainer import Training, Tuner, _on_device, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TENSORS, find_lens, parse_lens, read_lens
 from jaxmap.model.inputs import Inputs
@@ -111,10 +112,11 @@ def test_kl_and_its_gradient(block, bias):
 
     single = [None if x is None else jnp.asarray(x, jnp.float32) for x in (final, head, bias_V)]
     final32, head32, bias32 = single
-    lse_N = log_sum_exp(final32, head32, bias32, block, _capped)
+    unembedding = Unembedding(head32, bias32, _capped)
+    lse_N = distribution(final32, unembedding, block).log_sum_exp_N
 
     def ours(hidden):
-        kl_N = kl(hidden, final32, lse_N, head32, bias32, block, _capped)
+        kl_N = kl(hidden, final32, lse_N, unembedding, block)
         return jnp.sum(jnp.asarray(weight_N, jnp.float32) * kl_N), kl_N
 
     ours_NE, differentiated_N = jax.grad(ours, has_aux=True)(jnp.asarray(hidden, jnp.float32))

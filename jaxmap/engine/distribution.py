@@ -1,0 +1,125 @@
+"""The softmax of logits that come in blocks, as a running maximum and a sum of exponentials.
+
+Milakov and Gimelshein 2018, arXiv:1805.02867. Letters: N tokens, W entries of the vocabulary in a
+block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """The softmax of N tokens' logits so far, float32 [N] each.
+
+    Fields:
+      max_N: the largest logit.
+      sum_N: the sum of exp(logit - max_N).
+    """
+
+    max_N: jax.Array
+    sum_N: jax.Array
+
+    @property
+    def log_sum_exp_N(self) -> jax.Array:
+        """The logarithm of the sum of the exponentials of all logits."""
+        return self.max_N + jnp.log(self.sum_N)
+
+    def joined(self, axis: str) -> Distribution:
+        """The distribution over the parts of the vocabulary that devices of a mesh axis hold."""
+        max_N = jax.lax.pmax(self.max_N, axis)
+        return Distribution(max_N, jax.lax.psum(self.sum_N * jnp.exp(self.max_N - max_N), axis))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Distributions:
+    """What is predicted for N tokens.
+
+    Fields:
+      model: by the model.
+      shared: by the model, over the tokens that the reference has too; None where it has all.
+      reference: by the reference, over the tokens that the model has too; None without one.
+    """
+
+    model: Distribution
+    shared: Distribution | None = None
+    reference: Distribution | None = None
+
+    @property
+    def compared(self) -> Distribution:
+        """What the reference is compared with."""
+        return self.model if self.shared is None else self.shared
+
+    def joined(self, axis: str) -> Distributions:
+        """See `Distribution.joined`."""
+        return jax.tree.map(
+            lambda part: part.joined(axis), self, is_leaf=lambda x: isinstance(x, Distribution)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockLogits:
+    """One model's logits of a block of the vocabulary, and its softmax before and with them.
+
+    Fields:
+      logit_NW: float32; -inf in columns that do not count (no token, or seen before).
+      exp_NW: exp(logit - now.max_N), 0 in columns that do not count.
+      before, now: the distribution over the blocks before this one, and with this one.
+    """
+
+    logit_NW: jax.Array
+    exp_NW: jax.Array
+    before: Distribution
+    now: Distribution
+
+    @property
+    def centred_NW(self) -> jax.Array:
+        """logit - now.max_N, at most 0; 0 in columns that do not count."""
+        return jnp.where(jnp.isneginf(self.logit_NW), 0, self.logit_NW - self.now.max_N[:, None])
+
+    @property
+    def shift_N(self) -> jax.Array:
+        """What is added to a centred logit of earlier blocks, as the maximum has moved."""
+        return shift(self.before, self.now.max_N)
+
+    def rescaled(self, sum_N: jax.Array, shift_N: jax.Array) -> jax.Array:
+        """A sum of exponential x weight over earlier blocks, relative to the new maximum.
+
+        Args:
+          sum_N: the sum.
+          shift_N: what each of its weights moves by.
+        """
+        return rescaled(sum_N, shift_N, self.before, self.now.max_N)
+
+
+def shift(before: Distribution, max_N: jax.Array) -> jax.Array:
+    # Nothing was added before the first block: its maximum may be -inf.
+    return jnp.where(before.sum_N > 0, before.max_N - max_N, 0)
+
+
+def rescaled(
+    sum_N: jax.Array, shift_N: jax.Array, before: Distribution, max_N: jax.Array
+) -> jax.Array:
+    return jnp.exp(before.max_N - max_N) * (sum_N + shift_N * before.sum_N)
+
+
+def nothing_seen(N: int, *, padded: bool = False) -> Distribution:
+    """The distribution before the first block; `padded`: some block may have no token at all."""
+    # Finite in that case: the difference of two infinities is NaN.
+    lowest = float(jnp.finfo(jnp.float32).min) if padded else -jnp.inf
+    return Distribution(jnp.full((N,), lowest, jnp.float32), jnp.zeros((N,), jnp.float32))
+
+
+def add_block(before: Distribution, logit_NW: jax.Array) -> BlockLogits:
+    """The logits of a block, and the distribution with them."""
+    max_N = jnp.maximum(before.max_N, jnp.max(logit_NW, axis=-1))
+    sum_N = before.sum_N * jnp.exp(before.max_N - max_N)
+    exp_NW = jnp.exp(logit_NW - max_N[:, None])
+    sum_N = sum_N + jnp.sum(exp_NW, axis=-1)
+    return BlockLogits(logit_NW, exp_NW, before, Distribution(max_N, sum_N))
