@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.checkpoints import NEOX, make_checkpoint
+from support.on_devices import here
 from support.parity import random_texts
 from support.token_sets import make_tokens
 
@@ -303,6 +304,20 @@ def test_layers_beside_the_models_own_output(model):
             )
             mean = expected["same_top_token"].mean()
             np.testing.assert_allclose(scores["same_top_token"][layer, n], mean, atol=1e-12)
+
+
+def test_a_vocabulary_cut_over_devices():
+    """97 and 127 entries over 4 and 2 devices, none of which divides them."""
+    found = here(
+        "statistics",
+        NEOX | {"vocab_size": V},
+        NEOX | {"vocab_size": V + 30},
+        ["model=4,data=2", "fsdp=4,model=2"],
+    )
+    assert {name for _, name, *_ in found} == set(STATISTICS)
+    for mesh, name, worst, spread in found:
+        assert spread > 0.1 or STATISTICS[name].dtype == "bool", (mesh, name)
+        assert worst < 2e-5, (mesh, name)
 
 
 def test_names_that_are_none(model):

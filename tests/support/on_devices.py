@@ -151,6 +151,44 @@ def differences(
     return found
 
 
+def statistics(
+    config: dict[str, Any], other: dict[str, Any], meshes: Sequence[str]
+) -> list[list[Any]]:
+    """[mesh, statistic, largest difference of a token to one device, spread] of each.
+
+    The reference of those that compare is a model of the other configuration.
+    """
+    from jaxmap.checkpoint import weights
+    from jaxmap.engine.reference import ReferenceModel
+    from jaxmap.engine.scorer import Scorers
+    from jaxmap.engine.scores import score_rows
+    from jaxmap.engine.statistics import STATISTICS
+    from support.checkpoints import make_checkpoint
+
+    def score(mesh: str | None) -> dict[str, np.ndarray]:
+        given = dict(dtype="float32", mesh=None if mesh is None else _mesh(mesh))
+        models = [weights.load(folder, **given) for folder in folders]
+        scorers = Scorers()
+        reference = ReferenceModel(scorers.of(models[1]), models[1])
+        options = dict(per_token=True, reference=reference, batch_tokens=64)
+        tokens, names = _tokens(97, SHORT), tuple(STATISTICS)
+        return score_rows(
+            scorers.of(models[0]), models[0], tokens, statistics=names, **options
+        ).per_token
+
+    found = []
+    with tempfile.TemporaryDirectory() as place:
+        folders = [Path(place) / name for name in ("own", "other")]
+        for seed, (folder, facts) in enumerate(zip(folders, (config, other), strict=True)):
+            make_checkpoint(folder, facts, seed=seed, spread=0.3)
+        alone = score(None)
+        for mesh in meshes:
+            for name, value_M in score(mesh).items():
+                worst = np.abs(value_M.astype(float) - alone[name]).max()
+                found.append([mesh, name, float(worst), float(np.ptp(alone[name].astype(float)))])
+    return found
+
+
 def four_bit(config: dict[str, Any], mesh: str) -> dict[str, Any]:
     """`differences` of a 4-bit copy, and the bytes of its codes: all, and those of a device."""
     from flax import nnx
