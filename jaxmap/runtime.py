@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from jaxmap.errors import InputError
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 32 << 20  # bytes; the largest threshold that glibc takes
@@ -39,6 +41,22 @@ def prepare() -> None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def check_platform() -> None:
+    """Starts JAX; InputError where it finds no device of the platforms that it is told to use."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS") or jax.config.values["jax_platforms"] or "any"
+        said = str(error).strip().splitlines()
+        reason = f" ({said[0][:200]})" if said else ""
+        raise InputError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device here{reason}; unset it or set it to "
+            "cpu, or install JAX for that platform (pip install 'jax[cuda12]' or 'jax[tpu]')"
+        ) from error
 
 
 def user_cache() -> Path:

@@ -102,6 +102,7 @@ def floor(
     from jaxmap import runtime
 
     runtime.prepare()
+    runtime.check_platform()
     from jaxmap.analysis.floor import measure_floors, write_floors
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import told_to_stop

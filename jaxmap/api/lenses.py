@@ -57,6 +57,7 @@ def train_lens(
     from jaxmap import runtime
 
     runtime.prepare()
+    runtime.check_platform()
     from jaxmap.lens.train import train_lenses
     from jaxmap.lens.trainer import Training
 

@@ -174,6 +174,7 @@ def _run(
 
     runtime.prepare()
     job.join()
+    runtime.check_platform()
     from jaxmap.sweeps.run import score_models, told_to_stop
 
     options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}

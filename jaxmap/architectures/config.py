@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxmap.architectures.keys import GENERIC_INERT, wanted
+from jaxmap.architectures.inert_keys import GENERIC_INERT, OTHER_SPELLINGS, is_harmless
+from jaxmap.architectures.keys import wanted
 from jaxmap.errors import InputError
 
 _MISSING = object()
@@ -40,6 +41,12 @@ class Config:
         InputError where the value cannot be what the key holds.
         """
         self._known.add(key)
+        other = OTHER_SPELLINGS.get(key, "")
+        if self._values.get(other) is not None:
+            self._known.add(other)
+            if self._values.get(key) is None:
+                return self.get(other)
+            self._same({name: self._values[name] for name in (key, other)})
         if key not in self._values:
             return default
         value = self._values[key]
@@ -47,13 +54,29 @@ class Config:
             raise InputError(f"{self.where}: {key} = {value!r:.60}: {reason}")
         return value
 
+    def peek(self, key: str) -> Any:
+        """The value as it stands, which does not count as reading the key; None without one."""
+        return self._values.get(key)
+
     def first(self, *keys: str) -> Any:
-        """The first of several spellings that is present and not null."""
-        values = [self.get(key) for key in keys]
-        for value in values:
-            if value is not None:
-                return value
-        raise InputError(f"{self.where}: {' or '.join(keys)} is missing")
+        """The value of a setting that has several spellings.
+
+        InputError where none is present, or where two contradict each other.
+        """
+        given = {key: value for key in keys if (value := self.get(key)) is not None}
+        if not given:
+            raise InputError(f"{self.where}: {' or '.join(keys)} is missing")
+        self._same(given)
+        return next(iter(given.values()))
+
+    def _same(self, given: dict[str, Any]) -> None:
+        """Raises InputError where spellings of one setting have several values."""
+        values = list(given.values())
+        if any(value != values[0] for value in values):
+            named = " and ".join(f"{key} = {value!r:.60}" for key, value in given.items())
+            raise InputError(
+                f"{self.where}: {named} are two values of one setting; leave the right one"
+            )
 
     def assume(self, key: str, value: Any) -> None:
         """Gives a key that is absent the value that the reference takes for it."""
@@ -79,7 +102,11 @@ class Config:
 
     def check_all_read(self) -> None:
         """Raises InputError naming the keys that nothing read and nobody declared inert."""
-        unread = sorted(set(self._values) - self._known - GENERIC_INERT)
+        unread = [
+            key
+            for key in sorted(set(self._values) - self._known - GENERIC_INERT)
+            if not is_harmless(key, self._values[key])
+        ]
         if unread:
             named = ", ".join(f"{key}={self._values[key]!r:.60}" for key in unread)
             raise InputError(

@@ -32,7 +32,7 @@ def latent(c: Config, *, interleaved: bool) -> dict:
     c.inert("qk_head_dim")
     nope, turned = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
     scale = (nope + turned) ** -0.5
-    p = c.child("rope_parameters") or c.child("rope_scaling")
+    p = rope.described(c)
     if p is not None and (mscale := p.get("mscale_all_dim")):
         kind, factor = p.get("rope_type") or p.get("type") or "default", p.get("factor") or 1.0
         if kind != "default" and factor > 1:

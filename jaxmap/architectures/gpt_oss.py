@@ -5,10 +5,11 @@ OpenAI's own files hold the experts in MXFP4 and are refused as quantised; a cop
 
 from __future__ import annotations
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row
+from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import ClampedSwiglu, Experts
 from jaxmap.model.spec import Kind, Spec
 
@@ -18,7 +19,8 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def spec(c: Config) -> Spec:
-    c.first("rope_parameters", "rope_scaling")  # without it the reference means YaRN, not none
+    if rope.described(c) is None:  # the reference then means YaRN, not none
+        raise InputError(f"{c.where}: rope_parameters or rope_scaling is missing")
     sizes = llama.sizes(c, kv_heads=8, head_dim=64, eps=1e-5, rope_facts=dict(theta=150_000.0))
     L = sizes["L"]
     bias = c.get("attention_bias", True)

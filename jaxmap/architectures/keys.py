@@ -1,29 +1,8 @@
-"""What keys of config.json hold, and which of them can never change a logit."""
+"""What keys of config.json hold: type and bounds."""
 
 from __future__ import annotations
 
 from typing import Any
-
-# Keys that transformers writes into any config and that cannot change a logit of a causal LM:
-# bookkeeping, special tokens, generation, training, heads of other tasks.
-GENERIC_INERT = frozenset(
-    """
-    _attn_implementation_autoset _name_or_path architectures attn_implementation auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward
-    cross_attention_hidden_size
-    decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
-    forced_bos_token_id forced_eos_token_id gradient_checkpointing id2label initializer_range
-    is_decoder is_encoder_decoder keys_to_ignore_at_inference label2id length_penalty max_length
-    min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_return_sequences output_attentions output_hidden_states output_past output_scores
-    pad_token_id prefix problem_type pruned_heads remove_invalid_values repetition_penalty
-    return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
-    temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p torch_dtype
-    torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
-    _commit_hash unsloth_version unsloth_fixed
-    """.split()
-)
 
 # What keys hold, wherever they are read: type, lowest, highest. The bounds are far from any model;
 # they keep a damaged number from being taken at its word, as for a tuple with an entry a layer.

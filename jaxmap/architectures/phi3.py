@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxmap.architectures import llama
+from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, cut_gate_up, cut_qkv
@@ -15,7 +15,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def spec(c: Config) -> Spec:
-    scaling = c.child("rope_parameters") or c.child("rope_scaling")
+    scaling = rope.described(c)
     kind = (scaling.get("rope_type") or scaling.get("type") or "default") if scaling else "default"
     if kind not in ("default", "longrope", "su"):
         raise InputError(f"{c.where}: rope_type {kind!r} is unknown in this family, not longrope")

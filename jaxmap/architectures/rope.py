@@ -138,20 +138,47 @@ _SCALING_KEYS = frozenset(
 )
 
 
+_ASSUMED = {"rope_theta": 10_000.0}  # where config.json says nothing
+
+
 def plain(dims: int, *, theta: float = 10_000.0, pairs: str = "half") -> Rope:
     """A `Rope` without scaling, for families that have its numbers outside `rope_parameters`."""
     inv_freq = tuple(float(f) for f in _default(dims, theta))
     return Rope(dims=dims, inv_freq=inv_freq, pairs=pairs)
 
 
+def described(config: Config) -> Config | None:
+    """The object that describes the scaling of all layers, in either spelling; None without one.
+
+    Of the two rope_scaling wins, as in transformers 5, which then forgets what else the other says:
+    InputError where that would be another base or another share of the head.
+    """
+    new, old = config.child("rope_parameters"), config.child("rope_scaling")
+    if new is None or old is None:
+        return new or old
+    for key in ("rope_theta", "partial_rotary_factor"):
+        value = new.peek(key)
+        if value not in (None, old.peek(key), config.peek(key) or _ASSUMED.get(key)):
+            raise InputError(
+                f"{config.where}: rope_scaling wins over rope_parameters, and would lose its "
+                f"{key} = {value!r}; put that into rope_scaling too, or at the top level"
+            )
+    return old
+
+
 def _parameters(config: Config, layer_type: str | None) -> Config | None:
     """The object that describes the scaling, wherever the two transformers keep it."""
     if layer_type is None:
-        return config.child("rope_parameters") or config.child("rope_scaling")
+        return described(config)
     # transformers 5: one object a layer type. 4: one object, for the layers that see everything.
-    nested = config.child("rope_parameters")
+    nested, old = config.child("rope_parameters"), config.child("rope_scaling")
     if nested is None:
-        return config.child("rope_scaling") if layer_type == "full_attention" else None
+        return old if layer_type == "full_attention" else None
+    if old is not None:
+        raise InputError(
+            f"{config.where}: rope_scaling beside rope_parameters, which is an object per type of "
+            "layer; put what it says into the one that it is meant for"
+        )
     nested.inert("full_attention", "sliding_attention")
     nested.check_all_read()
     return nested.child(layer_type)
@@ -220,7 +247,7 @@ def context_of(config: Config) -> int:
     says not to raise it with them), for YaRN either, for the others the stretched one.
     """
     context = config["max_position_embeddings"]
-    p = config.child("rope_parameters") or config.child("rope_scaling")
+    p = described(config)
     kind = (p.get("rope_type") or p.get("type")) if p else None
     if p is None or kind not in ("linear", "dynamic", "yarn"):
         return context

@@ -129,7 +129,14 @@ def run(arguments: Sequence[str]) -> int:
         if values.help:
             print(_help(name, values), end="")
             return 0
-        return COMMANDS[name].run(values)
+        try:
+            return COMMANDS[name].run(values)
+        except (RuntimeError, AssertionError):
+            if "jax" in sys.modules:  # which may be told of a platform that is not here
+                from jaxmap import runtime
+
+                runtime.check_platform()
+            raise
     except JaxmapError as error:
         kind = InputError if isinstance(error, InputError) else JaxmapError
         raise kind(message_of(error, list(define(name)))) from error

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from jaxmap.checkpoint.formats.base import Format, Stored
 from jaxmap.checkpoint.formats.index import SUFFIX, read_index
+from jaxmap.checkpoint.formats.names import without_wrappers
 from jaxmap.checkpoint.formats.safetensors import Safetensors
 from jaxmap.checkpoint.formats.torch_bin import TorchBin
 from jaxmap.corpus.tokenizer_files import tokenizer_files
@@ -120,4 +121,4 @@ def open_tensors(folder: Path) -> Iterator[Mapping[str, Stored]]:
     """
     with contextlib.ExitStack() as stack:
         one, chosen = weights_of(folder)
-        yield MappingProxyType(dict(one.open(folder, chosen, stack)))
+        yield MappingProxyType(without_wrappers(one.open(folder, chosen, stack), str(folder)))
