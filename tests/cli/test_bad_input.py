@@ -245,13 +245,14 @@ SPOILT = {
     ),
     "index lies": (
         lambda folder: (
+            change_tensors(folder, lambda t: t.pop(EMBED)),
             (folder / "model.safetensors").rename(folder / "a.safetensors"),
             write(
                 "model.safetensors.index.json",
-                json.dumps({"weight_map": {"no.such": "a.safetensors"}}).encode(),
+                json.dumps({"weight_map": {EMBED: "a.safetensors"}}).encode(),
             )(folder),
         ),
-        ["no.such", "a.safetensors"],
+        [EMBED, "the index puts", "a.safetensors"],
     ),
 }
 
