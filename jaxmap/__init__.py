@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxmap.api.lenses import train_lens
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.scoring import score, sweep
-    from jaxmap.api.stores import export, import_released, kl, open_store, status
+    from jaxmap.api.stores import export, forget, import_released, kl, open_store, status
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
 
@@ -41,7 +41,7 @@ _HOMES = {
     "jaxmap.api.lenses": ("train_lens",),
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.scoring": ("score", "sweep"),
-    "jaxmap.api.stores": ("export", "import_released", "kl", "open_store", "status"),
+    "jaxmap.api.stores": ("export", "forget", "import_released", "kl", "open_store", "status"),
     "jaxmap.corpus.texts": ("load_texts",),
     "jaxmap.errors": ("InputError", "JaxmapError"),
 }
@@ -56,6 +56,7 @@ __all__ = [
     "export",
     "families",
     "floor",
+    "forget",
     "import_released",
     "kl",
     "load_texts",

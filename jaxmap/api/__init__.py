@@ -5,7 +5,7 @@ them and prints what they return. Each returns a `jaxmap.results.Result`: `to_da
 `draw()`, `save(FOLDER)`, and a table where a notebook shows it.
 
 - `scoring`: models to a store. score, sweep, floor, train_lens.
-- `stores`: what a store holds. open_store, status, export, import_released.
+- `stores`: what a store holds. open_store, status, export, import_released, forget.
 - `texts`: what models are scored on. texts, load_texts.
 - `planning`: families, plan, bench.
 - `demonstration`: demo.

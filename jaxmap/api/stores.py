@@ -1,4 +1,4 @@
-"""What a store holds: open_store, status, export, import_released."""
+"""What a store holds: open_store, status, export, import_released, forget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from jaxmap.api.arguments import Path, StoreLike, open_for_reading
+from jaxmap.api.arguments import Models, Path, StoreLike, models_of, open_for_reading
 from jaxmap.errors import InputError
 from jaxmap.results import Result, Table
 from jaxmap.store import Store
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
     from jaxmap.released.convert import Imported
+    from jaxmap.store.forget import Forgotten
 
 
 def open_store(store: Path) -> Store:
@@ -109,6 +110,24 @@ def export(store: StoreLike, *, out: Path | None = None, released: Path | None =
     assert out is not None
     write(opened, out)
     return Exported(opened, (FilePath(out),))
+
+
+def forget(store: StoreLike, models: Models) -> Forgotten:
+    """Takes models out of a store: results, failures, requests and weight distances.
+
+    A later run that asks for a model again computes it again.
+
+    Args:
+      store: a folder, or a store that is open.
+      models: references, as they were scored. `*`, `?` and `[...]` match what the store knows:
+        "org/name@stage1-*" are all checkpoints of a stage, "org/name@*" all revisions.
+
+    Raises InputError, and removes nothing, when the store knows nothing of one of them.
+    """
+    from jaxmap.store.forget import forget as take_out
+
+    refs = models_of(models)
+    return take_out(open_for_reading(store), [(ref.name, ref.revision) for ref in refs])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is in a store: status, export, kl, import."""
+"""What is in a store: status, export, kl, forget, import."""
 
 from __future__ import annotations
 
@@ -110,6 +110,25 @@ def _import(values: flags.FlagValues) -> int:
     return 0
 
 
+def _define_forget(values: flags.FlagValues) -> None:
+    define_store(values)
+    string(
+        values,
+        "models",
+        None,
+        "Comma-separated references, as they were scored; braces expand, and * matches what the "
+        "store knows: org/name@stage1-*.",
+    )
+
+
+def _forget(values: flags.FlagValues) -> int:
+    required(values, "store", "models")
+    from jaxmap.api.stores import forget
+
+    print(forget(values.store, values.models).text(), end="")
+    return 0
+
+
 COMMANDS = {
     "status": Command(
         "what a store holds: done, failed and why, missing",
@@ -147,6 +166,18 @@ standard error over texts (Oyama et al. 2025, Kishino et al. 2026).
 """,
         _define_kl,
         _kl,
+    ),
+    "forget": Command(
+        "takes models out of a store: results, failures, requests",
+        """Removes all that a store holds about models: their results, the reasons of failures, what
+was asked of them and is not done, unfinished scores, weight distances. Other models stay as they
+are. A later run that asks for a model again computes it again.
+
+  jaxmap forget --store=runs --models=org/name@step5
+  jaxmap forget --store=runs --models='org/name@step{5,7},org/other@stage1-*'
+""",
+        _define_forget,
+        _forget,
     ),
     "import": Command(
         "the authors' released data into a store",

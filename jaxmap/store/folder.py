@@ -50,6 +50,15 @@ class Folder(Generic[T]):
             self._seen, self._groups = seen, dict(groups)
         return values
 
+    def items(self) -> list[tuple[Path, T]]:
+        """Looks at the folder again: all files that can be read, with their paths."""
+        self.refresh()
+        return [
+            (self.path / name, value)
+            for name, (_, value) in self._seen.items()
+            if not isinstance(value, CorruptError)
+        ]
+
     def group(self, key: Hashable) -> list[T]:
         """The files of a group, as of the last look."""
         return self._groups.get(key, [])

@@ -13,10 +13,13 @@ from jaxmap.store.record import (
     Entry,
     checkpoint_name,
     decode_json,
+    file_stem,
     hash_facts,
     now,
 )
 from jaxmap.variant import AUTO, LOGIT, PLAIN, Variant
+
+PARTIAL = "partial"  # the folder of unfinished scores
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class Item:
             and (one.precision, one.quantisation) == (wanted.precision, wanted.quantisation)
             and (one.is_output or one.tuned == wanted.tuned)
         )
+
+
+def partial_path(store_path: Path, item: Item) -> Path:
+    """Where the unfinished scores of an item are kept: one place, whatever the commit, so that
+    none is lost sight of."""
+    return store_path / PARTIAL / f"{file_stem(item.label, item.key)}.npz"
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ class Store:
 
     def add_failure(self, failure: Failure) -> None:
         """Keeps the reason of a failure, in place of an earlier one of the same item."""
-        write_atomic(self._failure_path(failure.item), encode_json(failure.facts))
+        write_atomic(self.failure_path(failure.item), encode_json(failure.facts))
 
     def failures(self) -> list[Failure]:
         """Items whose last attempt failed."""
@@ -240,7 +240,7 @@ class Store:
 
     def settle(self, item: Item, commit: str | None = None) -> None:
         """Forgets the failure of an item that is done by now (of the given commit)."""
-        path = self._failure_path(item)
+        path = self.failure_path(item)
         if path.exists() and self.is_done(item, commit):
             path.unlink(missing_ok=True)
 
@@ -323,7 +323,8 @@ class Store:
                 return True
         return False
 
-    def _failure_path(self, item: Item) -> Path:
+    def failure_path(self, item: Item) -> Path:
+        """Where the failure of an item is kept, if there is one."""
         return self._failures.path / f"{file_stem(item.label, item.key)}.json"
 
 

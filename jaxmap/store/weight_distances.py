@@ -125,6 +125,24 @@ class Rows:
         if not path.exists() or path in self._asked.corrupt():
             write_atomic(path, encode_json(facts))
 
+    def forget(self, run: str, step: int) -> None:
+        """Removes the distances from and to one checkpoint of a run, and what was asked of it;
+        matrices of a whole run stay as they are."""
+        for path, row in self._files.items():
+            if not isinstance(row, Row) or row.run != run:
+                continue
+            kept = {key: value for key, value in row.to.items() if key[0] != step}
+            if row.step == step:
+                path.unlink(missing_ok=True)
+            elif kept != row.to:
+                write_atomic(path, _encode(replace(row, to=kept)))
+        for path, asked in self._asked.items():
+            if asked.run == run and step in asked.steps:
+                kept_steps = tuple(one for one in asked.steps if one != step)
+                path.unlink(missing_ok=True)
+                if len(kept_steps) > 1:
+                    self.ask(replace(asked, steps=kept_steps))
+
     def count(self) -> tuple[int, int]:
         """How many pairs of all asked for are there, and how many were asked for."""
         wanted: dict[str, set[tuple[int, int]]] = defaultdict(set)

@@ -34,9 +34,9 @@ from jaxmap.model.spec import Spec
 from jaxmap.precision import default_dtype
 from jaxmap.store import Store
 from jaxmap.store.record import Identity, Provenance, Record
-from jaxmap.store.requests import Item
+from jaxmap.store.requests import Item, partial_path
 from jaxmap.sweeps.hosts import Crew
-from jaxmap.sweeps.resume import Partial, partial_path
+from jaxmap.sweeps.resume import Partial
 from jaxmap.sweeps.settings import Settings
 from jaxmap.variant import Variant
 from jaxmap.version import __version__

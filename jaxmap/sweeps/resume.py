@@ -20,17 +20,9 @@ from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.corpus.batches import Plan
-from jaxmap.store.record import file_stem, hash_facts
-from jaxmap.store.requests import Item
+from jaxmap.store.record import hash_facts
 
-FOLDER = "partial"
 _DONE, _FACTS = "done", "facts"  # beside the arrays
-
-
-def partial_path(store_path: Path, item: Item) -> Path:
-    """Where the vector of an item is kept; one place whatever the commit, so that none is lost
-    sight of."""
-    return store_path / FOLDER / f"{file_stem(item.label, item.key)}.npz"
 
 
 class Partial:

@@ -31,10 +31,9 @@ from jaxmap.engine.scores import Stopped
 from jaxmap.errors import InputError
 from jaxmap.store.claims import Claims
 from jaxmap.store.heartbeat import Heartbeat, Workers
-from jaxmap.store.requests import Item
+from jaxmap.store.requests import PARTIAL, Item
 from jaxmap.sweeps.checkpoint_scorer import Visitor
 from jaxmap.sweeps.prefetch import Ahead, Stopwatch
-from jaxmap.sweeps.resume import FOLDER as PARTIAL
 from jaxmap.sweeps.tasks import Group, Outcome, Visit, Work, failure_of, reason_of
 
 DOWNLOADS_AHEAD = 3  # checkpoints fetched or being fetched beyond the one that is loaded

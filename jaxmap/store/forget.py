@@ -1,0 +1,139 @@
+"""Takes models out of a store: their results, their failures, and what was asked of them."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jaxmap.atomic import write_atomic
+from jaxmap.errors import InputError
+from jaxmap.naming import natural_key, parse
+from jaxmap.results import Table
+from jaxmap.store.record import CorruptError, checkpoint_name, encode_json, hash_facts, now
+from jaxmap.store.requests import decode_asked, partial_path
+from jaxmap.store.store import Store
+from jaxmap.store.weight_distances import Rows
+
+Checkpoint = tuple[str, str | None]  # a reference and a revision
+
+
+@dataclass(frozen=True)
+class Forgotten(Table):
+    """What was taken out of a store.
+
+    Fields:
+      counts: of each checkpoint its name and how many results, failures and requests it had.
+    """
+
+    file = "forgotten.csv"
+    columns = ("model", "results", "failures", "requests")
+
+    counts: tuple[tuple[str, int, int, int], ...]
+
+    def rows(self) -> Sequence[tuple[str, int, int, int]]:
+        """One row per checkpoint."""
+        return self.counts
+
+    def text(self) -> str:
+        """One line."""
+        results = sum(row[1] for row in self.counts)
+        failures = sum(row[2] for row in self.counts)
+        requests = sum(row[3] for row in self.counts)
+        return (
+            f"{len(self.counts)} models forgotten: {results} results, {failures} failures, "
+            f"{requests} requests\n"
+        )
+
+
+def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
+    """Removes the results, failures, requests, unfinished scores and weight distances of models.
+
+    What other models have stays. A later run that asks for a model again computes it again.
+
+    Args:
+      store: any; runs that are at work on it should not be at work on these models.
+      models: references and revisions; in either, `*`, `?` and `[...]` match the models that the
+        store knows, so that `("org/name", "stage1-*")` are all checkpoints of a stage.
+
+    Raises InputError, and removes nothing, when the store knows nothing of one of them.
+    """
+    entries = [*store.records(), *store.superseded()]
+    failures, asked = store.failures(), store.asked()
+    known = {(entry.identity.ref, entry.identity.revision) for entry in entries}
+    known |= {(failure.item.ref, failure.item.revision) for failure in failures}
+    known |= {(item.ref, item.revision) for item in asked}
+    wanted = {found for model in models for found in _matching(model, known, store)}
+
+    counts = {model: [0, 0, 0] for model in wanted}
+    # First what was asked, so that a run that is cut short leaves nothing that counts as missing.
+    for item in asked:
+        if (model := (item.ref, item.revision)) in wanted:
+            counts[model][2] += 1
+            partial_path(store.path, item).unlink(missing_ok=True)
+    _forget_requests(store, wanted)
+    for failure in failures:
+        if (model := (failure.item.ref, failure.item.revision)) in wanted:
+            counts[model][1] += 1
+            store.failure_path(failure.item).unlink(missing_ok=True)
+    for entry in entries:
+        if (model := (entry.identity.ref, entry.identity.revision)) in wanted:
+            counts[model][0] += 1
+            entry.path.unlink(missing_ok=True)
+    _forget_distances(store, wanted, known - wanted)
+    rows = [(checkpoint_name(*model), a, b, c) for model, (a, b, c) in counts.items()]
+    return Forgotten(tuple(sorted(rows, key=lambda row: natural_key(row[0]))))
+
+
+def _matching(model: Checkpoint, known: set[Checkpoint], store: Store) -> set[Checkpoint]:
+    name, revision = model
+    if model in known:
+        return {model}
+    found = {
+        other
+        for other in known
+        if fnmatch.fnmatchcase(other[0], name)
+        and (revision is None) == (other[1] is None)
+        and fnmatch.fnmatchcase(other[1] or "", revision or "")
+    }
+    if found:
+        return found
+    text = checkpoint_name(name, revision)
+    if any(other[0] == name for other in known):
+        cure = f"write {name}@* for all of its revisions" if revision is None else ""
+        others = [checkpoint_name(*other) for other in known if other[0] == name]
+    else:
+        cure, others = "", [checkpoint_name(*other) for other in known]
+    near = difflib.get_close_matches(text, others, n=3, cutoff=0.3)
+    hint = "; ".join(filter(None, (cure, f"nearest: {', '.join(near)}" if near else "")))
+    raise InputError(
+        f"{store.path} knows nothing of {text}" + (f" ({hint})" if hint else ""), field="models"
+    )
+
+
+def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
+    """Writes the requests without these models; first the new file, then the old one goes."""
+    for path in sorted((store.path / "asked").glob("*.json")):
+        try:
+            run = decode_asked(path)
+        except CorruptError:
+            continue  # counts as absent
+        kept = [item for item in run.items if (item.ref, item.revision) not in wanted]
+        if len(kept) == len(run.items):
+            continue
+        if kept:
+            items = [item.facts for item in kept]
+            facts = {"created": now(), "command": run.command, "items": items}
+            name = hash_facts({"items": items})[:16]
+            write_atomic(path.with_name(f"{name}.json"), encode_json(facts))
+        path.unlink(missing_ok=True)
+
+
+def _forget_distances(store: Store, wanted: set[Checkpoint], others: set[Checkpoint]) -> None:
+    """Of checkpoints whose place in a run no other model of the store has."""
+    stays = {(name.run_name, name.time) for name in (parse(*other) for other in others)}
+    rows = Rows(store.path)
+    for name in sorted({parse(*model) for model in wanted}, key=lambda one: one.run_name):
+        if name.time is not None and (name.run_name, name.time) not in stays:
+            rows.forget(name.run_name, name.time)
