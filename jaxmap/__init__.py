@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.scoring import score, sweep
     from jaxmap.api.stores import export, forget, import_released, kl, open_store, status
+    from jaxmap.api.verification import verify
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
 
@@ -42,6 +43,7 @@ _HOMES = {
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.scoring": ("score", "sweep"),
     "jaxmap.api.stores": ("export", "forget", "import_released", "kl", "open_store", "status"),
+    "jaxmap.api.verification": ("verify",),
     "jaxmap.corpus.texts": ("load_texts",),
     "jaxmap.errors": ("InputError", "JaxmapError"),
 }
@@ -67,6 +69,7 @@ __all__ = [
     "sweep",
     "texts",
     "train_lens",
+    "verify",
 ]
 
 

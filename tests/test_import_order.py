@@ -27,6 +27,7 @@ ORDER = (
     ("reports",),
     ("planning",),
     ("benchmarking",),
+    ("verification",),
     ("demos",),
     ("api",),
     ("cli",),

@@ -31,6 +31,7 @@ from jaxmap.cli import (
     score,
     sweep,
     texts,
+    verify,
 )
 from jaxmap.cli.command import Command, string
 from jaxmap.cli.output import as_flags, message_of
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     **pmi.COMMANDS,
     **plan.COMMANDS,
     **families.COMMANDS,
+    **verify.COMMANDS,
     **bench.COMMANDS,
     **demo.COMMANDS,
 }
