@@ -21,7 +21,7 @@ from jaxmap.engine.readout import read
 from jaxmap.engine.scorer import Scorer, Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.engine.statistics import STATISTICS
-from jaxmap.engine.unembedding import Unembedding
+from jaxmap.engine.unembedding import Reference, Unembedding
 from jaxmap.model import decoder
 from jaxmap.stats import divergence
 from jaxmap.stats.divergence import kl_strips
@@ -120,7 +120,8 @@ def test_the_readouts_memory_is_a_blocks_whatever_the_vocabulary(adjusted, stati
         @jax.jit
         def readout(hidden_ND, head_VD, target_N):
             head = Unembedding(head_VD, adjust=adjust)
-            return read(hidden_ND, head, target_N, statistics, block=4096)
+            reference = Reference(hidden_ND[::-1], head)
+            return read(hidden_ND, head, target_N, statistics, block=4096, reference=reference)
 
         return readout.lower(*given).compile().memory_analysis().temp_size_in_bytes
 
