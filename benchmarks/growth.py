@@ -153,7 +153,7 @@ class OwnMemory:
 
 def step(folder: Path, name: str) -> Row:
     """One step of the store's part; imports, and JAX's start, are not counted."""
-    from jaxmap.analysis.kl import write_kl, write_kl_matrix
+    from jaxmap.analysis.kl_files import write_kl, write_kl_matrix
     from jaxmap.stats.divergence import kl_KK
     from jaxmap.store import Store
     from jaxmap.store.export import export

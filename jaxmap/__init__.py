@@ -8,7 +8,8 @@ A notebook does what the command line does:
     jaxmap.score("EleutherAI/pythia-70m@step{0,1000,143000}", texts, "runs")
     store = jaxmap.open_store("runs")
     store.dataset()                                  # xarray, (model, text), nats
-    jaxmap.kl(store)                                 # bits per byte, with standard errors
+    jaxmap.kl(store).to_dataframe()                  # bits per byte, with standard errors
+    jaxmap.make_map(store).draw()                    # figures
 
 The names below are loaded when they are first used, so that importing jaxmap starts neither JAX
 nor anything else that takes seconds.
@@ -22,13 +23,24 @@ from typing import TYPE_CHECKING, Any
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:
+    from jaxmap.api.analyses import (
+        diffusion,
+        kl,
+        make_map,
+        place,
+        pmi,
+        report,
+        resample,
+        scale,
+        write_kl,
+    )
     from jaxmap.api.corpus import texts
     from jaxmap.api.demonstration import demo
     from jaxmap.api.floors import floor
     from jaxmap.api.lenses import train_lens
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.scoring import score, sweep
-    from jaxmap.api.stores import export, forget, import_released, kl, open_store, status
+    from jaxmap.api.stores import export, forget, import_released, open_store, status
     from jaxmap.api.verification import verify
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
@@ -36,13 +48,24 @@ if TYPE_CHECKING:
 # Module -> its public names. No module of the package may have a public name's name: importing it
 # would put the module in the function's place.
 _HOMES = {
+    "jaxmap.api.analyses": (
+        "diffusion",
+        "kl",
+        "make_map",
+        "place",
+        "pmi",
+        "report",
+        "resample",
+        "scale",
+        "write_kl",
+    ),
     "jaxmap.api.corpus": ("texts",),
     "jaxmap.api.demonstration": ("demo",),
     "jaxmap.api.floors": ("floor",),
     "jaxmap.api.lenses": ("train_lens",),
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.scoring": ("score", "sweep"),
-    "jaxmap.api.stores": ("export", "forget", "import_released", "kl", "open_store", "status"),
+    "jaxmap.api.stores": ("export", "forget", "import_released", "open_store", "status"),
     "jaxmap.api.verification": ("verify",),
     "jaxmap.corpus.texts": ("load_texts",),
     "jaxmap.errors": ("InputError", "JaxmapError"),
@@ -55,6 +78,7 @@ __all__ = [
     "__version__",
     "bench",
     "demo",
+    "diffusion",
     "export",
     "families",
     "floor",
@@ -62,14 +86,21 @@ __all__ = [
     "import_released",
     "kl",
     "load_texts",
+    "make_map",
     "open_store",
+    "place",
     "plan",
+    "pmi",
+    "report",
+    "resample",
+    "scale",
     "score",
     "status",
     "sweep",
     "texts",
     "train_lens",
     "verify",
+    "write_kl",
 ]
 
 

@@ -40,7 +40,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> None:
     full, read-only or not ours; what stood at the path before then still stands.
     """
     path = Path(path)
-    with _named(path):
+    with one_line_errors(path):
         temp = _write_temp(path, content)
         try:
             os.replace(temp, path)
@@ -56,7 +56,7 @@ def create_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> bool
     Of several processes that create the same file at once, exactly one succeeds.
     """
     path = Path(path)
-    with _named(path):
+    with one_line_errors(path):
         if path.exists():
             return False
         temp = _write_temp(path, content)
@@ -79,7 +79,7 @@ def create_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> bool
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Makes the folder if need be and writes a file in it; raises InputError if that fails."""
     folder = Path(folder)
-    with _named(folder):
+    with one_line_errors(folder):
         _write_temp(folder / "probe", b"").unlink(missing_ok=True)
 
 
@@ -142,7 +142,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def one_line_errors(path: Path) -> Iterator[None]:
     """Turns an OSError about `path` into one line that names it."""
     try:
         yield
@@ -156,11 +156,12 @@ def _concerns(error: OSError, path: Path) -> bool:
     """Whether the error came from writing `path`, and not from a file that the writer reads."""
     if error.filename is None:
         return True
-    name = Path(os.fsdecode(error.filename))
-    return (
+    names = [Path(os.fsdecode(one)) for one in (error.filename, error.filename2) if one is not None]
+    return any(
         name in (path, *path.parents)
         or name.parent == path
         or (name.parent == path.parent and name.name.startswith(f".{path.name}."))
+        for name in names
     )
 
 

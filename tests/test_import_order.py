@@ -21,9 +21,11 @@ ORDER = (
     ("engine",),
     ("lens",),
     ("sweeps",),
+    # A figure draws a result object, whose type it names for type checkers alone; the object's
+    # `draw` calls it. So figures stand before the analyses.
+    ("figures",),
     ("analysis",),
     ("released",),
-    ("figures",),
     ("reports",),
     ("planning",),
     ("benchmarking",),
@@ -96,7 +98,6 @@ def test_every_room_has_its_place():
 
 # Arrows that still point up; none may be added, and one that is gone leaves this list too.
 KNOWN = {
-    "analysis -> figures",
     "checkpoint -> store",
     "lens -> sweeps",
 }

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from jaxmap.analysis import genealogy
 from jaxmap.analysis.pmi import QUANTITY
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
+from jaxmap.analysis.pythia import WARMUP
 from jaxmap.analysis.runs import single_models
-from jaxmap.stats.clean import WARMUP, Cleaned, clean_map
+from jaxmap.stats.clean import Cleaned, clean_map
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
 
 
-class Reading:
-    """What several analyses of one store share, so that none of it is read or cleaned twice.
+class Context:
+    """A store and how it is to be read; what analyses of it share is read and cleaned once.
 
-    It shows the store as it was when each part was first asked for. warmup: training steps.
+    It shows the store as it was when each part was first asked for.
+
+    Args:
+      store: any.
+      warmup_steps: training steps that count as warmup.
+      parents: a .json file of child -> parent that is used instead of model cards.
+      ask: asked for the parents of a model in place of the Hub (see `genealogy.parents_of`).
     """
 
-    def __init__(self, store: Store, warmup: int = WARMUP):
+    def __init__(
+        self,
+        store: Store,
+        *,
+        warmup_steps: int = WARMUP,
+        parents: str | os.PathLike[str] | None = None,
+        ask: Callable[[str], tuple[str, ...]] | None = None,
+    ):
         self.store = store
-        self.warmup = warmup
+        self.warmup_steps = warmup_steps
+        self._parents, self._ask = parents, ask
         self._totals: dict[Path, float] = {}
         self._cleaned: dict[tuple[Path, ...], Cleaned] = {}
+
+    @property
+    def mean_bytes(self) -> float:
+        """Mean bytes of all texts."""
+        return self.store.texts.mean_bytes
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -46,7 +68,15 @@ class Reading:
     @cached_property
     def pretraining(self) -> Pretraining | None:
         """The training runs, cleaned; None where the store holds none."""
-        return load_pretraining(self.store, self.warmup, self.entries, self.vectors)
+        return load_pretraining(self.store, self.warmup_steps, self.entries, self.vectors)
+
+    def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
+        """Parents of models, as the file, the store, their cards or `ask` tell."""
+        return genealogy.parents_of(self.store.path, models, self._parents, self._ask)
+
+    def types_of(self, entries: Iterable[Entry]) -> dict[str, str]:
+        """Type of each model by its name, where it is known."""
+        return genealogy.types_of(self.store.path, entries)
 
     def vectors(self, entries: Iterable[Entry]) -> np.ndarray:
         """`Store.log_likelihoods`, float64 [K, N], nats; remembers the sum of each."""
@@ -56,12 +86,15 @@ class Reading:
         self._totals.update(zip((entry.path for entry in entries), totals, strict=True))
         return ll_KN
 
-    def totals(self, entries: Sequence[Entry]) -> np.ndarray:
-        """Uncleaned log-likelihood of all texts together, nats, [K]."""
+    def bits_per_byte(self, entries: Sequence[Entry]) -> np.ndarray:
+        """Bits per byte of all texts together, uncleaned, float64 [K]; NaN in a PMI store."""
+        if not self.has_losses:
+            return np.full(len(entries), np.nan)
         for entry in entries:
             if entry.path not in self._totals:
                 self.vectors([entry])
-        return np.array([self._totals[entry.path] for entry in entries])
+        total_K = np.array([self._totals[entry.path] for entry in entries])
+        return -total_K / (np.log(2.0) * float(self.store.texts.text_bytes.sum()))
 
     def cleaned(self, entries: Sequence[Entry]) -> Cleaned:
         """`clean_map` of the vectors of these entries, kept for who asks for the same again."""

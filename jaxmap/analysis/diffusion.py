@@ -2,124 +2,161 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jaxmap.analysis.context import Reading
+import numpy as np
+
+from jaxmap.analysis.consecutive import Consecutive, measure_consecutive
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.notes import Note
+from jaxmap.analysis.pythia import SHOWN_START, START_FROM, WINDOW
 from jaxmap.analysis.trajectories import (
-    START,
-    Diffusion,
-    Spread,
-    consecutive_of,
-    diffusion_of,
-    spread_of,
+    DisplacementCurve,
+    ExponentCurve,
+    Trajectory,
+    displacements_of,
+    exponents_of,
     trajectories_of,
 )
 from jaxmap.errors import InputError
-from jaxmap.figures.consecutive import Steps
-from jaxmap.stats.clean import WARMUP
-from jaxmap.stats.diffusion import WINDOW
-from jaxmap.store import Store
-from jaxmap.tables import write_csv
+from jaxmap.figures.figure import Figures, save_figures
+from jaxmap.results import Result
+from jaxmap.stats.diffusion import LEAST
+from jaxmap.tables import to_frame, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2")
 MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs")
-STEP_COLUMNS = ("trajectory", "from_step", "to_step", "kl_bits_per_byte", "standard_error")
 
 
 @dataclass(frozen=True)
-class Diffusions:
-    """All that the command computes, and notes on what was dropped."""
+class Diffusion(Result):
+    """How the runs of a store move, in log-likelihood space and in weight space.
 
-    diffusion: tuple[Diffusion, ...]
-    spread: tuple[Spread, ...]
-    consecutive: tuple[Steps, ...]
-    notes: tuple[str, ...]
+    Fields:
+      exponents: diffusion exponents of each run, by start.
+      displacements: mean squared displacement of each run, by lag.
+      consecutive: KL between neighbouring checkpoints.
+      window: saved checkpoints after a start that enter its exponent.
+      shown_start: the start of figure 5's left panel.
+      notes: what was dropped, and what the store lacks.
+    """
+
+    exponents: tuple[ExponentCurve, ...]
+    displacements: tuple[DisplacementCurve, ...]
+    consecutive: Consecutive
+    window: int
+    shown_start: int
+    notes: tuple[Note, ...]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per run, start and space, with the columns of diffusion.csv."""
+        return to_frame(COLUMNS, self._exponent_rows())
+
+    def draw(self) -> Figures:
+        """consecutive (figure 4) and diffusion (figure 5), where there is anything to draw."""
+        from jaxmap.figures import diffusion
+
+        return Figures(self.consecutive.draw(), diffusion=diffusion.draw(self))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes diffusion.csv, msd.csv and consecutive.csv, and figures 4 and 5."""
+        folder = Path(folder)
+        return [
+            write_csv(folder / "diffusion.csv", COLUMNS, self._exponent_rows()),
+            write_csv(folder / "msd.csv", MSD_COLUMNS, self._displacement_rows()),
+            self.consecutive.write_table(folder),
+            *save_figures(self.draw(), folder),
+        ]
+
+    def _exponent_rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.exponents:
+            columns = (one.starts.tolist(), one.exponent.tolist(), one.r2.tolist())
+            for start, exponent, r2 in zip(*columns, strict=True):
+                yield one.trajectory.run, start, one.trajectory.space, exponent, r2
+
+    def _displacement_rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.displacements:
+            columns = (one.lags.tolist(), one.msd.tolist(), one.pairs.tolist())
+            for row in zip(*columns, strict=True):
+                yield (one.trajectory.run, one.trajectory.space, *row)
 
 
 def measure_diffusion(
-    store: Store,
+    context: Context,
     *,
-    warmup: int = WARMUP,
-    start_from: int = START,
+    start_from: int = START_FROM,
     window: int = WINDOW,
-    reading: Reading | None = None,
-) -> Diffusions:
+    shown_start: int | None = None,
+) -> Diffusion:
     """Exponents, displacements and steps of the runs of a store, cleaned for pretraining.
 
-    `reading` is of this store with this warmup, where the caller has one. Raises InputError for a
-    store without a run that has a whole window from `start_from` on.
+    Args:
+      start_from: the first step from which an exponent is measured.
+      window: saved checkpoints after a start that enter its exponent.
+      shown_start: the start of figure 5's left panel; None: step 120,000 as published, or where
+        runs are shorter the last start before five sixths of the run.
+
+    Raises InputError for a store without a run that has a whole window from `start_from` on.
     """
-    pre = (reading or Reading(store, warmup)).pretraining
+    store = context.store
+    if window < LEAST:
+        raise InputError(f"a slope needs {LEAST} checkpoints", field="window", value=window)
+    pre = context.pretraining
     if pre is None:
         raise InputError(
             f"{store.path}: no two checkpoints of one training run (names like org/name@step1000, "
             "run/step1000 or run@step1000): nothing diffuses"
         )
     trajectories = trajectories_of(store, pre)
-    found = diffusion_of(trajectories, start_from, window)
+    found = exponents_of(trajectories, start_from, window)
     if not any(len(one.starts) for one in found):
         raise InputError(
             f"{store.path}: no run has {window} saved checkpoints after a start from step "
-            f"{start_from} on: lower --start_from or --window"
+            f"{start_from} on{_what_fits(trajectories, start_from, window)}"
         )
-    notes = [*pre.describe()]
+    notes = [*pre.notes]
     if not any(one.space == "weight" for one in trajectories):
-        notes.append("weight space: the store holds no distances between weights")
-    return Diffusions(
+        notes.append(Note("weight space", "the store holds no distances between weights"))
+    if not any(np.isfinite(one.exponent).any() for one in found):
+        still = (
+            "no start has a finite one: after each, the distance to fewer than three checkpoints "
+            "is known and larger than 0"
+        )
+        notes.append(Note("exponents", still))
+    return Diffusion(
         tuple(found),
-        tuple(spread_of(trajectories, start_from)),
-        tuple(consecutive_of(pre)),
+        tuple(displacements_of(trajectories, start_from)),
+        measure_consecutive(pre),
+        window,
+        _shown_start(found) if shown_start is None else shown_start,
         tuple(notes),
     )
 
 
-def write_diffusion(
-    store: Store,
-    out: str | os.PathLike[str],
-    *,
-    warmup: int = WARMUP,
-    start_from: int = START,
-    window: int = WINDOW,
-    show_start: int | None = None,
-) -> Diffusions:
-    """Writes OUT/diffusion.csv, msd.csv and consecutive.csv, and figures 4 and 5.
-
-    Figures are OUT/consecutive and OUT/diffusion, as .png, .svg and .pdf. `show_start` is the
-    start of figure 5's left panel; None: step 120,000 as published, else five sixths of the run.
-    """
-    from jaxmap.figures import consecutive, style
-    from jaxmap.figures import diffusion as figure
-
-    out = Path(out)
-    found = measure_diffusion(store, warmup=warmup, start_from=start_from, window=window)
-    write_csv(out / "diffusion.csv", COLUMNS, _exponent_rows(found.diffusion))
-    write_csv(out / "msd.csv", MSD_COLUMNS, _msd_rows(found.spread))
-    write_csv(out / "consecutive.csv", STEP_COLUMNS, _step_rows(found.consecutive))
-    style.save(consecutive.draw(found.consecutive, warmup_until=warmup), out / "consecutive")
-    style.save(figure.draw(found.diffusion, window, show_start), out / "diffusion")
-    return found
+def _what_fits(trajectories: list[Trajectory], start_from: int, window: int) -> str:
+    """Values of `start_from` or `window` for which some run is long enough."""
+    after = [one.steps for one in trajectories]
+    lower = [int(steps[-window - 1]) for steps in after if len(steps) > window]
+    fewer = max((int((steps >= start_from).sum()) - 1 for steps in after), default=0)
+    cures = [f"`start_from={max(lower)}`"] if lower else []
+    cures += [f"`window={fewer}`"] if fewer >= LEAST else []
+    if cures:
+        return f"; {' or '.join(cures)} fits"
+    longest = max((len(steps) - 1 for steps in after), default=0)
+    if longest >= LEAST:
+        return f"; `start_from=0` with `window={longest}` fits"
+    return f", and none has {LEAST}, the fewest that make a slope"
 
 
-def _exponent_rows(diffusion: Sequence[Diffusion]) -> Iterable[tuple[object, ...]]:
-    for one in diffusion:
-        columns = (one.starts.tolist(), one.exponent.tolist(), one.r2.tolist())
-        for start, exponent, r2 in zip(*columns, strict=True):
-            yield one.trajectory.run, start, one.trajectory.space, repr(exponent), repr(r2)
-
-
-def _msd_rows(spread: Sequence[Spread]) -> Iterable[tuple[object, ...]]:
-    for one in spread:
-        for lag, msd, pairs in zip(
-            one.lags.tolist(), one.msd.tolist(), one.pairs.tolist(), strict=True
-        ):
-            yield one.trajectory.run, one.trajectory.space, lag, repr(msd), pairs
-
-
-def _step_rows(consecutive: Sequence[Steps]) -> Iterable[tuple[object, ...]]:
-    for one in consecutive:
-        columns = (one.start_I, one.end_I, one.kl_I, one.error_I)
-        for start, end, kl, error in zip(*(column.tolist() for column in columns), strict=True):
-            yield one.run, start, end, repr(kl), repr(error)
+def _shown_start(curves: list[ExponentCurve]) -> int:
+    starts = sorted({int(start) for one in curves for start in one.starts})
+    if SHOWN_START in starts or not starts:
+        return SHOWN_START
+    last = max(int(one.trajectory.steps[-1]) for one in curves)
+    return max([start for start in starts if start <= last * 5 / 6] or starts[:1])

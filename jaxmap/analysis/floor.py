@@ -6,19 +6,23 @@ and the same checkpoint in float32. What is not ten times larger may be rounding
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxmap.analysis.context import Context
 from jaxmap.precision import REFERENCE
+from jaxmap.results import Result
 from jaxmap.stats.divergence import kl_pairs
-from jaxmap.store import Store
 from jaxmap.store.record import Entry
-from jaxmap.tables import write_csv
+from jaxmap.tables import to_frame, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 COLUMNS = ("model", "dtype", "kl_bits_per_byte", "standard_error")
 MARGIN = 10.0  # a result below so many times its floor is marked
@@ -38,10 +42,22 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Floors:
+class Floors(Result):
     """The floors that a store can tell, the largest first."""
 
     found: tuple[Floor, ...]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per checkpoint and precision: model, dtype, kl_bits_per_byte, standard_error."""
+        return to_frame(COLUMNS, self._rows())
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes floor.csv, the table of `to_dataframe`."""
+        return [self.write(Path(folder) / "floor.csv")]
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the table of `to_dataframe` to a .csv file."""
+        return write_csv(Path(path), COLUMNS, self._rows())
 
     def of(self, entries: Iterable[Entry]) -> float | None:
         """The floor of a result about these entries: the largest of their own precision.
@@ -74,6 +90,10 @@ class Floors:
         ]
         return "\n".join(lines) + "\n"
 
+    def _rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.found:
+            yield one.entry.label, one.dtype, one.kl, one.standard_error
+
 
 def is_near(kl: float, floor: float | None) -> bool:
     """Whether a KL is so near its floor that it may be rounding."""
@@ -81,22 +101,17 @@ def is_near(kl: float, floor: float | None) -> bool:
 
 
 def measure_floors(
-    store: Store,
-    entries: Sequence[Entry] | None = None,
+    context: Context,
     models: Iterable[tuple[str, str | None]] | None = None,
     dtypes: Iterable[str] | None = None,
 ) -> Floors:
     """Compares every result with that of the same checkpoint and commit in float32.
 
-    Standard errors are over texts. Scores are taken as they are, not clipped.
-
-    Args:
-      store: any.
-      entries: `store.records()`, where the caller has them.
-      models, dtypes: only these (name, revision) and precisions.
+    Standard errors are over texts. Scores are taken as they are, not clipped. `models` (name,
+    revision) and `dtypes`: only these.
     """
     groups: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
-    for entry in store.records() if entries is None else entries:
+    for entry in context.entries:
         one = entry.identity
         if one.variant.is_own_output:
             key = (one.ref, one.revision or "", one.commit, one.tokenizer, one.special_rule)
@@ -116,24 +131,13 @@ def measure_floors(
         return Floors(())
     pairs_P2 = np.arange(2 * len(pairs)).reshape(-1, 2)
     kl_P, error_P = kl_pairs(
-        store.log_likelihoods(entry for pair in pairs for entry in pair),
-        pairs_P2,
-        store.texts.mean_bytes,
+        context.vectors(entry for pair in pairs for entry in pair), pairs_P2, context.mean_bytes
     )
     floors = [
         Floor(other, float(kl), float(error))
         for (_, other), kl, error in zip(pairs, kl_P, error_P, strict=True)
     ]
     return Floors(tuple(sorted(floors, key=lambda floor: -floor.kl)))
-
-
-def write_floors(floors: Floors, out: str | os.PathLike[str]) -> Path:
-    """Writes OUT: model, dtype, kl_bits_per_byte, standard_error."""
-    rows = (
-        (floor.entry.label, floor.dtype, repr(floor.kl), repr(floor.standard_error))
-        for floor in floors.found
-    )
-    return write_csv(Path(out), COLUMNS, rows)
 
 
 def _checkpoint(entry: Entry) -> tuple[str, str | None, str]:

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
@@ -152,6 +154,21 @@ def base_models(card: Mapping[str, object] | None) -> tuple[str, ...]:
     return ()
 
 
+def generations(num_models: int, pairs_P2: np.ndarray) -> np.ndarray:
+    """1 for a model without a parent, 2 for its children, and so on; int64 [K].
+
+    The way from the root is the longest one. Models that are each other's ancestors count as if
+    the circle were cut after as many steps as there are models.
+    """
+    generation_K = np.ones(num_models, np.int64)
+    for _ in range(num_models):
+        before = generation_K.copy()
+        np.maximum.at(generation_K, pairs_P2[:, 1], generation_K[pairs_P2[:, 0]] + 1)
+        if np.array_equal(before, generation_K):
+            break
+    return generation_K
+
+
 def _ask_hub(model: str) -> tuple[str, ...]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -190,3 +207,10 @@ def _read_object(path: Path) -> dict:
 
 def _write(path: Path, facts: Mapping[str, object]) -> None:
     write_atomic(path, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def ask_nobody(model: str) -> tuple[str, ...]:
+    """In place of the Hub: a page is made without a network."""
+    raise JaxmapError(
+        "a report asks no Hub for parents; `jaxmap scale` does, and the store keeps the answers"
+    )

@@ -1,27 +1,43 @@
-"""The maps that a store can fill: which models are on each, where they lie, who is joined."""
+"""`jaxmap map`: the maps of a store, figures 1, 2 and 4, and the shapes of training paths."""
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.analysis import genealogy
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.model_pairs import of_models
+from jaxmap.analysis.consecutive import Consecutive, measure_consecutive
+from jaxmap.analysis.genealogy import generations
+from jaxmap.analysis.notes import Note
+from jaxmap.analysis.paths import COLUMNS as PATH_COLUMNS
+from jaxmap.analysis.paths import PathShape, measure_paths
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.figures.figure import Figures, save_figures
+from jaxmap.progress import progress
+from jaxmap.results import Result
 from jaxmap.stats import embed
 from jaxmap.stats.centre import coordinates
-from jaxmap.stats.clean import WARMUP
-from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES, Embedding
-from jaxmap.store import Store
+from jaxmap.stats.divergence import kl_pairs
+from jaxmap.stats.embed import PERPLEXITY, Embedding
 from jaxmap.store.record import Entry
+from jaxmap.tables import to_frame, write_csv
 
-FEWEST = 3  # models of a map: with two there is only a distance
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = ("map", "model", "method", "perplexity", "x", "y", "explained_x", "explained_y")
+TITLES = {
+    "trajectories": "figure 1, training runs",
+    "8-bit": "figure 2a, models and their 8-bit versions",
+    "4-bit": "figure 2a, models and their 4-bit versions",
+    "families": "figure 2b, parents and children",
+    "layers": "figure 2c, layers",
+    "models": "models",
+}
 
 
 @dataclass(frozen=True)
@@ -44,21 +60,54 @@ class Map:
     perplexity: float = PERPLEXITY
 
     @cached_property
+    def coordinates(self) -> np.ndarray:
+        """Doubly centred vectors, float64 [K, N], sqrt(bits/byte): squared distances are KL."""
+        return coordinates(self.ll_KN, self.mean_bytes)
+
+    @cached_property
     def embeddings(self) -> tuple[Embedding, ...]:
-        """t-SNE, where there are enough models for one, and principal components."""
-        x_KN = coordinates(self.ll_KN, self.mean_bytes)
-        found = (embed.tsne(x_KN, self.perplexity), embed.pca(x_KN))
+        """t-SNE, where there is one, and principal components; computed when asked for."""
+        found = (embed.tsne(self.coordinates, self.perplexity), embed.pca(self.coordinates))
         return tuple(one for one in found if one is not None)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What a reader of the embeddings has to know."""
+        missing = embed.tsne_obstacle(self.coordinates)
+        said = [one.note for one in self.embeddings if one.note]
+        return tuple(Note(self.name, one) for one in [*said, *([missing] if missing else [])])
+
+    @property
+    def generations(self) -> np.ndarray:
+        """1 for a model without a parent on the map, 2 for its children, ...; int64 [K]."""
+        return generations(len(self.entries), self.pairs_P2)
 
 
 @dataclass(frozen=True)
-class Atlas:
-    """The maps of a store, in the order of the papers; for the others the reason why not."""
+class RunLine:
+    """A run on a map: places float64 [I, 2] of its saved checkpoints (NaN: a gap), and the KL of
+    the step from the checkpoint before to each, bits per byte [I] (NaN: none)."""
+
+    run: str
+    xy_I2: np.ndarray
+    kl_I: np.ndarray
+
+
+@dataclass(frozen=True)
+class Atlas(Result):
+    """The maps of a store, in the order of the papers.
+
+    Fields:
+      maps: those that the store fills.
+      absent: the others, each with the reason why not.
+      pretraining: the training runs, cleaned; None where the store holds none.
+      cleaning: what was dropped and chosen.
+    """
 
     maps: tuple[Map, ...]
     absent: dict[str, str]
     pretraining: Pretraining | None
-    notes: tuple[str, ...]
+    cleaning: tuple[Note, ...]
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -68,91 +117,77 @@ class Atlas:
             found |= zip((entry.identity.ref for entry in one.entries), one.kinds, strict=True)
         return tuple(found.values())
 
+    @cached_property
+    def consecutive(self) -> Consecutive | None:
+        """KL between neighbouring checkpoints of each run."""
+        return None if self.pretraining is None else measure_consecutive(self.pretraining)
+
+    @cached_property
+    def paths(self) -> tuple[PathShape, ...]:
+        """The shapes of the training paths."""
+        return () if self.pretraining is None else measure_paths(self.pretraining)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was dropped and chosen, and what a reader of the maps has to know."""
+        return (*self.cleaning, *(note for one in self.maps for note in one.notes))
+
     def find(self, name: str) -> Map | None:
         """The map of that name; None when it is absent."""
         return next((one for one in self.maps if one.name == name), None)
 
+    def run_lines(self, embedding: Embedding) -> list[RunLine]:
+        """Runs on an embedding of the map of trajectories; checkpoints left out are gaps."""
+        pre, found = self.pretraining, []
+        if pre is None:
+            return []
+        for run, rows in zip(pre.runs, pre.rows, strict=True):
+            if not (rows >= 0).any():
+                continue
+            there = (rows[:-1] >= 0) & (rows[1:] >= 0)
+            kl_I = np.full(len(rows), np.nan)
+            pairs_P2 = np.stack([rows[:-1][there], rows[1:][there]], axis=1)
+            kl_I[1:][there] = kl_pairs(pre.ll_KN, pairs_P2, pre.mean_bytes).kl
+            xy_I2 = np.where((rows >= 0)[:, None], embedding.xy_K2[rows], np.nan)
+            found.append(RunLine(run.name, xy_I2, kl_I))
+        return found
 
-def make_atlas(
-    store: Store,
-    *,
-    warmup: int = WARMUP,
-    parents: str | os.PathLike[str] | None = None,
-    ask: Callable[[str], tuple[str, ...]] | None = None,
-    reading: Reading | None = None,
-) -> Atlas:
-    """Reads and cleans what each map shows; embeddings are computed when they are asked for.
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per map, model and method, with the columns of coordinates.csv."""
+        return to_frame(COLUMNS, self._rows())
 
-    Trajectories are cleaned by the recipe for pretraining, all other maps are raised to the floor
-    of the models. `parents` is a file that overrides model cards, `ask` replaces the Hub (see
-    `genealogy.parents_of`), `reading` is of this store with this warmup.
-    """
-    reading = reading or Reading(store, warmup)
-    notes: list[str] = []
-    absent: dict[str, str] = {}
-    maps: list[Map] = []
-    pretraining = reading.pretraining
+    def draw(self) -> Figures:
+        """map_NAME_tsne and map_NAME_pca of each map, and consecutive (figure 4) of runs."""
+        from jaxmap.figures import maps
 
-    def keep(
-        name: str,
-        of: Sequence[Entry],
-        ll_KN: np.ndarray,
-        mean_bytes: float,
-        pairs_P2: np.ndarray,
-        perplexity: float = PERPLEXITY,
-    ) -> None:
-        if len(of) < FEWEST:
-            absent[name] = f"{len(of)} models have no map, it takes {FEWEST}"
-            return
-        types = genealogy.types_of(store.path, of)
-        kinds = tuple(types.get(entry.identity.ref, "") for entry in of)
-        maps.append(Map(name, tuple(of), kinds, ll_KN, mean_bytes, pairs_P2, perplexity))
+        drawn = {}
+        with progress(len(self.maps), "map", "map") as bar:
+            for one in self.maps:
+                for embedding in one.embeddings:
+                    figure = maps.draw(self, one, embedding)
+                    drawn[f"map_{one.name}_{embedding.method}"] = figure
+                bar.update()
+        return Figures(drawn | (self.consecutive.draw() if self.consecutive else {}))
 
-    if pretraining is None:
-        absent["trajectories"] = "the store holds no two checkpoints of one training run"
-    else:
-        notes += pretraining.describe()
-        pairs = [
-            (a, b)
-            for rows in pretraining.rows
-            for a, b in itertools.pairwise(rows.tolist())
-            if a >= 0 and b >= 0
-        ]
-        keep(
-            "trajectories", _entries_of(pretraining), pretraining.ll_KN,
-            pretraining.mean_bytes, _pairs(pairs),
-        )  # fmt: skip
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes coordinates.csv, path_statistics.csv where there are runs, and the figures."""
+        folder = Path(folder)
+        figures = self.draw()
+        files = [write_csv(folder / "coordinates.csv", COLUMNS, self._rows())]
+        if self.pretraining is not None:
+            rows = (one.row() for one in self.paths)
+            files.append(write_csv(folder / "path_statistics.csv", PATH_COLUMNS, rows))
+        return [*files, *save_figures(figures, folder)]
 
-    singles = reading.singles
-    if len(singles) < FEWEST:
-        absent["models"] = f"{len(singles)} models that are no checkpoints have no map"
-    else:
-        cleaned = reading.cleaned(singles)
-        kept = [singles[row] for row in cleaned.rows]
-        keep("models", kept, cleaned.ll_KN, store.texts.mean_bytes, _pairs([]))
+    def text(self) -> str:
+        """For people: what is absent and why, and the notes, a line each."""
+        lines = [f"absent: {TITLES[name]}: {reason}" for name, reason in self.absent.items()]
+        return "".join(f"{line}\n" for line in (*lines, *self.notes))
 
-    settings = of_models(reading, parents, ask, notes)
-    for name, of in (("8-bit", "8-bit"), ("4-bit", "4-bit"), ("families", "ft"),
-                     ("layers", "layer")):  # fmt: skip
-        one = settings[of]
-        if not len(one.pairs_P2):
-            absent[name] = one.reason
-            continue
-        perplexity = PERPLEXITY_FAMILIES if name == "families" else PERPLEXITY
-        pairs_P2 = one.pairs_P2[:, ::-1] if name == "families" else one.pairs_P2  # parent first
-        keep(name, one.entries, one.ll_KN, one.mean_bytes, pairs_P2, perplexity)
-    notes = [note for note in notes if not note.startswith("intra-type")]
-    return Atlas(tuple(maps), absent, pretraining, tuple(notes))
-
-
-def _entries_of(pre: Pretraining) -> list[Entry]:
-    found: dict[int, Entry] = {}
-    for run, rows in zip(pre.runs, pre.rows, strict=True):
-        for row, entry in zip(rows.tolist(), run.entries, strict=True):
-            if row >= 0 and entry is not None:
-                found[row] = entry
-    return [found[row] for row in range(len(pre.ll_KN))]
-
-
-def _pairs(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    def _rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.maps:
+            for embedding in one.embeddings:
+                facts = (embedding.perplexity, *embedding.explained)
+                perplexity, *explained = (None if np.isnan(value) else value for value in facts)
+                for entry, (x, y) in zip(one.entries, embedding.xy_K2.tolist(), strict=True):
+                    yield one.name, entry.label, embedding.method, perplexity, x, y, *explained

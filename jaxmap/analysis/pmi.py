@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.errors import InputError
+from jaxmap.results import Result
 from jaxmap.stats.resample import pmi
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Record, hash_facts
+from jaxmap.tables import to_frame, write_csv
 
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = ("model", "mean_pmi_nats")
 QUANTITY = "pmi"  # what the vectors of such a store are, in each record's facts of the model
 
 
@@ -23,15 +31,33 @@ class _Responses:
     source: str
 
 
-def write_pmi(
-    conditional: Store, unconditional: Store, out: str | os.PathLike[str]
-) -> tuple[Store, int]:
+@dataclass(frozen=True)
+class PmiStore(Result):
+    """A store of PMI vectors, and how many of its results are new."""
+
+    store: Store
+    added: int
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per model: model, and its PMI per response in nats, the mean over all."""
+        return to_frame(COLUMNS, self._rows())
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes pmi.csv, the table of `to_dataframe`; the vectors are in the store."""
+        return [write_csv(Path(folder) / "pmi.csv", COLUMNS, self._rows())]
+
+    def _rows(self) -> Iterator[tuple[object, ...]]:
+        for entry in self.store.records():
+            yield entry.label, float(self.store.load(entry).log_likelihood.mean())
+
+
+def write_pmi(conditional: Store, unconditional: Store, out: str | os.PathLike[str]) -> PmiStore:
     """Keeps PMI vectors, nats, of the models that both stores hold in the store `out`.
 
     `conditional` was scored on prompts and responses, `unconditional` on the responses alone, in
-    the same order (Takase et al., arXiv 2603.18593). Returns the store and how many results were
-    new. Raises InputError when the responses differ in number or length, a model is of another
-    commit in one store than in the other, or none is in both.
+    the same order (Takase et al., arXiv 2603.18593). Raises InputError when the responses differ
+    in number or length, a model is of another commit in one store than in the other, or none is in
+    both.
     """
     pairs = common(conditional, unconditional)
     texts = _Responses(
@@ -40,7 +66,8 @@ def write_pmi(
         f"{conditional.texts.source} less {unconditional.texts.source}",
     )
     store = Store.create(out, texts)
-    return store, store.add_many(_records(conditional, unconditional, pairs, texts.fingerprint))
+    records = _records(conditional, unconditional, pairs, texts.fingerprint)
+    return PmiStore(store, store.add_many(records))
 
 
 def common(conditional: Store, unconditional: Store) -> list[tuple[Entry, Entry]]:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxmap.analysis.notes import Note
+from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
-from jaxmap.stats.clean import WARMUP, Dropped, clean_pretraining
+from jaxmap.stats.clean import Dropped, clean_pretraining
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
-
-# Anomalous runs of the Pythia suite, outliers for van der Wal et al. (arXiv 2503.09543) too, and
-# one bad checkpoint; as left out by Kishino et al. Names without organisation, and steps.
-BAD_RUNS = ("pythia-410m-seed3", "pythia-410m-seed4")
-BAD_CHECKPOINTS = (("pythia-1b", 116_000),)
 
 
 @dataclass(frozen=True)
@@ -36,39 +33,56 @@ class Pretraining:
     warmup: int
     dropped: Dropped
 
-    def describe(self) -> list[str]:
-        """What is absent, was dropped and was changed, a line each."""
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is absent, was dropped and was changed."""
         dropped = self.dropped
-        lines = []
+        found = []
         for run in self.runs:
-            out = [int(step) for step in run.steps if is_excluded(run, int(step))]
+            out = [int(step) for step in run.steps if is_bad(run.full_name, int(step))]
             if len(out) == len(run.steps):
-                lines.append(f"excluded: {run.full_name}, all checkpoints (a bad run)")
+                found.append(Note("excluded", f"{run.full_name}, all checkpoints (a bad run)"))
             else:
-                lines += [f"excluded: {run.full_name}, step {step} (bad)" for step in out]
-            absent = zip(run.entries, run.steps.tolist(), strict=True)
-            lines += [f"absent: {run.full_name}, step {s}" for entry, s in absent if entry is None]
-        lines += [f"left out, not finite: {name}" for name in dropped.not_finite]
-        lines.append(
-            f"pretraining: {dropped.clipped} scores of {len(self.ll_KN)} checkpoints raised to the "
+                found += [Note("excluded", f"{run.full_name}, step {step} (bad)") for step in out]
+            saved = zip(run.entries, run.steps.tolist(), strict=True)
+            found += [
+                Note("absent", f"{run.full_name}, step {step}")
+                for entry, step in saved
+                if entry is None
+            ]
+        found += [Note("left out, not finite", name) for name in dropped.not_finite]
+        raised = (
+            f"{dropped.clipped} scores of {len(self.ll_KN)} checkpoints raised to the "
             f"floor of {dropped.floor:.2f} nats"
         )
-        lines.append(
-            f"pretraining: {len(dropped.texts)} of {len(self.texts) + len(dropped.texts)} texts "
-            f"dropped, those that jump most between checkpoints from step {self.warmup} on"
+        jumpy = (
+            f"{len(dropped.texts)} of {len(self.texts) + len(dropped.texts)} texts dropped, those "
+            f"that jump most between checkpoints from step {self.warmup} on"
         )
-        return lines
+        return (*found, Note("pretraining", raised), Note("pretraining", jumpy))
 
+    def row_pairs(self) -> np.ndarray:
+        """Rows [P, 2] of neighbouring saved checkpoints of a run, both kept, run by run."""
+        pairs = [
+            np.stack([rows[:-1], rows[1:]], axis=1)[(rows[:-1] >= 0) & (rows[1:] >= 0)]
+            for rows in self.rows
+        ]
+        return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
 
-def is_excluded(run: Run, step: int) -> bool:
-    """Whether a checkpoint is one of the published suite's bad ones."""
-    name = run.full_name.rpartition("/")[2]
-    return name in BAD_RUNS or (name, step) in BAD_CHECKPOINTS
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The checkpoint of each row of ll_KN."""
+        found: dict[int, Entry] = {}
+        for run, rows in zip(self.runs, self.rows, strict=True):
+            for row, entry in zip(rows.tolist(), run.entries, strict=True):
+                if row >= 0 and entry is not None:
+                    found[row] = entry
+        return tuple(found[row] for row in range(len(self.ll_KN)))
 
 
 def load_pretraining(
     store: Store,
-    warmup: int = WARMUP,
+    warmup: int,
     entries: Sequence[Entry] | None = None,
     vectors: Callable[[Iterable[Entry]], np.ndarray] | None = None,
 ) -> Pretraining | None:
@@ -94,7 +108,7 @@ def load_pretraining(
         run_K,
         place_K,
         step_K,
-        np.array([is_excluded(runs[r], step) for r, _, step, _ in saved]),
+        np.array([is_bad(runs[r].full_name, step) for r, _, step, _ in saved]),
         warmup=warmup,
     )
     rows = [np.full(len(run.steps), -1, np.int64) for run in runs]

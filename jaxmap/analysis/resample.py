@@ -1,36 +1,70 @@
 """`jaxmap resample`: fewer texts for new models (Oyama et al., arXiv 2505.15428).
 
-`choose` writes the chosen texts as a texts file whose lines also hold the text's index in the whole
+`choose` gives the chosen texts as a texts file whose lines also hold the text's index in the whole
 set, how often it was drawn and its weight. New models are scored on that file into a store of their
-own, and `placing` finds their places among the models of the map.
+own, and `place` finds their places among the models of the map.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.corpus.texts import TextSet, save_texts
 from jaxmap.errors import InputError
+from jaxmap.results import Result
 from jaxmap.stats.centre import double_centre
 from jaxmap.stats.clean import clean_map
 from jaxmap.stats.resample import Sample, Scheme, choose_texts, probabilities
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
 
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class ChosenTexts(Result):
+    """Texts by which new models can be placed on a map.
+
+    Fields:
+      sample: which texts, how often each was drawn, and its weight.
+      rows: what the file of texts holds, one row per text: index (in the whole set), count, weight
+        and text, or prompt and response.
+      num_texts: of the whole set.
+    """
+
+    sample: Sample
+    rows: tuple[dict[str, object], ...]
+    num_texts: int
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per text, with the fields of the .jsonl file."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes chosen.jsonl, on which new models are scored."""
+        return [self.write(Path(folder) / "chosen.jsonl")]
+
+    def write(self, path: str | Path) -> Path:
+        """Writes the texts to a .jsonl file."""
+        if Path(path).suffix.lower() != ".jsonl":
+            raise InputError("has to end in .jsonl", field="out", value=path)
+        save_texts(path, list(self.rows))
+        return Path(path)
+
 
 def choose(
-    store: Store,
-    texts: TextSet,
-    out: str | os.PathLike[str],
-    unique: int,
-    scheme: Scheme = "KL",
-    seed: int = 0,
-) -> Sample:
-    """Writes `unique` texts (.jsonl) by which new models can be placed among those of a store.
+    store: Store, texts: TextSet, unique: int, scheme: Scheme = "KL", seed: int = 0
+) -> ChosenTexts:
+    """Chooses `unique` texts by which new models can be placed among those of a store.
 
     Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
     """
@@ -50,8 +84,7 @@ def choose(
         else:
             row |= {"prompt": texts.prompts[index], "response": texts.texts[index]}
         rows.append(row)
-    save_texts(out, rows)
-    return sample
+    return ChosenTexts(sample, tuple(rows), len(store.texts.text_bytes))
 
 
 def read_sample(path: str | os.PathLike[str]) -> Sample:

@@ -1,46 +1,24 @@
-"""Settings 1 to 4 of the KL scale (Kishino et al., arXiv 2505.15353, fig. 3): training runs.
-
-A setting is a list of pairs of results. One that a store cannot fill is absent, with the reason.
-"""
+"""The settings later, early, seed and size of the KL scale: pairs of training checkpoints."""
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxmap.analysis.notes import Note
+from jaxmap.analysis.pair_settings import Setting
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.pythia import INTERVALS
 from jaxmap.analysis.runs import Run
-from jaxmap.store.record import Entry
 
-NAMES = (
-    "later", "early", "seed", "size", "8-bit", "4-bit", "ft", "intra-type", "random", "layer",
-)  # fmt: skip
-INTERVALS = 50  # of each run, for later and early
-
-Pair = tuple[Entry, Entry]
+Rows = tuple[int, int]  # of Pretraining.ll_KN
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Pairs of results and their cleaned vectors; `reason` says why there are none.
-
-    ll_KN: float64, nats; pairs_P2: rows of it; mean_bytes: of the texts that it is about.
-    """
-
-    name: str
-    entries: tuple[Entry, ...] = ()
-    ll_KN: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    pairs_P2: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
-    mean_bytes: float = float("nan")
-    reason: str = ""
-
-
-def of_runs(pre: Pretraining, notes: list[str]) -> dict[str, Setting]:
-    """later, early, seed and size; what was chosen on the way goes to the notes, a line each.
+def settings_of_runs(pre: Pretraining) -> dict[str, Setting]:
+    """later, early, seed and size.
 
     Of each size one run counts for later, early and size: the one without a seed in its name, else
     the lowest seed.
@@ -53,40 +31,50 @@ def of_runs(pre: Pretraining, notes: list[str]) -> dict[str, Setting]:
         [min(places, key=lambda p: _seed_order(pre.runs[p])) for places in sizes.values()]
         for sizes in families.values()
     ]
-    later, early = [], []
-    for place in (place for family in chosen for place in family):
+    later, early, few = _late_and_early(pre, [place for family in chosen for place in family])
+    short = _too_short(pre)
+    by_size = [one for sizes in families.values() for one in sizes.items()]
+    seeds = [(size, _seeds(pre, places)) for size, places in by_size]
+    seed, seed_notes = _at_last_common_step(pre, seeds)
+    size, size_notes = _at_last_common_step(pre, [("size", group) for group in chosen])
+    seeds_apart = "no size was trained with two seeds whose checkpoints share a step"
+    sizes_apart = "no two sizes of one family share a step"
+    return {
+        "later": _setting("later", pre, later, short, few),
+        "early": _setting("early", pre, early, short, ()),
+        "seed": _setting("seed", pre, seed, seeds_apart, seed_notes),
+        "size": _setting("size", pre, size, sizes_apart, size_notes),
+    }
+
+
+def _late_and_early(
+    pre: Pretraining, places: Sequence[int]
+) -> tuple[list[Rows], list[Rows], tuple[Note, ...]]:
+    """The last and the first INTERVALS intervals after warmup of each run, or half of all each."""
+    later, early, notes = [], [], []
+    for place in places:
         pairs = _intervals(pre, place)
         count = min(INTERVALS, len(pairs) // 2)
         early += [pair for pair in pairs[:count] if min(pair) >= 0]
         later += [pair for pair in pairs[len(pairs) - count :] if min(pair) >= 0]
         if 0 < count < INTERVALS:
-            notes.append(
-                f"later, early: {pre.runs[place].name} has {len(pairs)} intervals from step "
-                f"{pre.warmup} on; {count} of them for each"
+            few = (
+                f"{pre.runs[place].name} has {len(pairs)} intervals from step {pre.warmup} on; "
+                f"{count} of them for each"
             )
-    short = f"no run has three neighbouring checkpoints from step {pre.warmup} on"
-    seeds = [
-        (size, _seeds(pre, places)) for sizes in families.values() for size, places in sizes.items()
-    ]
-    return {
-        "later": _pretraining_setting("later", pre, later, short),
-        "early": _pretraining_setting("early", pre, early, short),
-        "seed": _pretraining_setting(
-            "seed",
-            pre,
-            [pair for size, group in seeds for pair in _last_common(pre, group, size, notes)],
-            "no size was trained with two seeds whose checkpoints share a step",
-        ),
-        "size": _pretraining_setting(
-            "size",
-            pre,
-            [pair for group in chosen for pair in _last_common(pre, group, "size", notes)],
-            "no two sizes of one family share a step",
-        ),
-    }
+            notes.append(Note("later, early", few))
+    return later, early, tuple(notes)
 
 
-def _intervals(pre: Pretraining, place: int) -> list[tuple[int, int]]:
+def _too_short(pre: Pretraining) -> str:
+    """Why there is no interval after warmup, and the warmup for which there would be some."""
+    reason = f"no run has three neighbouring checkpoints from step {pre.warmup} on"
+    fit = [int(run.steps[rows >= 0][-3]) for run, rows in zip(pre.runs, pre.rows, strict=True)
+           if (rows >= 0).sum() >= 3]  # fmt: skip
+    return f"{reason}; `warmup_steps={max(fit)}` leaves some" if fit else reason
+
+
+def _intervals(pre: Pretraining, place: int) -> list[Rows]:
     """Rows of neighbouring saved checkpoints from warmup on; -1 for one that is not there."""
     rows = pre.rows[place][pre.runs[place].steps >= pre.warmup].tolist()
     return list(itertools.pairwise(rows))
@@ -98,37 +86,37 @@ def _seeds(pre: Pretraining, places: list[int]) -> list[int]:
     return named if len(named) >= 3 else places
 
 
-def _last_common(
-    pre: Pretraining, places: Sequence[int], what: str, notes: list[str]
-) -> list[tuple[int, int]]:
-    """Rows of all pairs of runs at the last step that all of them have."""
-    if len(places) < 2:
-        return []
-    steps = [set(pre.runs[p].steps[pre.rows[p] >= 0].tolist()) for p in places]
-    common = set.intersection(*steps)
-    if not common:
-        return []
-    last = max(common)
-    rows = [int(pre.rows[p][pre.runs[p].steps == last][0]) for p in places]
-    names = ", ".join(pre.runs[p].name for p in places)
-    notes.append(f"{what}: {names} at step {last}")
-    return [(a, b) for i, a in enumerate(rows) for b in rows[i + 1 :]]
+def _at_last_common_step(
+    pre: Pretraining, groups: Sequence[tuple[str, Sequence[int]]]
+) -> tuple[list[Rows], tuple[Note, ...]]:
+    """Rows of all pairs of runs of a group, at the last step that all of them have.
+
+    groups: what is said of each, and the places of its runs.
+    """
+    pairs, notes = [], []
+    for what, places in groups:
+        if len(places) < 2:
+            continue
+        steps = [set(pre.runs[p].steps[pre.rows[p] >= 0].tolist()) for p in places]
+        common = set.intersection(*steps)
+        if not common:
+            continue
+        last = max(common)
+        rows = [int(pre.rows[p][pre.runs[p].steps == last][0]) for p in places]
+        names = ", ".join(pre.runs[p].name for p in places)
+        notes.append(Note(what, f"{names} at step {last}"))
+        pairs += list(itertools.combinations(rows, 2))
+    return pairs, tuple(notes)
 
 
 def _seed_order(run: Run) -> tuple[bool, int]:
     return run.facts.seed is not None, run.facts.seed or 0
 
 
-def _pretraining_setting(
-    name: str, pre: Pretraining, pairs: Sequence[tuple[int, int]], reason: str
+def _setting(
+    name: str, pre: Pretraining, pairs: Sequence[Rows], reason: str, notes: Sequence[Note]
 ) -> Setting:
     if not pairs:
-        return Setting(name, reason=reason)
-    entry_of = {
-        int(row): entry
-        for run, rows in zip(pre.runs, pre.rows, strict=True)
-        for row, entry in zip(rows, run.entries, strict=True)
-        if row >= 0 and entry is not None
-    }
-    entries = tuple(entry_of[row] for row in range(len(pre.ll_KN)))
-    return Setting(name, entries, pre.ll_KN, np.array(pairs, np.int64), pre.mean_bytes)
+        return Setting(name, reason=reason, notes=tuple(notes))
+    pairs_P2 = np.array(pairs, np.int64)
+    return Setting(name, pre.entries, pre.ll_KN, pairs_P2, pre.mean_bytes, notes=tuple(notes))

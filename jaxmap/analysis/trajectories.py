@@ -13,14 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from jaxmap.analysis.pretraining import Pretraining, is_excluded
-from jaxmap.figures.consecutive import Steps
-from jaxmap.stats.diffusion import WINDOW, displacement, exponents
-from jaxmap.stats.divergence import kl_KK, kl_pairs
+from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.pythia import is_bad
+from jaxmap.stats.diffusion import displacement, exponents
+from jaxmap.stats.divergence import kl_KK
 from jaxmap.store import Store
 from jaxmap.store.weight_distances import read_distances
-
-START = 1000  # the first start of a window, steps
 
 Space = Literal["log_likelihood", "weight"]
 
@@ -39,7 +37,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Diffusion:
+class ExponentCurve:
     """One trajectory and its exponents: starts int64 [S], those with a whole window after them;
     exponent and r2 float64 [S], NaN where the start was left out."""
 
@@ -50,7 +48,7 @@ class Diffusion:
 
 
 @dataclass(frozen=True)
-class Spread:
+class DisplacementCurve:
     """Mean squared displacement of one trajectory: lags in steps int64 [A], msd float64 [A] (NaN:
     no pair), pairs averaged int [A]."""
 
@@ -84,16 +82,16 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
     for name, run, rows in zip(names, pre.runs, pre.rows, strict=True):
         if name in weights and (rows >= 0).any():
             distance_II = weights[name].at(run.steps)
-            out = np.array([is_excluded(run, int(step)) for step in run.steps])
+            out = np.array([is_bad(run.full_name, int(step)) for step in run.steps])
             distance_II[out, :] = np.nan
             distance_II[:, out] = np.nan
             found.append(Trajectory(run.name, "weight", run.steps, distance_II))
     return found
 
 
-def diffusion_of(
-    trajectories: Sequence[Trajectory], start_from: int = START, window: int = WINDOW
-) -> list[Diffusion]:
+def exponents_of(
+    trajectories: Sequence[Trajectory], start_from: int, window: int
+) -> list[ExponentCurve]:
     """Exponents over the next `window` saved checkpoints of every start from `start_from` on."""
     if not trajectories:
         return []
@@ -102,11 +100,13 @@ def diffusion_of(
     for one, exponent_I, r2_I in zip(trajectories, *found, strict=True):
         last = len(one.steps) - window
         places = [i for i in range(max(last, 0)) if one.steps[i] >= start_from]
-        result.append(Diffusion(one, one.steps[places], exponent_I[places], r2_I[places]))
+        result.append(ExponentCurve(one, one.steps[places], exponent_I[places], r2_I[places]))
     return result
 
 
-def spread_of(trajectories: Sequence[Trajectory], start_from: int = START) -> list[Spread]:
+def displacements_of(
+    trajectories: Sequence[Trajectory], start_from: int
+) -> list[DisplacementCurve]:
     """Displacement against lag over the evenly spaced checkpoints at the end of each run.
 
     These are the longest stretch of equal intervals that ends with the run and begins at or after
@@ -127,25 +127,10 @@ def spread_of(trajectories: Sequence[Trajectory], start_from: int = START) -> li
         return []
     found = displacement(_padded(even)[0])
     return [
-        Spread(one, lag * np.arange(1, len(one.steps)), msd_A[: len(one.steps) - 1],
+        DisplacementCurve(one, lag * np.arange(1, len(one.steps)), msd_A[: len(one.steps) - 1],
                count_A[: len(one.steps) - 1])
         for one, lag, msd_A, count_A in zip(even, lag_of, found.msd, found.pairs, strict=True)
     ]  # fmt: skip
-
-
-def consecutive_of(pre: Pretraining) -> list[Steps]:
-    """KL between neighbouring saved checkpoints of each run, for figure 4; NaN for a gap."""
-    found = []
-    for run, rows in zip(pre.runs, pre.rows, strict=True):
-        if not (rows >= 0).any():
-            continue
-        kl_I = np.full(len(rows) - 1, np.nan)
-        error_I = kl_I.copy()
-        there = (rows[:-1] >= 0) & (rows[1:] >= 0)
-        pairs_P2 = np.stack([rows[:-1][there], rows[1:][there]], axis=1)
-        kl_I[there], error_I[there] = kl_pairs(pre.ll_KN, pairs_P2, pre.mean_bytes)
-        found.append(Steps(run.name, run.steps[:-1], run.steps[1:], kl_I, error_I))
-    return found
 
 
 def _padded(trajectories: Sequence[Trajectory]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ them and prints what they return. Each returns a `jaxmap.results.Result`: `to_da
 - `scoring`: models to a store. score, sweep, floor, train_lens.
 - `stores`: what a store holds. open_store, status, export, import_released, forget.
 - `texts`: what models are scored on. texts, load_texts.
+- `analyses`: from a store to tables, figures and a page. kl, write_kl, scale, diffusion, make_map,
+  report, resample, place, pmi.
 - `planning`: families, plan, bench.
 - `demonstration`: demo.
 """

@@ -103,7 +103,8 @@ def floor(
 
     runtime.prepare()
     runtime.check_platform()
-    from jaxmap.analysis.floor import measure_floors, write_floors
+    from jaxmap.analysis.context import Context
+    from jaxmap.analysis.floor import measure_floors
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import told_to_stop
 
@@ -119,7 +120,7 @@ def floor(
             ignore_config_keys=names_of(ignore_config_keys),
         )
     names = {(ref.name, ref.revision) for ref in refs}
-    floors = measure_floors(opened, models=names, dtypes=precisions)
+    floors = measure_floors(Context(opened), models=names, dtypes=precisions)
     if out is not None:
-        write_floors(floors, out)
+        floors.write(FilePath(out))
     return PrecisionFloor(opened, floors, outcome)

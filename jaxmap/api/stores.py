@@ -17,7 +17,6 @@ from jaxmap.store.status import StatusReport
 
 if TYPE_CHECKING:
     import pandas
-    import xarray
 
     from jaxmap.released.convert import Imported
     from jaxmap.store.forget import Forgotten
@@ -174,24 +173,3 @@ def import_released(released: Path, store: Path) -> ImportedRelease:
 
     opened, report = read(os.fspath(released), os.fspath(store))
     return ImportedRelease(opened, report)
-
-
-def kl(store: StoreLike) -> xarray.Dataset:
-    """KL divergence between all models of a store, in bits per byte, with standard errors.
-
-    Returns variables kl and standard_error, float64 over (model_a, model_b).
-    """
-    import xarray
-
-    from jaxmap.stats.divergence import kl_KK
-
-    opened = open_for_reading(store)
-    entries = opened.records()
-    result = kl_KK(opened.log_likelihoods(entries), opened.texts.mean_bytes)
-    labels = [entry.label for entry in entries]
-    dims = ("model_a", "model_b")
-    return xarray.Dataset(
-        {"kl": (dims, result.kl), "standard_error": (dims, result.standard_error)},
-        coords={"model_a": labels, "model_b": labels},
-        attrs={"units": "bits per byte", "texts": opened.texts.fingerprint},
-    )

@@ -6,51 +6,57 @@ import os
 
 from absl import flags
 
+from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
 from jaxmap.cli.command import Command, define_store, integer, required, string
+from jaxmap.cli.output import as_flags
+
+
+def _define_warmup(values: flags.FlagValues) -> None:
+    integer(values, "warmup_steps", WARMUP, "Training steps that count as warmup.")
+
+
+def _define_parents(values: flags.FlagValues) -> None:
+    string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
 
 
 def _define_scale(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for scale.csv, scale_pairs.csv and figure 3.")
-    integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
-    string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
+    _define_warmup(values)
+    _define_parents(values)
 
 
 def _scale(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.analysis.scale import write_scale
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import scale
 
-    store = Store.open(values.store)
-    scale = write_scale(
-        store, values.out, warmup=values.warmup_steps, parents=values.parents or None
-    )
-    print(scale.text(), end="")
+    found = scale(values.store, warmup_steps=values.warmup_steps, parents=values.parents or None)
+    found.save(values.out)
+    print(as_flags(found.text(), list(values)), end="")
     return 0
 
 
 def _define_diffusion(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for diffusion.csv, msd.csv and figures 4 and 5.")
-    integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
-    integer(values, "start_from", 1000, "The first step from which an exponent is measured.")
-    integer(values, "window", 10, "Saved checkpoints after the start that enter an exponent.")
+    _define_warmup(values)
+    integer(values, "start_from", START_FROM, "The first step from which an exponent is measured.")
+    integer(values, "window", WINDOW, "Saved checkpoints after the start that enter an exponent.")
 
 
 def _diffusion(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.analysis.diffusion import write_diffusion
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import diffusion
 
-    found = write_diffusion(
-        Store.open(values.store),
-        values.out,
-        warmup=values.warmup_steps,
+    found = diffusion(
+        values.store,
+        warmup_steps=values.warmup_steps,
         start_from=values.start_from,
         window=values.window,
     )
+    found.save(values.out)
     for note in found.notes:
-        print(note)
+        print(as_flags(str(note), list(values)))
     print(f"exponents in {os.path.join(values.out, 'diffusion.csv')}")
     return 0
 
@@ -58,38 +64,46 @@ def _diffusion(values: flags.FlagValues) -> int:
 def _define_map(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for coordinates.csv, path_statistics.csv and figures.")
-    integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
-    string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
+    _define_warmup(values)
+    _define_parents(values)
 
 
 def _map(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.analysis.map_files import draw_map
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import make_map
 
-    drawn = draw_map(
-        Store.open(values.store),
-        values.out,
-        warmup=values.warmup_steps,
-        parents=values.parents or None,
-    )
-    print(drawn.text(), end="")
+    atlas = make_map(values.store, warmup_steps=values.warmup_steps, parents=values.parents or None)
+    print(f"{len(atlas.save(values.out))} files written")
+    print(as_flags(atlas.text(), list(values)), end="")
     return 0
 
 
 def _define_report(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The .html to write; one file that opens offline.")
-    integer(values, "warmup_steps", 2000, "Training steps that count as warmup.")
+    string(
+        values,
+        "figures",
+        None,
+        "A folder for the figures of the page as .png, .svg and .pdf; none are written if unset.",
+    )
+    _define_warmup(values)
 
 
 def _report(values: flags.FlagValues) -> int:
     required(values, "store", "out")
-    from jaxmap.reports.page import write_report
-    from jaxmap.store import Store
+    from pathlib import Path
 
-    page = write_report(Store.open(values.store), values.out, warmup=values.warmup_steps)
-    print(f"report in {values.out} ({page.stat().st_size / 1e6:.1f} MB)")
+    from jaxmap.api.analyses import report
+    from jaxmap.reports.page import check_ending
+
+    check_ending(Path(values.out))
+    page = report(values.store, warmup_steps=values.warmup_steps)
+    size = page.write(values.out).stat().st_size
+    print(f"report in {values.out} ({size / 1e6:.1f} MB)")
+    if values.figures:
+        files = page.save_figures(values.figures)
+        print(f"{len(files)} files in {values.figures}")
     return 0
 
 
@@ -133,6 +147,7 @@ KL between all models, what was learnt, the scale of KL, diffusion, what was lef
 of its size is plotly.js (4.7 MB), which is inside it.
 
   jaxmap report --store=runs --out=report.html
+  jaxmap report --store=runs --out=report.html --figures=figures      its figures as files too
 """,
         _define_report,
         _report,

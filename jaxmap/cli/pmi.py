@@ -15,13 +15,10 @@ def _define_pmi(values: flags.FlagValues) -> None:
 
 def _pmi(values: flags.FlagValues) -> int:
     required(values, "conditional", "unconditional", "out")
-    from jaxmap.analysis.pmi import write_pmi
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import pmi
 
-    store, added = write_pmi(
-        Store.open(values.conditional), Store.open(values.unconditional), values.out
-    )
-    print(f"{len(store.records())} models in {values.out}, {added} of them new")
+    found = pmi(values.conditional, values.unconditional, values.out)
+    print(f"{len(found.store.records())} models in {values.out}, {found.added} of them new")
     return 0
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from absl import flags
 
 from jaxmap.cli import exit_codes
 from jaxmap.cli.command import Command, define_store, required, string
 from jaxmap.cli.output import as_flags
-from jaxmap.errors import InputError
 
 WATCH = 5.0  # seconds between two looks
 
@@ -83,17 +84,14 @@ def _define_kl(values: flags.FlagValues) -> None:
 
 def _kl(values: flags.FlagValues) -> int:
     required(values, "store", "out", "pairs")
-    from jaxmap.analysis.kl import write_kl, write_kl_matrix
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import write_kl
 
-    if values.out.endswith(".npy"):
-        if values.pairs != "all":
-            raise InputError(f"--pairs={values.pairs}: a .npy holds all pairs: write a .csv")
-        size = write_kl_matrix(Store.open(values.store), values.out)
+    pairs = write_kl(values.store, values.out, pairs=values.pairs)
+    if values.out.lower().endswith(".npy"):
+        size = (1 + math.isqrt(1 + 8 * pairs)) // 2
         print(f"{size} x {size} in {values.out}, models in {values.out}.models.txt")
-        return 0
-    rows = write_kl(Store.open(values.store), values.out, values.pairs)
-    print(f"{rows} pairs in {values.out}")
+    else:
+        print(f"{pairs} pairs in {values.out}")
     return 0
 
 

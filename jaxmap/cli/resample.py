@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
-
 from absl import flags
 
 from jaxmap.cli.command import Command, define_store, define_texts, integer, required, string
 from jaxmap.errors import InputError
 
-METHODS = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
+METHODS = ("uniform", "ls", "kl")
 
 
 def _define_resample(values: flags.FlagValues) -> None:
@@ -20,7 +18,7 @@ def _define_resample(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "method",
         "kl",
-        list(METHODS),
+        METHODS,
         "How texts are drawn: all alike, by their share of the variance (ls), or by how far they "
         "tell models apart (kl).",
         flag_values=values,
@@ -31,21 +29,14 @@ def _define_resample(values: flags.FlagValues) -> None:
 def _resample(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "out", "n")
     if not values.out.endswith(".jsonl"):
-        raise InputError(f"--out={values.out}: has to end in .jsonl")
-    from jaxmap.analysis.resample import choose
-    from jaxmap.corpus.texts import load_texts
-    from jaxmap.stats.resample import Scheme
-    from jaxmap.store import Store
+        raise InputError("has to end in .jsonl", field="out", value=values.out)
+    from jaxmap.api.analyses import resample
 
-    store = Store.open(values.store)
-    scheme = METHODS[values.method]
-    assert scheme in get_args(Scheme)
-    sample = choose(
-        store, load_texts(values.texts), values.out, values.n, cast(Scheme, scheme), values.seed
-    )
+    chosen = resample(values.store, values.texts, values.n, method=values.method, seed=values.seed)
+    chosen.write(values.out)
     print(
-        f"{len(sample.texts)} of {len(store.texts.text_bytes)} texts in {values.out} "
-        f"({sample.draws} draws)"
+        f"{len(chosen.rows)} of {chosen.num_texts} texts in {values.out} "
+        f"({chosen.sample.draws} draws)"
     )
     return 0
 
@@ -59,12 +50,10 @@ def _define_place(values: flags.FlagValues) -> None:
 
 def _place(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "new", "out")
-    from jaxmap.analysis.placing import write_placing
-    from jaxmap.store import Store
+    from jaxmap.api.analyses import place
 
-    placing = write_placing(
-        Store.open(values.store), values.texts, Store.open(values.new), values.out
-    )
+    placing = place(values.store, values.texts, values.new)
+    placing.save(values.out)
     print(placing.text(), end="")
     return 0
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-    from jaxmap.figures.learning import Learning
+    from jaxmap.analysis.learning import Learning
     from jaxmap.sweeps.tasks import Outcome
 
 FIGURES = tuple(
@@ -34,54 +34,40 @@ class DemoRun(Result):
       store: the scores.
       warmup: the step until which training counts as warmup.
       outcomes: what each part of the scoring did.
-      curves: bits per byte of every run along its training.
+      learning: bits per byte of every run along its training.
     """
 
     out: Path
     store: Store
     warmup: int
     outcomes: tuple[Outcome, ...]
-    curves: tuple[Learning, ...]
+    learning: Learning
 
     def text(self) -> str:
         """A line per run, and where the report is."""
         lines = [
-            f"{curve.run}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
+            f"{curve.name}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
             f"{curve.bits_I[-1]:.3f} at step {curve.step_I[-1]}"
-            for curve in self.curves
+            for curve in self.learning.curves
         ]
         if failed := len(self.store.failures()):
             lines.append(f"{failed} checkpoints could not be scored; the report says why")
         return "\n".join([*lines, f"report in {self.out / 'report.html'}", ""])
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per checkpoint: run, step, bits_per_byte."""
-        import pandas
-
-        return pandas.DataFrame(
-            [
-                (curve.run, int(step), float(bits))
-                for curve in self.curves
-                for step, bits in zip(curve.step_I, curve.bits_I, strict=True)
-            ],
-            columns=["run", "step", "bits_per_byte"],
-        )
+        """One row per checkpoint: trajectory, step, bits_per_byte, standard_error."""
+        return self.learning.to_dataframe()
 
     def draw(self) -> dict[str, Figure]:
         """What the runs learn, and how far each interval of training moves them."""
-        from jaxmap.analysis.context import Reading
-        from jaxmap.analysis.trajectories import consecutive_of
-        from jaxmap.figures import consecutive, learning
+        from jaxmap.analysis.consecutive import measure_consecutive
+        from jaxmap.analysis.context import Context
+        from jaxmap.figures.figure import Figures
 
-        pretraining = Reading(self.store, self.warmup).pretraining
-        if not self.curves or pretraining is None:
-            return {}
-        return {
-            "learning": learning.draw(self.curves),
-            "consecutive": consecutive.draw(
-                consecutive_of(pretraining), warmup_until=pretraining.warmup
-            ),
-        }
+        pretraining = Context(self.store, warmup_steps=self.warmup).pretraining
+        if not self.learning.curves or pretraining is None:
+            return Figures()
+        return Figures(self.learning.draw() | measure_consecutive(pretraining).draw())
 
     def save(self, folder: str | Path) -> list[Path]:
         """Copies the tables, the figures and the report into `folder`, which is made."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from jaxmap.analysis.context import Reading
+from jaxmap.analysis.context import Context
 from jaxmap.atomic import check_writable, write_atomic
 from jaxmap.demos.corpus import Document, prepare_corpus
 from jaxmap.demos.folders import sole_use
@@ -23,11 +23,10 @@ from jaxmap.demos.settings import DemoConfig, to_dict
 from jaxmap.errors import InputError
 from jaxmap.precision import REFERENCE
 from jaxmap.store import Store
-from jaxmap.tables import write_csv
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:
-    from jaxmap.figures.learning import Learning
+    from jaxmap.analysis.learning import Learning
     from jaxmap.sweeps.tasks import Outcome
 
 
@@ -59,8 +58,8 @@ def run_demo(
         with _timed("scoring"):
             store, outcomes = _score(out, config)
         with _timed("figures and report"):
-            curves = _show(out, config, store)
-    return DemoRun(out, store, config.early, outcomes, curves)
+            learning = _show(out, config, store)
+    return DemoRun(out, store, config.early, outcomes, learning)
 
 
 def _claim(out: Path, config: DemoConfig) -> None:
@@ -111,27 +110,28 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     return store, tuple(outcomes)
 
 
-def _show(out: Path, config: DemoConfig, store: Store) -> tuple[Learning, ...]:
+def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
     """Tables, figures and the page, unless they show these very results already."""
-    from jaxmap.analysis.context import Reading
-    from jaxmap.analysis.kl import write_kl
-    from jaxmap.analysis.learning import learning_of
-    from jaxmap.reports.page import write_report
+    from jaxmap.analysis.finals import measure_finals
+    from jaxmap.analysis.genealogy import ask_nobody
+    from jaxmap.analysis.kl_files import write_kl
+    from jaxmap.analysis.learning import measure_learning
+    from jaxmap.reports.page import make_report
 
-    reading = Reading(store, config.early)
-    curves = learning_of(reading)
+    context = Context(store, warmup_steps=config.early, ask=ask_nobody)
+    learning = measure_learning(context)
+    curves = learning.curves
     stamp = out / "finished.json"
     state = _state_of(store)
     if not (_reads(stamp) == state and all((out / name).is_file() for name in OUTPUTS)):
         stamp.unlink(missing_ok=True)
         if curves:
             write_kl(store, out / "kl_consecutive.csv", "consecutive")
-            _write_finals(reading, out / "kl_final.csv")
+            measure_finals(context).write(out / "kl_final.csv")
         first = max((curve.bits_I[0] for curve in curves), default=float("nan"))
         last = min((curve.bits_I[-1] for curve in curves), default=float("nan"))
-        write_report(
-            store,
-            out / "report.html",
+        page = make_report(
+            context,
             title="A Pythia in miniature, mapped",
             lead=(
                 f"{len(curves)} small GPT-NeoX models were trained on this Python's own library "
@@ -140,10 +140,11 @@ def _show(out: Path, config: DemoConfig, store: Store) -> tuple[Learning, ...]:
                 f"{first:.2f} bits per byte to {last:.2f} for the best."
             ),
             notes=_notes(config),
-            reading=reading,
         )
+        page.write(out / "report.html")
+        page.save_figures(out / "figures")
         write_atomic(stamp, state.encode())
-    return tuple(curves)
+    return learning
 
 
 def _notes(config: DemoConfig) -> tuple[str, ...]:
@@ -163,20 +164,6 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
         f"{config.final_learning_rate:.0%}. As in Pythia the first update has learning rate 0, so "
         "steps 0 and 1 are the same model and their KL is exactly 0.",
     )
-
-
-def _write_finals(reading: Reading, path: Path) -> None:
-    """KL between the last checkpoints of all runs, in the form of `jaxmap kl`."""
-    from jaxmap.analysis.kl import COLUMNS
-    from jaxmap.analysis.learning import between_finals
-
-    finals = between_finals(reading)
-    values = (one.tolist() for one in (finals.pairs_P2, *finals.divergence))
-    rows = (
-        (finals.entries[i].label, finals.entries[j].label, repr(kl), repr(error))
-        for (i, j), kl, error in zip(*values, strict=True)
-    )
-    write_csv(path, COLUMNS, rows)
 
 
 def _state_of(store: Store) -> str:

@@ -3,72 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class Steps:
-    """The intervals of one run, in order of training.
-
-    start_I and end_I are training steps (int64), kl_I and error_I bits per byte (float64); an
-    interval that was left out is NaN, and is drawn as a gap.
-    """
-
-    run: str
-    start_I: np.ndarray
-    end_I: np.ndarray
-    kl_I: np.ndarray
-    error_I: np.ndarray
+    from jaxmap.analysis.consecutive import Consecutive, RunSteps
 
 
-def draw(runs: Sequence[Steps], warmup_until: int = 2000, width: float = 7.2) -> Figure:
+def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
     """Draw KL (bits/byte) of each interval at the step where it ends, +- one standard error.
 
-    Left: intervals that end at or before warmup_until, on a log(1 + step) axis. Right: those
-    after it. Both y axes are logarithmic: an interval whose KL is exactly 0 (Pythia's first
-    update has learning rate 0) has no place there and is left out. width in inches.
+    Left: intervals that end during warmup, on a log(1 + step) axis. Right: those after it. A side
+    without any is left out, and without either there is no figure. Both y axes are logarithmic: an
+    interval whose KL is exactly 0 (Pythia's first update has learning rate 0) has no place there
+    and is left out. width in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    runs, warmup_until = consecutive.runs, consecutive.warmup_steps
+    parts = [part for part in ("during", "after") if _any(runs, part, warmup_until)]
+    if not parts:
+        return None
     styles = style.run_styles(run.run for run in runs)
     with style.look():
-        figure = Figure(figsize=(width, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for run in runs:
-            early_I = run.end_I <= warmup_until
-            _line(left, run, early_I, styles[run.run])
-            # Each line goes on from the last point of the warmup panel's range.
-            _line(right, run, ~early_I, styles[run.run])
-        early = [s for run in runs for s in run.end_I if s <= warmup_until]
-        style.log_step_axis(left, 1, max(early, default=1))
-        left.set_title(f"Warmup: up to step {warmup_until:,}")
-        left.set_xlabel("training step, log(1 + step)")
-        right.set_title(f"After step {warmup_until:,}")
-        right.set_xlabel("training step")
-        right.xaxis.set_major_locator(MaxNLocator(4))
-        right.xaxis.set_major_formatter("{x:,.0f}")
-        for axes in (left, right):
+        figure = new_figure(width, 3.8)
+        panels = dict(zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True))
+        for part, axes in panels.items():
+            for run in runs:
+                _line(axes, run, _part(run, part, warmup_until), styles[run.run])
+        if left := panels.get("during"):
+            last = max(s for run in runs for s in run.end_I if s <= warmup_until)
+            style.log_step_axis(left, 1, last)
+            left.set_title(f"Warmup: up to step {warmup_until:,}")
+            left.set_xlabel("training step, log(1 + step)")
+        if right := panels.get("after"):
+            right.set_title(f"After step {warmup_until:,}")
+            right.set_xlabel("training step")
+            right.xaxis.set_major_locator(MaxNLocator(4))
+            right.xaxis.set_major_formatter("{x:,.0f}")
+        for axes in panels.values():
             axes.set_ylabel("KL to the checkpoint before\n(bits per byte)")
-            if any(np.isfinite(line.get_ydata()).any() for line in axes.get_lines()):
-                style.plain_log_axis(axes)
-            else:
-                axes.set_yticks([])
-                axes.text(0.5, 0.5, "no interval", transform=axes.transAxes, ha="center")
+            style.plain_log_axis(axes)
         style.run_legend(figure, styles)
     return figure
 
 
-def _line(axes: Axes, run: Steps, chosen_I: np.ndarray, look: style.LineStyle) -> None:
+def _part(run: RunSteps, part: str, warmup_until: int) -> np.ndarray:
+    """Which intervals end during warmup, or after it."""
+    during_I = run.end_I <= warmup_until
+    return during_I if part == "during" else ~during_I
+
+
+def _any(runs: Sequence[RunSteps], part: str, warmup_until: int) -> bool:
+    """Whether there is anything to draw in a part."""
+    return any((run.kl_I[_part(run, part, warmup_until)] > 0).any() for run in runs)
+
+
+def _line(axes: Axes, run: RunSteps, chosen_I: np.ndarray, look: style.LineStyle) -> None:
     kl_I = np.where(run.kl_I > 0, run.kl_I, np.nan)[chosen_I]
     if not np.isfinite(kl_I).any():
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import colors_of, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def draw(
 
     layer_K = np.asarray(layer_K)
     with style.look():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(width, 5.4), layout="constrained")
+        figure = new_figure(width, 5.4)
         axes = figure.subplots()
         colors = colors_of(kinds, colors)
         for model in dict.fromkeys(models):

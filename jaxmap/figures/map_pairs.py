@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import colors_of, kind_legend, lighter, map_axes
 
 if TYPE_CHECKING:
@@ -90,18 +91,19 @@ def draw_quantised(
 def draw_families(
     embedding: Embedding,
     pairs_P2: np.ndarray,
+    generation_K: np.ndarray,
     kinds: Sequence[str],
     width: float = 7.2,
     colors: dict[str, str] | None = None,
 ) -> Figure:
     """Fig. 2b: parents and children joined by lines, with a marker by generation.
 
-    pairs_P2: rows of the embedding, the parent first. Generation 1 has no parent on the map.
+    pairs_P2: rows of the embedding, the parent first. generation_K: int, 1 has no parent on the
+    map. width in inches; colors: of the types, where several maps share them.
     """
     from matplotlib.lines import Line2D
 
     pairs_P2 = np.asarray(pairs_P2, np.int64)
-    generation_K = generations(len(embedding.xy_K2), pairs_P2)
     with style.look():
         figure, axes = _figure(width)
         colors = colors_of(kinds, colors)
@@ -126,25 +128,9 @@ def draw_families(
     return figure
 
 
-def generations(num_models: int, pairs_P2: np.ndarray) -> np.ndarray:
-    """1 for a model without a parent, 2 for its children, and so on; int64 [K].
-
-    The way from the root is the longest one. Models that are each other's ancestors count as if
-    the circle were cut after as many steps as there are models.
-    """
-    generation_K = np.ones(num_models, np.int64)
-    for _ in range(num_models):
-        before = generation_K.copy()
-        np.maximum.at(generation_K, pairs_P2[:, 1], generation_K[pairs_P2[:, 0]] + 1)
-        if np.array_equal(before, generation_K):
-            break
-    return generation_K
-
-
 def _figure(width: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, 5.4), layout="constrained")
+    figure = new_figure(width, 5.4)
     return figure, figure.subplots()
 
 

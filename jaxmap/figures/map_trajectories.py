@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import lighter, map_axes
 from jaxmap.naming import parse_run
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from jaxmap.analysis.maps import RunLine
     from jaxmap.stats.embed import Embedding
 
 THIN, THICK = 0.5, 3.5  # points
@@ -23,24 +24,13 @@ SEED_COLORS = (*style.PALETTE, style.INK, style.FAINT)
 CAPPED_AT = 0.95  # quantile of the KL of all steps
 
 
-@dataclass(frozen=True)
-class Line:
-    """One run: places float64 [I, 2] of its saved checkpoints (NaN: a gap), and the KL of the step
-    from the checkpoint before to each, bits per byte [I] (NaN: none)."""
-
-    run: str
-    xy_I2: np.ndarray
-    kl_I: np.ndarray
-
-
-def draw(lines: Sequence[Line], embedding: Embedding, width: float = 7.2) -> Figure:
+def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> Figure:
     """Draw every run as a line: the lighter, the earlier; the wider, the larger the KL of a step.
 
     Widths are proportional to KL up to its 95 % quantile over all steps, and stay there. Left: one
     colour a model, all its seeds alike. Right, where there are seeds: those of the model with most
     of them, a colour and a number each. width in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     kl_S = np.concatenate([line.kl_I for line in lines])
@@ -52,7 +42,7 @@ def draw(lines: Sequence[Line], embedding: Embedding, width: float = 7.2) -> Fig
     seeds = [line for line in lines if base_of[line.run] == most]
     with style.look():
         panels = 2 if len(seeds) > 1 and len(bases) > 1 else 1
-        figure = Figure(figsize=(width, 4.6 if panels == 2 else 5.6), layout="constrained")
+        figure = new_figure(width, 4.6 if panels == 2 else 5.6)
         first, *rest = figure.subplots(1, panels, squeeze=False)[0]
         by_run = len(bases) == 1
         color = {
@@ -88,7 +78,7 @@ def draw(lines: Sequence[Line], embedding: Embedding, width: float = 7.2) -> Fig
 
 def _panel(
     axes: Axes,
-    lines: Sequence[Line],
+    lines: Sequence[RunLine],
     color: dict[str, str],
     cap: float,
     embedding: Embedding,

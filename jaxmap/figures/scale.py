@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from jaxmap.analysis.scale import Scale
 
 LINEAR_BELOW = 0.1  # bits per byte
 FEWEST = 8  # values of a violin; fewer are drawn as points
@@ -23,18 +25,18 @@ COLORS = {
 }
 
 
-def draw(settings: Sequence[tuple[str, np.ndarray]], width: float = 7.2) -> Figure:
+def draw(scale: Scale, width: float = 7.2) -> Figure:
     """Violins of KL (bits per byte) on a symlog axis, linear below 0.1, with medians marked.
 
-    A setting is its name and values, in the order drawn; one without values keeps its place. The
-    density is estimated on the axis as it is drawn, so that a violin's width is honest there.
+    A setting without pairs keeps its place. The density is estimated on the axis as it is drawn,
+    so that a violin's width is honest there. width in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
+    settings = [(row.setting.name, row.divergence.kl) for row in scale.rows]
     with style.look():
-        figure = Figure(figsize=(width, 3.6), layout="constrained")
+        figure = new_figure(width, 3.6)
         axes = figure.subplots()
         axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
         highest = max((float(v.max()) for _, v in settings if len(v)), default=1.0)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jaxmap.atomic import write_atomic
 from jaxmap.naming import parse_run
@@ -162,16 +162,21 @@ def plain_log_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def write(figure: Figure, file: BinaryIO, kind: str) -> None:
+    """Write a figure as "png", "svg" or "pdf"; the same figure gives the same bytes."""
+    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with look():
+        figure.savefig(file, format=kind, metadata=dated)
+
+
 def save(figure: Figure, out: Path, formats: Iterable[str] = ("png", "svg", "pdf")) -> list[Path]:
     """Write OUT.png, OUT.svg and OUT.pdf (each whole or not at all) and return their paths."""
     out = Path(out)
     paths = []
     for suffix in formats:
         path = out.with_name(f"{out.name}.{suffix}")
-        dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
         drawn = io.BytesIO()
-        with look():
-            figure.savefig(drawn, format=suffix, metadata=dated)
+        write(figure, drawn, suffix)
         write_atomic(path, drawn.getvalue())
         paths.append(path)
     return paths

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.learning import last_checkpoints
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.finals import last_checkpoints
 from jaxmap.reports.model_names import shown_names
-from jaxmap.stats.clean import clean_map
+from jaxmap.reports.section import percent
+from jaxmap.stats.clean import FLOOR, clean_map
 from jaxmap.stats.divergence import kl_KK
 
 MOST = 2000  # models; 2,000 take 5 MB of the page
@@ -19,7 +20,7 @@ CODES = 65535  # steps of the logarithm that a KL is rounded to, 16 bits
 DIGITS = 5
 
 
-def heat(reading: Reading) -> dict[str, Any] | None:
+def heat(context: Context) -> dict[str, Any] | None:
     """Last checkpoints of runs and models that are no checkpoints, in the order of a tree.
 
     labels [K]; kl: the pairs above the diagonal, row by row, as 16-bit numbers in base64
@@ -28,15 +29,15 @@ def heat(reading: Reading) -> dict[str, Any] | None:
     from scipy.cluster.hierarchy import dendrogram, linkage
     from scipy.spatial.distance import squareform
 
-    last = last_checkpoints(reading)
-    singles = reading.singles
+    last = last_checkpoints(context)
+    singles = context.singles
     chosen = [*(entry for _, entry in last), *singles]
     names = [*(run.name for run, _ in last), *shown_names(singles)]
     if len(chosen) < 3:
         return None
     shown = chosen[:MOST]
-    cleaned = clean_map(reading.vectors(shown), [entry.label for entry in shown])
-    kl = kl_KK(cleaned.ll_KN, reading.store.texts.mean_bytes, errors=False).kl
+    cleaned = clean_map(context.vectors(shown), [entry.label for entry in shown])
+    kl = kl_KK(cleaned.ll_KN, context.mean_bytes, errors=False).kl
     roots = squareform(np.sqrt(kl), checks=False)
     drawn = dendrogram(linkage(roots, "average", optimal_ordering=True), no_plot=True)
     order = drawn["leaves"]
@@ -71,7 +72,7 @@ def words(drawn: dict[str, Any]) -> str:
     said = (
         "The last checkpoint of each run, and each model that is no checkpoint, ordered by "
         "hierarchical clustering (average linkage of √KL); hover or tap for names and the KL, "
-        "draw a box to zoom. Scores are clipped from below at their 2 % quantile."
+        f"draw a box to zoom. Scores are clipped from below at their {percent(FLOOR)} quantile."
     )
     if drawn["left_out"]:
         said += f" {drawn['left_out']:,} of them are not shown: at most {MOST:,} are."

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-from jaxmap.analysis.context import Reading
+from jaxmap.analysis.context import Context
 from jaxmap.analysis.maps import Atlas, Map
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.legend import axis_names, kind_colors
@@ -20,7 +19,6 @@ from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.stats.embed import Embedding
 from jaxmap.store.labels import rows_by_run
-from jaxmap.store.record import Entry
 
 SCRIPTS = ("page.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
@@ -44,17 +42,17 @@ SAID = {
 }
 
 
-def payload(reading: Reading, atlas: Atlas) -> dict[str, Any]:
+def payload(context: Context, atlas: Atlas) -> dict[str, Any]:
     """What the script draws: maps with everything that hovering tells, and the heat map."""
     return {
         "palette": list(PALETTE),
         "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
-        "maps": [_map(reading, one) for one in atlas.maps],
-        "heat": heat(reading),
+        "maps": [_map(context, one) for one in atlas.maps],
+        "heat": heat(context),
     }
 
 
-def section(drawn: dict[str, Any]) -> str:
+def elements(drawn: dict[str, Any]) -> str:
     """The elements that the script fills; the data are in the page once, in `script`."""
     parts = []
     if drawn["maps"]:
@@ -88,7 +86,12 @@ def section(drawn: dict[str, Any]) -> str:
 
 
 def script(drawn: dict[str, Any]) -> str:
-    """plotly.js, the data and our own script; nothing in the data can end the element."""
+    """plotly.js, the data and our own script; nothing in the data can end the element.
+
+    "" where there is nothing to draw.
+    """
+    if not drawn["maps"] and not drawn["heat"]:
+        return ""
     from plotly.offline import get_plotlyjs
 
     data = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -100,7 +103,7 @@ def script(drawn: dict[str, Any]) -> str:
     )
 
 
-def _map(reading: Reading, one: Map) -> dict[str, Any]:
+def _map(context: Context, one: Map) -> dict[str, Any]:
     nearest_K, kl_K = _nearest(one)
     entries = one.entries
     return {
@@ -112,7 +115,7 @@ def _map(reading: Reading, one: Map) -> dict[str, Any]:
         "step": [entry.name.step for entry in entries],
         "size": [size_of(entry) for entry in entries],
         "layer": [entry.identity.variant.layer for entry in entries],
-        "loss": _numbers(loss(reading, entries)),
+        "loss": _numbers(context.bits_per_byte(entries)),
         "nearest": nearest_K,
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
@@ -131,14 +134,6 @@ def _embedding(found: Embedding) -> dict[str, Any]:
         "axis_x": name_x,
         "axis_y": name_y,
     }
-
-
-def loss(reading: Reading, entries: Sequence[Entry]) -> np.ndarray:
-    """Bits per byte of all texts, uncleaned, float64 [K]; NaN in a PMI store."""
-    if not reading.has_losses:
-        return np.full(len(entries), np.nan)
-    total_bytes = float(reading.store.texts.text_bytes.sum())
-    return -reading.totals(entries) / (math.log(2.0) * total_bytes)
 
 
 def _nearest(one: Map) -> tuple[list[int], np.ndarray]:

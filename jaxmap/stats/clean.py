@@ -19,7 +19,6 @@ from jaxmap.stats.float64 import precise
 
 FLOOR = 0.02  # quantile of all entries below which an entry is clipped
 JUMPY = 0.03  # share of the texts that is dropped
-WARMUP = 2000  # steps; the learning rate of Pythia is warmed up by then
 
 
 @dataclass(frozen=True)
@@ -141,9 +140,9 @@ def clean_pretraining(
     step_K: np.ndarray,
     excluded_K: np.ndarray,
     *,
+    warmup: int,
     quantile: float = FLOOR,
     jumpy: float = JUMPY,
-    warmup: int = WARMUP,
 ) -> Cleaned:
     """The recipe for checkpoints of training runs.
 
@@ -162,6 +161,7 @@ def clean_pretraining(
       place_K: its place among the saved checkpoints of the run, absent ones counted.
       step_K: its training step.
       excluded_K: bool.
+      warmup: the step from which texts are scored for their jumps.
     """
     ll_KN = np.asarray(ll_KN, np.float64)
     excluded_K = np.asarray(excluded_K, bool)

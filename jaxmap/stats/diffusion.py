@@ -17,7 +17,6 @@ import numpy as np
 
 from jaxmap.stats.float64 import precise
 
-WINDOW = 10  # saved checkpoints after the start
 LEAST = 3  # points that a slope and its R^2 need
 
 
@@ -98,7 +97,7 @@ def _displacement(distance_RII: jax.Array, lags: int) -> Displacement:
     return Displacement(*jax.vmap(of_run, in_axes=(0, None))(distance_RII, lag_A))
 
 
-def exponents(distance_RII: np.ndarray, step_RI: np.ndarray, window: int = WINDOW) -> Exponents:
+def exponents(distance_RII: np.ndarray, step_RI: np.ndarray, window: int) -> Exponents:
     """Slope of log distance against log(t - t0) over the next `window` saved checkpoints.
 
     c = 1 is Brownian, c < 1 subdiffusive, c > 1 superdiffusive. By ordinary least squares over

@@ -15,6 +15,7 @@ PERPLEXITY = 30.0  # pretraining, quantisation, layers
 PERPLEXITY_FAMILIES = 20.0  # parents and children
 SEED = 42
 FEWEST = 5  # models of a t-SNE
+ALIKE = 1e-9  # sqrt(bits/byte): the spread below which models are one model and its rounding
 LARGE = 300  # rows from which an iteration beats a whole decomposition
 
 Method = Literal["tsne", "pca"]
@@ -81,19 +82,36 @@ def _eigh(matrix_KK: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return eigh(matrix_KK, subset_by_index=(size - count, size - 1))
 
 
+def tsne_obstacle(q_KN: np.ndarray) -> str:
+    """Why there is no t-SNE of these rows; "" where there is one.
+
+    Rows that are all alike have no spread to begin from: scikit-learn would divide by it, and its
+    compiled code does not survive that.
+    """
+    num_models = len(q_KN)
+    if num_models < FEWEST:
+        return f"{num_models} models are too few for t-SNE"
+    x_KN = np.asarray(q_KN, np.float64)
+    spread = float(np.sqrt(x_KN.var(axis=0).sum()))
+    if not spread > ALIKE:
+        return f"all {num_models} models score alike (KL 0): no t-SNE can tell them apart"
+    return ""
+
+
 def tsne(q_KN: np.ndarray, perplexity: float = PERPLEXITY) -> Embedding | None:
     """t-SNE of rows with scikit-learn, init "pca", learning rate "auto", random_state 42.
 
     A third of the other models is the most that a perplexity can mean: with fewer than three times
-    as many it is lowered, and a note says so. None for fewer than five models. In one thread: with
-    several, sums come in another order each time, and the same data would give other maps.
+    as many it is lowered, and a note says so. None where `tsne_obstacle` names a reason. In one
+    thread: with several, sums come in another order each time, and the same data would give other
+    maps.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    num_models = len(q_KN)
-    if num_models < FEWEST:
+    if tsne_obstacle(q_KN):
         return None
+    num_models = len(q_KN)
     used = min(perplexity, (num_models - 1) / 3)
     note = (
         f"t-SNE: perplexity {used:g} in place of {perplexity:g}, for {num_models} models are few"

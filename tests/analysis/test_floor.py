@@ -14,14 +14,15 @@ from support.stores import filled, record
 from support.stores import texts as fake_texts
 from support.token_sets import make_tokens
 
+from jaxmap.analysis.context import Context
 from jaxmap.analysis.floor import Floor, Floors, measure_floors
-from jaxmap.analysis.scale import measure_scale, write_scale
+from jaxmap.analysis.scale import measure_scale
 from jaxmap.checkpoint import weights
 from jaxmap.corpus.batches import batches, plan
 from jaxmap.engine.scorer import Scorers
 from jaxmap.model.decoder import named
 from jaxmap.model.layers.linear import computing_in, contract
-from jaxmap.reports.page import write_report
+from jaxmap.reports.page import make_report
 from jaxmap.store import Store
 
 random = np.random.default_rng(3)
@@ -191,14 +192,12 @@ def test_only_the_same_checkpoint_is_compared(tmp_path):
         one("org/b", noisy(scores, 9), "bfloat16", is_default_dtype=False, commit="new"),
         one("org/c", noisy(scores, 9), "bfloat16", is_default_dtype=False),
     )
-    [floor] = measure_floors(store).found
+    [floor] = measure_floors(Context(store)).found
     assert floor.entry.label == "org/a+bfloat16"
-    every = [*store.records(), *store.superseded()]
-    assert [one.entry.path for one in measure_floors(store, every).found] == [floor.entry.path]
     expected = kl_of(scores, half, store.texts.mean_bytes)
     np.testing.assert_allclose((floor.kl, floor.standard_error), expected, rtol=1e-6)
-    assert measure_floors(store, models=[("org/b", None)]).found == ()
-    assert measure_floors(store, dtypes=["float16"]).found == ()
+    assert measure_floors(Context(store), models=[("org/b", None)]).found == ()
+    assert measure_floors(Context(store), dtypes=["float16"]).found == ()
 
 
 def test_whose_floor_a_result_has(tmp_path):
@@ -238,9 +237,10 @@ def rough(tmp_path_factory):
 
 def test_rows_near_their_floor_are_marked(rough):
     store, folder = rough
-    floors = measure_floors(store)
+    floors = measure_floors(Context(store))
     assert len(floors.found) == 2
-    scale = write_scale(store, folder / "out")
+    scale = measure_scale(Context(store))
+    scale.save(folder / "out")
     rows = {row.setting.name: row for row in scale.rows}
     assert rows["8-bit"].floor == rows["4-bit"].floor == floors.found[0].kl
     assert floors.found[0].kl > floors.found[1].kl
@@ -258,15 +258,15 @@ def test_rows_near_their_floor_are_marked(rough):
 
 def test_the_report_tells_the_floor(rough):
     store, folder = rough
-    write_report(store, folder / "report.html")
+    make_report(Context(store)).write(folder / "report.html")
     page = re.sub(r"<[^>]+>", " ", (folder / "report.html").read_text(encoding="utf-8"))
     words = " ".join(page.split())
-    floor = measure_floors(store).found[0]
+    floor = measure_floors(Context(store)).found[0]
     assert f"{floor.kl:.3g} ± {floor.standard_error:.1g}" in words
     assert "* The median is less than ten times its floor" in words
     assert f"{floor.kl:.1g} *" in words
     held = words.split("Held against the medians of the scale")[1]
-    share = floor.kl / measure_scale(store).rows[4].summary.median
+    share = floor.kl / measure_scale(Context(store)).rows[4].summary.median
     assert f"{100 * share:.2g} % 8-bit" in held
 
 
@@ -278,6 +278,6 @@ def test_without_floors_nothing_is_said(tmp_path):
         *(one(f"org/m{k}", noisy(scores, 30)) for k in range(2)),
         *(one(f"org/m{k}", noisy(scores, 1), quantisation="int8") for k in range(2)),
     )
-    assert "floor" not in measure_scale(store).text().splitlines()[0]
-    write_report(store, tmp_path / "report.html")
+    assert "floor" not in measure_scale(Context(store)).text().splitlines()[0]
+    make_report(Context(store)).write(tmp_path / "report.html")
     assert "Precision floor" not in (tmp_path / "report.html").read_text(encoding="utf-8")

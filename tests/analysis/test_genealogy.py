@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from support.stores import filled, record, texts
 
 from jaxmap.analysis.genealogy import (
     base_models,
+    generations,
     known_parents,
     parents_of,
     read_parents,
@@ -141,3 +143,9 @@ def test_types(tmp_path):
     save_known(store.path, None, {"org/a": "vicuna"})
     assert types_of(store.path, store.records()) == {"org/a": "vicuna", "org/c": "qwen2"}
     assert json.loads((store.path / "genealogy/types.json").read_text()) == {"org/a": "vicuna"}
+
+
+def test_generations_are_counted_from_the_root():
+    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [0, 4]])
+    assert generations(6, pairs).tolist() == [1, 2, 3, 4, 5, 1]
+    assert len(generations(2, np.array([[0, 1], [1, 0]]))) == 2  # ends

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.stores import filled, record, texts
 
-from jaxmap.analysis.kl import write_kl, write_kl_matrix
+from jaxmap.analysis.kl_files import write_kl, write_kl_matrix
 from jaxmap.errors import InputError
 from jaxmap.stats.divergence import kl_strips
 from jaxmap.store import Failure, Item, Store

@@ -10,8 +10,8 @@ from support.maps import STEPS, map_store
 from support.stores import filled, record, texts
 
 from jaxmap import cli
-from jaxmap.analysis.map_files import draw_map
-from jaxmap.analysis.maps import make_atlas
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.map_selection import make_atlas, require_maps
 from jaxmap.errors import InputError
 from jaxmap.stats.embed import pca
 
@@ -27,15 +27,16 @@ def table(path):
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("map")
     store = map_store(folder / "store")
-    return store, folder / "out", draw_map(store, folder / "out")
+    atlas = make_atlas(Context(store))
+    return store, folder / "out", atlas, atlas.save(folder / "out")
 
 
 def test_every_map_is_drawn_twice_in_three_formats(drawn):
-    _, out, found = drawn
+    _, out, found, files = drawn
     names = {f"map_{name}_{method}" for name in ALL for method in ("tsne", "pca")}
     expected = {f"{n}.{s}" for n in names | {"consecutive"} for s in ("png", "svg", "pdf")}
     expected |= {"coordinates.csv", "path_statistics.csv"}
-    assert {path.name for path in found.files} == expected
+    assert {path.name for path in files} == expected
     assert {path.name for path in out.iterdir()} == expected
     assert found.absent.keys() == {"4-bit"}
     assert "absent: figure 2a, models and their 4-bit versions: no model is there" in found.text()
@@ -43,7 +44,7 @@ def test_every_map_is_drawn_twice_in_three_formats(drawn):
 
 
 def test_coordinates_are_those_of_the_cleaned_vectors(drawn):
-    store, out, _ = drawn
+    store, out, *_ = drawn
     rows = table(out / "coordinates.csv")
     found = [row for row in rows if row["map"] == "models" and row["method"] == "pca"]
     entries = [e for e in store.records() if e.label.startswith("lab/") and "+" not in e.label]
@@ -65,14 +66,14 @@ def test_coordinates_are_those_of_the_cleaned_vectors(drawn):
 
 
 def test_paths_are_measured_in_roots_of_kl(drawn):
-    store, out, _ = drawn
+    out = drawn[1]
     rows = table(out / "path_statistics.csv")
     assert [(row["trajectory"], row["from_step"]) for row in rows] == [
         (name, step)
         for name in ("pythia-14m", "pythia-14m-seed1", "pythia-70m")
         for step in ("0", "2000")
     ]
-    pre = make_atlas(store).pretraining
+    pre = drawn[2].pretraining
     assert pre is not None
     ll_IN = pre.ll_KN[pre.rows[0]]
     unit = 2 * pre.mean_bytes * np.log(2)
@@ -85,8 +86,7 @@ def test_paths_are_measured_in_roots_of_kl(drawn):
 
 
 def test_families_join_parents_to_children(drawn):
-    store, _, _ = drawn
-    one = make_atlas(store).find("families")
+    one = drawn[2].find("families")
     assert one is not None
     assert one.perplexity == 20.0
     pairs = {tuple(one.entries[k].label for k in pair) for pair in one.pairs_P2}
@@ -97,8 +97,8 @@ def test_families_join_parents_to_children(drawn):
 
 
 def test_maps_repeat_to_the_last_digit(drawn, tmp_path):
-    store, out, _ = drawn
-    draw_map(store, tmp_path)
+    store, out, *_ = drawn
+    make_atlas(Context(store)).save(tmp_path)
     for name in ("coordinates.csv", "path_statistics.csv", "map_layers_tsne.svg"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
 
@@ -118,5 +118,4 @@ def test_two_models_are_no_map(tmp_path):
     of = texts()
     store, _ = filled(tmp_path / "store", of, record(of, "lab/a"), record(of, "lab/b"))
     with pytest.raises(InputError, match="no map can be drawn"):
-        draw_map(store, tmp_path / "out", ask=lambda _: ())
-    assert not (tmp_path / "out").exists()
+        require_maps(Context(store), make_atlas(Context(store, ask=lambda _: ())))

@@ -21,6 +21,7 @@ from support.checkpoints import (
 from support.stores import filled, record
 from support.stores import texts as make_texts
 
+from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.memory import _of_cgroup, free_memory
@@ -557,7 +558,7 @@ def test_runs_under_any_names(ref, revision, tmp_path):
     for step in steps:
         to = {(other, "c0"): float(step - other) for other in steps if other < step}
         Rows(tmp_path).add(Row(run, step, "c0", to))
-    found = measure_diffusion(store, start_from=0, window=4).diffusion
+    found = measure_diffusion(Context(store), start_from=0, window=4).exponents
     weight = [one for one in found if one.trajectory.space == "weight"]
     np.testing.assert_allclose(weight[0].exponent, 1.0)
 

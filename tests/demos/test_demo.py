@@ -20,8 +20,8 @@ import pytest
 from support import REPOSITORY, TESTS
 from support.checkpoints import jaxmap
 
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.learning import learning_of
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.runs import runs_of
 from jaxmap.analysis.scale import measure_scale
 from jaxmap.corpus.sources import open_source
@@ -113,8 +113,8 @@ def test_everything_is_there_and_the_losses_fall(demo):
     assert sorted(run.name for run in runs) == sorted(RUNS)
     for run in runs:
         assert run.steps.tolist() == list(STEPS)
-    curves = learning_of(Reading(store))
-    assert [curve.run for curve in curves] == [run.name for run in runs]
+    curves = measure_learning(Context(store)).curves
+    assert [curve.name for curve in curves] == [run.name for run in runs]
     assert all(curve.bits_I[-1] < curve.bits_I[0] - 0.2 for curve in curves)
 
 
@@ -157,7 +157,10 @@ def test_the_last_checkpoints_in_every_form(demo, tmp_path):
     }
     assert forms_of | {"pythia-demo-s@step12+bfloat16"} <= labels
     assert len(labels) == len(RUNS) * (len(STEPS) + 1) + 4 + 3 + 1
-    counts = {row.setting.name: row.summary.n for row in measure_scale(store, warmup=4).rows}
+    counts = {
+        row.setting.name: row.summary.n
+        for row in measure_scale(Context(store, warmup_steps=4)).rows
+    }
     assert (counts["4-bit"], counts["layer"]) == (3, 4)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Precision floor" in page
@@ -360,7 +363,9 @@ def test_the_command_takes_a_config(tmp_path, monkeypatch):
 
     def run_demo(out, config):
         seen.append(config)
-        return DemoRun(Path(out), Store.create(tmp_path / "store", TextSet(("x",))), 1, (), ())
+        return DemoRun(
+            Path(out), Store.create(tmp_path / "store", TextSet(("x",))), 1, (), Learning(())
+        )
 
     monkeypatch.setattr("jaxmap.demos.run.run_demo", run_demo)
     path = REPOSITORY / "configs" / "demo.py"

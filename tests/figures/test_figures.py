@@ -6,13 +6,22 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from jaxmap.analysis.consecutive import Consecutive, RunSteps
+from jaxmap.analysis.learning import Learning, LearningCurve
+from jaxmap.analysis.runs import Run
 from jaxmap.figures import consecutive, learning, style
+from jaxmap.figures.figure import Figures
+from jaxmap.naming import parse_run
 
 
-def steps(run: str, kl: list[float], end: list[int]) -> consecutive.Steps:
+def steps(run: str, kl: list[float], end: list[int]) -> RunSteps:
     end_I = np.array(end, np.int64)
     kl_I = np.array(kl)
-    return consecutive.Steps(run, np.array([0, *end[:-1]], np.int64), end_I, kl_I, 0.1 * kl_I)
+    return RunSteps(run, np.array([0, *end[:-1]], np.int64), end_I, kl_I, 0.1 * kl_I)
+
+
+def of(*runs: RunSteps, warmup: int = 2000) -> Consecutive:
+    return Consecutive(runs, warmup)
 
 
 def drawn(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -21,7 +30,7 @@ def drawn(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def test_consecutive_splits_at_the_end_of_warmup():
     run = steps("pythia-demo-xs", [0.1, 0.2, 0.3, 0.4], [1, 2, 4, 8])
-    left, right = consecutive.draw([run], warmup_until=2).axes
+    left, right = consecutive.draw(of(run, warmup=2)).axes
     (x, y), *rest = drawn(left).values()
     assert not rest
     np.testing.assert_array_equal(x, [1, 2])
@@ -35,17 +44,20 @@ def test_consecutive_splits_at_the_end_of_warmup():
     np.testing.assert_allclose(forward, np.log([1, 2, 4]))
 
 
-def test_consecutive_says_where_there_is_no_interval(tmp_path):
-    figure = consecutive.draw([steps("a", [np.nan, 0.0, 0.1], [1, 2, 4])], warmup_until=2)
-    left, right = figure.axes
-    assert [text.get_text() for text in left.texts] == ["no interval"]
-    assert not right.texts
+@pytest.mark.parametrize(
+    ("kl", "warmup", "title"),
+    [([np.nan, 0.0, 0.1], 2, "After step 2"), ([0.1, 0.2, 0.3], 2000, "Warmup: up to step 2,000")],
+)
+def test_a_side_without_an_interval_is_left_out(tmp_path, kl, warmup, title):
+    figure = consecutive.draw(of(steps("a", kl, [1, 2, 4]), warmup=warmup))
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == title
     style.save(figure, tmp_path / "one", ["png"])
 
 
 def test_consecutive_names_units_and_every_run():
     runs = [steps(f"pythia-demo-{name}", [0.1, 0.2], [1, 4000]) for name in ("xs", "xs-seed1", "s")]
-    figure = consecutive.draw(runs)
+    figure = consecutive.draw(of(*runs))
     for axes in figure.axes:
         assert "bits per byte" in axes.get_ylabel()
         assert "step" in axes.get_xlabel()
@@ -55,41 +67,32 @@ def test_consecutive_names_units_and_every_run():
 
 def test_consecutive_leaves_out_zeros_and_gaps():
     run = steps("a", [0.0, 0.2, np.nan, 0.4], [1, 2, 4, 8])
-    left, _ = consecutive.draw([run], warmup_until=8).axes
+    (left,) = consecutive.draw(of(run, warmup=8)).axes
     ((_, y),) = drawn(left).values()
     np.testing.assert_array_equal(y, [np.nan, 0.2, np.nan, 0.4])
 
 
 def test_consecutive_bands_are_one_standard_error():
     run = steps("a", [1.0, 2.0], [1, 2])
-    left, _ = consecutive.draw([run], warmup_until=8).axes
+    (left,) = consecutive.draw(of(run, warmup=8)).axes
     (band,) = left.collections
     y = band.get_paths()[0].vertices[:, 1]
     assert y.min() == pytest.approx(0.9)
     assert y.max() == pytest.approx(2.2)
 
 
-def test_no_runs_is_an_empty_figure(tmp_path):
-    for module in (consecutive, learning):
-        (path,) = style.save(module.draw([]), tmp_path / "none", ["png"])
-        assert path.stat().st_size > 0
-
-
-def test_bits_per_byte_is_the_definition_and_its_error_that_of_a_bootstrap():
-    rng = np.random.default_rng(0)
-    bytes_N = rng.integers(100, 1000, 400)
-    ll_KN = -(bytes_N * rng.uniform(0.5, 2, (3, 1)) + rng.normal(0, 60, (3, 400)))
-    bits_K, error_K = learning.bits_per_byte(ll_KN, bytes_N)
-    np.testing.assert_allclose(bits_K, -ll_KN.sum(1) / np.log(2) / bytes_N.sum(), rtol=1e-12)
-    drawn_BN = rng.integers(0, 400, (4000, 400))
-    boot_KB = -ll_KN[:, drawn_BN].sum(-1) / np.log(2) / bytes_N[drawn_BN].sum(-1)
-    np.testing.assert_allclose(error_K, boot_KB.std(1), rtol=0.08)
+def test_where_nothing_can_be_drawn_there_is_no_figure():
+    assert consecutive.draw(of()) is None
+    assert consecutive.draw(of(steps("a", [0.0, np.nan], [1, 4000]))) is None
+    assert learning.draw(Learning(())) is None
 
 
 def test_learning_draws_what_it_was_given():
     step_I, bits_I = np.array([0, 1, 64]), np.array([4.0, 3.9, 2.5])
-    run = learning.Learning("pythia-demo-xs", step_I, bits_I, np.full(3, 0.1))
-    (axes,) = learning.draw([run]).axes
+    name = "pythia-demo-xs"
+    run = Run(name, f"org/{name}", parse_run(name), (None,) * 3, step_I)
+    curve = LearningCurve(run, step_I, bits_I, np.full(3, 0.1))
+    (axes,) = learning.draw(Learning((curve,))).axes
     x, y = drawn(axes)["pythia-demo-xs"]
     np.testing.assert_array_equal(x, step_I)
     np.testing.assert_array_equal(y, bits_I)
@@ -112,8 +115,8 @@ def test_seeds_share_a_colour_and_no_two_lines_look_alike():
 def test_saving_is_reproducible_and_leaves_no_setting_behind(tmp_path):
     before = dict(mpl.rcParams)
     run = steps("a", [1.0, 2.0], [1, 2])
-    first = style.save(consecutive.draw([run]), tmp_path / "one")
-    second = style.save(consecutive.draw([run]), tmp_path / "two")
+    first = style.save(consecutive.draw(of(run)), tmp_path / "one")
+    second = style.save(consecutive.draw(of(run)), tmp_path / "two")
     assert [path.suffix for path in first] == [".png", ".svg", ".pdf"]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
@@ -134,3 +137,11 @@ def test_step_ticks_are_few_and_in_range(high):
     assert 1 <= len(ticks) <= 8
     assert ticks[0] == 0
     assert all(0 <= tick <= high for tick in ticks)
+
+
+def test_a_notebook_shows_figures_and_a_set_of_them():
+    figure = consecutive.draw(of(steps("a", [1.0, 2.0], [1, 2])))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    both = Figures(one=figure, none=None, two=figure)
+    assert list(both) == ["one", "two"]
+    assert both._repr_html_().count("<svg") == 2

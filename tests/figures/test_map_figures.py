@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from jaxmap.analysis.maps import RunLine
 from jaxmap.figures import map_layers, map_pairs, map_trajectories, style
 from jaxmap.figures.legend import kind_colors, lighter
 from jaxmap.stats.embed import Embedding, pca
@@ -15,9 +16,9 @@ def embedding(count: int) -> Embedding:
     return pca(np.random.default_rng(count).normal(size=(count, 6)))
 
 
-def line(run: str, kl: list[float], seed: int = 0) -> map_trajectories.Line:
+def line(run: str, kl: list[float], seed: int = 0) -> RunLine:
     xy_I2 = np.random.default_rng(seed).normal(size=(len(kl), 2))
-    return map_trajectories.Line(run, xy_I2, np.array(kl))
+    return RunLine(run, xy_I2, np.array(kl))
 
 
 def of(axes, label: str):
@@ -78,16 +79,10 @@ def test_a_model_and_its_quantised_version_are_joined():
     assert len(small.get_facecolors()) == 0  # rings
 
 
-def test_generations_are_counted_from_the_root():
-    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [0, 4]])
-    assert map_pairs.generations(6, pairs).tolist() == [1, 2, 3, 4, 5, 1]
-    assert len(map_pairs.generations(2, np.array([[0, 1], [1, 0]]))) == 2  # ends
-
-
 def test_each_generation_has_its_marker():
     places = embedding(6)
     pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
-    axes = map_pairs.draw_families(places, pairs, ["a"] * 6).axes[0]
+    axes = map_pairs.draw_families(places, pairs, np.array([1, 2, 3, 4, 5, 1]), ["a"] * 6).axes[0]
     shown = {c.get_label(): len(c.get_offsets()) for c in axes.collections[1:]}
     assert shown == {"generation 1": 2, "generation 2": 1, "generation 3": 1, "generation 4": 2}
 

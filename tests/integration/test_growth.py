@@ -13,7 +13,7 @@ from support.checkpoints import NEOX, make_checkpoint
 from support.stores import record, texts
 from support.token_sets import make_tokens
 
-from jaxmap.analysis.kl import write_kl, write_kl_matrix
+from jaxmap.analysis.kl_files import write_kl, write_kl_matrix
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights

@@ -17,8 +17,8 @@ from support.parity import LENS_NATS, lens_rows, random_texts
 from support.reference import lens_logp, make_model
 from support.token_sets import make_tokens
 
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.model_pairs import of_models
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.model_pairs import settings_of_models
 from jaxmap.checkpoint import weights
 from jaxmap.cli import program
 from jaxmap.corpus.batches import batches, plan
@@ -352,7 +352,7 @@ def test_scored_beside_the_logit_lens(trained, tmp_path):
     assert again.out.startswith("0 scored, 1 already done")
     assert not opened.missing()
     # The setting of adjacent layers is the logit lens', as published.
-    setting = of_models(Reading(opened), None, lambda ref: (), [])["layer"]
+    setting = settings_of_models(Context(opened, ask=lambda ref: ())).settings["layer"]
     assert [entry.label for entry in setting.entries] == [plain + layer for layer in layers]
 
     lens = find_lens(home / "lenses", str(model), None)

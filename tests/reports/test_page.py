@@ -16,11 +16,13 @@ from support.browser import CHROMIUM, Browser
 from support.maps import STEPS, map_store
 from support.stores import filled, record, texts
 
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.learning import learning_of
-from jaxmap.analysis.map_files import draw_map
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.genealogy import ask_nobody
+from jaxmap.analysis.learning import measure_learning
+from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.runs import runs_of
-from jaxmap.reports.page import inline_svg, write_report
+from jaxmap.reports.page import make_report
+from jaxmap.reports.svg import inline_svg
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.store import Store
 from jaxmap.store.requests import Failure, Item
@@ -81,7 +83,7 @@ def two_runs(path: Path, names=("org/pythia-14m", "org/pythia-14m-seed1")):
 
 def written(store, out: Path, **options) -> tuple[str, Page]:
     """The page without what its scripts say, and all of it, read."""
-    write_report(store, out, **options)
+    make_report(Context(store, ask=ask_nobody), **options).write(out)
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     return re.sub(r"(<script[^>]*>).*?</script>", r"\1</script>", text, flags=re.DOTALL), page
@@ -213,13 +215,13 @@ def test_inlined_pictures_take_the_colours_of_the_page():
 def mapped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mapped")
     store = map_store(folder / "store")
-    write_report(store, folder / "report.html")
+    make_report(Context(store, ask=ask_nobody)).write(folder / "report.html")
     return store, folder / "report.html"
 
 
 def test_the_page_holds_the_coordinates_of_the_map_command(mapped, tmp_path):
     store, page = mapped
-    draw_map(store, tmp_path, ask=lambda _: ())
+    make_atlas(Context(store, ask=ask_nobody)).save(tmp_path)
     with open(tmp_path / "coordinates.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     maps = data_of(page)["maps"]
@@ -470,7 +472,7 @@ def test_a_thousand_models_and_two_thousand_checkpoints(tmp_path):
         )
     store = Store.create(tmp_path / "store", of)
     assert store.add_many(records) == 12 * 154 + 1018
-    write_report(store, tmp_path / "report.html")
+    make_report(Context(store, ask=ask_nobody)).write(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 10e6
     with Browser(tmp_path / "profile") as big:
         big.open(tmp_path / "report.html")
@@ -501,7 +503,7 @@ def test_no_result_is_read_more_often_than_needed(mapped, tmp_path, monkeypatch)
         return load(self, entry)
 
     monkeypatch.setattr(Store, "load", counted)
-    write_report(store, tmp_path / "report.html")
+    make_report(Context(store, ask=ask_nobody)).write(tmp_path / "report.html")
     assert len(set(read)) == len(store.records())
     assert max(Counter(read).values()) <= 4
     assert len(read) <= 2.3 * len(set(read))
@@ -521,8 +523,8 @@ def test_bad_checkpoints_are_gaps_and_bad_runs_are_not_shown(tmp_path):
         for step in (115_000, 116_000, 117_000)
     ]
     store, _ = filled(tmp_path / "store", of, *records)
-    curves = learning_of(Reading(store))
-    assert [curve.run for curve in curves] == ["pythia-1b", "pythia-2.8b"]
+    curves = measure_learning(Context(store)).curves
+    assert [curve.name for curve in curves] == ["pythia-1b", "pythia-2.8b"]
     assert np.isfinite(curves[0].bits_I).tolist() == [True, False, True]
     assert np.isfinite(curves[1].bits_I).all()
     _, page = written(store, tmp_path / "report.html")

@@ -117,7 +117,7 @@ def test_the_text_that_jumps_is_the_one_dropped():
 def test_the_input_is_not_changed():
     ll_KN = vectors(len(RUN))
     before = ll_KN.copy()
-    clean_pretraining(ll_KN, ["x"] * 9, RUN, PLACE, STEP, np.zeros(9, bool))
+    clean_pretraining(ll_KN, ["x"] * 9, RUN, PLACE, STEP, np.zeros(9, bool), warmup=2000)
     clean_map(ll_KN, ["x"] * 9)
     np.testing.assert_array_equal(ll_KN, before)
 

@@ -30,7 +30,7 @@ def fit_oracle(lags, distances):
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 def test_known_motions(exponent):
     runs = np.stack([squared(fractional(exponent / 2, 60, 2000, seed)) for seed in range(8)])
-    found, r2 = exponents(runs, np.tile(STEPS, (8, 1)))
+    found, r2 = exponents(runs, np.tile(STEPS, (8, 1)), window=10)
     assert np.isnan(found[:, 50:]).all()  # no whole window after these
     mean_R = found[:, :50].mean(axis=1)
     error = mean_R.std(ddof=1) / np.sqrt(8)

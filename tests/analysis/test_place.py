@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from support.stores import FakeTexts, filled, record
 
-from jaxmap.analysis.context import Reading
-from jaxmap.analysis.placing import place_new, write_placing
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.place import place_new
 from jaxmap.analysis.pmi import write_pmi
 from jaxmap.analysis.resample import choose, read_sample
 from jaxmap.corpus.texts import TextSet, load_texts
@@ -39,7 +39,10 @@ def store(tmp_path, whole):
 
 
 def test_choose_score_place(tmp_path, store, whole):
-    sample = choose(store, whole, tmp_path / "chosen.jsonl", 150)
+    picked = choose(store, whole, 150)
+    assert picked.write(tmp_path / "chosen.jsonl") == tmp_path / "chosen.jsonl"
+    assert picked.to_dataframe()["index"].tolist() == picked.sample.texts.tolist()
+    sample = picked.sample
     assert len(sample.texts) == 150
     chosen = load_texts(tmp_path / "chosen.jsonl")
     assert chosen.texts == tuple(whole.texts[index] for index in sample.texts)
@@ -64,10 +67,10 @@ def test_choose_score_place(tmp_path, store, whole):
 def test_what_does_not_fit(tmp_path, store, whole):
     other = TextSet(("a", "b"), source="other.jsonl")
     with pytest.raises(InputError, match=r"other\.jsonl: not the texts"):
-        choose(store, other, tmp_path / "c.jsonl", 2)
+        choose(store, other, 2)
     with pytest.raises(InputError, match="401 of 400 texts"):
-        choose(store, whole, tmp_path / "c.jsonl", 401)
-    choose(store, whole, tmp_path / "c.jsonl", 20)
+        choose(store, whole, 401)
+    choose(store, whole, 20).write(tmp_path / "c.jsonl")
     new = Store.create(tmp_path / "new", other)
     with pytest.raises(InputError, match="scored on other texts"):
         place_new(store, tmp_path / "c.jsonl", new)
@@ -88,7 +91,9 @@ def test_pmi_of_two_stores(tmp_path):
     alone = FakeTexts("b" * 64, np.arange(5, 25))
     conditional, _ = filled(tmp_path / "c", given, *(record(given, f"m{k}") for k in (0, 1, 2)))
     unconditional, _ = filled(tmp_path / "u", alone, *(record(alone, f"m{k}") for k in (2, 1, 3)))
-    store, added = write_pmi(conditional, unconditional, tmp_path / "pmi")
+    found = write_pmi(conditional, unconditional, tmp_path / "pmi")
+    store, added = found.store, found.added
+    means = found.to_dataframe().set_index("model")["mean_pmi_nats"]
     labels = [entry.label for entry in store.records()]
     assert labels == ["m1", "m2"]
     assert added == 2
@@ -101,8 +106,9 @@ def test_pmi_of_two_stores(tmp_path):
         np.testing.assert_array_equal(
             of(store, label), of(conditional, label) - of(unconditional, label)
         )
-    assert write_pmi(conditional, unconditional, tmp_path / "pmi")[1] == 0
-    assert not Reading(store).has_losses
+        assert means[label] == of(store, label).mean()
+    assert write_pmi(conditional, unconditional, tmp_path / "pmi").added == 0
+    assert not Context(store).has_losses
     short = FakeTexts("c" * 64, np.arange(5, 24))
     with pytest.raises(InputError, match="not the responses"):
         write_pmi(
@@ -117,13 +123,14 @@ def test_pmi_of_two_stores(tmp_path):
 
 def test_the_place_in_the_plane(tmp_path, store, whole):
     """A model of the map, placed as if it were new, lies where it is, within its error."""
-    choose(store, whole, tmp_path / "c.jsonl", 200, seed=3)
+    choose(store, whole, 200, seed=3).write(tmp_path / "c.jsonl")
     chosen = load_texts(tmp_path / "c.jsonl")
     index = read_sample(tmp_path / "c.jsonl").texts
     old_KN = np.maximum(scores(), np.quantile(scores(), 0.02))
     records = [record(chosen, f"m{k}", scores=old_KN[k, index]) for k in range(5)]
     new, _ = filled(tmp_path / "new", chosen, *records)
-    placing = write_placing(store, tmp_path / "c.jsonl", new, tmp_path / "out")
+    placing = place_new(store, tmp_path / "c.jsonl", new)
+    placing.save(tmp_path / "out")
     off_K2 = np.array([one.xy_2 for one in placing.placed]) - placing.embedding.xy_K2
     error_K2 = np.array([one.error_2 for one in placing.placed])
     assert (abs(off_K2) < 4 * error_K2).all()

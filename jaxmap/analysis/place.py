@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +14,18 @@ from jaxmap.analysis import genealogy
 from jaxmap.analysis.resample import map_of, plain, read_sample
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
+from jaxmap.figures.figure import Figures, save_figures
+from jaxmap.results import Result
 from jaxmap.stats.centre import coordinates
 from jaxmap.stats.divergence import Divergence
 from jaxmap.stats.embed import Embedding, pca
 from jaxmap.stats.resample import place, project
 from jaxmap.stats.units import variance_per_kl
 from jaxmap.store import Store
-from jaxmap.tables import write_csv
+from jaxmap.tables import to_frame, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 COLUMNS = ("model", "other", "kl_bits_per_byte", "standard_error")
 PLACE_COLUMNS = ("model", "new", "x", "y", "error_x", "error_y")
@@ -37,14 +43,43 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Placing:
-    """New models on a map: `others` [K] are its models, `kinds` their types ("": not known),
-    `embedding` their principal components."""
+class Placing(Result):
+    """New models on a map.
+
+    Fields:
+      others: the models of the map, [K].
+      kinds: their types ("": not known).
+      embedding: their principal components.
+      placed: the new models.
+    """
 
     others: tuple[str, ...]
     kinds: tuple[str, ...]
     embedding: Embedding
     placed: tuple[Placed, ...]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per new model and model of the map, with the columns of placed.csv."""
+        return to_frame(COLUMNS, self._kl_rows())
+
+    def places_dataframe(self) -> pandas.DataFrame:
+        """One row per model, with the columns of coordinates.csv."""
+        return to_frame(PLACE_COLUMNS, self._place_rows())
+
+    def draw(self) -> Figures:
+        """placed: the map's principal components, and the new models on them."""
+        from jaxmap.figures import placed
+
+        return Figures(placed=placed.draw(self))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes placed.csv, coordinates.csv and placed.png, .svg and .pdf."""
+        folder = Path(folder)
+        return [
+            write_csv(folder / "placed.csv", COLUMNS, self._kl_rows()),
+            write_csv(folder / "coordinates.csv", PLACE_COLUMNS, self._place_rows()),
+            *save_figures(self.draw(), folder),
+        ]
 
     def text(self) -> str:
         """For people: the nearest model of the map for each new one."""
@@ -57,6 +92,18 @@ class Placing:
                 "bits per byte"
             )
         return "\n".join([*lines, ""])
+
+    def _kl_rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.placed:
+            columns = (column.tolist() for column in one.divergence)
+            for other, kl, error in zip(self.others, *columns, strict=True):
+                yield one.model, other, kl, error
+
+    def _place_rows(self) -> Iterator[tuple[object, ...]]:
+        for other, (x, y) in zip(self.others, self.embedding.xy_K2.tolist(), strict=True):
+            yield other, "no", x, y, None, None
+        for one in self.placed:
+            yield one.model, "yes", *one.xy_2.tolist(), *one.error_2.tolist()
 
 
 def place_new(store: Store, chosen: str | os.PathLike[str], new: Store) -> Placing:
@@ -93,22 +140,6 @@ def place_new(store: Store, chosen: str | os.PathLike[str], new: Store) -> Placi
     return Placing(tuple(entry.label for entry in others), kinds, embedding, tuple(placed))
 
 
-def write_placing(
-    store: Store, chosen: str | os.PathLike[str], new: Store, out: str | os.PathLike[str]
-) -> Placing:
-    """Writes OUT/placed.csv, OUT/coordinates.csv and OUT/placed.png, .svg and .pdf."""
-    from jaxmap.figures import placed as figure
-    from jaxmap.figures import style
-
-    out = Path(out)
-    placing = place_new(store, chosen, new)
-    write_csv(out / "placed.csv", COLUMNS, _kl_rows(placing))
-    write_csv(out / "coordinates.csv", PLACE_COLUMNS, _place_rows(placing))
-    drawn = [(one.model, one.xy_2, one.error_2) for one in placing.placed]
-    style.save(figure.draw(placing.embedding, placing.kinds, drawn), out / "placed")
-    return placing
-
-
 def _plane(ll_KN: np.ndarray, mean_bytes: float) -> tuple[Embedding, np.ndarray, np.ndarray]:
     """Principal components of the map's models; for any model's scores l [N], the weights [N, 2]
     with which l less the centre [N] gives its place."""
@@ -118,17 +149,3 @@ def _plane(ll_KN: np.ndarray, mean_bytes: float) -> tuple[Embedding, np.ndarray,
     axis_N2 = x_KN.T @ embedding.xy_K2 / np.where(square_2 > 0, square_2, 1.0)
     unit = ll_KN.shape[1] * variance_per_kl(mean_bytes)
     return embedding, axis_N2 / np.sqrt(unit), ll_KN.mean(axis=0)
-
-
-def _kl_rows(placing: Placing) -> Iterable[Sequence[object]]:
-    for one in placing.placed:
-        columns = (column.tolist() for column in one.divergence)
-        for other, kl, error in zip(placing.others, *columns, strict=True):
-            yield one.model, other, repr(kl), repr(error)
-
-
-def _place_rows(placing: Placing) -> Iterable[Sequence[object]]:
-    for other, xy in zip(placing.others, placing.embedding.xy_K2.tolist(), strict=True):
-        yield other, "no", *map(repr, xy), "", ""
-    for one in placing.placed:
-        yield one.model, "yes", *map(repr, (*one.xy_2.tolist(), *one.error_2.tolist()))

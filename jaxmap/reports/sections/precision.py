@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxmap.analysis.floor import MARGIN, Floor, Floors, is_near, measure_floors
+from jaxmap.analysis.floor import MARGIN, Floor, Floors, is_near
 from jaxmap.analysis.scale import Scale
 from jaxmap.precision import PRECISIONS, REFERENCE
-from jaxmap.reports.sections import table
-from jaxmap.store import Store
-from jaxmap.store.record import Entry
+from jaxmap.reports.section import Section, table
+from jaxmap.reports.view import View
 
 MOST_FLOORS = 20
 
 
-def precision_section(store: Store, entries: Sequence[Entry], scale: Scale | None) -> str:
-    """Floors of checkpoints that the store has in float32 and another precision; "" if none.
-
-    `entries` are `store.records()`; each precision is held against the rows of the scale.
-    """
-    floors = measure_floors(store, entries)
+def section(view: View) -> Section | None:
+    """Floors of checkpoints that the store has in float32 and another precision; None if none."""
+    floors = view.floors
     if not floors.found:
-        return ""
+        return None
     shown = floors.found[:MOST_FLOORS]
     left_out = len(floors.found) - len(shown)
     heads = ("checkpoint", "precision", f"KL to {REFERENCE}, bits per byte")
@@ -33,7 +29,7 @@ def precision_section(store: Store, entries: Sequence[Entry], scale: Scale | Non
         )
         for name, floor in zip(_names(shown), shown, strict=True)
     ]
-    return (
+    return Section(
         "<h2>Precision floor</h2><p>KL of a checkpoint against itself in float32, bits per byte: "
         "what arithmetic alone does. A difference between two models that is not "
         f"{MARGIN:.0f} times larger than the floor of the precision that both were scored in may "
@@ -41,13 +37,13 @@ def precision_section(store: Store, entries: Sequence[Entry], scale: Scale | Non
         + (f"; {left_out} smaller ones are not listed" if left_out else "")
         + ".</p>"
         + table(heads, rows, 2)
-        + _against(floors, scale)
+        + _against(floors, view.scale)
     )
 
 
 def _against(floors: Floors, scale: Scale | None) -> str:
     """What each precision would do to the scale."""
-    filled = [row for row in (scale.rows if scale else ()) if row.summary.n]
+    filled = scale.filled if scale else ()
     if not filled:
         return ""
     smallest = min(filled, key=lambda row: row.summary.median)

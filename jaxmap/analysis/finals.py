@@ -1,0 +1,50 @@
+"""How far apart training runs end: KL between their last checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.kl import KlTable
+from jaxmap.analysis.runs import Run
+from jaxmap.stats.divergence import kl_pairs
+from jaxmap.store.record import Entry
+
+
+@dataclass(frozen=True)
+class Finals(KlTable):
+    """KL between the last checkpoints of every two runs, uncleaned; `runs` has one for each label.
+
+    left_out: how many runs were not compared.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: int
+
+
+def last_checkpoints(context: Context) -> list[tuple[Run, Entry]]:
+    """The last checkpoint of each run that cleaning keeps."""
+    pre = context.pretraining
+    found = []
+    for run, rows in zip(pre.runs, pre.rows, strict=True) if pre else ():
+        kept = [e for e, row in zip(run.entries, rows, strict=True) if row >= 0 and e is not None]
+        if kept:
+            found.append((run, kept[-1]))
+    return found
+
+
+def measure_finals(context: Context, most: int | None = None) -> Finals:
+    """KL between the last checkpoints of every two of the first `most` runs."""
+    every = last_checkpoints(context)
+    last = every[:most]
+    pairs_P2 = np.stack(np.triu_indices(len(last), k=1), axis=1)
+    ll_RN = context.vectors(entry for _, entry in last)
+    return Finals(
+        tuple(entry.label for _, entry in last),
+        pairs_P2,
+        *kl_pairs(ll_RN, pairs_P2, context.mean_bytes),
+        tuple(run for run, _ in last),
+        len(every) - len(last),
+    )

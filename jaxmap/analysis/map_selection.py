@@ -1,0 +1,99 @@
+"""Which models are on which map of a store, and who is joined to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.maps import TITLES, Atlas, Map
+from jaxmap.analysis.model_pairs import settings_of_models
+from jaxmap.analysis.notes import Note
+from jaxmap.analysis.pair_settings import Setting
+from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.errors import InputError
+from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
+from jaxmap.store.record import Entry
+
+FEWEST = 3  # models of a map: with two there is only a distance
+
+# The settings of the KL scale whose pairs are maps, and the names of these.
+OF_SETTING = {"8-bit": "8-bit", "4-bit": "4-bit", "ft": "families", "layer": "layers"}
+
+
+def make_atlas(context: Context) -> Atlas:
+    """Reads and cleans what each map shows; embeddings are computed when they are asked for.
+
+    Trajectories are cleaned by the recipe for pretraining, all other maps are raised to the floor
+    of the models. Maps that the store cannot fill are absent, with the reason.
+    """
+    pre = context.pretraining
+    settings = settings_of_models(context)
+    candidates: dict[str, Map | str] = {
+        "trajectories": _of_runs(context, pre),
+        "models": _of_singles(context),
+        **{
+            name: _of_setting(context, name, settings.settings[setting])
+            for setting, name in OF_SETTING.items()
+        },
+    }
+    maps, absent = [], {}
+    for name, found in candidates.items():
+        if isinstance(found, str):
+            absent[name] = found
+        elif len(found.entries) < FEWEST:
+            absent[name] = f"{len(found.entries)} models have no map, it takes {FEWEST}"
+        else:
+            maps.append(found)
+    notes: list[Note] = [*(pre.notes if pre else ()), *settings.cleaning]
+    notes += [note for setting in OF_SETTING for note in settings.settings[setting].notes]
+    return Atlas(tuple(maps), absent, pre, tuple(notes))
+
+
+def require_maps(context: Context, atlas: Atlas) -> Atlas:
+    """The atlas itself; InputError with all reasons where it has no map."""
+    if not atlas.maps:
+        reasons = "; ".join(f"{TITLES[name]}: {why}" for name, why in atlas.absent.items())
+        raise InputError(f"{context.store.path}: no map can be drawn: {reasons}")
+    return atlas
+
+
+def _of_runs(context: Context, pre: Pretraining | None) -> Map | str:
+    if pre is None:
+        return "the store holds no two checkpoints of one training run"
+    return _map(context, "trajectories", pre.entries, pre.ll_KN, pre.mean_bytes, pre.row_pairs())
+
+
+def _of_singles(context: Context) -> Map | str:
+    singles = context.singles
+    if len(singles) < FEWEST:
+        return f"{len(singles)} models that are no checkpoints have no map"
+    cleaned = context.cleaned(singles)
+    kept = [singles[row] for row in cleaned.rows]
+    alone = np.empty((0, 2), np.int64)
+    return _map(context, "models", kept, cleaned.ll_KN, context.mean_bytes, alone)
+
+
+def _of_setting(context: Context, name: str, one: Setting) -> Map | str:
+    if not len(one.pairs_P2):
+        return one.reason
+    if name == "families":
+        perplexity, pairs_P2 = PERPLEXITY_FAMILIES, one.pairs_P2[:, ::-1]  # parent first
+    else:
+        perplexity, pairs_P2 = PERPLEXITY, one.pairs_P2
+    return _map(context, name, one.entries, one.ll_KN, one.mean_bytes, pairs_P2, perplexity)
+
+
+def _map(
+    context: Context,
+    name: str,
+    entries: Sequence[Entry],
+    ll_KN: np.ndarray,
+    mean_bytes: float,
+    pairs_P2: np.ndarray,
+    perplexity: float = PERPLEXITY,
+) -> Map:
+    types = context.types_of(entries)
+    kinds = tuple(types.get(entry.identity.ref, "") for entry in entries)
+    return Map(name, tuple(entries), kinds, ll_KN, mean_bytes, pairs_P2, perplexity)

@@ -1,0 +1,63 @@
+"""The shapes of training paths: length, straightness, and whether they wind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.progress import progress
+from jaxmap.stats.centre import coordinates
+from jaxmap.stats.spiral import DRAWS, PathStatistics, Winding, path_statistics, winding
+
+COLUMNS = (
+    "trajectory", "from_step", "checkpoints", "length", "net_displacement", "straightness",
+    "turns", "p_value", "dimension", "plane_variance",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PathShape:
+    """A training run as a path from a step on: its name, the first step, the number of checkpoints
+    kept, its length, and its turns (None where there are too few checkpoints)."""
+
+    run: str
+    from_step: int
+    checkpoints: int
+    statistics: PathStatistics
+    winding: Winding | None
+
+    @property
+    def numbers(self) -> tuple[float | None, ...]:
+        """length, net displacement, straightness, turns, p value, dimension, plane variance; None
+        for what is not known."""
+        turning = self.winding[:4] if self.winding else (None,) * 4
+        every = (*self.statistics, *turning)
+        return tuple(None if one is None or np.isnan(one) else float(one) for one in every)
+
+    def row(self) -> tuple[object, ...]:
+        """Of path_statistics.csv."""
+        return self.run, self.from_step, self.checkpoints, *self.numbers
+
+
+def measure_paths(pre: Pretraining, draws: int = DRAWS) -> tuple[PathShape, ...]:
+    """Length, straightness and winding of each run: whole, and from the end of warmup on.
+
+    The first steps of training are so long that they alone shape the whole path. A checkpoint left
+    out is passed over: the path goes straight from the one before to the next.
+    """
+    x_KN = coordinates(pre.ll_KN, pre.mean_bytes)
+    found = []
+    with progress(len(pre.runs), "paths", "run", leave=False) as bar:
+        for run, rows in zip(pre.runs, pre.rows, strict=True):
+            kept = np.flatnonzero(rows >= 0)
+            for part in (kept, kept[run.steps[kept] >= pre.warmup]):
+                if len(part) < 2 or (part is not kept and len(part) == len(kept)):
+                    continue
+                x_IN = x_KN[rows[part]]
+                first, count = int(run.steps[part[0]]), len(part)
+                shape = path_statistics(x_IN)
+                found.append(PathShape(run.name, first, count, shape, winding(x_IN, draws)))
+            bar.update()
+    return tuple(found)

@@ -1,0 +1,210 @@
+"""From a store to tables, figures and a page: kl, scale, diffusion, make_map, report, place, ..."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
+from jaxmap.api.arguments import Path, StoreLike, Texts, open_for_reading, texts_of
+from jaxmap.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxmap.analysis.context import Context
+    from jaxmap.analysis.diffusion import Diffusion
+    from jaxmap.analysis.kl import KlTable
+    from jaxmap.analysis.maps import Atlas
+    from jaxmap.analysis.place import Placing
+    from jaxmap.analysis.pmi import PmiStore
+    from jaxmap.analysis.resample import ChosenTexts
+    from jaxmap.analysis.scale import Scale
+    from jaxmap.reports.page import Report
+    from jaxmap.stats.resample import Scheme
+
+METHODS: dict[str, Scheme] = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
+
+
+def kl(store: StoreLike, *, pairs: str = "all") -> KlTable:
+    """KL divergence between models of a store, in bits per byte, with standard errors.
+
+    KL(a, b) = Var(log-likelihood of a - that of b) / (2 x mean bytes x ln 2), and its standard
+    error with the texts as the sample (Oyama et al. 2025, Kishino et al. 2026). Scores are taken as
+    they are, not cleaned. Everything is held in memory; `write_kl` writes tables of thousands of
+    models in bounded memory.
+
+    Args:
+      store: a store or its folder.
+      pairs: "all", each unordered pair once; "consecutive", neighbouring checkpoints of each
+        training run; or "A:B", two names.
+
+    Raises InputError when the store holds no such pair.
+    """
+    from jaxmap.analysis.kl import measure_kl
+
+    return measure_kl(_context(store), pairs)
+
+
+def write_kl(store: StoreLike, out: Path, *, pairs: str = "all") -> int:
+    """Writes KL divergences of a store to a file in bounded memory; returns how many pairs.
+
+    Args:
+      store: a store or its folder.
+      out: a .csv with one row per pair: model_a, model_b, kl_bits_per_byte, standard_error; or a
+        .npy, a symmetric matrix of all pairs, with the labels of its rows in OUT.models.txt.
+      pairs: as of `kl`.
+    """
+    from jaxmap.analysis import kl_files
+
+    return kl_files.write_kl(open_for_reading(store), out, pairs)
+
+
+def scale(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | None = None) -> Scale:
+    """KL in the ten settings of Kishino et al. 2026, from neighbouring checkpoints to random pairs.
+
+    `save` writes scale.csv, scale_pairs.csv and figure 3.
+
+    Args:
+      store: a store or its folder.
+      warmup_steps: training steps that count as warmup.
+      parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+
+    Raises InputError for a store in which no setting can be filled.
+    """
+    from jaxmap.analysis.scale import measure_scale
+
+    return measure_scale(_context(store, warmup_steps, parents))
+
+
+def diffusion(
+    store: StoreLike,
+    *,
+    warmup_steps: int = WARMUP,
+    start_from: int = START_FROM,
+    window: int = WINDOW,
+) -> Diffusion:
+    """How KL, and the distance of weights where the store has it, grows with training steps.
+
+    Exponent 1 is Brownian motion, less is subdiffusive. `save` writes diffusion.csv, msd.csv,
+    consecutive.csv and figures 4 and 5.
+
+    Args:
+      store: a store or its folder.
+      warmup_steps: training steps that count as warmup.
+      start_from: the first step from which an exponent is measured.
+      window: saved checkpoints after the start that enter an exponent.
+
+    Raises InputError for a store without a run that is long enough.
+    """
+    from jaxmap.analysis.diffusion import measure_diffusion
+
+    context = _context(store, warmup_steps)
+    return measure_diffusion(context, start_from=start_from, window=window)
+
+
+def make_map(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | None = None) -> Atlas:
+    """The maps that a store can fill, each as t-SNE and as principal components.
+
+    `save` writes coordinates.csv, path_statistics.csv and the figures: training runs, models with
+    their 8-bit and 4-bit versions, parents and children, layers, and KL between checkpoints in a
+    row (figures 1, 2 and 4 of Kishino et al. 2026).
+
+    Args:
+      store: a store or its folder.
+      warmup_steps: training steps that count as warmup.
+      parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+
+    Raises InputError for a store that fills no map.
+    """
+    from jaxmap.analysis.map_selection import make_atlas, require_maps
+
+    context = _context(store, warmup_steps, parents)
+    return require_maps(context, make_atlas(context))
+
+
+def report(store: StoreLike, *, warmup_steps: int = WARMUP) -> Report:
+    """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
+
+    Parents of models are taken from the store; the Hub is not asked.
+
+    Args:
+      store: a store or its folder.
+      warmup_steps: training steps that count as warmup.
+    """
+    from jaxmap.analysis.context import Context
+    from jaxmap.analysis.genealogy import ask_nobody
+    from jaxmap.reports.page import make_report
+
+    opened = open_for_reading(store)
+    return make_report(Context(opened, warmup_steps=warmup_steps, ask=ask_nobody))
+
+
+def resample(
+    store: StoreLike, texts: Texts, n: int, *, method: str = "kl", seed: int = 0
+) -> ChosenTexts:
+    """Chooses few texts on which a new model can be placed on a map (Oyama et al. 2025).
+
+    Texts are drawn with replacement until `n` different ones have come up. `write(FILE.jsonl)`
+    writes them with their weights; new models are scored on that file, into a store of their own,
+    and `place` finds their places.
+
+    Args:
+      store: the store of the map's models, scored on all texts.
+      texts: those texts.
+      n: how many different texts to choose, which is the cost of a new model.
+      method: "uniform", all alike; "ls", by their share of the variance; "kl", by how far they tell
+        models apart.
+      seed: of the draw; the same one chooses the same texts.
+
+    Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
+    """
+    from jaxmap.analysis.resample import choose
+
+    if method.lower() not in METHODS:
+        raise InputError(f"use one of {', '.join(METHODS)}", field="method", value=method)
+    return choose(open_for_reading(store), texts_of(texts), n, METHODS[method.lower()], seed)
+
+
+def place(store: StoreLike, texts: Path, new: StoreLike) -> Placing:
+    """Places models that were scored on few texts on an existing map, with standard errors.
+
+    `save` writes placed.csv (KL of each new model to each model of the map), coordinates.csv and
+    the figure.
+
+    Args:
+      store: the store of the map's models, scored on all texts.
+      texts: the .jsonl file that `resample` chose.
+      new: the store of the new models, scored on those texts only.
+
+    Raises InputError when texts and stores do not fit together.
+    """
+    from jaxmap.analysis.place import place_new
+
+    return place_new(open_for_reading(store), texts, open_for_reading(new))
+
+
+def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore:
+    """What prompts add: log p(response | prompt) - log p(response), as a store of its own.
+
+    `kl`, `make_map`, `scale` and `report` work on it as on any other (Takase et al., arXiv
+    2603.18593).
+
+    Args:
+      conditional: the store scored on prompts and responses.
+      unconditional: the store scored on the same responses alone.
+      out: the folder of the new store, made if it is not there.
+
+    Raises InputError when responses or models do not fit together.
+    """
+    from jaxmap.analysis.pmi import write_pmi
+
+    return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)
+
+
+def _context(store: StoreLike, warmup_steps: int = WARMUP, parents: Path | None = None) -> Context:
+    from jaxmap.analysis.context import Context
+
+    return Context(
+        open_for_reading(store),
+        warmup_steps=warmup_steps,
+        parents=None if parents is None else FilePath(parents),
+    )

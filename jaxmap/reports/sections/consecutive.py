@@ -1,0 +1,27 @@
+"""How far each interval of training moves a model: figure 4."""
+
+from __future__ import annotations
+
+from jaxmap.reports.section import Picture, Section
+from jaxmap.reports.view import View
+
+TITLE = "How far each interval of training moves a model"
+
+
+def section(view: View) -> Section | None:
+    """KL between neighbouring checkpoints; None without runs."""
+    steps = view.atlas.consecutive
+    if steps is None or not view.learning.curves:
+        return None
+    caption = (
+        "KL divergence between each saved checkpoint and the one before it, drawn at the step "
+        "where the interval ends. A high point is an interval in which the model's "
+        f"predictions changed much. During warmup (up to step {steps.warmup_steps:,}), where "
+        "checkpoints lie at powers of two, intervals double in length, so a rising line is not by "
+        "itself a faster change. After it checkpoints are evenly spaced, and heights compare "
+        "directly. Bands are one standard error. Scores are cleaned first, as below; what was left "
+        "out is a gap. An interval with KL exactly 0 (a first update at "
+        "learning rate 0) cannot be shown on a logarithmic axis and is left out."
+    )
+    drawn = steps.draw().items()
+    return Section(pictures=tuple(Picture(name, TITLE, one, caption) for name, one in drawn))

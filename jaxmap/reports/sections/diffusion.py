@@ -1,0 +1,47 @@
+"""How the distance between checkpoints grows with training: exponents, and figure 5."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxmap.reports.section import Picture, Section, table
+from jaxmap.reports.view import View
+
+SPACES = {"log_likelihood": "log-likelihoods", "weight": "weights"}
+
+
+def section(view: View) -> Section | None:
+    """Exponents by run and figure 5; None where no run is long enough or moves at all."""
+    found = view.diffusion
+    if isinstance(found, str):
+        return None
+    rows = []
+    for one in found.exponents:
+        exponent = one.exponent[np.isfinite(one.exponent)]
+        if len(exponent):
+            q25, median, q75 = np.quantile(exponent, (0.25, 0.5, 0.75))
+            rows.append(
+                (
+                    one.trajectory.run,
+                    SPACES[one.trajectory.space],
+                    f"{median:.2f}",
+                    f"{q25:.2f} to {q75:.2f}",
+                    f"{np.nanmedian(one.r2):.2f}",
+                    f"{len(exponent)}",
+                )
+            )
+    if not rows:
+        return None
+    html = (
+        "<h2>Diffusion</h2><p>How the distance from a checkpoint grows with the number of steps "
+        f"over the {found.window} checkpoints after it: distance ∝ lag<sup>c</sup>. c = 1 is "
+        "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts.</p>"
+        + table(("run", "space", "exponent c", "quartiles", "R²", "starts"), rows, 2)
+    )
+    caption = (
+        "Left: distance from one checkpoint against the steps since, both axes logarithmic; the "
+        "dotted guide is c = 1. Right: the exponent c by start. Solid: log-likelihoods (KL); "
+        "dashed: weights, where they were compared."
+    )
+    picture = Picture("diffusion", "Diffusion along training", found.draw()["diffusion"], caption)
+    return Section(html, (picture,))

@@ -1,0 +1,49 @@
+"""What was learnt: bits per byte of training runs, at both ends and on the way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxmap.analysis.runs import Run
+from jaxmap.reports.section import Picture, Section, table, with_error
+from jaxmap.reports.view import View
+
+
+def section(view: View) -> Section | None:
+    """What the first and the last checkpoint of each run cost, in bits per byte."""
+    if not view.learning.curves:
+        return None
+    rows = []
+    for curve in view.learning.curves:
+        first, last = curve.there[[0, -1]]
+        rows.append(
+            (
+                curve.name,
+                with_error(curve.bits_I[first], curve.error_I[first]),
+                with_error(curve.bits_I[last], curve.error_I[last]),
+                f"{curve.step_I[first]:,} to {curve.step_I[last]:,}",
+                f"{len(curve.there)}",
+                _parameters(curve.run),
+            )
+        )
+    heads = ("run", "first", "last", "steps", "checkpoints", "parameters")
+    html = (
+        "<h2>What was learnt</h2>"
+        "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
+        "(± one standard error over texts).</p>" + table(heads, rows)
+    )
+    caption = (
+        "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
+        "predicts them. Raw text takes 8. A band is one standard error, with the texts as "
+        "the sample. The step axis is log(1 + step), so that the checkpoints of the first "
+        "steps do not fall on one another. Bad checkpoints are left out, as below."
+    )
+    drawn = view.learning.draw().items()
+    return Section(html, tuple(Picture(name, "Learning", one, caption) for name, one in drawn))
+
+
+def _parameters(run: Run) -> str:
+    """As recorded, or about what the name says."""
+    if any(e and e.provenance.model.get("num_parameters") for e in run.entries):
+        return f"{run.parameters:,.0f}"
+    return f"≈ {run.facts.size_word.upper()}" if np.isfinite(run.parameters) else "–"

@@ -1,0 +1,33 @@
+"""The shapes of training paths."""
+
+from __future__ import annotations
+
+from jaxmap.reports.section import Section, table
+from jaxmap.reports.view import View
+
+FORMS = (".2f", ".2f", ".2f", ".2f", ".3f")  # of length to p
+
+
+def section(view: View) -> Section | None:
+    """Length, straightness and turns of each run; None without runs."""
+    if not view.atlas.paths:
+        return None
+    rows = [
+        (
+            one.run,
+            f"{one.from_step:,}",
+            *(
+                "–" if value is None else format(value, form)
+                for value, form in zip(one.numbers[: len(FORMS)], FORMS, strict=True)
+            ),
+        )
+        for one in view.atlas.paths
+    ]
+    heads = ("run", "from step", "length", "net", "straightness", "turns", "p")
+    return Section(
+        "<h2>Shapes of training paths</h2><p>Length and net displacement in √(bits/byte); "
+        "straightness is their ratio. Turns: how often a run goes around its own mean in its "
+        "leading principal plane; p: how often a Brownian path with steps of the same sizes winds "
+        "at least as far, in the same projection. Only a small p is a spiral.</p>"
+        + table(heads, rows)
+    )

@@ -1,0 +1,48 @@
+"""How large a KL is: the ten settings of the papers, and figure 3."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxmap.reports.section import Picture, Section, table
+from jaxmap.reports.view import View
+
+
+def section(view: View) -> Section | None:
+    """Table and figure of the settings; None where the store fills none."""
+    scale = view.scale
+    if scale is None:
+        return None
+    known = any(row.floor is not None for row in scale.rows)
+    rows = []
+    for row in scale.filled:
+        one = row.summary
+        median = f"{one.median:.3g}"
+        if np.isfinite(one.standard_error):
+            median += f" ± {one.standard_error:.1g}"
+        rest = (f"{value:.3g}" for value in (one.mean, one.q25, one.q75))
+        floor = "–" if row.floor is None else f"{row.floor:.1g}" + " *" * row.near_floor
+        rows.append((row.setting.name, median, *rest, f"{one.n:,}", *([floor] if known else [])))
+    html = (
+        "<h2>How large is a KL?</h2><p>KL divergence in ten settings, in bits per byte "
+        "(± one standard error of the median over texts).</p>"
+        + table(
+            ("setting", "median", "mean", "25 %", "75 %", "pairs", *(["floor"] if known else [])),
+            rows,
+        )
+        + ("<p>Floor: what rounding alone makes of it, see below.</p>" if known else "")
+        + (
+            "<p>* The median is less than ten times its floor: it may be rounding.</p>"
+            if any(row.near_floor for row in scale.rows)
+            else ""
+        )
+    )
+    caption = (
+        "Distribution of KL in each setting, on an axis that is linear below 0.1 and logarithmic "
+        "above; the line is the median. Later and early: neighbouring checkpoints at the end and "
+        "after the warmup of training; ft: a model and its only parent; layer: adjacent layers."
+    )
+    drawn = scale.draw().items()
+    return Section(
+        html, tuple(Picture(name, "The scale of KL", one, caption) for name, one in drawn)
+    )

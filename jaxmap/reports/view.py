@@ -1,0 +1,79 @@
+"""What the page shows: the results of all analyses of a store, each computed when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.diffusion import Diffusion, measure_diffusion
+from jaxmap.analysis.finals import Finals, measure_finals
+from jaxmap.analysis.floor import Floors, measure_floors
+from jaxmap.analysis.learning import Learning, measure_learning
+from jaxmap.analysis.map_selection import make_atlas
+from jaxmap.analysis.maps import Atlas
+from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
+from jaxmap.analysis.scale import Scale, measure_scale
+from jaxmap.errors import InputError
+from jaxmap.reports.interactive import payload
+
+MOST_FINALS = 12  # runs whose final models are compared on the page
+
+
+class View:
+    """The results that sections arrange.
+
+    Args:
+      context: the store, and how it is read.
+      notes: paragraphs under the methods, plain text.
+    """
+
+    def __init__(self, context: Context, notes: Sequence[str] = ()):
+        self.context = context
+        self.store = context.store
+        self.notes = tuple(notes)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The maps; it may hold none."""
+        return make_atlas(self.context)
+
+    @cached_property
+    def interactive(self) -> dict[str, Any]:
+        """What the script of the page draws."""
+        return payload(self.context, self.atlas)
+
+    @cached_property
+    def learning(self) -> Learning:
+        """Bits per byte of the training runs; it may hold none."""
+        return measure_learning(self.context)
+
+    @cached_property
+    def scale(self) -> Scale | None:
+        """The ten settings; None where the store fills none."""
+        try:
+            return measure_scale(self.context)
+        except InputError:
+            return None
+
+    @cached_property
+    def diffusion(self) -> Diffusion | str:
+        """How the training runs move, or why there is nothing to tell."""
+        # As published for Pythia; a run with a shorter warmup has few checkpoints after it.
+        warmup = self.context.warmup_steps
+        start, window = (START_FROM, WINDOW) if warmup >= WARMUP else (warmup // 4, WINDOW // 2)
+        try:
+            return measure_diffusion(self.context, start_from=start, window=window)
+        except InputError as error:
+            return str(error).removeprefix(f"{self.store.path}: ")
+
+    @cached_property
+    def finals(self) -> Finals | None:
+        """KL between the last checkpoints of runs; None for fewer than two."""
+        return measure_finals(self.context, MOST_FINALS) if len(self.learning.curves) > 1 else None
+
+    @cached_property
+    def floors(self) -> Floors:
+        """What arithmetic alone does; it may hold none."""
+        return measure_floors(self.context)
