@@ -92,10 +92,19 @@ class SentencePieceReading(Reading):
       tokens: ids of the tokens that are found in a text before SentencePiece sees the rest.
       prefix: whether a space is put before a text, as the model was trained.
       everywhere: whether also after each token found in a text (transformers' `legacy`).
+      numbers: the id of each of the model's pieces, where it is not the model's own.
     """
 
-    def __init__(self, model: bytes, tokens: Mapping[str, int], prefix: bool, everywhere: bool):
+    def __init__(
+        self,
+        model: bytes,
+        tokens: Mapping[str, int],
+        prefix: bool,
+        everywhere: bool,
+        numbers: Sequence[int] | None = None,
+    ):
         self._model, self._tokens = model, dict(tokens)
+        self._numbers = None if numbers is None else list(numbers)
         self._prefix, self._everywhere = prefix, everywhere
         longest_first = sorted(self._tokens, key=len, reverse=True)
         pattern = "|".join(map(re.escape, longest_first))
@@ -112,16 +121,17 @@ class SentencePieceReading(Reading):
         return self._encode(texts, self._none, self._rest)
 
     def _encode(self, texts: Sequence[str], start: Any, rest: Any) -> list[list[int]]:
-        if self._found is None:
-            return start.encode(list(texts))
         out = []
         for text in texts:
             ids: list[int] = []
-            for n, part in enumerate(self._found.split(text)):
+            for n, part in enumerate(self._found.split(text) if self._found else [text]):
                 if n % 2:
                     ids.append(self._tokens[part])
                 elif part:
-                    ids += (rest if n else start).encode(part)
+                    pieces = (rest if n else start).encode(part)
+                    ids += (
+                        pieces if self._numbers is None else map(self._numbers.__getitem__, pieces)
+                    )
             out.append(ids)
         return out
 
@@ -132,11 +142,12 @@ class SentencePieceReading(Reading):
             "tokens": self._tokens,
             "prefix": self._prefix,
             "everywhere": self._everywhere,
+            "numbers": self._numbers,
         }
 
     def vocabulary(self) -> Mapping[str, int]:
-        pieces = {self._none.id_to_piece(n): n for n in range(self._none.get_piece_size())}
-        return pieces | self._tokens
+        numbers = self._numbers or range(self._none.get_piece_size())
+        return {self._none.id_to_piece(n): i for n, i in enumerate(numbers)} | self._tokens
 
 
 def processor(model: bytes, prefix: bool | None = None) -> Any:
@@ -185,7 +196,7 @@ def restored(text: str) -> tuple[Reading, dict[str, Any]]:
     try:
         if state.get("type") == "sentencepiece":
             model = base64.b64decode(state["model"])
-            options = {name: state[name] for name in ("tokens", "prefix", "everywhere")}
+            options = {name: state[name] for name in ("tokens", "prefix", "everywhere", "numbers")}
             reading = SentencePieceReading(model, **options)
         else:
             backend = Tokenizer.from_str(json.dumps(state))

@@ -6,7 +6,7 @@ Special tokens that are spelt out in a text are found first, as transformers doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,14 @@ from jaxmap.corpus.reading import SentencePieceReading, processor
 from jaxmap.corpus.special_tokens import read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import FastClass, fast_class
 from jaxmap.corpus.tokenizer_json import Pipeline
+from jaxmap.errors import InputError
 
-# Classes whose ids are not those of the model's pieces: an offset, pieces of their own.
-OTHER_IDS = {
-    "AlbertTokenizer",
-    "BarthezTokenizer",
-    "BigBirdTokenizer",
-    "CamembertTokenizer",
-    "CpmTokenizer",
-    "GPTSw3Tokenizer",
-    "MBartTokenizer",
-    "PegasusTokenizer",
-    "ReformerTokenizer",
-    "RemBertTokenizer",
-    "T5Tokenizer",
-    "XGLMTokenizer",
-    "XLMRobertaTokenizer",
-    "XLNetTokenizer",
-}
+# Classes whose ids are not those of the model's pieces, and which are not read here.
+_OTHER_IDS = (
+    "AlbertTokenizer BarthezTokenizer BigBirdTokenizer CamembertTokenizer CpmTokenizer "
+    "GPTSw3Tokenizer MBartTokenizer PegasusTokenizer ReformerTokenizer RemBertTokenizer "
+    "T5Tokenizer XLMRobertaTokenizer XLNetTokenizer"
+).split()
 
 
 def read_sentencepiece(
@@ -51,10 +41,17 @@ def read_sentencepiece(
     except ValueError:
         return None
     settings = tokenizer_config or {}
+    named = str(settings.get("tokenizer_class")).removesuffix("Fast")
+    if named in _OTHER_IDS:
+        raise InputError(
+            f"{path}: {named} has other ids than the model's pieces, and is not supported; save a "
+            "tokenizer.json made from it"
+        )
     kind = fast_class(settings, config)
+    numbers = _fairseq_numbers(pieces) if kind.name == "XGLMTokenizer" else None
     special = read_special_tokens(path.parent, settings, kind, {})
-    tokens = _control_pieces(pieces)
-    following = pieces.get_piece_size()
+    tokens = _control_pieces(pieces, numbers)
+    following = pieces.get_piece_size() + (numbers is not None)
     for index, token in sorted(special.added.items()):
         tokens[token.content] = index
         following = max(following, index + 1)
@@ -65,22 +62,37 @@ def read_sentencepiece(
         known = pieces.piece_to_id(content)
         if known == pieces.unk_id() and content != pieces.id_to_piece(known):
             known, following = following, following + 1
+        elif numbers is not None:
+            known = numbers[known]
         tokens[content] = known
     reading = SentencePieceReading(
         model,
         {} if settings.get("split_special_tokens") else tokens,
         prefix=_wants_prefix(path, pieces, kind, settings),
         everywhere=settings.get("legacy") is not False,
+        numbers=numbers,
     )
-    before, after = switched_tokens(path.parent, kind, settings, special.roles, tokens.get)
+    if numbers is None:
+        before, after = switched_tokens(path.parent, kind, settings, special.roles, tokens.get)
+    else:
+        before, after = ["</s>"], []  # XGLM's, whatever the switches
     return Pipeline(
         reading, tuple(tokens[t] for t in before), tuple(tokens[t] for t in after), special.roles
     )
 
 
-def _control_pieces(pieces: Any) -> dict[str, int]:
+def _fairseq_numbers(pieces: Any) -> list[int]:
+    """The ids of a SentencePiece model's pieces in fairseq's order: <s>, <pad>, </s>, <unk>, then
+    the others one further on (XGLMTokenizer)."""
+    first = {"<s>": 0, "</s>": 2, "<unk>": 3}
     every = range(pieces.get_piece_size())
-    return {pieces.id_to_piece(n): n for n in every if pieces.is_control(n)}
+    return [first.get(pieces.id_to_piece(n), n + 1) for n in every]
+
+
+def _control_pieces(pieces: Any, numbers: Sequence[int] | None) -> dict[str, int]:
+    every = range(pieces.get_piece_size())
+    ids = numbers or every
+    return {pieces.id_to_piece(n): ids[n] for n in every if pieces.is_control(n)}
 
 
 def _wants_prefix(path: Path, pieces: Any, kind: FastClass, settings: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmap.corpus.sentencepiece_model import OTHER_IDS, read_sentencepiece
+from jaxmap.corpus.sentencepiece_model import read_sentencepiece
 from jaxmap.corpus.special_tokens import ROLES
 from jaxmap.corpus.tokenizer_classes import fast_class
 from jaxmap.corpus.tokenizer_files import one_line
@@ -47,11 +47,12 @@ def read_vocabulary(
     if tekken := _first(names, "tekken*.json"):
         backend, roles = byte_pairs.read_tekken(folder / tekken)
         return set_up(backend, *given, roles=roles)
-    if (model := _first(names, *_MODELS)) and named not in OTHER_IDS:
+    model = _first(names, *_MODELS)
+    if model:
         found = read_sentencepiece(folder / model, tokenizer_config, config)
         if found is not None:
             return found
-    if ranks := _first(names, *_TIKTOKEN, *_MODELS):
+    if ranks := _first(names, *_TIKTOKEN) or model:
         backend = byte_pairs.read_tiktoken(folder / ranks, tokenizer_config or {})
         return set_up(backend, *given)
     kind = fast_class(tokenizer_config or {}, config)

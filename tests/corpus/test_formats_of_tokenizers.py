@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import sys
 import unicodedata
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.awkward_texts import TEXTS as AWKWARD_TEXTS
 from support.released_tokenizers import (
     LLAMA3,
     QWEN2,
@@ -41,14 +43,14 @@ KIMI = "|".join(
         r"\s+",
     ]
 )
-AWKWARD = (*TEXTS, *(text for text in TEXTS if "<" not in text), "aaaa aaaaaaa", "Don'T ſ'S")
+AWKWARD = (*TEXTS, *AWKWARD_TEXTS, "aaaa aaaaaaa", "Don'T ſ'S")
 PLAIN = st.text(
     st.one_of(
         st.sampled_from(list(" \n\r\t0123'aeinotTHS.,▁東京é🙂\u0301\u200f\u05e9\x00")),
         st.characters(exclude_categories=["Cs"]),
     ),
     max_size=40,
-)
+).filter(lambda text: not set("<[") & set(text))  # no special token spelt out
 
 
 def ids_of(tokenizer: TextTokenizer, *texts: str) -> list[list[int]]:
@@ -271,4 +273,43 @@ def test_a_broken_model_is_one_line(root, content):
     tekken(folder)
     (folder / "tekken.json").write_bytes(b'{"config": {}}')
     with pytest.raises(InputError, match="not a tekken vocabulary"):
+        load_tokenizer(folder)
+
+
+def xglm(folder: Path) -> list[str]:
+    """A SentencePiece model whose ids XGLM's class moves by one; returns its pieces."""
+    folder.mkdir()
+    pieces = ["<unk>", "<s>", "</s>", "▁", "▁the", "▁a", "t", "h", "e", "a", "▁t", "he"]
+    content = b""
+    for rank, piece in enumerate(pieces):
+        text = piece.encode()
+        kind = 2 if rank == 0 else 3 if rank < 3 else 1
+        one = b"\x0a" + bytes([len(text)]) + text
+        one += b"\x15" + struct.pack("<f", -float(rank)) + b"\x18" + bytes([kind])
+        content += b"\x0a" + bytes([len(one)]) + one
+    (folder / "sentencepiece.bpe.model").write_bytes(content + b"\x12\x02\x18\x01")  # unigram
+    (folder / "config.json").write_text('{"model_type": "xglm"}')
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "XGLMTokenizer"}')
+    return pieces
+
+
+def test_xglms_ids_are_the_models_one_further_on(root):
+    """As XGLMTokenizerFast of transformers 4.57.6 gives them: "the a" is 2, 5, 6."""
+    from sentencepiece import SentencePieceProcessor
+
+    xglm(root / "xglm")
+    own = SentencePieceProcessor(model_file=str(root / "xglm/sentencepiece.bpe.model"))
+    tokenizer = load_tokenizer(root / "xglm")
+    assert (tokenizer.prefix, tokenizer.special_rule) == ((2,), "eos")
+    assert ids_of(tokenizer, "the a") == [[5, 6]]
+    texts = [*AWKWARD_TEXTS, "tea", "eat x", "  a  the "]
+    want = [[n + 1 if n else 3 for n in own.encode(text)] for text in texts]
+    assert ids_of(tokenizer, *texts) == want
+    assert ids_of(tokenizer, "</s>a<pad>")[0][0] == 2
+    assert restore(tokenizer.kept, tokenizer.special_rule, tokenizer.source) == tokenizer
+
+
+def test_classes_with_other_ids_are_refused(root):
+    folder = spm(root / "t5", tokenizer_class="T5Tokenizer")
+    with pytest.raises(InputError, match="T5Tokenizer has other ids than the model's pieces"):
         load_tokenizer(folder)
