@@ -13,6 +13,11 @@ from typing import Any
 
 from jaxmap.errors import InputError
 
+# By which rule a folder's files become ids. 1: a class of transformers 5, pairs tokenised apart;
+# 2: tokenizer.json as it stands, the formats' own packages, a response within the whole text.
+RULE = 2
+RULE_NAME = "tokens"  # among the versions that a result names
+
 
 class Reading(ABC):
     """Turns texts into ids, without the special tokens that stand around a text."""

@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import Writer, write_atomic
+from jaxmap.corpus.reading import RULE
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_cache import KeptTokenizers
 from jaxmap.corpus.tokenizer_files import contents_hash
@@ -20,7 +21,7 @@ from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
 
-_FORMAT = 3  # of what is kept, and of the rule by which files make a tokenizer
+_FORMAT = 3
 
 # What a result says of prompts and responses: see `TextTokenizer.encode`. Before, each response was
 # tokenised apart, and it said nothing.
@@ -54,7 +55,7 @@ class TokenisedTexts:
         self._names: dict[str, _Name] = {}  # by tokenizer files
         self._tokens: dict[str, Tokens] = {}  # by texts, tokenizer and context
         versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
-        self._common = [_FORMAT, *versions]
+        self._common = [_FORMAT, RULE, *versions]
 
     def read_by(self, checkpoint: Path, context: int | None) -> Tokenised:
         """The texts as the tokenizer in a checkpoint's folder reads them, cut to `context` ids.

@@ -9,8 +9,9 @@ from pathlib import Path
 from jaxmap.results import Table
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import Seen, Workers
-from jaxmap.store.record import Entry
+from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
+from jaxmap.store.token_rules import TokenCheck, check_tokens
 from jaxmap.store.weight_distances import Rows
 
 SHOWN = 20  # lines of each list
@@ -36,6 +37,7 @@ class StatusReport(Table):
     distances: tuple[int, int]  # between weights: there, asked for
     workers: list[Seen]
     commands: Sequence[str] = ()  # that asked for what is failed or missing
+    tokens: TokenCheck | None = None  # results of an earlier rule of tokens
 
     @property
     def complete(self) -> bool:
@@ -86,6 +88,7 @@ class StatusReport(Table):
                 f"corrupt     {len(self.corrupt)} (count as missing)",
                 *_some(f"{path}: {why}" for path, why in self.corrupt.items()),
             ]
+        lines += self._tokens()
         if not self.complete:
             lines.append(
                 "To go on or retry, run the same command again: what is done is not computed again."
@@ -93,22 +96,55 @@ class StatusReport(Table):
             lines += _some(self.commands)
         return "\n".join(lines) + "\n"
 
+    def _tokens(self) -> list[str]:
+        """What to say of results that were scored by an earlier rule of tokens."""
+        if self.tokens is None:
+            return []
+        changed, unknown = (
+            list(dict.fromkeys(checkpoint_name(e.identity.ref, e.identity.revision) for e in some))
+            for some in (self.tokens.changed, self.tokens.unknown)
+        )
+        lines = []
+        if changed:
+            lines += [
+                f"tokens      {len(changed)} models were scored on other tokens than today's rule "
+                "reads; to score them again, `jaxmap forget` them and ask again",
+                *_some(changed),
+            ]
+        if unknown:
+            lines += [
+                f"tokens      {len(unknown)} models were scored by an earlier rule of tokens, and "
+                "their tokenizer or the texts are not at hand to compare",
+                *_some(unknown),
+            ]
+        return lines
 
-def status(store: Store, rows: Rows | None = None, workers: Workers | None = None) -> StatusReport:
+
+def status(
+    store: Store,
+    rows: Rows | None = None,
+    workers: Workers | None = None,
+    *,
+    compare_tokens: bool = True,
+) -> StatusReport:
     """Compares what was asked for with what is there.
 
-    `rows` and `workers` are of earlier looks, where there were any: nothing is read twice.
+    `rows` and `workers` are of earlier looks, where there were any: nothing is read twice. With
+    `compare_tokens`, results of an earlier rule of tokens are compared with today's, which reads a
+    tokenizer and the texts where there are any.
     """
     rows = rows or Rows(store.path)
     failed = store.failures()
     missing = store.missing()
+    shown = store.records()
     open_items = {failure.item for failure in failed} | set(missing)
     return StatusReport(
         path=store.path,
         num_texts=len(store.texts.text_bytes),
         mean_bytes=store.texts.mean_bytes,
         source=store.texts.source,
-        results=[entry.label for entry in store.records()],
+        results=[entry.label for entry in shown],
+        tokens=check_tokens(store, shown) if compare_tokens else None,
         done=[item for item in store.asked() if item not in open_items],
         failed=failed,
         missing=missing,

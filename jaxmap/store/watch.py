@@ -36,7 +36,7 @@ def watch(
     terminal = out.isatty()
     try:
         while True:
-            report = status(store, rows, workers)
+            report = status(store, rows, workers, compare_tokens=False)
             text = table(report, datetime.now(UTC))
             if terminal:
                 size = shutil.get_terminal_size()
@@ -50,7 +50,7 @@ def watch(
                 return report
             sleep(seconds)
     except KeyboardInterrupt:
-        return report or status(store, rows, workers)
+        return report or status(store, rows, workers, compare_tokens=False)
 
 
 def gave_up(report: StatusReport) -> bool:

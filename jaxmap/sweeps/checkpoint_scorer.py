@@ -22,6 +22,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
+from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
@@ -294,7 +295,8 @@ def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     names: Iterable[str] = ("jax", "jaxlib", "flax", "numpy", "tokenizers", "transformers")
     found = {name: importlib.metadata.version(name) for name in names}
-    return {"jaxmap": __version__, "python": platform.python_version(), **found}
+    own = {"jaxmap": __version__, "python": platform.python_version(), RULE_NAME: str(RULE)}
+    return own | found
 
 
 def device() -> str:
