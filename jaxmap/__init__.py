@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         scale,
         write_kl,
     )
+    from jaxmap.api.comparing import compare
     from jaxmap.api.corpus import texts
     from jaxmap.api.demonstration import demo
     from jaxmap.api.floors import floor
@@ -59,6 +60,7 @@ _HOMES = {
         "scale",
         "write_kl",
     ),
+    "jaxmap.api.comparing": ("compare",),
     "jaxmap.api.corpus": ("texts",),
     "jaxmap.api.demonstration": ("demo",),
     "jaxmap.api.floors": ("floor",),
@@ -77,6 +79,7 @@ __all__ = [
     "JaxmapError",
     "__version__",
     "bench",
+    "compare",
     "demo",
     "diffusion",
     "export",

@@ -30,6 +30,7 @@ ORDER = (
     ("planning",),
     ("benchmarking",),
     ("verification",),
+    ("comparison",),
     ("demos",),
     ("api",),
     ("cli",),

@@ -18,6 +18,7 @@ from absl import flags, logging
 
 from jaxmap.cli import (
     bench,
+    compare,
     demo,
     exit_codes,
     families,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     **sweep.COMMANDS,
     **floor.COMMANDS,
     **records.COMMANDS,
+    **compare.COMMANDS,
     **maps.COMMANDS,
     **resample.COMMANDS,
     **pmi.COMMANDS,

@@ -1,0 +1,89 @@
+"""Models beside a reference, token by token: compare."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from jaxmap.api.arguments import (
+    Models,
+    Names,
+    Path,
+    StoreLike,
+    Texts,
+    models_of,
+    names_of,
+    open_for_writing,
+    texts_of,
+)
+from jaxmap.atomic import check_writable
+from jaxmap.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxmap.comparison.table import Comparison
+
+
+def compare(
+    models: Models,
+    texts: Texts,
+    store: StoreLike,
+    *,
+    reference: Models,
+    out: Path | None = None,
+    quantize: Names = ("none",),
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    ignore_config_keys: Names = (),
+    command: str = "",
+) -> Comparison:
+    """Compares models with a reference that has the same tokenizer, token by token.
+
+    At every scored token the KL divergence of the two next-token distributions is computed in both
+    directions, exactly and over the whole vocabulary, which is never held as an array. The result
+    has a row per model with means, quantiles and standard errors over texts, and beside them the
+    estimate of the papers from the variance of log-likelihoods, which is another quantity.
+
+    The reference is in memory beside each model. What was measured before of the same files, texts
+    and arithmetic is read from the store; a call that was interrupted is resumed by calling it
+    again. A model that cannot be compared does not stop the others: it is in `failures`.
+
+    Args:
+      models, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
+      reference: the one model that the others are compared with.
+      out: a folder for compare.csv and compare.md, a table for a model card; None: not written.
+      quantize: which copies of each model: "none" is the model itself; "int8", "nf4" and "fp4"
+        have their linear layers in 8 or 4 bit.
+      command: what somebody types to do the same again, for compare.md; "": nothing.
+
+    Raises InputError for a parameter, texts, a store or a reference that cannot be used.
+    """
+    from jaxmap.variant import QUANTISATIONS
+
+    refs, [its_ref, *more] = models_of(models), models_of(reference)
+    if more:
+        raise InputError(f"names {1 + len(more)} models; give one", field="reference")
+    quantisations = names_of(quantize)
+    if unknown := [name for name in quantisations if name not in QUANTISATIONS]:
+        known = ", ".join(QUANTISATIONS)
+        raise InputError(f"{unknown[0]!r} is unknown; known: {known}", field="quantize")
+    if out is not None:
+        check_writable(FilePath(out))
+    text_set = texts_of(texts)
+    opened = open_for_writing(store, text_set)
+    from jaxmap import runtime
+
+    runtime.prepare()
+    from jaxmap.comparison.run import Asked, compare_models
+
+    asked = Asked(
+        reference=its_ref,
+        refs=tuple(refs),
+        quantisations=quantisations,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        ignore_config_keys=names_of(ignore_config_keys),
+    )
+    found = compare_models(asked, text_set, opened, command)
+    if out is not None:
+        found.save(FilePath(out))
+    return found

@@ -1,0 +1,1 @@
+"""`jaxmap compare`: how two models that share a tokenizer differ, token by token."""

@@ -1,0 +1,221 @@
+"""`jaxmap compare` against full logits of PyTorch in float64, and what it keeps and refuses."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from support.checkpoints import add_tokenizer, jaxmap, watch, write_config, write_texts
+from support.reference import logits, make_model
+
+import jaxmap as package
+from jaxmap.comparison.summary import mean_per_token
+from jaxmap.comparison.table import COLUMNS
+from jaxmap.corpus.tokens import load_tokenizer
+from jaxmap.errors import InputError
+
+LLAMA = dict(
+    model_type="llama",
+    vocab_size=331,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=48,
+    max_position_embeddings=64,
+)
+# Another head (a soft cap), another width, tied, and a vocabulary with more rows.
+GEMMA = dict(
+    model_type="gemma2",
+    vocab_size=340,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=12,
+    intermediate_size=40,
+    max_position_embeddings=64,
+    sliding_window=16,
+    query_pre_attn_scalar=12,
+    final_logit_softcapping=3.0,
+)
+# A bias at the head.
+PHI = dict(
+    model_type="phi",
+    vocab_size=331,
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=64,
+    partial_rotary_factor=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folder and PyTorch model of each."""
+    pytest.importorskip("torch")
+    made = {}
+    for seed, (name, config) in enumerate(dict(llama=LLAMA, gemma=GEMMA, phi=PHI).items()):
+        folder = tmp_path_factory.mktemp("compare") / name
+        made[name] = folder, make_model(config, folder, seed=seed)
+        add_tokenizer(folder)
+    return made
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return write_texts(tmp_path / "texts.jsonl")
+
+
+def log_softmax(model, ids, size):
+    logits_TV = logits(model, ids)[:-1, :size].astype(np.float64)
+    top_T1 = logits_TV.max(-1, keepdims=True)
+    return logits_TV - top_T1 - np.log(np.exp(logits_TV - top_T1).sum(-1, keepdims=True))
+
+
+def by_hand(models, reference, model, texts):
+    """Per-token arrays from full logits, float64."""
+    folder, theirs = models[reference]
+    _, ours = models[model]
+    tokens = load_tokenizer(folder).encode(texts, 64)
+    size = min(theirs.config.vocab_size, ours.config.vocab_size)
+    kl, reverse, same, logp, count = [], [], [], [], []
+    for n in range(len(tokens)):
+        ids = tokens.ids[tokens.offsets[n] : tokens.offsets[n + 1]]
+        count.append(max(0, len(ids) - 1))
+        if len(ids) < 2:
+            continue
+        p_TV, q_TV = log_softmax(theirs, ids, size), log_softmax(ours, ids, size)
+        kl += (np.exp(p_TV) * (p_TV - q_TV)).sum(-1).tolist()
+        reverse += (np.exp(q_TV) * (q_TV - p_TV)).sum(-1).tolist()
+        same += (p_TV.argmax(-1) == q_TV.argmax(-1)).tolist()
+        whole_TV = log_softmax(ours, ids, ours.config.vocab_size)
+        logp += whole_TV[np.arange(len(ids) - 1), ids[1:]].tolist()
+    return np.array(kl), np.array(reverse), np.array(same), np.array(logp), np.array(count)
+
+
+@pytest.mark.parametrize(
+    ("reference", "model"), [("llama", "gemma"), ("gemma", "llama"), ("llama", "phi")]
+)
+def test_against_full_logits(models, texts, tmp_path, reference, model):
+    found = package.compare(models[model][0], texts, tmp_path / "s", reference=models[reference][0])
+    [row] = found.found
+    kl_M, reverse_M, same_M, logp_M, count_N = by_hand(
+        models, reference, model, package.load_texts(texts)
+    )
+    assert row.tokens == len(kl_M)
+    assert row.token_kl_nats == pytest.approx(kl_M.mean(), rel=2e-5)
+    assert row.token_kl_reverse_nats == pytest.approx(reverse_M.mean(), rel=2e-5)
+    assert row.token_kl_median == pytest.approx(np.median(kl_M), rel=5e-5)
+    assert row.token_kl_p99 == pytest.approx(np.quantile(kl_M, 0.99), rel=5e-5)
+    assert row.same_top_token == same_M.mean()
+    num_bytes = package.load_texts(texts).num_bytes.sum()
+    assert row.token_kl_bits_per_byte == pytest.approx(kl_M.sum() / num_bytes / np.log(2), rel=2e-5)
+    assert row.bits_per_byte == pytest.approx(-logp_M.sum() / num_bytes / np.log(2), rel=2e-5)
+    ends_N = np.cumsum(count_N)
+    sum_N = np.array([kl_M[end - n : end].sum() for end, n in zip(ends_N, count_N, strict=True)])
+    expected = mean_per_token(sum_N, count_N).standard_error
+    assert row.token_kl_standard_error == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_estimate_of_the_papers_is_that_of_kl(models, texts, tmp_path):
+    """`jaxmap kl` of the two gives the same number."""
+    llama, phi = models["llama"][0], models["phi"][0]
+    store = tmp_path / "store"
+    [row] = package.compare(phi, texts, store, reference=llama).found
+    package.score([llama, phi], texts, store).raise_for_failures()
+    scores = package.open_store(store).dataset()["log_likelihood"].values.astype(np.float64)
+    num_bytes = package.load_texts(texts).num_bytes
+    expected = (scores[0] - scores[1]).var() / (2 * num_bytes.mean() * np.log(2))
+    assert row.kl_bits_per_byte == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_beside_itself_is_the_same(models, texts, tmp_path):
+    llama = models["llama"][0]
+    [row] = package.compare(llama, texts, tmp_path / "s", reference=llama).found
+    assert row.token_kl_nats == pytest.approx(0, abs=1e-6)
+    assert row.same_top_token == 1
+    assert row.delta_bits_per_byte == row.kl_bits_per_byte == 0
+
+
+def test_copies_their_files_and_what_is_kept(models, texts, tmp_path, monkeypatch):
+    llama, store, out = models["llama"][0], tmp_path / "store", tmp_path / "card"
+    flags = [
+        f"--store={store}", f"--texts={texts}", f"--reference={llama}", f"--models={llama}",
+        "--quantize=int8,nf4", f"--out={out}",
+    ]  # fmt: skip
+    assert jaxmap("compare", *flags).code == 0
+    with (out / "compare.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["format"] for row in rows] == ["int8", "nf4"]
+    assert [row["model"] for row in rows] == [f"{llama}+int8", f"{llama}+nf4"]
+    assert 0 < float(rows[0]["token_kl_nats"]) < float(rows[1]["token_kl_nats"])
+    assert float(rows[1]["gib"]) < float(rows[0]["gib"])
+    page = (out / "compare.md").read_text()
+    assert page.count("\n| ") == 3
+    assert "±" in page
+    assert "jaxmap compare" in page
+    loads = watch(monkeypatch)
+    (out / "compare.csv").unlink()
+    again = jaxmap("compare", *flags)
+    assert again.code == 0
+    assert loads == []
+    with (out / "compare.csv").open() as file:
+        assert list(csv.DictReader(file)) == rows
+
+
+def test_other_tokens_are_refused_and_the_others_go_on(models, texts, tmp_path):
+    llama, phi = models["llama"][0], models["phi"][0]
+    other = tmp_path / "other"
+    make_model(LLAMA, other)
+    add_tokenizer(other)
+    path = other / "tokenizer.json"
+    path.write_text(path.read_text().replace('"add_prefix_space":false', '"add_prefix_space":true'))
+    out = tmp_path / "card"
+    ran = jaxmap(
+        "compare", f"--store={tmp_path / 's'}", f"--texts={texts}", f"--reference={llama}",
+        f"--models={other},{phi}", f"--out={out}",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert f"{other}: not compared: reads text 0 ('The quick" in ran.out
+    assert "`jaxmap kl` compares any" in ran.out
+    with (out / "compare.csv").open() as file:
+        assert [row["model"] for row in csv.DictReader(file)] == [str(phi)]
+
+
+def test_a_damaged_comparison_is_named(models, texts, tmp_path):
+    llama, store = models["llama"][0], tmp_path / "store"
+    package.compare(llama, texts, store, reference=llama)
+    [path] = (store / "comparisons").glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    found = package.compare(llama, texts, store, reference=llama)
+    [(_, error)] = found.failures
+    assert f"{path}: damaged; delete it" in str(error)
+    with pytest.raises(InputError, match="damaged"):
+        found.raise_for_failures()
+
+
+def test_a_reference_that_cannot_be_read_ends_it(models, texts, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    write_config(folder, {**LLAMA, "model_type": "llamo"})
+    with pytest.raises(InputError, match=r"llamo|weights"):
+        package.compare(models["llama"][0], texts, tmp_path / "s", reference=folder)
+
+
+def test_the_error_of_a_mean_per_token():
+    """Against the spread of the mean in samples of texts from a known population."""
+    random = np.random.default_rng(0)
+    values, errors = [], []
+    for _ in range(2000):
+        tokens_N = random.integers(5, 60, 40)
+        level_N = random.gamma(2.0, 0.1, 40)  # a text's tokens share it
+        sum_N = level_N * tokens_N + random.normal(0, 0.05, 40) * np.sqrt(tokens_N)
+        found = mean_per_token(sum_N, tokens_N)
+        values.append(found.value)
+        errors.append(found.standard_error)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.06)
