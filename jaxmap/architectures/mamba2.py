@@ -22,7 +22,7 @@ def step_limit(c: Config) -> tuple[float, float]:
         return (0.0, float("inf"))
     try:
         low, high = (_number(bound) for bound in limit)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         low, high = 1.0, 0.0
     if not low <= high:  # nor NaN
         raise InputError(f"{c.where}: time_step_limit = {limit!r:.60}: must be two numbers")

@@ -30,6 +30,9 @@ def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
         raise InputError(f"{config.where}: its numbers do not fit together: {error}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{config.where}: {error}") from error
+    except (LookupError, AttributeError) as error:  # lists and objects of an unexpected shape
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{config.where}: a value has an unexpected form ({reason})") from error
     for act in (spec.act, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
         if act not in ACTIVATIONS:
             known = ", ".join(sorted(ACTIVATIONS))

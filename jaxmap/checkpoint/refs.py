@@ -16,6 +16,7 @@ from jaxmap.errors import InputError
 
 MOST_REFS = 100_000  # more is a slip of the hand, and would fill memory before anything is scored
 
+_MOST_BRACES = 100
 _HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 
 
@@ -44,6 +45,8 @@ def parse_refs(spec: str) -> list[Ref]:
     names it. InputError for an empty item, an unbalanced brace, a bad range. Whether a model is
     there is seen when its turn comes, so that one that is not costs the others nothing.
     """
+    if "\0" in spec:
+        raise InputError(f"{spec!r}: a model's name holds no NUL")
     if os.path.isdir(os.path.expanduser(spec)):
         return [parse_ref(spec)]
     refs: dict[Ref, None] = {}
@@ -82,6 +85,8 @@ def parse_ref(text: str) -> Ref:
 def _split(text: str, spec: str) -> list[str]:
     """Splits at the commas that stand outside braces."""
     parts, depth, start = [], 0, 0
+    if text.count("{") > _MOST_BRACES:
+        raise InputError(f"{spec[:60]!r}...: more than {_MOST_BRACES} braces")
     for i, char in enumerate(text):
         if char == "{":
             depth += 1
@@ -114,7 +119,7 @@ def _expand(text: str, spec: str) -> Iterator[str]:
     for choice in _split(inside, spec):
         choice = choice.strip()
         if not choice:
-            raise InputError(f"{spec!r}: an empty choice in {{{inside}}}")
+            raise InputError(f"{spec!r}: an empty choice in {text[start : end + 1]!r}")
         choices = (
             _expand(choice, spec) if "{" in choice or ":" not in choice else _range(choice, spec)
         )

@@ -66,7 +66,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._known:
-            raise _RefusedError(f"{module}.{name}")
+            raise _RefusedError(" ".join(f"{module}.{name}".split()))
         return self._known[module, name]
 
 
@@ -95,6 +95,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"{path}: not a whole pickle ({type(error).__name__}: {error}): download it again"
+            f"{path}: not a whole pickle ({reason:.200}): download it again"
         ) from error

@@ -93,6 +93,13 @@ def test_refused_in_one_line(spec, reason):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("spec", ["~\0", "a/\0b", "{\n}", "{" * 5000 + "a" + "}" * 5000])
+def test_what_a_fuzz_found(spec):
+    with pytest.raises(InputError) as caught:
+        parse_refs(spec)
+    assert "\n" not in str(caught.value)
+
+
 def test_largest_range_is_taken():
     assert len(parse_refs("a/b@{0:100000}")) == 100_000
 

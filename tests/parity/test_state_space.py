@@ -231,6 +231,7 @@ def test_texts_of_any_length_are_read(tmp_path):
         ("mamba2", {"n_groups": 3}, "3 groups"),
         ("mamba2", {"time_step_limit": [0.1]}, "time_step_limit"),
         ("mamba2", {"time_step_limit": [2.0, 1.0]}, "time_step_limit"),
+        ("mamba2", {"time_step_limit": [{}, 1.0]}, "time_step_limit"),
         ("mamba2", {"time_step_limit": [0.0, {"__float__": "much"}]}, "time_step_limit"),
         ("falcon_h1", {"ssm_multipliers": [1.0, 2.0]}, "ssm_multipliers"),
         ("falcon_h1", {"mlp_multipliers": ["a", 2.0]}, "mlp_multipliers"),

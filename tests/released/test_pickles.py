@@ -91,7 +91,15 @@ def test_dotted_names_reach_nothing(tmp_path):
         load_arrays(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps({"x": np.arange(9)})[:-20]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        pickle.dumps({"x": np.arange(9)})[:-20],
+        b"Fnot a number\n.",  # what the unpickler says of it has two lines
+    ],
+)
 def test_broken_pickles(tmp_path, content):
     (tmp_path / "a.pkl").write_bytes(content)
     with pytest.raises(InputError, match="not a whole pickle") as caught:
