@@ -1,0 +1,75 @@
+"""A store that the last code of format 1 wrote (see `make_store_format_1`) is as good as ever."""
+
+from __future__ import annotations
+
+import tarfile
+
+import numpy as np
+import pytest
+from support import REPOSITORY
+from support.checkpoints import jaxmap, make_checkpoint, score, watch
+
+from jaxmap.store import Store
+
+ARCHIVE = REPOSITORY / "tests" / "support" / "data" / "store-format-1.tar.gz"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The archive, unpacked, and the working folder: its references are relative."""
+    with tarfile.open(ARCHIVE) as tar:
+        tar.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("store", ["store", "pmi"])
+def test_it_exports_compares_and_tells_the_same(store, place):
+    assert jaxmap("export", f"--store={store}", "--out=now.npz").code == 0
+    before, now = np.load(f"{store}.npz"), np.load("now.npz")
+    assert now.files == before.files
+    for name in before.files:
+        assert now[name].dtype == before[name].dtype, name
+        assert now[name].tobytes() == before[name].tobytes(), name
+    assert (place / "now.npz").read_bytes() == (place / f"{store}.npz").read_bytes()
+    assert jaxmap("kl", f"--store={store}", "--out=now.csv").code == 0
+    assert (place / "now.csv").read_text() == (place / f"{store}.kl.csv").read_text()
+    told = (place / f"{store}.status.txt").read_text()
+    assert jaxmap("status", f"--store={store}").out == told
+    assert Store.open(store).corrupt() == {}
+
+
+def test_what_is_done_is_not_scored_again(place, monkeypatch):
+    loads, reads = watch(monkeypatch), watch(monkeypatch, "read")
+    before = {path: path.read_bytes() for path in place.glob("store/records/*")}
+    weights = {path: path.read_bytes() for path in place.glob("store/weights/*")}
+    run = ("models/run@step{0,1,2}",)
+    ran = score("store", "texts.jsonl", *run, weight_distance=2)
+    assert (ran.code, ran.out) == (0, "0 scored, 3 already done, 0 failed\n")
+    ran = score("store", "texts.jsonl", "models/run@step2", lens=True, quantize="none,int8")
+    assert (ran.code, ran.out) == (0, "0 scored, 2 already done, 0 failed\n")
+    assert (loads, reads) == ([], [])
+
+    # What is missing is scored, and what failed is tried again; both are settled.
+    failed = make_checkpoint(place / "models" / "broken", seed=7)
+    ran = score("store", "texts.jsonl", "models/later", failed.relative_to(place))
+    assert (ran.code, ran.out) == (0, "2 scored, 0 already done, 0 failed\n")
+    assert sorted(loads) == ["broken", "later"]
+    told = jaxmap("status", "--store=store").out
+    assert "done        7 of 7" in told
+    assert "failed      0" in told
+    for path, content in (before | weights).items():
+        assert path.read_bytes() == content, "nothing is written again"
+
+
+def test_a_layer_asked_for_later_keeps_the_output_that_is_there(place, monkeypatch):
+    loads = watch(monkeypatch)
+    ran = score("store", "texts.jsonl", "models/run@step0", lens=True)
+    assert (ran.code, ran.out) == (0, "1 scored, 0 already done, 0 failed\n")
+    assert loads == ["step0"]
+    store = Store.open("store")
+    labels = [entry.label for entry in store.records()][:4]
+    assert labels == ["models/run@step0", *(f"models/run@step0#layer0{i}" for i in range(3))]
+    before = np.load("store.npz")
+    now = store.log_likelihoods(store.records()[:1])[0]
+    assert now.tobytes() == before["log_likelihood"][0].tobytes()
