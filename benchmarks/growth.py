@@ -174,8 +174,7 @@ def step(folder: Path, name: str) -> Row:
 
 
 def store() -> Iterator[Row]:
-    from jaxmap.store import Identity, Provenance, Record, Store
-    from jaxmap.store.record import TextFacts
+    from jaxmap.store import Identity, Provenance, Record, Store, TextFacts
 
     count = _SCORES.value
     random = np.random.default_rng(0)
@@ -191,9 +190,8 @@ def store() -> Iterator[Row]:
             one = f"org/m{k // 50}", f"step{k % 50 * 1000}", "c0", "f" * 64, "t0", "none"
             tokens = random.integers(150, 351, count, dtype=np.int32)
             scores = -3.0 * tokens + random.normal(0, 50, count)
-            yield Record(
-                Identity(*one, Variant("float32")), Provenance(), scores, tokens, tokens - 1
-            )
+            arrays = {"log_likelihood": scores, "num_tokens": tokens, "num_scored": tokens - 1}
+            yield Record(Identity(*one, Variant("float32")), Provenance(), arrays)
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
         made = Store.create(

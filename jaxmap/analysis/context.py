@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.analysis import genealogy
-from jaxmap.analysis.pmi import QUANTITY
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
 from jaxmap.analysis.pythia import WARMUP
 from jaxmap.analysis.runs import single_models
 from jaxmap.stats.clean import Cleaned, clean_map
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
+from jaxmap.store.statistics import LOG_LIKELIHOOD
 
 
 class Context:
@@ -58,7 +58,7 @@ class Context:
     @cached_property
     def has_losses(self) -> bool:
         """Whether the vectors are scores of texts; those of a PMI store are not."""
-        return not any(e.provenance.model.get("quantity") == QUANTITY for e in self.entries)
+        return all(LOG_LIKELIHOOD in entry.statistics for entry in self.entries)
 
     @cached_property
     def singles(self) -> list[Entry]:

@@ -94,7 +94,7 @@ def _vectors(store: Store, entries: Sequence[Entry], out: Path) -> Iterator[tupl
     with one_line_errors(out), TemporaryDirectory(prefix=".jaxmap-", dir=beside) as folder:
         ll_KN = _memmap(Path(folder) / "ll.npy", (len(entries), len(store.texts.text_bytes)))
         for row, entry in enumerate(entries):
-            ll_KN[row] = store.load(entry).log_likelihood
+            ll_KN[row] = store.load(entry).vector
         yield Path(folder), ll_KN
 
 

@@ -15,13 +15,13 @@ from jaxmap.results import Result
 from jaxmap.stats.resample import pmi
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Record, hash_facts
+from jaxmap.store.statistics import PMI
 from jaxmap.tables import to_frame, write_csv
 
 if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("model", "mean_pmi_nats")
-QUANTITY = "pmi"  # what the vectors of such a store are, in each record's facts of the model
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PmiStore(Result):
 
     def _rows(self) -> Iterator[tuple[object, ...]]:
         for entry in self.store.records():
-            yield entry.label, float(self.store.load(entry).log_likelihood.mean())
+            yield entry.label, float(self.store.load(entry).vector.mean())
 
 
 def write_pmi(conditional: Store, unconditional: Store, out: str | os.PathLike[str]) -> PmiStore:
@@ -95,7 +95,7 @@ def _records(
 ) -> Iterator[Record]:
     for one, other in pairs:
         given = conditional.load(one)
-        ll_N = pmi(given.log_likelihood, unconditional.load(other).log_likelihood)
-        facts = replace(given.provenance, model={**given.provenance.model, "quantity": QUANTITY})
+        pmi_N = pmi(given.log_likelihood, unconditional.load(other).log_likelihood)
+        counts = {"num_tokens": given.num_tokens, "num_scored": given.num_scored}
         identity = replace(given.identity, texts=texts)
-        yield Record(identity, facts, ll_N, given.num_tokens, given.num_scored)
+        yield Record(identity, given.provenance, {PMI: pmi_N, **counts})

@@ -38,9 +38,10 @@ from jaxmap.released.layout import (
 )
 from jaxmap.store import Store
 from jaxmap.store import release as kept
-from jaxmap.store.record import Identity, Provenance, Record, Texts, hash_facts
+from jaxmap.store.record import Identity, Provenance, Record, hash_facts
 from jaxmap.store.release import Release, write_release
 from jaxmap.store.requests import Failure, Item
+from jaxmap.store.text_facts import Texts
 from jaxmap.store.weight_distances import write_distances
 
 MOST_LISTED = 20
@@ -166,7 +167,12 @@ def _records(
         if one.ref in types:
             model["model_type"] = types[one.ref]
         provenance = Provenance(num_layers=depth.get(key), model=model)
-        yield Record(identity, provenance, np.asarray(one.scores, np.float64), unknown_N, unknown_N)
+        arrays: dict[str, np.ndarray] = {
+            "log_likelihood": np.asarray(one.scores, np.float64),
+            "num_tokens": unknown_N,
+            "num_scored": unknown_N,
+        }
+        yield Record(identity, provenance, arrays)
         update()
 
 

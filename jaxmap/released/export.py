@@ -94,7 +94,7 @@ class _Files:
         return {name: content for name, content in files.items() if content is not None}
 
     def _vector(self, entry: Entry, file: str) -> np.ndarray:
-        return _exact(self.store.load(entry).log_likelihood, self.release.dtypes.get(file))
+        return _exact(self.store.load(entry).vector, self.release.dtypes.get(file))
 
     def _pretraining(self) -> dict[str, dict[Any, np.ndarray | None]]:
         files: dict[str, dict[Any, np.ndarray | None]] = {

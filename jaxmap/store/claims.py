@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from jaxmap.atomic import create_atomic, remove_stale_temps, write_atomic
-from jaxmap.store.record import CorruptError, decode_json, encode_json, file_stem, hash_facts
+from jaxmap.store.json_files import CorruptError, decode_json, encode_json
+from jaxmap.store.record import file_stem, hash_facts
 
 FOLDER = "claims"
 

@@ -16,15 +16,18 @@ import numpy as np
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.store.record import TENSORS, Entry
+from jaxmap.store.record import Entry
+from jaxmap.store.statistics import STATISTICS
+from jaxmap.store.store import exported, statistics_of
 
-_BYTES_A_TEXT = sum(np.dtype(dtype).itemsize for dtype in TENSORS.values())
 _BYTES_A_MODEL, _BYTES_MORE = 4096, 1 << 20  # what labels may take in a .nc, generously
 
 FORMATS_HELP = """\
 .npz  log_likelihood float64 [models, texts] in nats, num_tokens and num_scored int32 of the same
-      shape, model [models] (labels), text_bytes [texts], mean_text_bytes; opens with numpy.load
-.csv  one row a model and text: model, text (its index), log_likelihood, num_tokens
+      shape, model [models] (labels), text_bytes [texts], mean_text_bytes; opens with numpy.load;
+      other statistics that were scored are further arrays of that shape, NaN where there is none
+.csv  one row per model and text: model, text (its index), log_likelihood, num_tokens, and other
+      statistics
 .nc   the same as labelled arrays, with ref, revision, step, dtype, ...; opens with
       xarray.open_dataset"""
 
@@ -32,7 +35,7 @@ FORMATS_HELP = """\
 def export(store: Store, out: str | os.PathLike[str]) -> int:
     """Writes all results in the form that the file's ending names; returns how many.
 
-    The endings are .npz, .csv (one row a model and text) and .nc (`Store.dataset`). Memory stays
+    The endings are .npz, .csv (one row per model and text) and .nc (`Store.dataset`). Memory stays
     at a few rows. Raises InputError for another ending or an empty store.
     """
     out = Path(out)
@@ -57,18 +60,19 @@ def _write_npz(store: Store, entries: list[Entry], file: BinaryIO) -> None:
         "mean_text_bytes": np.array(store.texts.mean_bytes),
         "text_bytes": store.texts.text_bytes,
     }
+    names = statistics_of(entries)
     with zipfile.ZipFile(file, "w") as archive:
-        for name, dtype in TENSORS.items():
+        for name in names:
             # A ZipInfo has a fixed date: the same results give the same bytes.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 header = {
-                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                    "descr": np.lib.format.dtype_to_descr(_dtype(name)),
                     "fortran_order": False,
                     "shape": (len(entries), len(store.texts.text_bytes)),
                 }
                 np.lib.format.write_array_header_1_0(member, header)
                 for entry in entries:
-                    member.write(getattr(store.load(entry), name).tobytes())
+                    member.write(exported(store.load(entry), [name])[name].tobytes())
         for name, array in whole.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -77,14 +81,12 @@ def _write_npz(store: Store, entries: list[Entry], file: BinaryIO) -> None:
 def _write_csv(store: Store, entries: list[Entry], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("model", "text", "log_likelihood", "num_tokens"))
+    names = [name for name in statistics_of(entries) if name != "num_scored"]
+    rows.writerow(("model", "text", *names))
     for entry in entries:
-        record = store.load(entry)
-        columns = zip(record.log_likelihood.tolist(), record.num_tokens.tolist(), strict=True)
-        rows.writerows(
-            (entry.label, index, repr(score), tokens)
-            for index, (score, tokens) in enumerate(columns)
-        )
+        arrays = exported(store.load(entry), names).values()
+        columns = zip(*(array_N.tolist() for array_N in arrays), strict=True)
+        rows.writerows((entry.label, index, *values) for index, values in enumerate(columns))
     text.detach()
 
 
@@ -98,23 +100,27 @@ def _write_nc(store: Store, entries: list[Entry], file: BinaryIO) -> None:
 
     path = file.name
     num_texts = len(store.texts.text_bytes)
-    _take_room(file, len(entries) * (num_texts * _BYTES_A_TEXT + _BYTES_A_MODEL) + _BYTES_MORE)
+    names = statistics_of(entries)
+    bytes_per_text = sum(_dtype(name).itemsize for name in names)
+    _take_room(file, len(entries) * (num_texts * bytes_per_text + _BYTES_A_MODEL) + _BYTES_MORE)
     store.labels(entries).to_netcdf(path, engine="h5netcdf")
     with h5netcdf.File(path, "a") as made:
-        for name, dtype in TENSORS.items():
-            made.create_variable(name, ("model", "text"), dtype)
+        for name in names:
+            made.create_variable(name, ("model", "text"), _dtype(name))
     places = {}
     with h5py.File(path, "r+") as made:
-        for name in TENSORS:
+        for name in names:
             made[name][0, 0] = 0  # only now it gets its place
             places[name] = made[name].id.get_offset()
     _take_room(file, os.path.getsize(path))
     for row, entry in enumerate(entries):
-        record = store.load(entry)
-        for name, dtype in TENSORS.items():
-            array = getattr(record, name)
-            file.seek(places[name] + row * num_texts * np.dtype(dtype).itemsize)
-            file.write(array.tobytes())
+        for name, array_N in exported(store.load(entry), names).items():
+            file.seek(places[name] + row * num_texts * _dtype(name).itemsize)
+            file.write(array_N.tobytes())
+
+
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(STATISTICS[name].dtype)
 
 
 def _take_room(file: BinaryIO, size: int) -> None:

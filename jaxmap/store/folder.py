@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Generic, TypeVar
 from absl import logging
 
 from jaxmap.errors import InputError
-from jaxmap.store.record import CorruptError
+from jaxmap.store.json_files import CorruptError
 
 T = TypeVar("T")
 
 
 class Folder(Generic[T]):
-    """The parsed files of a folder; `group` says how they are looked up.
+    """The parsed files of a folder, for any number of threads; `group` says how they are looked up.
 
     A file that cannot be read is reported once, by name, and counts as absent.
     """
@@ -35,9 +36,14 @@ class Folder(Generic[T]):
         self._group = group
         self._seen: dict[str, tuple[tuple[int, ...], T | CorruptError]] = {}
         self._groups: dict[Hashable, list[T]] = {}
+        self._lock = threading.Lock()
 
     def refresh(self) -> list[T]:
         """Looks at the folder again: all files that can be read, in the order of their names."""
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> list[T]:
         seen: dict[str, tuple[tuple[int, ...], T | CorruptError]] = {}
         for name, state in self._states():
             known = self._seen.get(name)

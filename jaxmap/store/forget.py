@@ -11,7 +11,8 @@ from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.naming import natural_key, parse
 from jaxmap.results import Table
-from jaxmap.store.record import CorruptError, checkpoint_name, encode_json, hash_facts, now
+from jaxmap.store.json_files import CorruptError, encode_json
+from jaxmap.store.record import checkpoint_name, hash_facts, now
 from jaxmap.store.requests import decode_asked, partial_path
 from jaxmap.store.store import Store
 from jaxmap.store.weight_distances import Rows
@@ -59,7 +60,7 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
 
     Raises InputError, and removes nothing, when the store knows nothing of one of them.
     """
-    entries = [*store.records(), *store.superseded()]
+    entries = store.entries()
     failures, asked = store.failures(), store.asked()
     known = {(entry.identity.ref, entry.identity.revision) for entry in entries}
     known |= {(failure.item.ref, failure.item.revision) for failure in failures}
@@ -80,7 +81,8 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
     for entry in entries:
         if (model := (entry.identity.ref, entry.identity.revision)) in wanted:
             counts[model][0] += 1
-            entry.path.unlink(missing_ok=True)
+            for path in entry.paths:
+                path.unlink(missing_ok=True)
     _forget_distances(store, wanted, known - wanted)
     rows = [(checkpoint_name(*model), a, b, c) for model, (a, b, c) in counts.items()]
     return Forgotten(tuple(sorted(rows, key=lambda row: natural_key(row[0]))))

@@ -21,7 +21,7 @@ from absl import logging
 
 from jaxmap.atomic import DAY_S, remove_stale_temps, write_atomic
 from jaxmap.errors import JaxmapError
-from jaxmap.store.record import CorruptError, decode_json, encode_json
+from jaxmap.store.json_files import CorruptError, decode_json, encode_json
 
 FOLDER = "workers"
 INTERVAL = 5.0  # seconds between two beats

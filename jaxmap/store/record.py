@@ -1,60 +1,21 @@
-"""What a store holds: a result, what it depends on, how it came about; and its file form."""
+"""What a store holds: a result, what it depends on, and how it came about."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
-from jaxmap.errors import InputError
 from jaxmap.naming import Name, parse
+from jaxmap.store.statistics import LOG_LIKELIHOOD, VECTORS
 from jaxmap.variant import AUTO, Variant
-
-FORMAT = 1
-TENSORS = {"log_likelihood": np.float64, "num_tokens": np.int32, "num_scored": np.int32}
-
-
-class CorruptError(Exception):
-    """A file of the store that is not what was written."""
-
-
-class Texts(Protocol):
-    """What a store needs to know of a TextSet. num_bytes that are floats are a stated mean."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def num_bytes(self) -> np.ndarray: ...
-    @property
-    def source(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class TextFacts:
-    """The texts that every result of a store was scored on.
-
-    Where the texts themselves are not known, only the stated mean of their bytes, `measured` is
-    false and text_bytes is that mean for each text, float64.
-    """
-
-    fingerprint: str
-    source: str
-    text_bytes: np.ndarray  # [N], int64 when measured
-    measured: bool = True
-
-    @property
-    def mean_bytes(self) -> float:
-        return float(self.text_bytes.mean())
 
 
 @dataclass(frozen=True)
@@ -119,24 +80,70 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Record:
-    """One model's scores of all texts: log_likelihood float64 [N] in nats, counts int32 [N]."""
+    """One model's statistics of all texts.
+
+    Fields:
+      identity: what they depend on.
+      provenance: how they came about.
+      arrays: by name, see `jaxmap.store.statistics`: a value per text, [N], or per scored token
+        of all texts, [M].
+      offsets_N1: int64 [N + 1], the scored tokens of text n are offsets_N1[n] to
+        offsets_N1[n + 1], exclusive; None where no array is per token.
+    """
 
     identity: Identity
     provenance: Provenance
-    log_likelihood: np.ndarray
-    num_tokens: np.ndarray  # ids of each text as scored, after truncation; -1: not known
-    num_scored: np.ndarray  # of these, how many were predicted; -1: not known
+    arrays: Mapping[str, np.ndarray]
+    offsets_N1: np.ndarray | None = None
+
+    @property
+    def vector(self) -> np.ndarray:
+        """What maps are made of, float64 [N], nats: the log-likelihoods, or PMI."""
+        return self.arrays[vector_of(self.arrays)]
+
+    @property
+    def log_likelihood(self) -> np.ndarray:
+        """Of each text, float64 [N], nats."""
+        return self.arrays[LOG_LIKELIHOOD]
+
+    @property
+    def num_tokens(self) -> np.ndarray:
+        """Ids of each text as scored, after truncation, int32 [N]; -1: not known."""
+        return self.arrays["num_tokens"]
+
+    @property
+    def num_scored(self) -> np.ndarray:
+        """Of these, how many were predicted, int32 [N]; -1: not known."""
+        return self.arrays["num_scored"]
+
+
+def vector_of(names: Iterable[str]) -> str:
+    """Which of these arrays a map is made of; KeyError where none is."""
+    names = set(names)
+    for name in VECTORS:
+        if name in names:
+            return name
+    raise KeyError(f"none of {', '.join(VECTORS)} among {sorted(names)}")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A record in a store without its arrays; `label` is set by `Store.records()`."""
+    """A result in a store without its arrays; `label` is set by `Store.records()`.
+
+    Fields:
+      path: its file; identity, provenance: as in `Record`.
+      generation: order of arrival among the records of one checkpoint; clocks can go back.
+      statistics: names of the arrays that are there.
+      further: files with statistics that were added later, or that are per token.
+    """
 
     path: Path
     identity: Identity
     provenance: Provenance
-    generation: int  # order of arrival among the records of one checkpoint; clocks can go back
+    generation: int
     label: str = ""
+    statistics: frozenset[str] = frozenset(VECTORS[:1])
+    further: tuple[Path, ...] = ()
 
     @property
     def name(self) -> Name:
@@ -144,131 +151,20 @@ class Entry:
         return parse(self.identity.ref, self.identity.revision)
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of its files; the further ones first, as they are nothing without the main one."""
+        return (*self.further, self.path)
+
+    @property
     def variant(self) -> Variant:
         """The variant as people ask for it: `auto` where the precision is the default."""
         one = self.identity.variant
         return replace(one, precision=AUTO) if self.provenance.is_default_dtype else one
 
-
-def encode_record(record: Record, generation: int, num_texts: int) -> bytes:
-    """The file of a record: safetensors, facts as JSON in its metadata, a checksum of both.
-
-    Raises InputError when a score is not finite, ValueError when an array is of another shape.
-    """
-    arrays = {
-        name: np.ascontiguousarray(getattr(record, name), dtype=dtype)
-        for name, dtype in TENSORS.items()
-    }
-    for name, array in arrays.items():
-        if array.shape != (num_texts,):
-            raise ValueError(f"{name} has the shape {array.shape}, the store holds {num_texts}")
-    bad = int(np.count_nonzero(~np.isfinite(arrays["log_likelihood"])))
-    if bad:
-        identity = record.identity
-        layer = "" if identity.variant.is_output else f" (layer {identity.variant.layer})"
-        raise InputError(
-            f"{checkpoint_name(identity.ref, identity.revision)}{layer}: the scores of {bad} of "
-            f"{num_texts} texts are NaN or infinite: nothing was kept; check the weights, or try "
-            "`dtype=float32`"
-        )
-    facts = canonical(
-        {
-            "format": FORMAT,
-            "identity": record.identity.facts,
-            "provenance": asdict(record.provenance),
-            "generation": generation,
-        }
-    )
-    metadata = {"jaxmap": facts, "crc32": _checksum(facts, arrays)}
-    return safetensors.numpy.save(arrays, metadata=metadata)
-
-
-def read_entry(path: Path) -> Entry:
-    """Reads a record's facts and checks the whole file; raises CorruptError."""
-    return _read(path)[0]
-
-
-def read_record(path: Path) -> Record:
-    """Reads a record; raises CorruptError."""
-    entry, arrays = _read(path)
-    return Record(entry.identity, entry.provenance, **arrays)
-
-
-def _read(path: Path) -> tuple[Entry, dict[str, np.ndarray]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in TENSORS}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CorruptError(f"not a whole safetensors file ({error})") from error
-    facts = metadata.get("jaxmap", "")
-    if metadata.get("crc32") != _checksum(facts, arrays):
-        raise CorruptError("its checksum does not fit its contents")
-    read = json.loads(facts)
-    if read["format"] != FORMAT:
-        raise CorruptError(f"its format is {read['format']}, this version reads {FORMAT}")
-    provenance = read["provenance"]
-    provenance["files"] = tuple(tuple(one) for one in provenance["files"])
-    entry = Entry(
-        path, Identity.of_facts(read["identity"]), Provenance(**provenance), int(read["generation"])
-    )
-    return entry, arrays
-
-
-def _checksum(facts: str, arrays: dict[str, np.ndarray]) -> str:
-    value = zlib.crc32(facts.encode())
-    for name in TENSORS:
-        value = zlib.crc32(arrays[name].data, value)
-    return f"{value:08x}"
-
-
-def encode_json(facts: dict[str, Any]) -> bytes:
-    """A small file of the store that people may read."""
-    return (json.dumps({"format": FORMAT, **facts}, indent=1) + "\n").encode()
-
-
-def decode_json(path: Path) -> dict[str, Any]:
-    """Reads such a file back; raises CorruptError."""
-    try:
-        facts = json.loads(path.read_bytes())
-        if facts["format"] != FORMAT:
-            raise CorruptError(f"its format is {facts['format']}, this version reads {FORMAT}")
-        return facts
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise CorruptError(f"not a file of this store ({error})") from error
-
-
-def encode_texts(texts: Texts) -> bytes:
-    """The file that says which texts a store is about."""
-    facts: dict[str, Any] = {
-        "format": FORMAT,
-        "created": now(),
-        "fingerprint": texts.fingerprint,
-        "source": texts.source,
-    }
-    num_bytes = np.asarray(texts.num_bytes)
-    if np.issubdtype(num_bytes.dtype, np.integer):
-        facts["text_bytes"] = num_bytes.tolist()
-    else:
-        facts["stated_mean_bytes"] = float(num_bytes[0])
-        facts["num_texts"] = len(num_bytes)
-    return (json.dumps(facts) + "\n").encode()
-
-
-def read_texts(path: Path) -> TextFacts:
-    """Reads it back; InputError when it is damaged or of another version."""
-    try:
-        facts = decode_json(path)
-        measured = "text_bytes" in facts
-        if measured:
-            text_bytes = np.array(facts["text_bytes"], dtype=np.int64)
-        else:
-            text_bytes = np.full(facts["num_texts"], float(facts["stated_mean_bytes"]))
-        return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured)
-    except (CorruptError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: {error}: use another `store`, or the version of jaxmap that made it"
-        ) from error
+    @property
+    def has_vector(self) -> bool:
+        """Whether it has what maps are made of; without it a result is not shown."""
+        return not self.statistics.isdisjoint(VECTORS)
 
 
 def checkpoint_name(ref: str, revision: str | None) -> str:

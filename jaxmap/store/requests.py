@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxmap.naming import Name, parse
-from jaxmap.store.record import (
-    CorruptError,
-    Entry,
-    checkpoint_name,
-    decode_json,
-    file_stem,
-    hash_facts,
-    now,
-)
+from jaxmap.store.json_files import CorruptError, decode_json
+from jaxmap.store.record import Entry, checkpoint_name, file_stem, hash_facts, now
+from jaxmap.store.statistics import DEFAULT
 from jaxmap.variant import AUTO, LOGIT, PLAIN, Variant
 
 PARTIAL = "partial"  # the folder of unfinished scores
@@ -29,6 +23,7 @@ class Item:
     ref: str
     revision: str | None = None
     variant: Variant = PLAIN  # of no layer; with a lens, the output and all layers
+    statistics: tuple[str, ...] = DEFAULT  # in the order of `jaxmap.store.statistics`
 
     @property
     def key(self) -> str:
@@ -46,6 +41,7 @@ class Item:
             "quantisation": one.quantisation,
             "lens": bool(one.lens),
             **({"tuned": one.tuned} if one.tuned else {}),
+            **({"statistics": self.statistics} if self.statistics != DEFAULT else {}),
         }
 
     @classmethod
@@ -53,7 +49,8 @@ class Item:
         """The inverse of `facts`; KeyError where one is missing."""
         lens = facts.get("tuned", "") or (LOGIT if facts["lens"] else "")
         variant = Variant(facts["dtype"], facts["quantisation"], None, lens)
-        return cls(facts["ref"], facts["revision"], variant)
+        statistics = tuple(facts.get("statistics", DEFAULT))
+        return cls(facts["ref"], facts["revision"], variant, statistics)
 
     @property
     def name(self) -> Name:
@@ -62,11 +59,13 @@ class Item:
 
     @property
     def label(self) -> str:
-        """For messages, in the manner of the labels of results."""
-        return checkpoint_name(self.ref, self.revision) + self.variant.label
+        """For messages, in the manner of the labels of results; with what else is asked for."""
+        more = [name for name in self.statistics if name not in DEFAULT]
+        label = checkpoint_name(self.ref, self.revision) + self.variant.label
+        return f"{label} [{', '.join(more)}]" if more else label
 
     def matches(self, entry: Entry) -> bool:
-        """Whether the entry is a part of what was asked for."""
+        """Whether the entry is a part of what was asked for, with whichever statistics."""
         identity, wanted = entry.identity, self.variant
         one = entry.variant if wanted.precision == AUTO else identity.variant
         return (

@@ -2,11 +2,12 @@
 
     STORE/store.json                            the texts it was made with: fingerprint, bytes
     STORE/asked/HASH.json                       what each run asked for
-    STORE/records/MODEL-KEY.safetensors         one result each
+    STORE/records/, STORE/token_arrays/         one result each, see `jaxmap.store.records`
     STORE/failures/MODEL-KEY.json               one item that could not be scored each
 
 Nothing is ever changed in place, so a process killed at any moment leaves a store that opens.
 Results are recognised by what they depend on (`Identity`); file names are for people.
+docs/store-format.md describes every file.
 """
 
 from __future__ import annotations
@@ -22,30 +23,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.errors import InputError
 from jaxmap.naming import natural_key
+from jaxmap.store import text_facts
 from jaxmap.store.folder import Folder
+from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, columns
-from jaxmap.store.record import (
-    TENSORS,
-    CorruptError,
-    Entry,
-    Identity,
-    Record,
-    TextFacts,
-    Texts,
-    checkpoint_name,
-    encode_json,
-    encode_record,
-    encode_texts,
-    file_stem,
-    now,
-    read_entry,
-    read_record,
-    read_texts,
-)
+from jaxmap.store.record import Entry, Identity, Record, file_stem, now
+from jaxmap.store.records import Records, shown
 from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure
-from jaxmap.variant import AUTO, LOGIT, Variant
+from jaxmap.store.statistics import COUNTS, LOG_LIKELIHOOD, PMI, STATISTICS
+from jaxmap.store.text_facts import TextFacts, Texts
 
 if TYPE_CHECKING:
     import xarray
@@ -57,10 +45,8 @@ class Store:
     def __init__(self, path: Path, texts: TextFacts):
         self.path = path
         self.texts = texts
-        self._records = Folder(
-            path / "records", ".safetensors", self._read_entry, group=_checkpoint
-        )
-        self._failures = Folder(path / "failures", ".json", decode_failure)
+        self._records = Records(path, texts)
+        self._failures = Folder(path / "failures", ".json", decode_failure, group=_checkpoint)
         self._asked = Folder(path / "asked", ".json", decode_asked)
 
     @classmethod
@@ -76,8 +62,8 @@ class Store:
         if len(texts.num_bytes) == 0:
             raise InputError(f"{texts.source}: holds no texts: nothing to score")
         # Of several processes one makes the file; the others, and this one, read it back.
-        create_atomic(path / "store.json", encode_texts(texts))
-        store = cls(path, read_texts(path / "store.json"))
+        create_atomic(path / "store.json", text_facts.encode(texts))
+        store = cls(path, text_facts.read(path / "store.json"))
         if store.texts.fingerprint != texts.fingerprint:
             raise InputError(
                 f"{path}: made with other texts ({store.texts.fingerprint[:12]}, "
@@ -85,7 +71,8 @@ class Store:
                 f"({texts.fingerprint[:12]}, {len(texts.num_bytes)} texts from {texts.source}): "
                 f"use another `store`, or the same texts"
             )
-        for folder in (path, path / "records", path / "failures", path / "asked"):
+        store._records.prepare()
+        for folder in (path, path / "failures", path / "asked"):
             check_writable(folder)
             remove_stale_temps(folder)
         return store
@@ -100,32 +87,29 @@ class Store:
             raise InputError(
                 f"{path}: holds no store (no store.json): check `store`, or score models into it"
             )
-        return cls(path, read_texts(path / "store.json"))
+        return cls(path, text_facts.read(path / "store.json"))
 
     # Results
 
     def find(self, identity: Identity) -> Entry | None:
         """The finished result with this identity, of this or any other process; None if absent."""
         self._records.refresh()
-        found = self._records.group((identity.ref, identity.revision))
-        return next((entry for entry in found if entry.identity == identity), None)
+        return self._records.find(identity)
 
     def add(self, record: Record) -> Entry:
-        """Keeps a result for good and forgets the failures that it settles.
+        """Keeps a result, or further statistics of one, and forgets the failures that it settles.
 
-        Raises InputError, and keeps nothing, when a score is NaN or infinite, when the record is
-        of other texts, or when the disk is full or read-only.
+        What is there of it stays as it is. Raises InputError, and keeps nothing, when a value is
+        NaN or infinite, when the record is of other texts, or when the disk is full or read-only.
         """
         self._records.refresh()
-        entry = self._keep(record, self._next_generation(record.identity))
         identity = record.identity
-        one = identity.ref, identity.revision
-        scored = identity.variant
-        for precision in {scored.precision, AUTO}:
-            for lens in {"", LOGIT, scored.lens}:
-                item = Item(*one, Variant(precision, scored.quantisation, lens=lens))
-                if item.matches(entry):
-                    self.settle(item, identity.commit)
+        known = self._records.find(identity)
+        entry = self._records.write(record, self._records.next_generation(identity), known)
+        self._failures.refresh()
+        for failure in self._failures.group((identity.ref, identity.revision)):
+            if failure.item.matches(entry):
+                self.settle(failure.item, identity.commit)
         return entry
 
     def add_many(self, records: Iterable[Record]) -> int:
@@ -134,58 +118,66 @@ class Store:
         Each is on the disk before the next is asked for. Unlike `add` it looks at the folder once
         and leaves failures alone, so that thousands take seconds.
         """
-        known = {entry.identity.key for entry in self._records.refresh()}
+        known = {entry.identity for entry in self._records.all()}
         generations: dict[tuple[str, str | None, str], int] = {}
         added = 0
         for record in records:
             one = record.identity
-            if one.key in known:
+            if one in known:
                 continue
             # All that comes in together of a checkpoint is of one generation.
             key = (one.ref, one.revision, one.commit)
             if key not in generations:
-                generations[key] = self._next_generation(one)
-            self._keep(record, generations[key])
-            known.add(one.key)
+                generations[key] = self._records.next_generation(one)
+            self._records.write(record, generations[key])
+            known.add(one)
             added += 1
         return added
 
+    def entries(self) -> list[Entry]:
+        """All results, shown or not, without labels."""
+        return self._records.all()
+
     def records(self) -> list[Entry]:
         """The results to show: labelled, in a fixed order, one commit a checkpoint."""
-        return arrange(self._records.refresh())[0]
+        return arrange(shown(self._records.all()))[0]
 
     def superseded(self) -> list[Entry]:
         """Results of a commit, or a tokenizer, that a newer one replaced under the same name."""
-        return arrange(self._records.refresh())[1]
+        return arrange(shown(self._records.all()))[1]
 
     def corrupt(self) -> dict[Path, str]:
         """Files that are not what was written, and why; they count as absent."""
-        for folder in (self._records, self._failures, self._asked):
+        for folder in (self._failures, self._asked):
             folder.refresh()
         return self._records.corrupt() | self._failures.corrupt() | self._asked.corrupt()
 
     def load(self, entry: Entry) -> Record:
-        """The arrays of a result; JaxmapError if it was damaged or removed since."""
-        try:
-            return read_record(entry.path)
-        except CorruptError as error:
-            raise JaxmapError(f"{entry.path}: {error}: score this model again") from error
+        """A result with its arrays per text; JaxmapError if it was damaged or removed since."""
+        return self._records.load(entry)
+
+    def load_tokens(self, entry: Entry, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """An array per scored token, [M], and int64 [N + 1]: where each text's tokens begin.
+
+        KeyError where the result has none of this name, JaxmapError if it was damaged or removed.
+        """
+        return self._records.load_tokens(entry, name)
 
     def log_likelihoods(self, entries: Iterable[Entry]) -> np.ndarray:
-        """float64 [K, N], nats."""
+        """The vectors of results, float64 [K, N], nats; in a store of PMI that is what they are."""
         entries = list(entries)
         ll_KN = np.empty((len(entries), len(self.texts.text_bytes)))
         for row, entry in zip(ll_KN, entries, strict=True):
-            row[:] = self.load(entry).log_likelihood
+            row[:] = self.load(entry).vector
         return ll_KN
 
     def known_files(
         self, ref: str, revision: str | None
     ) -> list[tuple[tuple[tuple[Any, ...], ...], str]]:
         """(stat signature, commit) of the folders that results came from, newest first."""
-        if not self._records.group((ref, revision)):
+        if not self._records.of(ref, revision):
             self._records.refresh()
-        entries = sorted(self._records.group((ref, revision)), key=lambda entry: -entry.generation)
+        entries = sorted(self._records.of(ref, revision), key=lambda entry: -entry.generation)
         pairs = [(entry.provenance.files, entry.identity.commit) for entry in entries]
         return list(dict.fromkeys(pair for pair in pairs if pair[0]))
 
@@ -222,7 +214,8 @@ class Store:
     def is_done(self, item: Item, commit: str | None = None) -> bool:
         """Whether all of an item is there, of any one commit or of the given one.
 
-        With the lens this is the model's output and the layers 0..L.
+        With the lens this is the model's output and the layers 0..L, each with all statistics
+        that are asked for.
         """
         # What was there at the last look stays: only for what was not, look again.
         if self._is_done(item, commit):
@@ -257,12 +250,12 @@ class Store:
     def dataset(self) -> xarray.Dataset:
         """All results as labelled arrays over (model, text); see the attributes for units."""
         entries = self.records()
+        names = statistics_of(entries)
         shape = (len(entries), len(self.texts.text_bytes))
-        arrays: dict[str, np.ndarray] = {name: np.empty(shape, t) for name, t in TENSORS.items()}
+        arrays = {name: np.empty(shape, STATISTICS[name].dtype) for name in names}
         for row, entry in enumerate(entries):
-            record = self.load(entry)
-            for name, array_KN in arrays.items():
-                array_KN[row] = getattr(record, name)
+            for name, array_N in exported(self.load(entry), names).items():
+                arrays[name][row] = array_N
         return self.labels(entries).assign(
             {name: (("model", "text"), array_KN) for name, array_KN in arrays.items()}
         )
@@ -286,33 +279,14 @@ class Store:
 
     # Inside
 
-    def _next_generation(self, identity: Identity) -> int:
-        others = self._records.group((identity.ref, identity.revision))
-        return 1 + max((entry.generation for entry in others), default=0)
-
-    def _keep(self, record: Record, generation: int) -> Entry:
-        identity = record.identity
-        name = checkpoint_name(identity.ref, identity.revision)
-        if identity.texts != self.texts.fingerprint:
-            raise InputError(f"{name}: scored on other texts than those of {self.path}")
-        content = encode_record(record, generation, len(self.texts.text_bytes))
-        stem = file_stem(name + identity.variant.label, identity.key)
-        path = self._records.path / f"{stem}.safetensors"
-        write_atomic(path, content)
-        return Entry(path, identity, record.provenance, generation)
-
-    def _read_entry(self, path: Path) -> Entry:
-        entry = read_entry(path)
-        if entry.identity.texts != self.texts.fingerprint:
-            raise CorruptError("scored on other texts than those of this store")
-        return entry
-
     def _is_done(self, item: Item, commit: str | None) -> bool:
         layers: dict[tuple[str, str], set[int | None]] = defaultdict(set)
         depth: dict[tuple[str, str], int | None] = {}
-        for entry in self._records.group((item.ref, item.revision)):
+        wanted_statistics = set(item.statistics)
+        for entry in self._records.of(item.ref, item.revision):
             one = entry.identity
-            if item.matches(entry) and commit in (None, one.commit):
+            there = item.matches(entry) and wanted_statistics <= entry.statistics
+            if there and commit in (None, one.commit):
                 layers[one.commit, one.variant.precision].add(one.variant.layer)
                 depth[one.commit, one.variant.precision] = entry.provenance.num_layers
         lens = item.variant.lens
@@ -328,12 +302,35 @@ class Store:
         return self._failures.path / f"{file_stem(item.label, item.key)}.json"
 
 
-def _checkpoint(entry: Entry) -> tuple[str, str | None]:
-    return entry.identity.ref, entry.identity.revision
+def _checkpoint(failure: Failure) -> tuple[str, str | None]:
+    return failure.item.ref, failure.item.revision
 
 
 def _item_order(item: Item) -> tuple[object, ...]:
     revision = item.revision or ""
     name = natural_key(item.ref), natural_key(revision)
     one = item.variant
-    return (*name, one.quantisation, one.precision, bool(one.lens), one.tuned)
+    return (*name, one.quantisation, one.precision, bool(one.lens), one.tuned, item.statistics)
+
+
+def statistics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """What an export of these results holds per text: vector, counts, then what else any has.
+
+    The vector goes by the name log_likelihood, in a store of PMI too.
+    """
+    there = {name for entry in entries for name in entry.statistics} - {PMI}
+    first = (LOG_LIKELIHOOD, *COUNTS)
+    more = [one.name for one in STATISTICS.values() if one.per == "text" and one.name in there]
+    return tuple(dict.fromkeys((*first, *more)))
+
+
+def exported(record: Record, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """These arrays of a record; NaN, or -1 for counts, where it has none of a name."""
+    num_texts = len(record.vector)
+    found = {}
+    for name in names:
+        dtype = np.dtype(STATISTICS[name].dtype)
+        absent = np.full(num_texts, np.nan if dtype.kind == "f" else -1, dtype)
+        array_N = record.vector if name == LOG_LIKELIHOOD else record.arrays.get(name, absent)
+        found[name] = array_N
+    return found

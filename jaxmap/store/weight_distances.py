@@ -24,7 +24,8 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.store.folder import Folder
-from jaxmap.store.record import CorruptError, decode_json, encode_json, file_stem, hash_facts
+from jaxmap.store.json_files import CorruptError, decode_json, encode_json
+from jaxmap.store.record import file_stem, hash_facts
 
 FOLDER = "weights"
 WINDOW = 10  # checkpoints before each, as published

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,15 @@ from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.placement import largest_batch, mesh_for
 from jaxmap.engine.scorer import Scorers
-from jaxmap.engine.scores import compile_for, score_rows
+from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.spec import Spec
 from jaxmap.precision import default_dtype
 from jaxmap.store import Store
-from jaxmap.store.record import Identity, Provenance, Record
+from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item, partial_path
+from jaxmap.store.statistics import TOKEN_PREFIX, is_per_token, scored_as
 from jaxmap.sweeps.hosts import Crew
 from jaxmap.sweeps.resume import Partial
 from jaxmap.sweeps.settings import Settings
@@ -43,7 +44,7 @@ from jaxmap.variant import Variant
 from jaxmap.version import __version__
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Loaded:
     """A checkpoint in memory, and the texts as its tokenizer reads them."""
 
@@ -105,7 +106,7 @@ class Visitor:
             mesh = self._mesh(found.spec, dtype, found.stored_dtype)
             tensors = None
             if mesh is None:
-                self._compile(weights.shapes(found, dtype), tokens, items)
+                self._compile(files, texts, weights.shapes(found, dtype), items)
                 tensors = found.read() if take is None else weights.observed(found.read(), take)
             model = weights.load(found, dtype=settings.dtype, mesh=mesh, tensors=tensors)
         if mesh is not None and take is not None and jax.process_index() == 0:
@@ -141,7 +142,7 @@ class Visitor:
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[int, int], object] = lambda done, of: None,
     ) -> list[Record]:
-        """The record of the model or its quantised copy, and with the lens one for each layer.
+        """What the store lacks of the model or its quantised copy, and with the lens of each layer.
 
         Args:
           loaded: the checkpoint.
@@ -151,62 +152,93 @@ class Visitor:
           stop, tell: of `score_rows`.
         """
         started = time.perf_counter() - seconds
-        tokens, lens = loaded.texts.tokens, item.variant.lens
-        model, identity = loaded.model, self._identity(loaded, item.variant.quantisation)
+        identity = self._identity(loaded.files, loaded.texts, loaded.model.dtype, item)
+        known = self._known(identity, item, loaded.model.spec.L)
+        missing = replace(item, statistics=_lacking(item, known))
+        if not missing.statistics:
+            return []
         options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
         if self.crew is None:
-            ll_RN = self.rows(loaded, item, stop=stop, **options)
+            scores = self.rows(loaded, missing, stop=stop, **options)
         else:
-            ll_RN = self.crew.score(loaded, item, lambda n: self.rows(loaded, item, n, **options))
-        known = self.store.find(identity) if lens else None
-        if known is not None:  # scored before without the lens: one result, the same bits
-            ll_RN[-1] = self.store.load(known).log_likelihood
-        provenance = self._provenance(loaded, model, started)
-        output = identity.variant
-        rows = [(output, ll_RN[-1])]
-        if lens:
-            rows += [
-                (dataclasses.replace(output, layer=layer, lens=lens), ll_N)
-                for layer, ll_N in enumerate(ll_RN)
-            ]
-        return [
-            Record(
-                dataclasses.replace(identity, variant=variant),
-                provenance,
-                ll_N,
-                tokens.lengths,
-                tokens.num_scored,
+            scores = self.crew.score(
+                loaded, missing, lambda n: self.rows(loaded, missing, n, **options)
             )
-            for variant, ll_N in rows
-        ]
+        output = next(iter(known.values()))
+        if output is not None and item.variant.lens:  # scored before without the lens: the same
+            kept = self.store.load(output).arrays  # bits in the last layer
+            for name in kept.keys() & scores:
+                scores[name][-1] = kept[name]
+        tokens = loaded.texts.tokens
+        counts = {"num_tokens": tokens.lengths, "num_scored": tokens.num_scored}
+        provenance = self._provenance(loaded, loaded.model, started)
+        records = []
+        for variant, entry in known.items():
+            row = -1 if variant.layer is None else variant.layer
+            arrays = {
+                name: scores.per_token[name.removeprefix(TOKEN_PREFIX)][row]
+                if is_per_token(name)
+                else scores[name][row]
+                for name in _lacking(item, {variant: entry})
+            }
+            if arrays:
+                one = replace(identity, variant=variant)
+                arrays |= counts if entry is None else {}
+                records.append(Record(one, provenance, arrays, scores.offsets_N1))
+        return records
 
-    def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> np.ndarray:
-        """`score_rows` of an item, [R, N]; `order` is the crew's, options as there."""
+    def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> Scores:
+        """`score_rows` of an item's statistics, [R, N]; `order` is the crew's, options as there."""
         model = quantised(loaded.model, item.variant.quantisation)
         if self.crew is not None:
             options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
         tokens, lens = loaded.texts.tokens, bool(item.variant.lens)
+        statistics, per_token = scored_as(item.statistics)
         scores = score_rows(
             self.scorers.of(model),
             model,
             tokens,
+            statistics=statistics,
+            per_token=per_token,
             lens=self._translators(item, loaded) if item.variant.is_tuned else lens,
             batch_tokens=self._batch_tokens(loaded.model, tokens, lens),
             **options,
         )
-        return np.atleast_2d(scores["log_likelihood"])
+        per_text = {name: np.atleast_2d(array) for name, array in scores.items()}
+        tokens_of = {name: np.atleast_2d(array) for name, array in scores.per_token.items()}
+        return Scores(per_text, tokens_of, scores.offsets_N1)
 
-    def _compile(self, model: weights.Model, tokens: Tokens, items: Sequence[Item]) -> None:
+    def _compile(
+        self,
+        files: CheckpointFiles,
+        texts: Tokenised,
+        model: weights.Model,
+        items: Sequence[Item],
+    ) -> None:
         """Compiles for what is asked of a model itself, before its weights take up memory."""
-        own = [item.variant for item in items if not item.variant.is_quantised]
-        for lens in {bool(variant.lens) for variant in own if not variant.is_tuned}:
+        for item in items:
+            if item.variant.is_quantised or item.variant.is_tuned:
+                continue
+            identity = self._identity(files, texts, model.dtype, item)
+            missing = _lacking(item, self._known(identity, item, model.spec.L))
+            if not missing:
+                continue
+            lens = bool(item.variant.lens)
             compile_for(
                 self.scorers.of(model),
                 model,
-                tokens,
+                texts.tokens,
                 lens=lens,
-                batch_tokens=self._batch_tokens(model, tokens, lens),
+                batch_tokens=self._batch_tokens(model, texts.tokens, lens),
+                statistics=scored_as(missing)[0],
             )
+
+    def _known(self, identity: Identity, item: Item, L: int) -> dict[Variant, Entry | None]:
+        """What the store has of an item's output and layers; the output comes first."""
+        output, lens = identity.variant, item.variant.lens
+        layers = range(L + 1) if lens else ()
+        variants = [output, *(replace(output, layer=layer, lens=lens) for layer in layers)]
+        return {one: self.store.find(replace(identity, variant=one)) for one in variants}
 
     def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
         if not self.settings.batch:
@@ -253,15 +285,18 @@ class Visitor:
         }
         return Partial(partial_path(self.store.path, item), facts, self.settings.save_every)
 
-    def _identity(self, loaded: Loaded, quantisation: str) -> Identity:
+    def _identity(
+        self, files: CheckpointFiles, texts: Tokenised, dtype: str, item: Item
+    ) -> Identity:
+        """Of an item's output, in the precision that it is scored in."""
         return Identity(
-            ref=loaded.files.ref.name,
-            revision=loaded.files.ref.revision,
-            commit=loaded.files.commit,
+            ref=files.ref.name,
+            revision=files.ref.revision,
+            commit=files.commit,
             texts=self.texts.fingerprint,
-            tokenizer=loaded.texts.fingerprint,
-            special_rule=loaded.texts.special_rule,
-            variant=Variant(loaded.model.dtype, quantisation),
+            tokenizer=texts.fingerprint,
+            special_rule=texts.special_rule,
+            variant=Variant(dtype, item.variant.quantisation),
         )
 
     def _provenance(self, loaded: Loaded, model: weights.Model, started: float) -> Provenance:
@@ -289,6 +324,15 @@ class Visitor:
             why = " (auto)" if self.settings.dtype == "auto" else ""
             logging.info("scoring in %s%s on %s", dtype, why, device())
             self._told = True
+
+
+def _lacking(item: Item, known: Mapping[Variant, Entry | None]) -> tuple[str, ...]:
+    """The statistics of an item that any of its results is without."""
+    return tuple(
+        name
+        for name in item.statistics
+        if any(entry is None or name not in entry.statistics for entry in known.values())
+    )
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
 from jaxmap.store.requests import Item
+from jaxmap.store.statistics import DEFAULT, parse_statistics
 from jaxmap.variant import LOGIT, Variant, parse_quantisations
 
 DTYPES = ("auto", *PRECISIONS)
@@ -27,6 +28,7 @@ class Settings:
       dtype: of PRECISIONS; auto: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
       lens: score every layer of the model itself through the logit lens too.
       tuned_lens: a folder of tuned lenses to read the layers through instead; "": none.
+      statistics: names in `jaxmap.store.statistics`; the log-likelihood is always among them.
       quantize: of QUANTISATIONS; each is a result of its own, none the model itself.
       weight_distance: distances in weight space to so many checkpoints before each; 0: none.
       batch_tokens: tokens of a batch; None: a default for the device.
@@ -48,11 +50,13 @@ class Settings:
     cache_budget: int | None = None
     mesh: str | None = None
     batch: str = ""
+    statistics: tuple[str, ...] = DEFAULT
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"dtype: {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
         object.__setattr__(self, "quantize", parse_quantisations(self.quantize))
+        object.__setattr__(self, "statistics", parse_statistics(self.statistics))
         object.__setattr__(self, "lens", self.lens or bool(self.tuned_lens))
         object.__setattr__(self, "ignore_config_keys", tuple(self.ignore_config_keys))
         if self.weight_distance < 0:
@@ -81,7 +85,7 @@ class Settings:
             tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
         lens = {"none": tuned or LOGIT * self.lens}  # layers of the model itself only
         return [
-            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")))
+            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")), self.statistics)
             for one in self.quantize
         ]
 

@@ -55,7 +55,8 @@ def record(
     num_tokens = rng.integers(2, 300, len(of), dtype=np.int32)
     if scores is None:
         scores = -3.0 * num_tokens + rng.normal(size=len(of))
-    return Record(identity, Provenance(**provenance), scores, num_tokens, num_tokens - 1)
+    arrays = {"log_likelihood": scores, "num_tokens": num_tokens, "num_scored": num_tokens - 1}
+    return Record(identity, Provenance(**provenance), arrays)
 
 
 def filled(path: Path, of: FakeTexts, *records: Record) -> tuple[Store, list[Entry]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.store import Store
-from jaxmap.store.record import read_record
+from jaxmap.store.record_files import read_record
 from support.checkpoints import NO_TORCH, TEXTS, Ran, caches, jaxmap, make_checkpoint, write_texts
 
 # Waits for the Hub are cut short; what is scored and loaded is written down.
@@ -139,8 +139,7 @@ def contents(store: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted((store / "records").glob("[!.]*")):
         record = read_record(path)
-        arrays = (record.log_likelihood, record.num_tokens, record.num_scored)
-        found[path.name] = b"".join(array.tobytes() for array in arrays)
+        found[path.name] = b"".join(array.tobytes() for _, array in sorted(record.arrays.items()))
     for path in sorted((store / "weights").glob("[!.]*")):
         found[path.name] = path.read_bytes()
     return found

@@ -292,7 +292,7 @@ def test_checkpoints_of_a_shape_are_compiled_once(texts, tmp_path, monkeypatch):
     assert len(scorers) == 8, "each to compile, before its weights, and to score"
     assert len(set(map(id, scorers))) == 1
     assert scorers[0].compilations == 1
-    assert loaded[1] > loaded[0], "the listener hears the first compilation"
+    assert loaded[0] > 0, "the first is compiled for before it is loaded"
     assert loaded[1] == loaded[2] == loaded[3] == len(compiled), "nothing is compiled after it"
 
 

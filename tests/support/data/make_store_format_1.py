@@ -23,7 +23,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from checkpoints import GPT2, NEOX, TEXTS, jaxmap, make_checkpoint, write_config, write_texts
 
 
@@ -85,5 +84,4 @@ if __name__ == "__main__":
     where = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        np.random.seed(0)
         main(where)

@@ -1,0 +1,166 @@
+"""The results of a store: files of arrays per text and per token, joined by what they depend on.
+
+    STORE/records/MODEL-KEY.safetensors                  a result: its vector and counts
+    STORE/records/MODEL-KEY+STATISTIC.safetensors        statistics that were added to it later
+    STORE/token_arrays/MODEL-KEY+STATISTIC.safetensors   its statistics per token
+
+A file is never changed: what comes later to a result is a further file of the same identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.atomic import check_writable, remove_stale_temps, write_atomic
+from jaxmap.errors import InputError, JaxmapError
+from jaxmap.store import record_files
+from jaxmap.store.folder import Folder
+from jaxmap.store.json_files import CorruptError
+from jaxmap.store.record import Entry, Identity, Record, checkpoint_name, file_stem
+from jaxmap.store.record_files import OFFSETS, file_name, merge
+from jaxmap.store.statistics import VECTORS, is_per_token
+from jaxmap.store.text_facts import TextFacts
+
+FOLDER = "records"
+TOKEN_FOLDER = "token_arrays"
+
+
+class Records:
+    """The results in a store's folder.
+
+    Args:
+      store_path: the store's folder.
+      texts: what they must have been scored on.
+    """
+
+    def __init__(self, store_path: Path, texts: TextFacts):
+        self._texts = texts
+        self._per_text: Folder[Entry] = Folder(
+            store_path / FOLDER, ".safetensors", self._read, group=_checkpoint
+        )
+        self._per_token: Folder[Entry] = Folder(
+            store_path / TOKEN_FOLDER, ".safetensors", self._read_per_token, group=_checkpoint
+        )
+
+    def prepare(self) -> None:
+        """Cleans up after killed writers; InputError where nothing can be written."""
+        check_writable(self._per_text.path)
+        for folder in (self._per_text, self._per_token):
+            remove_stale_temps(folder.path)
+
+    def refresh(self) -> None:
+        """Looks at the folders again."""
+        self._per_text.refresh()
+        self._per_token.refresh()
+
+    def all(self) -> list[Entry]:
+        """All results as they are now, in the order of their files' names."""
+        return merge([*self._per_text.refresh(), *self._per_token.refresh()])
+
+    def of(self, ref: str, revision: str | None) -> list[Entry]:
+        """The results of a checkpoint, as of the last look."""
+        key = (ref, revision)
+        return merge([*self._per_text.group(key), *self._per_token.group(key)])
+
+    def find(self, identity: Identity) -> Entry | None:
+        """The result of this identity, as of the last look; None where there is none."""
+        found = self.of(identity.ref, identity.revision)
+        return next((entry for entry in found if entry.identity == identity), None)
+
+    def corrupt(self) -> dict[Path, str]:
+        """Files that are not what was written, and why; they count as absent."""
+        self.refresh()
+        return self._per_text.corrupt() | self._per_token.corrupt()
+
+    def next_generation(self, identity: Identity) -> int:
+        """One more than those of the checkpoint's results, as of the last look."""
+        others = self.of(identity.ref, identity.revision)
+        return 1 + max((entry.generation for entry in others), default=0)
+
+    def write(self, record: Record, generation: int, known: Entry | None = None) -> Entry:
+        """Writes the arrays of a record that are not there yet.
+
+        Args:
+          record: the result, or further statistics of it.
+          generation: of a new result.
+          known: what is there of it.
+
+        Raises InputError, and keeps nothing, when a value is NaN or infinite, when the record is
+        of other texts, or when the disk is full or read-only.
+        """
+        identity = record.identity
+        name = checkpoint_name(identity.ref, identity.revision)
+        if identity.texts != self._texts.fingerprint:
+            raise InputError(f"{name}: scored on other texts than those of this store")
+        there: frozenset[str] = frozenset() if known is None else known.statistics
+        new = {name: array for name, array in record.arrays.items() if name not in there}
+        stem = file_stem(name + identity.variant.label, identity.key)
+        files: list[tuple[Path, bytes]] = []
+        # The main file comes last: where it is, the others are.
+        for folder, per_token in ((self._per_token, True), (self._per_text, False)):
+            arrays = {name: one for name, one in new.items() if is_per_token(name) == per_token}
+            if not arrays:
+                continue
+            offsets_N1 = record.offsets_N1 if per_token else None
+            part = replace(record, arrays=arrays, offsets_N1=offsets_N1)
+            content = record_files.encode(part, generation, len(self._texts.text_bytes))
+            whole = not set(VECTORS).isdisjoint(arrays)
+            files.append((folder.path / file_name(stem, arrays, whole=whole), content))
+        for path, content in files:
+            write_atomic(path, content)
+        entries = [
+            Entry(path, identity, record.provenance, generation, statistics=frozenset(new))
+            for path, _ in files
+        ]
+        [entry] = merge([*([known] if known else []), *entries])
+        return entry
+
+    def load(self, entry: Entry) -> Record:
+        """A result with all of its arrays per text; JaxmapError if it was damaged or removed."""
+        arrays: dict[str, np.ndarray] = {}
+        for path in entry.paths:
+            if path.parent.name == FOLDER:
+                arrays |= self._load(path)
+        return Record(entry.identity, entry.provenance, arrays)
+
+    def load_tokens(self, entry: Entry, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """An array per token, [M], and int64 [N + 1]: where each text's tokens begin.
+
+        KeyError where it is not there, JaxmapError if it was damaged or removed.
+        """
+        for path in entry.paths:
+            if path.parent.name == TOKEN_FOLDER:
+                arrays = self._load(path)
+                if name in arrays:
+                    return arrays[name], arrays[OFFSETS]
+        raise KeyError(f"{entry.label or entry.path}: has no {name}")
+
+    def _load(self, path: Path) -> dict[str, np.ndarray]:
+        try:
+            return record_files.read_arrays(path)
+        except CorruptError as error:
+            raise JaxmapError(f"{path}: {error}: score this model again") from error
+
+    def _read(self, path: Path) -> Entry:
+        return self._of_these_texts(record_files.read_entry(path))
+
+    def _read_per_token(self, path: Path) -> Entry:
+        return self._of_these_texts(record_files.read_token_entry(path))
+
+    def _of_these_texts(self, entry: Entry) -> Entry:
+        if entry.identity.texts != self._texts.fingerprint:
+            raise CorruptError("scored on other texts than those of this store")
+        return entry
+
+
+def shown(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that have a vector; a statistic whose main file is gone is shown once that is back."""
+    return [entry for entry in entries if entry.has_vector]
+
+
+def _checkpoint(entry: Entry) -> tuple[str, str | None]:
+    return entry.identity.ref, entry.identity.revision

@@ -1,0 +1,92 @@
+"""The arrays that a record may hold, by name: dtype, unit, and one value per text or per token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxmap.errors import InputError
+
+TOKEN_PREFIX = "token_"  # of the arrays that have a value for every scored token
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What the values of an array of a record are.
+
+    Fields:
+      name: of the array.
+      dtype: of its values as they are kept.
+      unit: of its values; "" for a pure number.
+      per: a value for each text, [N], or for each scored token of all texts, [M].
+      text: what it is, for people.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    per: Literal["text", "token"]
+    text: str
+
+
+def _both(name: str, unit: str, text: str) -> tuple[Statistic, Statistic]:
+    """A statistic that engines sum over a text's tokens, and the same for every token."""
+    token = Statistic(TOKEN_PREFIX + name, "float32", unit, "token", f"{text} of each token")
+    return Statistic(name, "float64", unit, "text", f"{text}, summed over a text"), token
+
+
+LOG_LIKELIHOOD = "log_likelihood"
+PMI = "pmi"
+COUNTS = ("num_tokens", "num_scored")
+
+STATISTICS: dict[str, Statistic] = {
+    one.name: one
+    for one in (
+        *_both(LOG_LIKELIHOOD, "nats", "log-likelihood"),
+        Statistic("num_tokens", "int32", "tokens", "text", "ids of a text as scored; -1: unknown"),
+        Statistic("num_scored", "int32", "tokens", "text", "of these, predicted ones; -1: unknown"),
+        *_both("entropy", "nats", "entropy of the prediction"),
+        Statistic(
+            PMI,
+            "float64",
+            "nats",
+            "text",
+            "log p(response | prompt) - log p(response), in a store of such vectors",
+        ),
+    )
+}
+
+# What a map is made of, the first of these that a record has; every record has one of them.
+VECTORS = (LOG_LIKELIHOOD, PMI)
+# What scoring gives when nothing else is asked for.
+DEFAULT = (LOG_LIKELIHOOD,)
+SCORED = tuple(name for name in STATISTICS if name not in (PMI, *COUNTS))
+
+
+def parse_statistics(names: Iterable[str]) -> tuple[str, ...]:
+    """The statistics to score, each once, in the order of the table; InputError for an unknown one.
+
+    The log-likelihood is always among them: it costs nothing beside another one, and analyses
+    need it.
+    """
+    wanted = set(names)
+    for name in sorted(wanted):
+        if name not in SCORED:
+            known = ", ".join(SCORED)
+            raise InputError(f"{name!r} is unknown; known: {known}", field="statistics")
+    return tuple(name for name in SCORED if name in wanted or name in DEFAULT)
+
+
+def is_per_token(name: str) -> bool:
+    """Whether an array has a value per token; of an unknown name what its beginning says."""
+    known = STATISTICS.get(name)
+    return known.per == "token" if known else name.startswith(TOKEN_PREFIX)
+
+
+def scored_as(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What an engine is asked for to get these: statistics, and those of them wanted per token."""
+    names = tuple(names)
+    per_token = tuple(name.removeprefix(TOKEN_PREFIX) for name in names if is_per_token(name))
+    per_text = tuple(name for name in names if not is_per_token(name))
+    return tuple(dict.fromkeys((*per_text, *per_token))), per_token

@@ -1,0 +1,76 @@
+"""Which texts a store is about, without the texts: STORE/store.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxmap.errors import InputError
+from jaxmap.store.json_files import FORMAT, CorruptError, decode_json
+from jaxmap.store.record import now
+
+
+class Texts(Protocol):
+    """What a store needs to know of a TextSet. num_bytes that are floats are a stated mean."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def num_bytes(self) -> np.ndarray: ...
+    @property
+    def source(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """The texts that every result of a store was scored on.
+
+    Where the texts themselves are not known, only the stated mean of their bytes, `measured` is
+    false and text_bytes is that mean for each text, float64.
+    """
+
+    fingerprint: str
+    source: str
+    text_bytes: np.ndarray  # [N], int64 when measured
+    measured: bool = True
+
+    @property
+    def mean_bytes(self) -> float:
+        return float(self.text_bytes.mean())
+
+
+def encode(texts: Texts) -> bytes:
+    """The file that says which texts a store is about."""
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "created": now(),
+        "fingerprint": texts.fingerprint,
+        "source": texts.source,
+    }
+    num_bytes = np.asarray(texts.num_bytes)
+    if np.issubdtype(num_bytes.dtype, np.integer):
+        facts["text_bytes"] = num_bytes.tolist()
+    else:
+        facts["stated_mean_bytes"] = float(num_bytes[0])
+        facts["num_texts"] = len(num_bytes)
+    return (json.dumps(facts) + "\n").encode()
+
+
+def read(path: Path) -> TextFacts:
+    """Reads it back; InputError when it is damaged or of another version."""
+    try:
+        facts = decode_json(path)
+        measured = "text_bytes" in facts
+        if measured:
+            text_bytes = np.array(facts["text_bytes"], dtype=np.int64)
+        else:
+            text_bytes = np.full(facts["num_texts"], float(facts["stated_mean_bytes"]))
+        return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured)
+    except (CorruptError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: {error}: use another `store`, or the version of jaxmap that made it"
+        ) from error
