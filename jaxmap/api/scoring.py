@@ -38,6 +38,7 @@ def score(
     dtype: str = "auto",
     lens: bool | str = False,
     quantize: Names = ("none",),
+    statistics: Names = ("log_likelihood",),
     weight_distance: int = 0,
     batch_tokens: int | None = None,
     ignore_config_keys: Names = (),
@@ -74,6 +75,8 @@ def score(
         head. "tuned:FOLDER": through the lenses that `train_lens` keeps in FOLDER.
       quantize: which copies to score: "none" is the model itself; "int8", "nf4" and "fp4" have
         their linear layers in 8 or 4 bit. Each is a result of its own.
+      statistics: what to keep of every text beside its log-likelihood: "entropy", and with the
+        prefix "token_" the values of every token. Only what the store lacks is computed.
       weight_distance: how many earlier checkpoints of the same run to measure the distance in
         weight space to (10 as published); 0: none.
       batch_tokens: tokens per batch, or per part of it that a group of devices gets; None: a
@@ -104,6 +107,7 @@ def score(
         dtype=dtype,
         **lenses,
         quantize=names_of(quantize),
+        statistics=names_of(statistics),
         weight_distance=weight_distance,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
@@ -119,6 +123,7 @@ def sweep(
     config: Path | Mapping[str, Any] | ConfigDict | SweepConfig,
     store: StoreLike,
     *,
+    statistics: Names | None = None,
     save_every: float = 60.0,
     cache_budget: int | str | None = None,
     batch: str | None = None,
@@ -140,6 +145,7 @@ def sweep(
     Args:
       config: "configs/NAME.py" or "configs/NAME.py:VARIANT", a file with a function
         `get_config()`; or its fields, as `jaxmap.sweeps.config_schema.SweepConfig` lists them.
+      statistics: as of `score`; None: those of the config.
       store, save_every and the others: as of `score`.
 
     Raises InputError for a field, file or parameter that cannot be used, and JaxmapError where the
@@ -153,6 +159,8 @@ def sweep(
     elif not isinstance(config, SweepConfig):
         config = read_config(dict(config), "config")
     refs = config.refs()
+    if statistics is not None:
+        config = dataclasses.replace(config, statistics=names_of(statistics))
     settings = config.settings(**of_the_run(save_every, cache_budget, mesh, batch))
     shard = shard_of(shard_index, shard_count)
     text_set = texts_of(config.texts, config.limit or None)

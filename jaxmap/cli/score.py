@@ -16,7 +16,7 @@ from jaxmap.cli.command import (
     required,
 )
 from jaxmap.cli.lens import define_lens
-from jaxmap.cli.sweep import define_run, report, run_options
+from jaxmap.cli.sweep import define_run, define_statistics, report, run_options
 
 
 def _define_score(values: flags.FlagValues) -> None:
@@ -32,6 +32,7 @@ def _define_score(values: flags.FlagValues) -> None:
         "in 8 or 4 bit, each a result of its own.",
         flag_values=values,
     )
+    define_statistics(values, ["log_likelihood"])
     integer(
         values,
         "weight_distance",
@@ -56,6 +57,7 @@ def _score(values: flags.FlagValues) -> int:
             dtype=values.dtype,
             lens=values.lens,
             quantize=values.quantize,
+            statistics=values.statistics,
             weight_distance=values.weight_distance,
             batch_tokens=values.batch_tokens,
             ignore_config_keys=values.ignore_config_keys,

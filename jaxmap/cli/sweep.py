@@ -53,6 +53,18 @@ def define_run(values: flags.FlagValues) -> None:
     define_devices(values)
 
 
+def define_statistics(values: flags.FlagValues, default: list[str] | None) -> None:
+    """--statistics."""
+    flags.DEFINE_list(
+        "statistics",
+        default,
+        "Comma-separated: what to keep of every text beside its log-likelihood: entropy; "
+        "token_log_likelihood, token_entropy: the value of every token. Only what the store lacks "
+        "is computed.",
+        flag_values=values,
+    )
+
+
 def _define_sweep(values: flags.FlagValues) -> None:
     define_config(
         values,
@@ -61,6 +73,7 @@ def _define_sweep(values: flags.FlagValues) -> None:
         _check_config,
     )
     define_store(values, made=True)
+    define_statistics(values, None)
     define_run(values)
 
 
@@ -77,7 +90,8 @@ def _sweep(values: flags.FlagValues) -> int:
     required(values, "config", "store")
     from jaxmap.api.scoring import sweep
 
-    return report(sweep(values.config, values.store, **run_options(values)), values)
+    options = {"statistics": values.statistics, **run_options(values)}
+    return report(sweep(values.config, values.store, **options), values)
 
 
 def run_options(values: flags.FlagValues) -> dict[str, Any]:

@@ -96,6 +96,11 @@ class Store:
         self._records.refresh()
         return self._records.find(identity)
 
+    def find_all(self, identities: Iterable[Identity]) -> list[Entry | None]:
+        """`find` of several, with one look at the folder."""
+        self._records.refresh()
+        return [self._records.find(identity) for identity in identities]
+
     def add(self, record: Record) -> Entry:
         """Keeps a result, or further statistics of one, and forgets the failures that it settles.
 

@@ -238,7 +238,8 @@ class Visitor:
         output, lens = identity.variant, item.variant.lens
         layers = range(L + 1) if lens else ()
         variants = [output, *(replace(output, layer=layer, lens=lens) for layer in layers)]
-        return {one: self.store.find(replace(identity, variant=one)) for one in variants}
+        found = self.store.find_all(replace(identity, variant=one) for one in variants)
+        return dict(zip(variants, found, strict=True))
 
     def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
         if not self.settings.batch:

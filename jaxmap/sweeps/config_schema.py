@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.errors import InputError
+from jaxmap.store.statistics import DEFAULT
 from jaxmap.sweeps.settings import Settings, refuse_unknown
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class SweepConfig:
       first: only so many of models_file; 0: all.
       texts: the file of texts.
       limit: only so many of the texts; 0: all.
-      dtype, lens, tuned_lens, quantize, weight_distance, ignore_config_keys, batch_tokens (0: a
-        default for the device): see `jaxmap.sweeps.settings.Settings`.
+      dtype, lens, tuned_lens, quantize, statistics, weight_distance, ignore_config_keys,
+        batch_tokens (0: a default for the device): see `jaxmap.sweeps.settings.Settings`.
     """
 
     models: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class SweepConfig:
     lens: bool = False
     tuned_lens: str = ""
     quantize: tuple[str, ...] = ("none",)
+    statistics: tuple[str, ...] = DEFAULT
     weight_distance: int = 0
     batch_tokens: int = 0
     ignore_config_keys: tuple[str, ...] = ()

@@ -54,27 +54,31 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise InputError(f"dtype: {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
+            known = ", ".join(DTYPES)
+            raise InputError(f"{self.dtype!r} is unknown; known: {known}", field="dtype")
         object.__setattr__(self, "quantize", parse_quantisations(self.quantize))
         object.__setattr__(self, "statistics", parse_statistics(self.statistics))
         object.__setattr__(self, "lens", self.lens or bool(self.tuned_lens))
         object.__setattr__(self, "ignore_config_keys", tuple(self.ignore_config_keys))
         if self.weight_distance < 0:
-            raise InputError(f"weight_distance: {self.weight_distance} is negative; 0: none")
+            raise InputError("is negative; 0: none", **self._given("weight_distance"))
         if self.batch_tokens is not None and self.batch_tokens < 1:
-            raise InputError(f"batch_tokens: {self.batch_tokens} is too few; leave it unset")
+            raise InputError("is too few; leave it unset", **self._given("batch_tokens"))
         if self.batch not in ("", "auto"):
-            raise InputError(f"batch: {self.batch!r} is unknown; known: auto")
+            raise InputError(f"{self.batch!r} is unknown; known: auto", field="batch")
         if self.batch and self.batch_tokens is not None:
-            raise InputError("batch_tokens and batch=auto exclude each other; give one of them")
+            raise InputError("`batch_tokens` and `batch=auto` exclude each other; give one of them")
         if not self.save_every >= 0:
-            raise InputError(f"save_every: {self.save_every} s; 0: after every batch")
+            raise InputError("not a time; 0: after every batch", **self._given("save_every"))
         if self.mesh is not None:
             from jaxmap.model.mesh import parse  # imports JAX
 
             parse(self.mesh)
         if self.cache_budget is not None and self.cache_budget < 0:
-            raise InputError(f"cache_budget: {self.cache_budget} is negative")
+            raise InputError("is negative; leave it unset", **self._given("cache_budget"))
+
+    def _given(self, field: str) -> dict[str, Any]:
+        return {"field": field, "value": getattr(self, field)}
 
     def items(self, ref: str, revision: str | None) -> list[Item]:
         """What is asked of one model; InputError when there is no tuned lens for it."""
@@ -94,7 +98,7 @@ def parse_size(text: str, what: str) -> int:
     """Bytes from "200GB", "1.5 TB", "500000000" (powers of 1000; KiB and the like: of 1024)."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text, re.IGNORECASE)
     if match is None or (match[3] and not match[2]):
-        raise InputError(f"{what}: {text!r} is not a size; write it as 200GB, 1.5TB or 64GiB")
+        raise InputError(f"{text!r} is not a size; write it as 200GB, 1.5TB or 64GiB", field=what)
     unit = match[2].upper()
     base = 1024 ** " KMGT".index(unit) if match[3] else _UNITS[unit]
     return int(float(match[1]) * base)

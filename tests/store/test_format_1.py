@@ -62,14 +62,19 @@ def test_what_is_done_is_not_scored_again(place, monkeypatch):
         assert path.read_bytes() == content, "nothing is written again"
 
 
-def test_a_layer_asked_for_later_keeps_the_output_that_is_there(place, monkeypatch):
+def test_a_statistic_and_layers_are_added_to_it(place, monkeypatch):
+    before = np.load("store.npz")
+    files = {path: path.read_bytes() for path in place.glob("store/records/*")}
     loads = watch(monkeypatch)
-    ran = score("store", "texts.jsonl", "models/run@step0", lens=True)
+    ran = score("store", "texts.jsonl", "models/run@step0", lens=True, statistics="entropy")
     assert (ran.code, ran.out) == (0, "1 scored, 0 already done, 0 failed\n")
     assert loads == ["step0"]
     store = Store.open("store")
-    labels = [entry.label for entry in store.records()][:4]
+    entries = store.records()
+    labels = [entry.label for entry in entries][:4]
     assert labels == ["models/run@step0", *(f"models/run@step0#layer0{i}" for i in range(3))]
-    before = np.load("store.npz")
-    now = store.log_likelihoods(store.records()[:1])[0]
-    assert now.tobytes() == before["log_likelihood"][0].tobytes()
+    assert ["entropy" in entry.statistics for entry in entries] == [True] * 4 + [False] * 6
+    np.testing.assert_allclose(
+        store.log_likelihoods(entries[:1])[0], before["log_likelihood"][0], rtol=1e-5, atol=1e-4
+    )
+    assert all(path.read_bytes() == content for path, content in files.items())

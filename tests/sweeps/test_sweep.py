@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import weakref
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from support import REPOSITORY
 from support.checkpoints import (
@@ -494,3 +496,62 @@ def test_sizes_that_are_none(text):
 def test_config_dict_refuses_what_is_unknown():
     with pytest.raises(InputError, match="did you mean texts"):
         config_dict(text="a")
+
+
+# Statistics --------------------------------------------------------------------------------------
+
+
+def test_a_statistic_that_is_added_is_computed_alone(place, monkeypatch):
+    """To a finished store, with layers and a copy: nothing else is computed or written."""
+    asked: list[tuple[str, ...]] = []
+    real = checkpoint_scorer.score_rows
+
+    def score_rows(*arguments, **options):
+        asked.append(tuple(options["statistics"]))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(checkpoint_scorer, "score_rows", score_rows)
+    flags = dict(lens=True, quantize="none,int8")
+    model, texts, store = f"{place}/run0@step{{0,1}}", place / "texts.jsonl", place / "store"
+    assert score_command(store, texts, model, **flags).code == 0
+    whole = ("log_likelihood", "entropy")
+    before = {path: path.read_bytes() for path in store.glob("records/*")}
+    asked.clear()
+    ran = score_command(store, texts, model, statistics="entropy", **flags)
+    assert (ran.code, ran.out) == (0, "4 scored, 0 already done, 0 failed\n")
+    assert asked == [("entropy",)] * 4
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len(list(store.glob("records/*"))) == 2 * len(before)
+    ran = score_command(store, texts, model, statistics=",".join(whole), **flags)
+    assert (ran.code, ran.out) == (0, "0 scored, 4 already done, 0 failed\n")
+    assert "done        8 of 8" in jaxmap("status", f"--store={store}").out
+
+    # At once it is the same, from one scan.
+    asked.clear()
+    assert score_command(place / "at once", texts, model, statistics="entropy", **flags).code == 0
+    assert asked == [whole] * 4
+    one, two = Store.open(store), Store.open(place / "at once")
+    for a, b in zip(one.records(), two.records(), strict=True):
+        assert a.label == b.label
+        assert a.statistics == b.statistics
+        for name, array in one.load(a).arrays.items():
+            np.testing.assert_allclose(array, two.load(b).arrays[name], rtol=1e-5, atol=1e-4)
+    entropy_N = one.load(one.records()[0]).arrays["entropy"]
+    assert (entropy_N >= 0).all()
+    assert entropy_N.any()
+    is_clean(store)
+
+
+def test_statistics_per_token(place):
+    model, texts, store = place / "run0" / "step0", place / "texts.jsonl", place / "store"
+    flags = dict(statistics="token_log_likelihood,token_entropy")
+    assert score_command(store, texts, model, **flags).code == 0
+    opened = Store.open(store)
+    [entry] = opened.records()
+    kept = opened.load(entry)
+    values_M, offsets_N1 = opened.load_tokens(entry, "token_log_likelihood")
+    assert np.array_equal(np.diff(offsets_N1), kept.num_scored)
+    sums_N = [float(values_M[a:b].astype(float).sum()) for a, b in itertools.pairwise(offsets_N1)]
+    np.testing.assert_allclose(sums_N, kept.log_likelihood, rtol=1e-12)
+    ran = score_command(store, texts, model, **flags)
+    assert (ran.code, ran.out) == (0, "0 scored, 1 already done, 0 failed\n")
