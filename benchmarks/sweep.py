@@ -174,7 +174,6 @@ def main(_) -> None:
 
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.checkpoint.sources.files import fetch, resolve
-    from jaxmap.checkpoint.weight_distance import Distances
     from jaxmap.corpus.texts import load_texts
     from jaxmap.store import Store
     from jaxmap.store.requests import Item
@@ -182,6 +181,7 @@ def main(_) -> None:
     from jaxmap.sweeps.checkpoint_scorer import Visitor
     from jaxmap.sweeps.run import score_models
     from jaxmap.sweeps.settings import Settings
+    from jaxmap.sweeps.weight_distance import Distances
 
     logging.set_verbosity(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()

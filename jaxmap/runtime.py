@@ -6,8 +6,8 @@ import ctypes
 import functools
 import os
 import sys
-from pathlib import Path
 
+from jaxmap.environment import user_cache
 from jaxmap.errors import InputError
 
 # From glibc's malloc.h.
@@ -57,8 +57,3 @@ def check_platform() -> None:
             f"JAX_PLATFORMS={asked}: JAX finds no such device here{reason}; unset it or set it to "
             "cpu, or install JAX for that platform (pip install 'jax[cuda12]' or 'jax[tpu]')"
         ) from error
-
-
-def user_cache() -> Path:
-    """The folder for what can be made again: $XDG_CACHE_HOME/jaxmap, else ~/.cache/jaxmap."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxmap"

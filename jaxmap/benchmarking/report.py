@@ -47,16 +47,14 @@ def this_machine() -> dict[str, Any]:
     """Device, cores, system, today's date, versions."""
     import jax
 
-    from jaxmap.sweeps.checkpoint_scorer import device, versions
+    from jaxmap.environment import cores, device, versions
 
     found = versions()
     if importlib.util.find_spec("torch") is not None:
         found["torch"] = importlib.metadata.version("torch")
     return {
         "device": device() if jax.default_backend() != "cpu" else _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "system": platform.platform(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": found,

@@ -6,7 +6,6 @@ run that was killed goes on to the very weights that it would have had.
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -30,6 +29,7 @@ from jaxmap.demos.corpus import copy_tokenizer
 from jaxmap.demos.folders import build_folder, remove_unfinished
 from jaxmap.demos.model import hf_config, init_params, optimiser, spec_for
 from jaxmap.demos.settings import DemoConfig
+from jaxmap.environment import cores
 from jaxmap.errors import JaxmapError
 from jaxmap.model.decoder import abstract
 from jaxmap.model.spec import Spec
@@ -92,7 +92,7 @@ def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
     left = sum(config.steps - step for step in begins.values())
     with (
         progress(total=left, desc="train", unit="step") as bar,
-        ThreadPoolExecutor(max_workers=min(len(order), _cores())) as pool,
+        ThreadPoolExecutor(max_workers=min(len(order), cores())) as pool,
     ):
         session = Session(out, corpus, config, ids, bar, stop, threading.Lock())
         programs = {size: pool.submit(_program, config, size, len(ids)) for size in sizes}
@@ -224,7 +224,3 @@ def _write(corpus: Path, program: Program, params: nnx.State, folder: Path) -> N
 def _cost(config: DemoConfig, run: str) -> int:
     size = config.sizes[config.runs[run][0]]
     return 12 * size.layers * size.width**2 + size.width * config.vocabulary
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

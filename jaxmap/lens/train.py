@@ -20,13 +20,13 @@ from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.engine.scorer import VOCABULARY_BLOCK
+from jaxmap.environment import versions
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.lens.trainer import Training, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
 from jaxmap.progress import progress
 from jaxmap.results import Table
 from jaxmap.store.record import checkpoint_name, now
-from jaxmap.sweeps.checkpoint_scorer import versions
 
 _ASKED = "training.json"
 

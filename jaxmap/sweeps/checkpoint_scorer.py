@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +15,10 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxmap import runtime
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
-from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
@@ -30,6 +26,7 @@ from jaxmap.engine.placement import largest_batch, mesh_for
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
+from jaxmap.environment import device, user_cache, versions
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.spec import Spec
 from jaxmap.precision import default_dtype
@@ -41,7 +38,6 @@ from jaxmap.sweeps.hosts import Crew
 from jaxmap.sweeps.resume import Partial
 from jaxmap.sweeps.settings import Settings
 from jaxmap.variant import Variant
-from jaxmap.version import __version__
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Visitor:
         self.store = store
         self.settings = settings
         self.scorers = Scorers()
-        cache = runtime.user_cache() / "tokenizers"
+        cache = user_cache() / "tokenizers"
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._told = False
         self._batches: dict[tuple, int] = {}  # tokens of the largest that fits
@@ -334,19 +330,3 @@ def _lacking(item: Item, known: Mapping[Variant, Entry | None]) -> tuple[str, ..
         for name in item.statistics
         if any(entry is None or name not in entry.statistics for entry in known.values())
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names: Iterable[str] = ("jax", "jaxlib", "flax", "numpy", "tokenizers", "transformers")
-    found = {name: importlib.metadata.version(name) for name in names}
-    own = {"jaxmap": __version__, "python": platform.python_version(), RULE_NAME: str(RULE)}
-    return own | found
-
-
-def device() -> str:
-    """The devices that score, "2 x gpu NVIDIA H200"."""
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    platform_name = devices[0].platform
-    return f"{len(devices)} x {platform_name}" + (f" {kind}" if kind != platform_name else "")

@@ -26,7 +26,6 @@ from jaxmap.checkpoint.sources.cache import Budget
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.hub import DiskFullError
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
-from jaxmap.checkpoint.weight_distance import Distances, Point
 from jaxmap.engine.scores import Stopped
 from jaxmap.errors import InputError
 from jaxmap.store.claims import Claims
@@ -35,6 +34,7 @@ from jaxmap.store.requests import PARTIAL, Item
 from jaxmap.sweeps.checkpoint_scorer import Visitor
 from jaxmap.sweeps.prefetch import Ahead, Stopwatch
 from jaxmap.sweeps.tasks import Group, Outcome, Visit, Work, failure_of, reason_of
+from jaxmap.sweeps.weight_distance import Distances, Point
 
 DOWNLOADS_AHEAD = 3  # checkpoints fetched or being fetched beyond the one that is loaded
 _WAITED = 0.2  # of a load's time; more than this is waiting for a disk, not computing

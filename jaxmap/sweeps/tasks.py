@@ -10,10 +10,11 @@ from absl import logging
 
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
+from jaxmap.environment import versions
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.naming import parse
 from jaxmap.store.requests import Failure, Item
-from jaxmap.sweeps.checkpoint_scorer import Loaded, versions
+from jaxmap.sweeps.checkpoint_scorer import Loaded
 
 Ending = Literal["done", "stopped", "bad input", "failure"]
 

@@ -16,6 +16,7 @@ from jaxmap.checkpoint.formats import choose
 from jaxmap.checkpoint.formats.index import likely_shards
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.types import Resolved
+from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError
 
 LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS keeps elsewhere
@@ -36,7 +37,7 @@ def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
 def read_out(resolved: Resolved) -> Path:
     """Reads the files of a commit into the user's cache, once; Git LFS objects are linked there."""
     where, clone = str(resolved.ref), resolved.folder
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxmap" / "git"
+    caches = user_cache() / "git"
     folder = caches / resolved.commit
     objects = _git_names(clone, resolved.commit, where)
     # A link dangles when the clone that it was made from is gone: read it out again, from this one.

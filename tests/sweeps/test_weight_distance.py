@@ -26,7 +26,6 @@ from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.memory import _of_cgroup, free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
-from jaxmap.checkpoint.weight_distance import Distances, Point
 from jaxmap.errors import InputError
 from jaxmap.naming import parse
 from jaxmap.store.weight_distances import (
@@ -36,6 +35,7 @@ from jaxmap.store.weight_distances import (
     read_distances,
     write_distances,
 )
+from jaxmap.sweeps.weight_distance import Distances, Point
 
 RUN = "runs/tiny"
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -28,9 +27,11 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
+from jaxmap.environment import cores
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.weight_distances import WINDOW, Asked, Row, Rows
 
+_MOST_THREADS = 8  # that measure one checkpoint
 SHARE = 0.5  # of the free memory, for the tensors of earlier checkpoints
 
 
@@ -165,7 +166,7 @@ class Distances:
                     for kept in near
                     if (found := self._open(kept, stack)) is not None
                 ]
-                threads = stack.enter_context(ThreadPoolExecutor(_num_threads()))
+                threads = stack.enter_context(ThreadPoolExecutor(min(_MOST_THREADS, cores())))
 
                 def take(key: str, stored: np.ndarray) -> None:
                     met, olds = [], []
@@ -252,10 +253,6 @@ class Distances:
         for (step, commit), to in rows.items():
             if step in self._own.get(run, (step,)):
                 self._rows.add(Row(run, step, commit, to))
-
-
-def _num_threads() -> int:
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
 
 
 def _owned(stored: np.ndarray) -> np.ndarray:
