@@ -89,6 +89,8 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
 def _vectors(store: Store, entries: Sequence[Entry], out: Path) -> Iterator[tuple[Path, np.memmap]]:
     """A folder beside `out`, for a while, and in it all vectors [K, N], which need not fit into
     memory."""
+    if out.is_dir():
+        raise InputError(f"{out}: cannot be written: it is a folder: name a file")
     beside = out.absolute().parent
     check_writable(beside)
     with one_line_errors(out), TemporaryDirectory(prefix=".jaxmap-", dir=beside) as folder:
@@ -109,7 +111,7 @@ def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise JaxmapError(
-            f"{path.parent}: no room for {size / 1e9:.1f} GB: {error.strerror or error}"
+            f"{path.parent.parent}: no room for {size / 1e9:.3g} GB: {error.strerror or error}"
         ) from error
     return array
 

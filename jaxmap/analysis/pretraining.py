@@ -12,6 +12,7 @@ from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
 from jaxmap.stats.clean import Dropped, clean_pretraining
 from jaxmap.store import Store
+from jaxmap.store.identical import identical_checkpoints
 from jaxmap.store.record import Entry
 
 
@@ -50,6 +51,8 @@ class Pretraining:
                 for entry, step in saved
                 if entry is None
             ]
+        saved_ones = [entry for run in self.runs for entry in run.entries if entry is not None]
+        found += [Note("identical", str(one)) for one in identical_checkpoints(saved_ones)]
         found += [Note("left out, not finite", name) for name in dropped.not_finite]
         raised = (
             f"{dropped.clipped} scores of {len(self.ll_KN)} checkpoints raised to the "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LINEAR_BELOW = 0.1  # bits per byte
 FEWEST = 8  # values of a violin; fewer are drawn as points
+FEWEST_TICKS = 3
 COLORS = {
     **dict.fromkeys(("later", "early", "seed", "size"), style.PALETTE[0]),
     **dict.fromkeys(("8-bit", "4-bit"), style.PALETTE[2]),
@@ -32,7 +33,7 @@ def draw(scale: Scale, width: float = 7.2) -> Figure:
     so that a violin's width is honest there. width in inches.
     """
     from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import FixedLocator, FuncFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     settings = [(row.setting.name, row.divergence.kl) for row in scale.rows]
     with style.look():
@@ -40,7 +41,8 @@ def draw(scale: Scale, width: float = 7.2) -> Figure:
         axes = figure.subplots()
         axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
         highest = max((float(v.max()) for _, v in settings if len(v)), default=1.0)
-        axes.set_ylim(0.0, highest * 1.5)
+        top = highest * 1.5 or LINEAR_BELOW  # where every KL is 0 too
+        axes.set_ylim(0.0, top)
         for place, (name, kl_P) in enumerate(settings):
             color = COLORS.get(name, style.PALETTE[0])
             if len(kl_P) >= FEWEST:
@@ -56,14 +58,19 @@ def draw(scale: Scale, width: float = 7.2) -> Figure:
                 )  # fmt: skip
                 label.set_path_effects([withStroke(linewidth=2.0, foreground="white", alpha=0.8)])
             else:
-                axes.text(place, 0.02, "none", ha="center", color=style.FAINT, fontsize=8)
+                axes.text(
+                    place, 0.02, "none", ha="center", color=style.FAINT, fontsize=8,
+                    transform=axes.get_xaxis_transform(),
+                )  # fmt: skip
         labels = [f"{name}\nn = {len(kl_P)}" for name, kl_P in settings]
         axes.set_xticks(range(len(settings)), labels)
         axes.tick_params(axis="x", length=0, labelsize=8)
         axes.grid(axis="x", visible=False)
         axes.set_xlim(-0.6, len(settings) - 0.4)
         ticks = [0.0, 0.05, *(b * 10.0**p for p in range(-1, 6) for b in (1, 3))]
-        axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if t <= highest * 1.5]))
+        shown = [tick for tick in ticks if tick <= top]
+        few = len(shown) < FEWEST_TICKS
+        axes.yaxis.set_major_locator(MaxNLocator(5) if few else FixedLocator(shown))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.set_ylabel("KL divergence (bits per byte)")
     return figure

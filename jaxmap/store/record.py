@@ -135,6 +135,7 @@ class Entry:
       generation: order of arrival among the records of one checkpoint; clocks can go back.
       statistics: names of the arrays that are there.
       further: files with statistics that were added later, or that are per token.
+      vector_hash: of the numbers that maps are made of: equal vectors are told without being read.
     """
 
     path: Path
@@ -144,6 +145,7 @@ class Entry:
     label: str = ""
     statistics: frozenset[str] = frozenset(VECTORS[:1])
     further: tuple[Path, ...] = ()
+    vector_hash: str = ""
 
     @property
     def name(self) -> Name:
@@ -165,6 +167,14 @@ class Entry:
     def has_vector(self) -> bool:
         """Whether it has what maps are made of; without it a result is not shown."""
         return not self.statistics.isdisjoint(VECTORS)
+
+
+def hash_vector(arrays: Mapping[str, np.ndarray]) -> str:
+    """Hex hash of the vector among arrays, the same for 0.0 and -0.0; "" where there is none."""
+    if set(VECTORS).isdisjoint(arrays):
+        return ""
+    numbers = np.ascontiguousarray(arrays[vector_of(arrays)], dtype="<f8") + 0.0
+    return hashlib.blake2b(numbers.tobytes(), digest_size=12).hexdigest()
 
 
 def checkpoint_name(ref: str, revision: str | None) -> str:

@@ -27,6 +27,7 @@ from jaxmap.store.record import (
     canonical,
     checkpoint_name,
     hash_facts,
+    hash_vector,
 )
 from jaxmap.store.statistics import COUNTS, LOG_LIKELIHOOD, PMI, STATISTICS
 
@@ -182,7 +183,7 @@ def _read(path: Path) -> tuple[Entry, dict[str, np.ndarray]]:
         raise CorruptError(f"not a whole safetensors file ({error})") from error
     if PMI in entry.statistics and PMI not in arrays:
         arrays[PMI] = arrays.pop(LOG_LIKELIHOOD)
-    return entry, arrays
+    return replace(entry, vector_hash=hash_vector(arrays)), arrays
 
 
 def _entry(path: Path, facts: str, names: Iterable[str]) -> tuple[Entry, dict[str, Any]]:

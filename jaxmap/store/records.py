@@ -20,7 +20,14 @@ from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import record_files
 from jaxmap.store.folder import Folder
 from jaxmap.store.json_files import CorruptError
-from jaxmap.store.record import Entry, Identity, Record, checkpoint_name, file_stem
+from jaxmap.store.record import (
+    Entry,
+    Identity,
+    Record,
+    checkpoint_name,
+    file_stem,
+    hash_vector,
+)
 from jaxmap.store.record_files import OFFSETS, file_name, merge
 from jaxmap.store.statistics import VECTORS, is_per_token
 from jaxmap.store.text_facts import TextFacts
@@ -116,6 +123,8 @@ class Records:
             Entry(path, identity, record.provenance, generation, statistics=frozenset(new))
             for path, _ in files
         ]
+        if hashed := hash_vector(new):  # it is in the file that comes last
+            entries[-1] = replace(entries[-1], vector_hash=hashed)
         [entry] = merge([*([known] if known else []), *entries])
         return entry
 

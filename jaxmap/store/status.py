@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxmap.results import Table
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import Seen, Workers
+from jaxmap.store.identical import IdenticalCheckpoints, identical_checkpoints
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
 from jaxmap.store.token_rules import TokenCheck, check_tokens
@@ -36,6 +37,7 @@ class StatusReport(Table):
     corrupt: dict[Path, str]
     distances: tuple[int, int]  # between weights: there, asked for
     workers: list[Seen]
+    identical: list[IdenticalCheckpoints]
     commands: Sequence[str] = ()  # that asked for what is failed or missing
     tokens: TokenCheck | None = None  # results of an earlier rule of tokens
 
@@ -82,6 +84,11 @@ class StatusReport(Table):
                     f"{entry.label} of commit {entry.identity.commit[:12]}"
                     for entry in self.superseded
                 ),
+            ]
+        if self.identical:
+            lines += [
+                f"identical   {len(self.identical)} (checkpoints of one run that are the same)",
+                *_some(map(str, self.identical)),
             ]
         if self.corrupt:
             lines += [
@@ -152,6 +159,7 @@ def status(
         corrupt=store.corrupt() | rows.corrupt(),
         distances=rows.count(),
         workers=(workers or Workers(store.path)).look(),
+        identical=identical_checkpoints(shown),
         commands=store.commands(open_items or store.asked()),
     )
 

@@ -14,7 +14,9 @@ from jaxmap import distributed
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
+from jaxmap.naming import parse
 from jaxmap.store import Store
+from jaxmap.store.identical import identical_checkpoints
 from jaxmap.sweeps.checkpoint_scorer import Visitor
 from jaxmap.sweeps.hosts import Crew
 from jaxmap.sweeps.schedule import in_order, share
@@ -71,16 +73,30 @@ def score_models(
     store.ask((item for ref in refs for item in items_of(ref)), command)
     works = plan_works(refs, share(refs, index, count), items_of, settings.weight_distance)
     if not distributed.several():
-        return Sweep(Visitor(texts, store, settings), works, stop=stop, command=command).run()
+        visitor = Visitor(texts, store, settings)
+        outcome = Sweep(visitor, works, stop=stop, command=command).run()
+        _tell_identical(store, refs, outcome)
+        return outcome
     crew = Crew()
     ending: Ending = "failure"
     visitor = Visitor(texts, store, settings, crew)
     try:
         outcome = Sweep(visitor, works, stop=lambda: crew.stopped, command=command).run()
         ending = outcome.ending
+        _tell_identical(store, refs, outcome)
         return outcome
     finally:
         crew.end(ending)
+
+
+def _tell_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:
+    """Warns of checkpoints of one run that were just scored and are one and the same."""
+    asked = {(ref.name, ref.revision) for ref in refs}
+    if not outcome.scored or all(parse(*one).time is None for one in asked):
+        return
+    for group in identical_checkpoints(store.records()):
+        if any((one.identity.ref, one.identity.revision) in asked for one in group.entries):
+            logging.warning("%s", group)
 
 
 @contextmanager

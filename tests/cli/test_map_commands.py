@@ -130,3 +130,44 @@ def test_a_report_of_what_prompts_add(tmp_path, capsys):
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert '"loss":[null,null,null,null,null]' in page
     assert "What was learnt" not in page
+
+
+def test_a_report_writes_nothing_that_was_not_named(store, tmp_path, capsys):
+    mine = tmp_path / "paper/figures/scale.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    arguments = ["report", f"--store={store.path}", f"--out={tmp_path}/paper/report.html"]
+    assert run(arguments) == 0
+    assert mine.read_bytes() == b"mine"
+    assert sorted(path.name for path in (tmp_path / "paper").rglob("*") if path.is_file()) == [
+        "report.html", "scale.png",
+    ]  # fmt: skip
+    assert run([*arguments, f"--figures={tmp_path}/drawn"]) == 0
+    assert f"files in {tmp_path}/drawn" in capsys.readouterr().out
+    assert {path.stem for path in (tmp_path / "drawn").iterdir()} >= {"learning", "scale"}
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "known"),
+    [
+        ("kl", "x.json", r"use one of \.csv, \.npy"),
+        ("kl", "x", r"use one of \.csv, \.npy"),
+        ("report", "x.pdf", r"a report is a \.html file"),
+        ("report", "x", r"a report is a \.html file"),
+    ],
+)
+def test_endings_are_checked(store, tmp_path, command, out, known):
+    with pytest.raises(InputError, match=rf"^--out={tmp_path}/{out}: unknown ending .*: {known}"):
+        run([command, f"--store={store.path}", f"--out={tmp_path}/{out}"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "npy"])
+def test_a_table_where_none_can_be(store, tmp_path, ending):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="a part of the path is a file"):
+        run(["kl", f"--store={store.path}", f"--out={tmp_path}/file/kl.{ending}"])
+    (tmp_path / f"folder.{ending}").mkdir()
+    with pytest.raises(JaxmapError, match=rf"folder\.{ending}: cannot be written"):
+        run(["kl", f"--store={store.path}", f"--out={tmp_path}/folder.{ending}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"folder.{ending}"]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.manifold import TSNE
 
 from jaxmap.stats import embed
-from jaxmap.stats.embed import pca, tsne
+from jaxmap.stats.embed import pca, tsne, tsne_obstacle
 
 
 def cloud(num_models: int = 40, num_texts: int = 90, seed: int = 0) -> np.ndarray:
@@ -83,3 +83,22 @@ def test_many_rows_are_decomposed_as_few_are(monkeypatch):
     np.testing.assert_allclose(by_iteration.explained, whole.explained, rtol=1e-12)
     monkeypatch.setattr(embed, "LARGE", 10)
     np.testing.assert_array_equal(pca(np.ones((12, 3))).xy_K2, 0.0)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-12])
+def test_rows_that_are_all_alike_have_no_tsne(size):
+    """scikit-learn's compiled code ends the process on them."""
+    rows = 1.0 + size * np.random.default_rng(0).normal(size=(8, 20))
+    assert tsne(rows) is None
+    assert "KL 0" in tsne_obstacle(rows)
+    assert np.isfinite(pca(rows).xy_K2).all()
+
+
+def test_a_few_rows_apart_are_enough_for_a_tsne():
+    rows = np.zeros((8, 20))
+    rows[-1, 0] = 1e-6
+    found = tsne(rows)
+    assert found is not None
+    assert np.isfinite(found.xy_K2).all()
+    assert tsne_obstacle(rows) == ""
+    assert "too few" in tsne_obstacle(rows[:4])

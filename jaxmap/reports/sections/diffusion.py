@@ -18,6 +18,7 @@ def section(view: View) -> Section | None:
     rows = []
     for one in found.exponents:
         exponent = one.exponent[np.isfinite(one.exponent)]
+        fits = one.r2[np.isfinite(one.r2)]  # none where every distance is the same
         if len(exponent):
             q25, median, q75 = np.quantile(exponent, (0.25, 0.5, 0.75))
             rows.append(
@@ -26,7 +27,7 @@ def section(view: View) -> Section | None:
                     SPACES[one.trajectory.space],
                     f"{median:.2f}",
                     f"{q25:.2f} to {q75:.2f}",
-                    f"{np.nanmedian(one.r2):.2f}",
+                    f"{np.median(fits):.2f}" if len(fits) else "–",
                     f"{len(exponent)}",
                 )
             )
