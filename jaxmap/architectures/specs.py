@@ -14,15 +14,9 @@ from jaxmap.model.spec import Spec
 def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
     """The Spec of a config.json, every key of which was read or is known to be inert.
 
-    Raises InputError for an unknown model type, a missing, contradictory or unread key, and for a
-    checkpoint that is stored quantised.
+    Raises InputError for an unknown model type, a missing, contradictory or unread key.
     """
-    if quantised := config.get("quantization_config"):
-        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "?"
-        raise InputError(
-            f"{config.where}: the checkpoint is stored quantised ({method}), which cannot be read; "
-            "use the model that it was made from"
-        )
+    config.inert("quantization_config")  # of the numbers, not of the architecture
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             spec = family_of(config).spec(config)

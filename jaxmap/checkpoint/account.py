@@ -65,7 +65,7 @@ def account(
     Raises InputError for tensors that are missing, left over, of another shape than config.json
     makes them, or not of floats.
     """
-    family, spec, _ = checkpoint.architecture
+    family, spec = checkpoint.architecture.family, checkpoint.architecture.spec
     bare = not any(name.startswith(family.prefix) for name in tensors)
     rows = dict(family.rows(spec))
 
@@ -103,13 +103,24 @@ def account(
 
     claimed = {name for place in places for name in place.names}
     inert = re.compile("|".join(family.inert_tensors) or r"(?!)")
-    extra = {name for name in set(tensors) - claimed if not inert.search(name)}
+    further = range(spec.L, spec.L + checkpoint.architecture.extra_layers)
+    extra = {
+        name
+        for name in set(tensors) - claimed
+        if not inert.search(name) and not _is_of(name, further)
+    }
     if spec.tied:
         extra.discard(head)
     _refuse_unmatched(checkpoint, sorted(claimed - set(tensors)), sorted(extra), tensors, listed)
     for place in places:
         _check_shapes(place, tensors)
     return places, spec
+
+
+def _is_of(name: str, layers: range) -> bool:
+    """Whether a tensor is of one of some layers, by its name."""
+    found = re.search(r"\.layers\.(\d{1,6})\.", name)
+    return found is not None and int(found[1]) in layers
 
 
 def _refuse_unmatched(

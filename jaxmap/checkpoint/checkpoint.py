@@ -12,15 +12,24 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import formats
+from jaxmap.checkpoint.encodings import Encoding, encoding_of
 from jaxmap.model.spec import Spec
 
 
 class Architecture(NamedTuple):
-    """What a config.json says."""
+    """What a config.json says.
+
+    Fields:
+      family, spec, model_type: of the architecture.
+      encoding: how its weights are stored; None for plain floats.
+      extra_layers: further layers in the files, which predict tokens after the next one.
+    """
 
     family: Family
     spec: Spec
     model_type: str
+    encoding: Encoding | None = None
+    extra_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,10 @@ class Checkpoint:
         """
         config = self.config()
         family = family_of(config)
-        return Architecture(family, spec_of(config, self.ignore_config_keys), config["model_type"])
+        encoding = encoding_of(config)
+        spec = spec_of(config, self.ignore_config_keys)
+        extra = config.peek("num_nextn_predict_layers") or config.peek("num_mtp_layers") or 0
+        return Architecture(family, spec, config["model_type"], encoding, extra)
 
     @property
     def num_bytes(self) -> int:

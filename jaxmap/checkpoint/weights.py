@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 
 from jaxmap.checkpoint.account import Place, account, names_for_message
 from jaxmap.checkpoint.checkpoint import Checkpoint
+from jaxmap.checkpoint.encodings import decoded
 from jaxmap.checkpoint.formats import index_of, open_tensors
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.memory import own_pages
@@ -164,10 +165,11 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
     over, or of the wrong shape or kind.
     """
     checkpoint = Checkpoint.of(where)
-    checkpoint.architecture  # noqa: B018  what is wrong with config.json is said first
+    encoding = checkpoint.architecture.encoding  # what is wrong with config.json is said first
     with open_tensors(checkpoint.folder) as tensors:
-        places, spec = account(checkpoint, tensors, index_of(checkpoint.folder))
-        yield Opened(checkpoint, spec, places, tensors)
+        floats = decoded(encoding, tensors)
+        places, spec = account(checkpoint, floats, index_of(checkpoint.folder))
+        yield Opened(checkpoint, spec, places, floats)
 
 
 def shapes(found: Opened, dtype: str = "auto") -> Model:

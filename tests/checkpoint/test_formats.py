@@ -18,6 +18,7 @@ from jaxmap.architectures.rows import place_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.account import account, parameter_shapes
+from jaxmap.checkpoint.checkpoint import Architecture
 from jaxmap.checkpoint.formats import FORMATS, choose
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.formats.names import without_wrappers
@@ -122,7 +123,7 @@ def test_the_head_alone_serves_both(name):
             kind, shape_ = np.dtype(np.float32), row.lies.stored_shape(item)
             tensors[tensor] = Stored(Path("x"), shape_, kind, "F32", np.zeros, np.zeros)
     tensors[rows["head"].name] = tensors.pop(rows["embed"].name)
-    checkpoint = SimpleNamespace(architecture=(family, spec, name), folder=Path("x"))
+    checkpoint = SimpleNamespace(architecture=Architecture(family, spec, name), folder=Path("x"))
     places, spec = account(checkpoint, tensors, {})
     assert spec.tied
     assert {place.path: place.names for place in places}["embed"] == (rows["head"].name,)

@@ -1,0 +1,63 @@
+"""Encodings of released weights, one file each, apart from the files that hold them.
+
+`quantization_config` of config.json names one; where it does, each weight is decoded when it is
+read, a tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxmap.architectures.config import Config
+from jaxmap.checkpoint.encodings.awq import Awq
+from jaxmap.checkpoint.encodings.base import Encoding
+from jaxmap.checkpoint.encodings.fp8 import Fp8
+from jaxmap.checkpoint.encodings.gptq import Gptq
+from jaxmap.checkpoint.encodings.mxfp4 import Mxfp4
+from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.errors import InputError
+
+ENCODINGS: tuple[type[Encoding], ...] = (Fp8, Gptq, Awq, Mxfp4)
+
+
+def encoding_of(config: Config) -> Encoding | None:
+    """The encoding that a config.json names; None for plain floats.
+
+    Raises InputError for one that is not read, by its name, and for settings of it that are not.
+    """
+    facts = config.child("quantization_config")
+    if facts is None:
+        return None
+    method = facts.get("quant_method")
+    for kind in ENCODINGS:
+        if method in kind.methods:
+            try:
+                encoding = kind(facts)
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                raise InputError(
+                    f"{facts.where}: a setting has an unexpected form: {error}"
+                ) from error
+            facts.check_all_read()
+            return encoding
+    known = ", ".join(sorted(name for kind in ENCODINGS for name in kind.methods))
+    raise InputError(
+        f"{config.where}: the checkpoint is stored quantised ({method or 'unknown'}), which cannot "
+        f"be read (read are {known}); use the model that it was made from"
+    )
+
+
+def decoded(encoding: Encoding | None, tensors: Mapping[str, Stored]) -> Mapping[str, Stored]:
+    """The tensors with every weight as one of floats.
+
+    Raises InputError for parts that do not fit together, and where no weight is stored so.
+    """
+    if encoding is None:
+        return tensors
+    found = encoding.decoded(tensors)
+    if all(tensors.get(name) is one for name, one in found.items()):
+        method = encoding.facts.peek("quant_method")
+        raise InputError(
+            f"{encoding.facts.where}: the weights are said to be quantised ({method}), but none in "
+            "the files is; take quantization_config out of config.json if that is right"
+        )
+    return found

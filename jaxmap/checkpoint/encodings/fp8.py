@@ -1,0 +1,95 @@
+"""Weights in 8-bit floats with a scale: per tensor, per row, or per block of 128 x 128.
+
+DeepSeek-V3 (README_WEIGHTS.md), Kimi-K2 and Qwen3-FP8: `weight_scale_inv` is multiplied with, in
+spite of its name. FBGEMM and ModelOpt: `weight_scale`, a product too. Scales may be e8m0, powers of
+two. A copy's own activations are 8-bit floats as well; here they are not rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxmap.architectures.config import Config
+from jaxmap.checkpoint.encodings.base import Arrays, Encoding, weight_of
+from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.errors import InputError
+from jaxmap.model.encodings.numbers import NUMBERS
+
+FLOAT8 = (NUMBERS["F8_E4M3"], NUMBERS["F8_E5M2"])
+_SCALES = ("_scale_inv", "_scale")
+_OF_ACTIVATIONS = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", ".input_scale_ub")
+
+
+class Fp8(Encoding):
+    methods = ("fp8", "fbgemm_fp8")
+    approximates = "activations in 8-bit floats"
+
+    def __init__(self, facts: Config):
+        super().__init__(facts)
+        self.block = facts.get("weight_block_size")
+        sizes = self.block or [1, 1]
+        if len(sizes) != 2 or not all(type(size) is int and size > 0 for size in sizes):
+            raise InputError(f"{facts.where}: weight_block_size = {sizes!r:.60}: must be two sizes")
+        facts.inert("activation_scheme", "activation_scale_ub", "dequantize", "fmt", "quant_method")
+        # Which modules are left alone is seen from their tensors.
+        facts.inert("ignored_layers", "modules_to_not_convert", "scale_fmt")
+
+    def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        found = {n: t for n, t in tensors.items() if not n.endswith(_OF_ACTIVATIONS)}
+        for name, stored in tensors.items():
+            if stored.dtype not in FLOAT8:
+                continue
+            scale_name = next((name + end for end in _SCALES if name + end in tensors), None)
+            if scale_name is None:
+                raise InputError(f"{stored.file}: {name} lacks its {name}_scale_inv or _scale")
+            found[name] = scaled(name, stored, scale_name, found.pop(scale_name), self.block)
+        return found
+
+
+def scaled(
+    name: str, stored: Stored, scale_name: str, scale: Stored, block: list[int] | None = None
+) -> Stored:
+    """A weight of 8-bit floats, [..., out, in], times its scales."""
+    lead, columns = stored.shape[:-2], stored.shape[-1]
+    grid, (high, wide) = _blocks(stored, scale_name, scale, block)
+
+    def decode(parts: Arrays) -> np.ndarray:
+        weight, scales = parts["weight"].astype(np.float32), parts["scale"]
+        if scales.dtype == np.uint8:  # exponents, as in NumPy's e8m0
+            scales = scales.view(NUMBERS["F8_E8M0"])
+        scales = scales.astype(np.float32).reshape(*lead, *grid)
+        for i in range(grid[0]):  # a row of blocks at a time: no array of scales as large
+            each = np.repeat(scales[..., i, :], wide, axis=-1)[..., None, :columns]
+            weight[..., i * high : (i + 1) * high, :] *= each
+        return weight
+
+    parts = {"weight": stored, "scale": scale}
+    return weight_of(name, parts, stored.shape, decode, stored.dtype_name)
+
+
+def _blocks(
+    stored: Stored, scale_name: str, scale: Stored, block: list[int] | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many scales there are along rows and columns, and the rows and columns of each.
+
+    The blocks of config.json, of which the last may be partial, or else even ones: some matrices of
+    a checkpoint have others than it says.
+    """
+    lead, (rows, columns) = stored.shape[:-2], stored.shape[-2:]
+    shape = scale.shape
+    if shape in ((), (1,)) or shape in (lead, (*lead, 1), (*lead, 1, 1)):
+        return (1, 1), (rows, columns)
+    if shape in ((*lead, rows), (*lead, rows, 1)):
+        return (rows, 1), (1, columns)
+    if len(shape) == len(stored.shape) and shape[:-2] == lead and min(shape[-2:]) > 0:
+        grid = (shape[-2], shape[-1])
+        if block and grid == (-(-rows // block[0]), -(-columns // block[1])):
+            return grid, (block[0], block[1])
+        if not rows % grid[0] and not columns % grid[1]:
+            return grid, (rows // grid[0], columns // grid[1])
+    raise InputError(
+        f"{scale.file}: {scale_name} has shape {list(shape)}, which does not fit a weight of "
+        f"{list(stored.shape)}" + (f" in blocks of {block}" if block else "")
+    )

@@ -1,0 +1,285 @@
+"""Weights in released encodings: decoded to the numbers that they stand for, or refused by name.
+
+The encoders of tests/support/encoders.py are the oracle, and the packages that people use where
+they are at hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support import encoders
+from support.cases import experts
+from support.checkpoints import LLAMA, jaxmap, make_checkpoint, write_texts
+
+from jaxmap.checkpoint import weights
+from jaxmap.errors import InputError
+from jaxmap.model import decoder
+
+# Sizes that make blocks partial, and words whole.
+SIZES = dict(hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2)
+Encode = Callable[..., tuple[encoders.Parts, np.ndarray]]
+
+
+def linears(tensors: dict[str, np.ndarray]) -> list[str]:
+    return [n for n in tensors if n.endswith("_proj.weight")]
+
+
+def released(
+    folder: Path, encode: Encode, name: Callable[[str, str], str], facts: dict[str, Any], **options
+) -> tuple[Path, Path]:
+    """A copy in an encoding, and the checkpoint of the floats that it stands for."""
+    plain, coded = make_checkpoint(folder / "plain", LLAMA, **SIZES), folder / "coded"
+    make_checkpoint(coded, LLAMA, **SIZES)
+    rng = np.random.default_rng(7)
+    tensors = load_file(plain / "model.safetensors")
+    stored = dict(tensors)
+    for weight in linears(tensors):
+        parts, exact = encode(stored.pop(weight), rng, **options)
+        tensors[weight] = exact.astype(np.float32)
+        stored |= {name(weight, part): value for part, value in parts.items()}
+    save_file(tensors, plain / "model.safetensors")
+    save_any(stored, coded / "model.safetensors")
+    config = json.loads((coded / "config.json").read_text())
+    (coded / "config.json").write_text(json.dumps({**config, "quantization_config": facts}))
+    return coded, plain
+
+
+_NAMES = {
+    ml_dtypes.float8_e4m3fn: "F8_E4M3",
+    ml_dtypes.float8_e8m0fnu: "F8_E8M0",
+    np.float32: "F32",
+    np.float16: "F16",
+    np.int32: "I32",
+    np.uint8: "U8",
+    np.int8: "I8",
+    ml_dtypes.bfloat16: "BF16",
+    np.int64: "I64",
+}
+
+
+def save_any(tensors: dict[str, np.ndarray], path: Path) -> None:
+    """A safetensors file by hand: its own writer for NumPy knows no 8-bit floats."""
+    header, body = {}, b""
+    for name, value in tensors.items():
+        raw = np.ascontiguousarray(value).tobytes()
+        kind = next(label for t, label in _NAMES.items() if value.dtype == np.dtype(t))
+        offsets = [len(body), len(body) + len(raw)]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": offsets}
+        body += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def same(one: Path, other: Path, *, tolerance: float = 0.0) -> None:
+    a, b = (decoder.named(weights.load(folder, dtype="float32").params) for folder in (one, other))
+    assert a.keys() == b.keys()
+    for path in a:
+        x, y = np.asarray(a[path][...]), np.asarray(b[path][...])
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=0, err_msg=path)
+
+
+def in_place_of_weight(weight: str, part: str) -> str:
+    return weight.replace(".weight", f".{part}")
+
+
+GPTQ = {"quant_method": "gptq", "group_size": 32, "desc_act": False, "sym": False}
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("act_order", [False, True])
+def test_gptq(bits, version, act_order, tmp_path):
+    facts = {**GPTQ, "bits": bits, "desc_act": act_order}
+    facts |= {"checkpoint_format": "gptq_v2"} if version == 2 else {}
+    coded, plain = released(
+        tmp_path,
+        encoders.gptq,
+        in_place_of_weight,
+        facts,
+        bits=bits,
+        group=32,
+        plus=2 - version,
+        act_order=act_order,
+    )
+    same(coded, plain, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("plus", [0, 1])
+@pytest.mark.parametrize("label", ["gptq", "gptq_v2", None])
+def test_symmetric_gptq_goes_by_its_zeros(plus, label, tmp_path, caplog):
+    """Files exist that are labelled as one version and are the other."""
+    facts = {**GPTQ, "bits": 4, "sym": True, "checkpoint_format": label}
+    coded, plain = released(
+        tmp_path,
+        encoders.gptq,
+        in_place_of_weight,
+        facts,
+        **dict(bits=4, group=32, plus=plus, symmetric=True),
+    )
+    same(coded, plain, tolerance=1e-6)
+    assert ("read as that" in caplog.text) == ((label == "gptq_v2") == bool(plus))
+
+
+def test_awq(tmp_path):
+    facts = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}
+    facts |= {"zero_point": True, "modules_to_not_convert": None}
+    coded, plain = released(tmp_path, encoders.awq, in_place_of_weight, facts, group=32)
+    same(coded, plain, tolerance=1e-6)
+
+
+def with_suffix(suffix: str) -> Callable[[str, str], str]:
+    return lambda weight, part: weight if part == "codes" else f"{weight}{suffix}"
+
+
+@pytest.mark.parametrize("block", [(32, 32), (48, 40), (1, 32), None])
+@pytest.mark.parametrize("e8m0", [False, True])
+def test_fp8(block, e8m0, tmp_path):
+    facts = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3"}
+    facts |= {"weight_block_size": list(block)} if block else {}
+    suffix = "_scale_inv" if block else "_scale"
+    coded, plain = released(
+        tmp_path, encoders.fp8, with_suffix(suffix), facts, block=block, e8m0=e8m0
+    )
+    same(coded, plain, tolerance=1e-6)
+
+
+def test_fp8_agrees_with_transformers(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file as load_torch
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize
+
+    facts = {"quant_method": "fp8", "weight_block_size": [32, 32], "activation_scheme": "dynamic"}
+    coded, _ = released(tmp_path, encoders.fp8, with_suffix("_scale_inv"), facts, block=(32, 32))
+    stored = load_torch(coded / "model.safetensors")
+    with weights.opened(coded) as found:
+        for name in linears(stored):
+            both = stored[name], stored[f"{name}_scale_inv"]
+            theirs = Fp8Dequantize(None)._dequantize_one(*both, torch.float32)
+            np.testing.assert_array_equal(found.tensors[name].read(), theirs.numpy())
+
+
+def test_mxfp4(tmp_path):
+    config = experts.CASES["gpt_oss"]
+    D, F = 64, 32
+    sizes = dict(hidden_size=D, intermediate_size=F)
+    plain, coded = make_checkpoint(tmp_path / "plain", config, **sizes), tmp_path / "coded"
+    make_checkpoint(coded, config, **sizes)
+    rng, tensors = np.random.default_rng(3), load_file(plain / "model.safetensors")
+    stored = dict(tensors)
+    for name in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+        parts, exact = encoders.mxfp4(rng, stored.pop(name).shape)
+        tensors[name] = exact.astype(np.float32)
+        stored |= {f"{name}_{part}": value for part, value in parts.items()}
+    save_file(tensors, plain / "model.safetensors")
+    save_any(stored, coded / "model.safetensors")
+    change_config(coded, quantization_config={"quant_method": "mxfp4"})
+    same(coded, plain)
+    torch = pytest.importorskip("torch")
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    for name in [n for n in tensors if n.endswith("down_proj")]:
+        both = (torch.from_numpy(stored[f"{name}_{part}"]) for part in ("blocks", "scales"))
+        theirs = convert_moe_packed_tensors(*both, dtype=torch.float32)
+        np.testing.assert_array_equal(tensors[name], theirs.numpy())
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+# What is refused
+
+
+def spoil(coded: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    with weights.open_tensors(coded) as found:
+        tensors = {name: one.read() for name, one in found.items()}
+    change(tensors)
+    save_any(tensors, coded / "model.safetensors")
+
+
+UP = "model.layers.1.mlp.up_proj"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(f"{UP}.qzeros"), rf"{UP}\.weight lacks its {UP}\.qzeros"),
+        (lambda t: t.pop(f"{UP}.qweight"), "missing tensors"),
+        (lambda t: t.update({f"{UP}.scales": t[f"{UP}.scales"][:1]}), r"qzeros has shape"),
+        (lambda t: t.update({f"{UP}.qweight": t[f"{UP}.qweight"][:-1]}), "config.json makes it"),
+        (lambda t: t[f"{UP}.scales"].fill(np.nan), f"NaN or infinite weights in {UP}"),
+        (lambda t: t.update({f"{UP}.g_idx": np.full(64, 9, np.int32)}), "names groups beyond"),
+    ],
+)
+def test_gptq_that_is_spoilt(change, message, tmp_path):
+    facts = {**GPTQ, "bits": 4}
+    coded, _ = released(tmp_path, encoders.gptq, in_place_of_weight, facts, bits=4, group=32)
+    spoil(coded, change)
+    with pytest.raises(InputError, match=message):
+        weights.load(coded)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"quant_method": "hqq"}, r"quantised \(hqq\), which cannot be read"),
+        ({}, r"quantised \(unknown\)|none in the files"),
+        ({**GPTQ, "bits": 5}, "bits = 5"),
+        ({**GPTQ, "bits": 4, "new_rule": True}, "new_rule=True"),
+        ({**GPTQ, "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format = 'marlin'"),
+        ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version = 'gemv'"),
+        ({"quant_method": "gptq", "bits": 4}, r"said to be quantised \(gptq\), but none"),
+    ],
+)
+def test_what_is_not_read(facts, message, tmp_path):
+    make_checkpoint(tmp_path, LLAMA)
+    change_config(tmp_path, quantization_config=facts or {"bits": 4})
+    with pytest.raises(InputError, match=message):
+        weights.load(tmp_path)
+
+
+def test_fp8_without_a_scale(tmp_path):
+    facts = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+    coded, _ = released(tmp_path, encoders.fp8, with_suffix("_scale_inv"), facts, block=(32, 32))
+    spoil(coded, lambda t: t.pop(f"{UP}.weight_scale_inv"))
+    with pytest.raises(InputError, match=rf"{UP}\.weight lacks its"):
+        weights.load(coded)
+    change_config(coded, quantization_config=None)
+    with pytest.raises(InputError, match="nothing claims"):
+        weights.load(coded)
+
+
+def test_scored_by_the_command(tmp_path):
+    """The same scores as of the floats that the codes stand for."""
+    facts = {**GPTQ, "bits": 4}
+    coded, plain = released(tmp_path, encoders.gptq, in_place_of_weight, facts, bits=4, group=32)
+    texts = write_texts(tmp_path / "texts.jsonl")
+    out = tmp_path / "x.npz"
+    ran = jaxmap("score", f"--store={tmp_path}/s", f"--texts={texts}", f"--models={coded},{plain}")
+    assert ran.code == 0
+    assert jaxmap("export", f"--store={tmp_path}/s", f"--out={out}").code == 0
+    one, other = np.load(out)["log_likelihood"]
+    np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
+
+
+def test_layers_that_predict_further_tokens_are_passed_over(tmp_path):
+    make_checkpoint(tmp_path, experts.CASES["deepseek_v3"])
+    tensors = load_file(tmp_path / "model.safetensors")
+    number = json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"]
+    further = {f"model.layers.{number}.eh_proj.weight": np.ones((3, 4), np.float32)}
+    save_file({**tensors, **further}, tmp_path / "model.safetensors")
+    change_config(tmp_path, num_nextn_predict_layers=0)
+    with pytest.raises(InputError, match="nothing claims"):
+        weights.load(tmp_path)
+    change_config(tmp_path, num_nextn_predict_layers=1)
+    weights.load(tmp_path)

@@ -1,0 +1,124 @@
+"""Encoders of weights, written number by number from the formats' descriptions.
+
+Each takes a float32 matrix [out, in] and gives the stored parts and, apart from any decoder of the
+package, the float64 matrix that they stand for.
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+
+Parts = dict[str, np.ndarray]
+
+
+def _into_words(numbers: list[int], bits: int) -> list[int]:
+    """A long row of bits, lowest first, cut into words of 32; as signed numbers."""
+    whole = 0
+    for i, number in enumerate(numbers):
+        whole |= int(number) << (i * bits)
+    count = -(-len(numbers) * bits // 32)
+    words = [(whole >> (32 * i)) & 0xFFFFFFFF for i in range(count)]
+    return [word - (1 << 32) if word >= 1 << 31 else word for word in words]
+
+
+def gptq(
+    weight: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    bits: int,
+    group: int,
+    plus: int = 1,
+    symmetric: bool = False,
+    act_order: bool = False,
+) -> tuple[Parts, np.ndarray]:
+    outs, ins = weight.shape
+    groups = ins // group
+    index = np.arange(ins) // group
+    if act_order:
+        index = rng.permutation(index)
+    top = (1 << bits) - 1
+    scales = np.empty((groups, outs), np.float16)
+    zeros = np.empty((groups, outs), int)
+    codes, exact = np.empty((ins, outs), int), np.empty((outs, ins))
+    for g in range(groups):
+        for o in range(outs):
+            row = weight[o, index == g]
+            scales[g, o] = max(np.abs(row).max() / (top / 2), 1e-4)
+            zeros[g, o] = (top + 1) // 2 if symmetric else rng.integers(max(plus, 0), top + 1)
+    for o in range(outs):
+        for i in range(ins):
+            s, z = float(scales[index[i], o]), zeros[index[i], o]
+            code = min(max(round(weight[o, i] / s) + z, 0), top)
+            codes[i, o], exact[o, i] = code, (code - z) * s
+    qweight = np.array([_into_words(list(codes[:, o]), bits) for o in range(outs)], np.int32).T
+    qzeros = np.array([_into_words(list(zeros[g] - plus), bits) for g in range(groups)], np.int32)
+    parts = {"qweight": qweight.copy(), "qzeros": qzeros, "scales": scales}
+    if act_order or rng.integers(2):
+        parts["g_idx"] = index.astype(np.int32)
+    return parts, exact
+
+
+def awq(weight: np.ndarray, rng: np.random.Generator, *, group: int) -> tuple[Parts, np.ndarray]:
+    outs, ins = weight.shape
+    groups = ins // group
+    scales = (np.abs(weight).max() / 7 * rng.uniform(0.5, 1, (groups, outs))).astype(np.float16)
+    zeros, exact = rng.integers(0, 16, (groups, outs)), np.empty((outs, ins))
+    codes = np.empty((ins, outs), int)
+    for o in range(outs):
+        for i in range(ins):
+            s, z = float(scales[i // group, o]), zeros[i // group, o]
+            codes[i, o] = min(max(round(weight[o, i] / s) + z, 0), 15)
+            exact[o, i] = (codes[i, o] - z) * s
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+
+    def words(rows: np.ndarray) -> np.ndarray:
+        packed = [
+            [_into_words([row[8 * w + k] for k in order], 4)[0] for w in range(outs // 8)]
+            for row in rows
+        ]
+        return np.array(packed, np.int32)
+
+    return {"qweight": words(codes), "qzeros": words(zeros), "scales": scales}, exact
+
+
+def fp8(
+    weight: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    block: tuple[int, int] | None,
+    e8m0: bool = False,
+) -> tuple[Parts, np.ndarray]:
+    """Blocks of a size; None: a scale a row."""
+    outs, ins = weight.shape
+    high, wide = block or (1, ins)
+    grid = (-(-outs // high), -(-ins // wide))
+    scales = rng.uniform(0.5, 2, grid) * np.abs(weight).max() / 200
+    if e8m0:
+        scales = 2.0 ** np.round(np.log2(scales))
+    scales = scales.astype(ml_dtypes.float8_e8m0fnu if e8m0 else np.float32)
+    codes = np.empty(weight.shape, ml_dtypes.float8_e4m3fn)
+    exact = np.empty(weight.shape)
+    for o in range(outs):
+        for i in range(ins):
+            s = float(scales[o // high, i // wide])
+            codes[o, i] = ml_dtypes.float8_e4m3fn(weight[o, i] / s)
+            exact[o, i] = float(codes[o, i]) * s
+    return {"codes": codes, "scales": scales}, exact
+
+
+def mxfp4(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[Parts, np.ndarray]:
+    """Of a tensor [experts, in, out], made of codes; E2M1 by its bits."""
+    experts, ins, outs = shape
+    codes = rng.integers(0, 16, (experts, outs, ins))
+    scales = rng.integers(120, 128, (experts, outs, ins // 32)).astype(np.uint8)
+    exact = np.empty(shape)
+    for e, o, i in np.ndindex(codes.shape):
+        code = int(codes[e, o, i])
+        sign, exponent, mantissa = code >> 3, code >> 1 & 3, code & 1
+        size = mantissa / 2 if exponent == 0 else (1 + mantissa / 2) * 2.0 ** (exponent - 1)
+        exact[e, i, o] = (-1) ** sign * size * 2.0 ** (int(scales[e, o, i // 32]) - 127)
+    blocks = np.zeros((experts, outs, ins // 32, 16), np.uint8)
+    for e, o, i in np.ndindex(codes.shape):
+        blocks[e, o, i // 32, i % 32 // 2] |= int(codes[e, o, i]) << (4 * (i % 2))
+    return {"blocks": blocks, "scales": scales}, exact
