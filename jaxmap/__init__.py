@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxmap.api.floors import floor
     from jaxmap.api.lenses import train_lens
     from jaxmap.api.planning import bench, families, plan
+    from jaxmap.api.reproduction import reproduce
     from jaxmap.api.scoring import score, sweep
     from jaxmap.api.stores import export, forget, import_released, open_store, status
     from jaxmap.api.verification import verify
@@ -66,6 +67,7 @@ _HOMES = {
     "jaxmap.api.floors": ("floor",),
     "jaxmap.api.lenses": ("train_lens",),
     "jaxmap.api.planning": ("bench", "families", "plan"),
+    "jaxmap.api.reproduction": ("reproduce",),
     "jaxmap.api.scoring": ("score", "sweep"),
     "jaxmap.api.stores": ("export", "forget", "import_released", "open_store", "status"),
     "jaxmap.api.verification": ("verify",),
@@ -95,6 +97,7 @@ __all__ = [
     "plan",
     "pmi",
     "report",
+    "reproduce",
     "resample",
     "scale",
     "score",

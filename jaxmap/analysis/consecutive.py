@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.recipes import Recipe
+from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.figures.figure import Figures, save_figures
 from jaxmap.results import Result
 from jaxmap.stats.divergence import kl_pairs
@@ -18,7 +20,9 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("trajectory", "from_step", "to_step", "kl_bits_per_byte", "standard_error")
+COLUMNS = (
+    "trajectory", "from_step", "to_step", "kl_bits_per_byte", "standard_error", "recipe", "group",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Consecutive(Result):
 
     runs: tuple[RunSteps, ...]
     warmup_steps: int
+    recipe: Recipe = "jaxmap"
+    group: str = GROUP
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per interval, with the columns of consecutive.csv."""
@@ -65,10 +71,12 @@ class Consecutive(Result):
         for one in self.runs:
             columns = (one.start_I, one.end_I, one.kl_I, one.error_I)
             for row in zip(*(column.tolist() for column in columns), strict=True):
-                yield (one.run, *row)
+                yield (one.run, *row, self.recipe, self.group)
 
 
-def measure_consecutive(pre: Pretraining) -> Consecutive:
+def measure_consecutive(
+    pre: Pretraining, recipe: Recipe = "jaxmap", group: str = GROUP
+) -> Consecutive:
     """KL of each interval between neighbouring saved checkpoints; NaN for a gap."""
     found = []
     for run, rows in zip(pre.runs, pre.rows, strict=True):
@@ -80,4 +88,4 @@ def measure_consecutive(pre: Pretraining) -> Consecutive:
         pairs_P2 = np.stack([rows[:-1][there], rows[1:][there]], axis=1)
         kl_I[there], error_I[there] = kl_pairs(pre.ll_KN, pairs_P2, pre.mean_bytes)
         found.append(RunSteps(run.name, run.steps[:-1], run.steps[1:], kl_I, error_I))
-    return Consecutive(tuple(found), pre.warmup)
+    return Consecutive(tuple(found), pre.warmup, recipe, group)

@@ -11,11 +11,14 @@ import numpy as np
 
 from jaxmap.analysis import genealogy
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
+from jaxmap.analysis.published import Groups, clean_groups
 from jaxmap.analysis.pythia import WARMUP
+from jaxmap.analysis.recipes import Recipe, recipe_of
 from jaxmap.analysis.runs import single_models
 from jaxmap.stats.clean import Cleaned, clean_map
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
+from jaxmap.store.release import Release, read_release
 from jaxmap.store.statistics import LOG_LIKELIHOOD
 
 
@@ -29,6 +32,8 @@ class Context:
       warmup_steps: training steps that count as warmup.
       parents: a .json file of child -> parent that is used instead of model cards.
       ask: asked for the parents of a model in place of the Hub (see `genealogy.parents_of`).
+      recipe: how results are cleaned and pairs chosen: `jaxmap`, `published`, or `auto`, which is
+        the published recipe for a store that was imported from the authors' released data.
     """
 
     def __init__(
@@ -38,10 +43,12 @@ class Context:
         warmup_steps: int = WARMUP,
         parents: str | os.PathLike[str] | None = None,
         ask: Callable[[str], tuple[str, ...]] | None = None,
+        recipe: str = "auto",
     ):
         self.store = store
+        self.recipe: Recipe = recipe_of(recipe, store)
         self.warmup_steps = warmup_steps
-        self._parents, self._ask = parents, ask
+        self.parents_file, self._ask = parents, ask
         self._totals: dict[Path, float] = {}
         self._cleaned: dict[tuple[Path, ...], Cleaned] = {}
 
@@ -66,13 +73,29 @@ class Context:
         return single_models(self.entries)
 
     @cached_property
+    def release(self) -> Release | None:
+        """The facts of the released data that the store was imported from; None for others."""
+        return read_release(self.store.path)
+
+    @cached_property
+    def published_groups(self) -> Groups:
+        """The runs as the published recipe cleans them, each group by itself."""
+        return clean_groups(self.store, self.warmup_steps, self.entries, self.vectors)
+
+    @cached_property
     def pretraining(self) -> Pretraining | None:
-        """The training runs, cleaned; None where the store holds none."""
+        """The training runs, cleaned together; None where the store holds none.
+
+        By the published recipe these are the five sizes and the seeds of Pythia.
+        """
+        if self.recipe == "published":
+            group = self.published_groups.together
+            return None if group is None else group.cleaned
         return load_pretraining(self.store, self.warmup_steps, self.entries, self.vectors)
 
     def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
         """Parents of models, as the file, the store, their cards or `ask` tell."""
-        return genealogy.parents_of(self.store.path, models, self._parents, self._ask)
+        return genealogy.parents_of(self.store.path, models, self.parents_file, self._ask)
 
     def types_of(self, entries: Iterable[Entry]) -> dict[str, str]:
         """Type of each model by its name, where it is known."""

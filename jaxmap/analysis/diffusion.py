@@ -12,7 +12,11 @@ import numpy as np
 from jaxmap.analysis.consecutive import Consecutive, measure_consecutive
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.notes import Note
+from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.published import LEAST_PUBLISHED, on_published_steps
 from jaxmap.analysis.pythia import SHOWN_START, START_FROM, WINDOW
+from jaxmap.analysis.recipes import Recipe
+from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.analysis.trajectories import (
     DisplacementCurve,
     ExponentCurve,
@@ -30,8 +34,8 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2")
-MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs")
+COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2", "recipe", "group")
+MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs", "recipe", "group")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Diffusion(Result):
     window: int
     shown_start: int
     notes: tuple[Note, ...]
+    recipe: Recipe = "jaxmap"
+    group: str = GROUP
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per run, start and space, with the columns of diffusion.csv."""
@@ -66,25 +72,29 @@ class Diffusion(Result):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes diffusion.csv, msd.csv and consecutive.csv, and figures 4 and 5."""
+        return [*self.write_tables(folder), *save_figures(self.draw(), folder)]
+
+    def write_tables(self, folder: str | Path) -> list[Path]:
+        """Writes diffusion.csv, msd.csv and consecutive.csv."""
         folder = Path(folder)
         return [
             write_csv(folder / "diffusion.csv", COLUMNS, self._exponent_rows()),
             write_csv(folder / "msd.csv", MSD_COLUMNS, self._displacement_rows()),
             self.consecutive.write_table(folder),
-            *save_figures(self.draw(), folder),
         ]
 
     def _exponent_rows(self) -> Iterator[tuple[object, ...]]:
         for one in self.exponents:
             columns = (one.starts.tolist(), one.exponent.tolist(), one.r2.tolist())
             for start, exponent, r2 in zip(*columns, strict=True):
-                yield one.trajectory.run, start, one.trajectory.space, exponent, r2
+                row = (one.trajectory.run, start, one.trajectory.space, exponent, r2)
+                yield (*row, self.recipe, self.group)
 
     def _displacement_rows(self) -> Iterator[tuple[object, ...]]:
         for one in self.displacements:
             columns = (one.lags.tolist(), one.msd.tolist(), one.pairs.tolist())
             for row in zip(*columns, strict=True):
-                yield (one.trajectory.run, one.trajectory.space, *row)
+                yield (one.trajectory.run, one.trajectory.space, *row, self.recipe, self.group)
 
 
 def measure_diffusion(
@@ -105,38 +115,72 @@ def measure_diffusion(
     Raises InputError for a store without a run that has a whole window from `start_from` on.
     """
     store = context.store
-    if window < LEAST:
-        raise InputError(f"a slope needs {LEAST} checkpoints", field="window", value=window)
-    pre = context.pretraining
-    if pre is None:
-        raise InputError(
-            f"{store.path}: no two checkpoints of one training run (names like org/name@step1000, "
-            "run/step1000 or run@step1000): nothing diffuses"
-        )
-    trajectories = trajectories_of(store, pre)
-    found = exponents_of(trajectories, start_from, window)
+    basis = _published_basis(context) if context.recipe == "published" else _basis(context)
+    if window < basis.least:
+        raise InputError(f"a slope needs {basis.least} checkpoints", field="window", value=window)
+    trajectories = trajectories_of(store, basis.saved)
+    found = exponents_of(trajectories, start_from, window, basis.least)
     if not any(len(one.starts) for one in found):
         raise InputError(
             f"{store.path}: no run has {window} saved checkpoints after a start from step "
             f"{start_from} on{_what_fits(trajectories, start_from, window)}"
         )
-    notes = [*pre.notes]
+    notes = [*basis.notes]
     if not any(one.space == "weight" for one in trajectories):
         notes.append(Note("weight space", "the store holds no distances between weights"))
     if not any(np.isfinite(one.exponent).any() for one in found):
         still = (
-            "no start has a finite one: after each, the distance to fewer than three checkpoints "
-            "is known and larger than 0"
+            f"no start has a finite one: after each, the distance to fewer than {basis.least} "
+            "checkpoints is known and larger than 0"
         )
         notes.append(Note("exponents", still))
     return Diffusion(
         tuple(found),
         tuple(displacements_of(trajectories, start_from)),
-        measure_consecutive(pre),
+        basis.consecutive,
         window,
         _shown_start(found) if shown_start is None else shown_start,
         tuple(notes),
+        context.recipe,
+        basis.consecutive.group,
     )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What exponents are measured on.
+
+    saved: runs with the checkpoints that windows are counted over, absent ones among them.
+    consecutive: the intervals of the same runs; least: points that a slope needs.
+    """
+
+    saved: Pretraining
+    consecutive: Consecutive
+    least: int
+    notes: tuple[Note, ...]
+
+
+def _basis(context: Context) -> _Basis:
+    """All runs of the store, and the checkpoints that were asked for."""
+    pre = context.pretraining
+    if pre is None:
+        raise InputError(
+            f"{context.store.path}: no two checkpoints of one training run (names like "
+            "org/name@step1000, run/step1000 or run@step1000): nothing diffuses"
+        )
+    return _Basis(pre, measure_consecutive(pre), LEAST, pre.notes)
+
+
+def _published_basis(context: Context) -> _Basis:
+    """The five sizes of Pythia, and all checkpoints that were published of them."""
+    group = context.published_groups.sizes
+    if group is None:
+        raise InputError(
+            f"{context.store.path}: holds none of the five sizes of Pythia: nothing diffuses",
+            field="recipe", value="published",
+        )  # fmt: skip
+    steps = measure_consecutive(group.cleaned, "published", group.name)
+    return _Basis(on_published_steps(group.cleaned), steps, LEAST_PUBLISHED, group.notes)
 
 
 def _what_fits(trajectories: list[Trajectory], start_from: int, window: int) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jaxmap.analysis import published_maps
+from jaxmap.analysis.consecutive import measure_consecutive
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.maps import TITLES, Atlas, Map
 from jaxmap.analysis.model_pairs import settings_of_models
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import Setting
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.published_models import COPIES, ReleasedModels
+from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.errors import InputError
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
 from jaxmap.store.record import Entry
@@ -26,8 +30,11 @@ def make_atlas(context: Context) -> Atlas:
     """Reads and cleans what each map shows; embeddings are computed when they are asked for.
 
     Trajectories are cleaned by the recipe for pretraining, all other maps are raised to the floor
-    of the models. Maps that the store cannot fill are absent, with the reason.
+    of the models. Maps that the store cannot fill are absent, with the reason. By the published
+    recipe all of this is otherwise: see `published_maps`.
     """
+    if context.recipe == "published":
+        return _published_atlas(context)
     pre = context.pretraining
     settings = settings_of_models(context)
     candidates: dict[str, Map | str] = {
@@ -38,6 +45,14 @@ def make_atlas(context: Context) -> Atlas:
             for setting, name in OF_SETTING.items()
         },
     }
+    maps, absent = _sorted_out(candidates)
+    notes: list[Note] = [*(pre.notes if pre else ()), *settings.cleaning]
+    notes += [note for setting in OF_SETTING for note in settings.settings[setting].notes]
+    return Atlas(maps, absent, pre, tuple(notes))
+
+
+def _sorted_out(candidates: Mapping[str, Map | str]) -> tuple[tuple[Map, ...], dict[str, str]]:
+    """The maps with enough models, and for the others the reason why not."""
     maps, absent = [], {}
     for name, found in candidates.items():
         if isinstance(found, str):
@@ -46,9 +61,29 @@ def make_atlas(context: Context) -> Atlas:
             absent[name] = f"{len(found.entries)} models have no map, it takes {FEWEST}"
         else:
             maps.append(found)
-    notes: list[Note] = [*(pre.notes if pre else ()), *settings.cleaning]
-    notes += [note for setting in OF_SETTING for note in settings.settings[setting].notes]
-    return Atlas(tuple(maps), absent, pre, tuple(notes))
+    return tuple(maps), absent
+
+
+def _published_atlas(context: Context) -> Atlas:
+    groups, models = context.published_groups, ReleasedModels(context)
+    maps, absent = _sorted_out(
+        {
+            "trajectories": published_maps.map_of_runs(models, groups.together),
+            "models": published_maps.map_of_models(models),
+            **{name: published_maps.map_of_copies(models, name) for name in COPIES},
+            "families": published_maps.map_of_families(models),
+            "layers": published_maps.map_of_layers(models),
+        }
+    )
+    sizes, together = groups.sizes, groups.together
+    return Atlas(
+        maps,
+        absent,
+        None if together is None else together.cleaned,
+        () if together is None else together.notes,
+        None if sizes is None else measure_consecutive(sizes.cleaned, "published", sizes.name),
+        "published",
+    )
 
 
 def require_maps(context: Context, atlas: Atlas) -> Atlas:
@@ -96,4 +131,5 @@ def _map(
 ) -> Map:
     types = context.types_of(entries)
     kinds = tuple(types.get(entry.identity.ref, "") for entry in entries)
-    return Map(name, tuple(entries), kinds, ll_KN, mean_bytes, pairs_P2, perplexity)
+    group = GROUP if name == "trajectories" else "models"
+    return Map(name, tuple(entries), kinds, ll_KN, mean_bytes, pairs_P2, perplexity, group=group)

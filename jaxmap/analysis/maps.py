@@ -16,6 +16,7 @@ from jaxmap.analysis.notes import Note
 from jaxmap.analysis.paths import COLUMNS as PATH_COLUMNS
 from jaxmap.analysis.paths import PathShape, measure_paths
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.recipes import Recipe
 from jaxmap.figures.figure import Figures, save_figures
 from jaxmap.progress import progress
 from jaxmap.results import Result
@@ -29,7 +30,10 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("map", "model", "method", "perplexity", "x", "y", "explained_x", "explained_y")
+COLUMNS = (
+    "map", "model", "method", "perplexity", "x", "y", "explained_x", "explained_y", "recipe",
+    "group", "scores",
+)  # fmt: skip
 TITLES = {
     "trajectories": "figure 1, training runs",
     "8-bit": "figure 2a, models and their 8-bit versions",
@@ -49,6 +53,8 @@ class Map:
     mean_bytes: of the texts kept.
     pairs_P2: rows that belong together: model and quantised version, parent and child, adjacent
       layers, successive checkpoints.
+    group: the results that were cleaned together; cleaned: whether they were at all, or are raw.
+    released_xy_K2: t-SNE coordinates of these rows from the authors' release; None: to be computed.
     """
 
     name: str
@@ -58,6 +64,10 @@ class Map:
     mean_bytes: float
     pairs_P2: np.ndarray
     perplexity: float = PERPLEXITY
+    recipe: Recipe = "jaxmap"
+    group: str = ""
+    cleaned: bool = True
+    released_xy_K2: np.ndarray | None = None
 
     @cached_property
     def coordinates(self) -> np.ndarray:
@@ -67,8 +77,19 @@ class Map:
     @cached_property
     def embeddings(self) -> tuple[Embedding, ...]:
         """t-SNE, where there is one, and principal components; computed when asked for."""
-        found = (embed.tsne(self.coordinates, self.perplexity), embed.pca(self.coordinates))
+        if self.released_xy_K2 is None:
+            shown = self.computed_tsne
+        else:
+            note = "t-SNE: released coordinates"
+            shown = Embedding("tsne", self.released_xy_K2, self.perplexity, note=note)
+        found = (shown, embed.pca(self.coordinates))
         return tuple(one for one in found if one is not None)
+
+    @cached_property
+    def computed_tsne(self) -> Embedding | None:
+        """t-SNE computed here, whether or not there are released coordinates; None for too few."""
+        as_given = self.recipe == "published"
+        return embed.tsne(self.coordinates, self.perplexity, lowered=not as_given)
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -102,12 +123,16 @@ class Atlas(Result):
       absent: the others, each with the reason why not.
       pretraining: the training runs, cleaned; None where the store holds none.
       cleaning: what was dropped and chosen.
+      steps: the intervals of figure 4, where they are not those of `pretraining`.
+      recipe: how results were cleaned and chosen.
     """
 
     maps: tuple[Map, ...]
     absent: dict[str, str]
     pretraining: Pretraining | None
     cleaning: tuple[Note, ...]
+    steps: Consecutive | None = None
+    recipe: Recipe = "jaxmap"
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
@@ -120,6 +145,8 @@ class Atlas(Result):
     @cached_property
     def consecutive(self) -> Consecutive | None:
         """KL between neighbouring checkpoints of each run."""
+        if self.steps is not None:
+            return self.steps
         return None if self.pretraining is None else measure_consecutive(self.pretraining)
 
     @cached_property
@@ -189,5 +216,7 @@ class Atlas(Result):
             for embedding in one.embeddings:
                 facts = (embedding.perplexity, *embedding.explained)
                 perplexity, *explained = (None if np.isnan(value) else value for value in facts)
+                how = (one.recipe, one.group, "cleaned" if one.cleaned else "raw")
                 for entry, (x, y) in zip(one.entries, embedding.xy_K2.tolist(), strict=True):
-                    yield one.name, entry.label, embedding.method, perplexity, x, y, *explained
+                    place = (one.name, entry.label, embedding.method, perplexity, x, y)
+                    yield (*place, *explained, *how)

@@ -104,7 +104,7 @@ class _Models:
         place = {entry.path: i for i, entry in enumerate(used)}
         pairs_P2 = np.array([[place[a.path], place[b.path]] for a, b in pairs], np.int64)
         mean_bytes = self.context.mean_bytes
-        return Setting(name, tuple(used), ll_KN, pairs_P2, mean_bytes, notes=notes)
+        return Setting(name, tuple(used), ll_KN, pairs_P2, mean_bytes, notes=notes, group="models")
 
 
 def _of_copies(

@@ -23,6 +23,7 @@ class Setting:
 
     ll_KN: float64, nats; pairs_P2: rows of it; mean_bytes: of the texts that it is about.
     notes: what was chosen or left out on the way to the pairs.
+    group: the results that were cleaned together; cleaned: whether they were at all, or are raw.
     """
 
     name: str
@@ -32,3 +33,5 @@ class Setting:
     mean_bytes: float = float("nan")
     reason: str = ""
     notes: tuple[Note, ...] = ()
+    group: str = ""
+    cleaned: bool = True

@@ -6,6 +6,8 @@ for them. This module imports nothing, so that `--help` can show the defaults at
 
 from __future__ import annotations
 
+RECIPES = ("auto", "jaxmap", "published")  # see `recipes`
+CHECKPOINTS = (0, *(2**i for i in range(10)), *range(1000, 143_001, 1000))  # steps, all 154
 WARMUP = 2000  # training steps; the learning rate is warmed up by then
 START_FROM = 1000  # the first step from which a diffusion exponent is measured
 WINDOW = 10  # saved checkpoints after a start that enter its exponent

@@ -14,6 +14,7 @@ from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.pythia import INTERVALS
 from jaxmap.analysis.runs import Run
 
+GROUP = "all runs"  # which are cleaned together
 Rows = tuple[int, int]  # of Pretraining.ll_KN
 
 
@@ -119,4 +120,6 @@ def _setting(
     if not pairs:
         return Setting(name, reason=reason, notes=tuple(notes))
     pairs_P2 = np.array(pairs, np.int64)
-    return Setting(name, pre.entries, pre.ll_KN, pairs_P2, pre.mean_bytes, notes=tuple(notes))
+    return Setting(
+        name, pre.entries, pre.ll_KN, pairs_P2, pre.mean_bytes, notes=tuple(notes), group=GROUP
+    )

@@ -14,6 +14,9 @@ from jaxmap.analysis.floor import Floors, is_near, measure_floors
 from jaxmap.analysis.model_pairs import settings_of_models
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import NAMES, OF_RUNS, Setting
+from jaxmap.analysis.published import settings_of_groups
+from jaxmap.analysis.published_models import ReleasedModels, settings_of_released
+from jaxmap.analysis.recipes import Recipe
 from jaxmap.analysis.run_pairs import settings_of_runs
 from jaxmap.errors import InputError
 from jaxmap.figures.figure import Figures, save_figures
@@ -27,7 +30,10 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("setting", "median", "mean", "q25", "q75", "n", "standard_error", "floor", "near_floor")
+COLUMNS = (
+    "setting", "median", "mean", "q25", "q75", "n", "standard_error", "floor", "near_floor",
+    "recipe", "group", "scores",
+)  # fmt: skip
 PAIR_COLUMNS = ("setting", "model_a", "model_b", "kl_bits_per_byte", "standard_error")
 DRAWS = 200  # resamples of the texts for the standard error of a median
 
@@ -53,6 +59,7 @@ class Scale(Result):
 
     rows: tuple[Scaled, ...]
     notes: tuple[Note, ...]
+    recipe: Recipe = "jaxmap"
 
     def row(self, name: str) -> Scaled:
         """The setting of that name."""
@@ -65,7 +72,7 @@ class Scale(Result):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per setting, with the columns of scale.csv."""
-        return to_frame(COLUMNS, map(_summary_row, self.rows))
+        return to_frame(COLUMNS, self._summary_rows())
 
     def pairs_dataframe(self) -> pandas.DataFrame:
         """One row per pair, with the columns of scale_pairs.csv."""
@@ -79,11 +86,14 @@ class Scale(Result):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes scale.csv, scale_pairs.csv and figure 3 (scale.png, .svg and .pdf)."""
+        return [*self.write_tables(folder), *save_figures(self.draw(), folder)]
+
+    def write_tables(self, folder: str | Path) -> list[Path]:
+        """Writes scale.csv and scale_pairs.csv."""
         folder = Path(folder)
         return [
-            write_csv(folder / "scale.csv", COLUMNS, map(_summary_row, self.rows)),
+            write_csv(folder / "scale.csv", COLUMNS, self._summary_rows()),
             write_csv(folder / "scale_pairs.csv", PAIR_COLUMNS, self._pair_rows()),
-            *save_figures(self.draw(), folder),
         ]
 
     def text(self) -> str:
@@ -91,7 +101,8 @@ class Scale(Result):
         known = any(row.floor is not None for row in self.rows)
         floor = f" {'floor':>9}" if known else ""
         lines = [
-            f"{'setting':<11} {'median':>9} {'+-':>8} {'mean':>9} {'n':>6}{floor}  bits per byte"
+            f"{'setting':<11} {'median':>9} {'+-':>8} {'mean':>9} {'n':>6}{floor}  bits per byte "
+            f"({self.recipe} recipe)"
         ]
         for row in self.rows:
             one, name = row.summary, row.setting.name
@@ -106,6 +117,12 @@ class Scale(Result):
                 lines.append(f"{name:<11} absent: {row.setting.reason}")
         return "".join(f"{line}\n" for line in (*lines, *self.notes))
 
+    def _summary_rows(self) -> Iterator[tuple[object, ...]]:
+        for row in self.rows:
+            scores = "cleaned" if row.setting.cleaned else "raw"
+            how = (row.setting.group, scores) if row.summary.n else (None, None)
+            yield (*_summary_row(row), self.recipe, *how)
+
     def _pair_rows(self) -> Iterator[tuple[object, ...]]:
         for row in self.rows:
             entries, pairs_P2 = row.setting.entries, row.setting.pairs_P2
@@ -119,8 +136,11 @@ def find_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[Note, ..
 
     1 to 4 are about training runs, cleaned by the recipe for pretraining; 5 to 10 about models,
     clipped at the floor of all unquantised models. Of each size one run counts for 1, 2 and 4: the
-    one without a seed in its name, else the lowest seed.
+    one without a seed in its name, else the lowest seed. By the published recipe all of this is
+    otherwise: see `published` and `published_models`.
     """
+    if context.recipe == "published":
+        return _published_settings(context)
     pre = context.pretraining
     if pre is None:
         reason = "the store holds no two checkpoints of one training run"
@@ -131,6 +151,15 @@ def find_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[Note, ..
     notes = [*(pre.notes if pre else ()), *(note for s in of_runs.values() for note in s.notes)]
     found = of_runs | models.settings
     return tuple(found[name] for name in NAMES), (*notes, *models.notes)
+
+
+def _published_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[Note, ...]]:
+    groups = context.published_groups
+    models = ReleasedModels(context)
+    found = settings_of_groups(groups) | settings_of_released(models)
+    notes = [note for group in (groups.sizes, groups.seeds) if group for note in group.notes]
+    settings = tuple(found[name] for name in NAMES)
+    return settings, (*notes, *(note for one in settings for note in one.notes))
 
 
 def measure_scale(context: Context, *, draws: int = DRAWS) -> Scale:
@@ -149,7 +178,7 @@ def measure_scale(context: Context, *, draws: int = DRAWS) -> Scale:
         for setting in settings:
             rows.append(_measured(setting, floors, draws))
             bar.update(len(setting.pairs_P2))
-    return Scale(tuple(rows), notes)
+    return Scale(tuple(rows), notes, context.recipe)
 
 
 def _measured(setting: Setting, floors: Floors, draws: int) -> Scaled:

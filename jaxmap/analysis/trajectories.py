@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.pythia import is_bad
-from jaxmap.stats.diffusion import displacement, exponents
+from jaxmap.stats.diffusion import LEAST, displacement, exponents
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.store import Store
 from jaxmap.store.weight_distances import read_distances
@@ -90,12 +90,13 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
 
 
 def exponents_of(
-    trajectories: Sequence[Trajectory], start_from: int, window: int
+    trajectories: Sequence[Trajectory], start_from: int, window: int, least: int = LEAST
 ) -> list[ExponentCurve]:
-    """Exponents over the next `window` saved checkpoints of every start from `start_from` on."""
+    """Exponents over the next `window` saved checkpoints of every start from `start_from` on, from
+    at least `least` of them."""
     if not trajectories:
         return []
-    found = exponents(*_padded(trajectories), window=window)
+    found = exponents(*_padded(trajectories), window=window, least=least)
     result = []
     for one, exponent_I, r2_I in zip(trajectories, *found, strict=True):
         last = len(one.steps) - window

@@ -9,6 +9,7 @@ them and prints what they return. Each returns a `jaxmap.results.Result`: `to_da
 - `texts`: what models are scored on. texts, load_texts.
 - `analyses`: from a store to tables, figures and a page. kl, write_kl, scale, diffusion, make_map,
   report, resample, place, pmi.
+- `reproduction`: the published results from the authors' data. reproduce.
 - `planning`: families, plan, bench.
 - `demonstration`: demo.
 """

@@ -58,7 +58,13 @@ def write_kl(store: StoreLike, out: Path, *, pairs: str = "all") -> int:
     return kl_files.write_kl(open_for_reading(store), out, pairs)
 
 
-def scale(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | None = None) -> Scale:
+def scale(
+    store: StoreLike,
+    *,
+    warmup_steps: int = WARMUP,
+    parents: Path | None = None,
+    recipe: str = "auto",
+) -> Scale:
     """KL in the ten settings of Kishino et al. 2026, from neighbouring checkpoints to random pairs.
 
     `save` writes scale.csv, scale_pairs.csv and figure 3.
@@ -67,12 +73,14 @@ def scale(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | None 
       store: a store or its folder.
       warmup_steps: training steps that count as warmup.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+      recipe: how scores are cleaned and pairs chosen: "jaxmap", "published" (as the authors of the
+        paper have it), or "auto", which is the published one for a store of their released data.
 
     Raises InputError for a store in which no setting can be filled.
     """
     from jaxmap.analysis.scale import measure_scale
 
-    return measure_scale(_context(store, warmup_steps, parents))
+    return measure_scale(_context(store, warmup_steps, parents, recipe))
 
 
 def diffusion(
@@ -81,6 +89,7 @@ def diffusion(
     warmup_steps: int = WARMUP,
     start_from: int = START_FROM,
     window: int = WINDOW,
+    recipe: str = "auto",
 ) -> Diffusion:
     """How KL, and the distance of weights where the store has it, grows with training steps.
 
@@ -92,16 +101,23 @@ def diffusion(
       warmup_steps: training steps that count as warmup.
       start_from: the first step from which an exponent is measured.
       window: saved checkpoints after the start that enter an exponent.
+      recipe: as of `scale`.
 
     Raises InputError for a store without a run that is long enough.
     """
     from jaxmap.analysis.diffusion import measure_diffusion
 
-    context = _context(store, warmup_steps)
+    context = _context(store, warmup_steps, recipe=recipe)
     return measure_diffusion(context, start_from=start_from, window=window)
 
 
-def make_map(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | None = None) -> Atlas:
+def make_map(
+    store: StoreLike,
+    *,
+    warmup_steps: int = WARMUP,
+    parents: Path | None = None,
+    recipe: str = "auto",
+) -> Atlas:
     """The maps that a store can fill, each as t-SNE and as principal components.
 
     `save` writes coordinates.csv, path_statistics.csv and the figures: training runs, models with
@@ -112,16 +128,17 @@ def make_map(store: StoreLike, *, warmup_steps: int = WARMUP, parents: Path | No
       store: a store or its folder.
       warmup_steps: training steps that count as warmup.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+      recipe: as of `scale`.
 
     Raises InputError for a store that fills no map.
     """
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
-    context = _context(store, warmup_steps, parents)
+    context = _context(store, warmup_steps, parents, recipe)
     return require_maps(context, make_atlas(context))
 
 
-def report(store: StoreLike, *, warmup_steps: int = WARMUP) -> Report:
+def report(store: StoreLike, *, warmup_steps: int = WARMUP, recipe: str = "auto") -> Report:
     """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
 
     Parents of models are taken from the store; the Hub is not asked.
@@ -129,13 +146,15 @@ def report(store: StoreLike, *, warmup_steps: int = WARMUP) -> Report:
     Args:
       store: a store or its folder.
       warmup_steps: training steps that count as warmup.
+      recipe: as of `scale`.
     """
     from jaxmap.analysis.context import Context
     from jaxmap.analysis.genealogy import ask_nobody
     from jaxmap.reports.page import make_report
 
     opened = open_for_reading(store)
-    return make_report(Context(opened, warmup_steps=warmup_steps, ask=ask_nobody))
+    context = Context(opened, warmup_steps=warmup_steps, ask=ask_nobody, recipe=recipe)
+    return make_report(context)
 
 
 def resample(
@@ -200,11 +219,17 @@ def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore
     return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)
 
 
-def _context(store: StoreLike, warmup_steps: int = WARMUP, parents: Path | None = None) -> Context:
+def _context(
+    store: StoreLike,
+    warmup_steps: int = WARMUP,
+    parents: Path | None = None,
+    recipe: str = "auto",
+) -> Context:
     from jaxmap.analysis.context import Context
 
     return Context(
         open_for_reading(store),
         warmup_steps=warmup_steps,
         parents=None if parents is None else FilePath(parents),
+        recipe=recipe,
     )

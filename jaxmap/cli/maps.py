@@ -6,7 +6,7 @@ import os
 
 from absl import flags
 
-from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
+from jaxmap.analysis.pythia import RECIPES, START_FROM, WARMUP, WINDOW
 from jaxmap.cli.command import Command, define_store, integer, required, string
 from jaxmap.cli.output import as_flags
 
@@ -19,10 +19,23 @@ def _define_parents(values: flags.FlagValues) -> None:
     string(values, "parents", None, "A .json of child -> parent, instead of the model cards.")
 
 
+def _define_recipe(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "recipe",
+        "auto",
+        list(RECIPES),
+        "How scores are cleaned and pairs chosen. jaxmap: all runs, and all models, together. "
+        "published: as the authors of the paper have it, group by group. auto: published for a "
+        "store that was imported from their released data, else jaxmap.",
+        flag_values=values,
+    )
+
+
 def _define_scale(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for scale.csv, scale_pairs.csv and figure 3.")
     _define_warmup(values)
+    _define_recipe(values)
     _define_parents(values)
 
 
@@ -30,7 +43,12 @@ def _scale(values: flags.FlagValues) -> int:
     required(values, "store", "out")
     from jaxmap.api.analyses import scale
 
-    found = scale(values.store, warmup_steps=values.warmup_steps, parents=values.parents or None)
+    found = scale(
+        values.store,
+        warmup_steps=values.warmup_steps,
+        parents=values.parents or None,
+        recipe=values.recipe,
+    )
     found.save(values.out)
     print(as_flags(found.text(), list(values)), end="")
     return 0
@@ -40,6 +58,7 @@ def _define_diffusion(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for diffusion.csv, msd.csv and figures 4 and 5.")
     _define_warmup(values)
+    _define_recipe(values)
     integer(values, "start_from", START_FROM, "The first step from which an exponent is measured.")
     integer(values, "window", WINDOW, "Saved checkpoints after the start that enter an exponent.")
 
@@ -53,8 +72,10 @@ def _diffusion(values: flags.FlagValues) -> int:
         warmup_steps=values.warmup_steps,
         start_from=values.start_from,
         window=values.window,
+        recipe=values.recipe,
     )
     found.save(values.out)
+    print(f"{found.recipe} recipe, group: {found.group}")
     for note in found.notes:
         print(as_flags(str(note), list(values)))
     print(f"exponents in {os.path.join(values.out, 'diffusion.csv')}")
@@ -65,6 +86,7 @@ def _define_map(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for coordinates.csv, path_statistics.csv and figures.")
     _define_warmup(values)
+    _define_recipe(values)
     _define_parents(values)
 
 
@@ -72,7 +94,12 @@ def _map(values: flags.FlagValues) -> int:
     required(values, "store", "out")
     from jaxmap.api.analyses import make_map
 
-    atlas = make_map(values.store, warmup_steps=values.warmup_steps, parents=values.parents or None)
+    atlas = make_map(
+        values.store,
+        warmup_steps=values.warmup_steps,
+        parents=values.parents or None,
+        recipe=values.recipe,
+    )
     print(f"{len(atlas.save(values.out))} files written")
     print(as_flags(atlas.text(), list(values)), end="")
     return 0
@@ -88,6 +115,7 @@ def _define_report(values: flags.FlagValues) -> None:
         "A folder for the figures of the page as .png, .svg and .pdf; none are written if unset.",
     )
     _define_warmup(values)
+    _define_recipe(values)
 
 
 def _report(values: flags.FlagValues) -> int:
@@ -98,7 +126,7 @@ def _report(values: flags.FlagValues) -> int:
     from jaxmap.reports.page import check_ending
 
     check_ending(Path(values.out))
-    page = report(values.store, warmup_steps=values.warmup_steps)
+    page = report(values.store, warmup_steps=values.warmup_steps, recipe=values.recipe)
     size = page.write(values.out).stat().st_size
     print(f"report in {values.out} ({size / 1e6:.1f} MB)")
     if values.figures:
@@ -114,6 +142,7 @@ COMMANDS = {
 pairs, as far as the store can fill them, and says why where it cannot.
 
   jaxmap scale --store=runs --out=scale
+  jaxmap scale --store=published --out=scale --recipe=published
 """,
         _define_scale,
         _scale,

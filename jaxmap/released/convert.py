@@ -57,14 +57,19 @@ class Imported:
     not_finite: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def text(self) -> str:
-        """For people: a line each for what a reader has to know."""
-        lines = [f"{self.added} results added, {self.found} already there"]
-        lines += [f"left out, not finite: {label}" for label in self.not_finite]
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader has to know of the files, a line each."""
+        lines = [f"left out, not finite: {label}" for label in self.not_finite]
         lines += [f"not scored in the release: {label}" for label in self.absent[:MOST_LISTED]]
         if len(self.absent) > MOST_LISTED:
             lines.append(f"not scored in the release: {len(self.absent) - MOST_LISTED} more")
-        return "\n".join([*lines, *self.notes]) + "\n"
+        return (*lines, *self.notes)
+
+    def text(self) -> str:
+        """For people: what was added, and the remarks."""
+        lines = (f"{self.added} results added, {self.found} already there", *self.remarks)
+        return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True)

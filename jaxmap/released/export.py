@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxmap.analysis import genealogy
+from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.atomic import write_atomic
 from jaxmap.released.files import PAIR
 from jaxmap.released.layout import (
@@ -25,7 +26,6 @@ from jaxmap.released.layout import (
     PARENTS,
     PRETRAINING,
     PYTHIA,
-    PYTHIA_STEPS,
     QUANTISED,
     RAW,
     TEXT_BYTES,
@@ -199,7 +199,7 @@ class _Files:
         files = {}
         for ref, size in sizes.items():
             saved = sorted(map(_step, pretraining.get(size, ())))
-            if ref in found and found[ref].steps.tolist() in (saved, list(PYTHIA_STEPS)):
+            if ref in found and found[ref].steps.tolist() in (saved, list(CHECKPOINTS)):
                 files[size] = np.nan_to_num(found[ref].distance).astype(dtype)
         return files
 

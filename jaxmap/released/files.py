@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.errors import InputError
 from jaxmap.released.layout import (
     CLIPPED,
@@ -17,7 +18,6 @@ from jaxmap.released.layout import (
     LAYERS,
     NAMES,
     PRETRAINING,
-    PYTHIA_STEPS,
     QUANTISED,
     RAW,
     TSNE,
@@ -194,8 +194,8 @@ def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDist
             raise InputError(f"{path}: {size}: has to be an array of checkpoints by checkpoints")
         contents.dtypes[DISTANCES] = distance.dtype.name
         steps = sorted(_number(step, path, size) for step in saved.get(str(size), ()))
-        if not steps or distance.shape == (len(PYTHIA_STEPS),) * 2:
-            steps = list(PYTHIA_STEPS)
+        if not steps or distance.shape == (len(CHECKPOINTS),) * 2:
+            steps = list(CHECKPOINTS)
         if distance.shape != (len(steps), len(steps)):
             raise InputError(
                 f"{path}: {size}: has the shape {distance.shape}, the run has {len(steps)} "

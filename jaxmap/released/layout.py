@@ -26,7 +26,6 @@ from jaxmap.errors import InputError
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
 PYTHIA = "EleutherAI/pythia-"
-PYTHIA_STEPS = (0, *(2**i for i in range(10)), *range(1000, 143_001, 1000))
 
 PRETRAINING = "pretraining_logp.pkl"
 QUANTISED = {"8bit_quantization_logp.pkl": "int8", "4bit_quantization_logp.pkl": "fp4"}

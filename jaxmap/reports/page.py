@@ -101,17 +101,20 @@ def make_report(
             for part in (one.html, *(_figure(next(numbers), picture) for picture in one.pictures))
         ),
     ]
-    html = (
+    html = page_of(title, body, script(view.interactive))
+    return Report(html, Figures({one.name: one.figure for one in _pictures(sections)}), view)
+
+
+def page_of(title: str, body: Sequence[str], script: str = "") -> str:
+    """The whole page around the parts of its body, which are HTML; empty ones are left out."""
+    return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in body if part)
-        + "\n</main>\n"
-        + script(view.interactive)
-        + "</body>\n</html>\n"
+        + f"\n</main>\n{script}</body>\n</html>\n"
     )
-    return Report(html, Figures({one.name: one.figure for one in _pictures(sections)}), view)
 
 
 def _pictures(sections: Sequence[Section]) -> Iterator[Picture]:

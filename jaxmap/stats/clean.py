@@ -30,6 +30,8 @@ class Dropped:
     not_finite: tuple[str, ...] = ()  # names of vectors with a NaN or an infinity
     excluded: tuple[str, ...] = ()  # names of excluded runs and checkpoints
     texts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # indices
+    # of all texts, the largest change between neighbouring checkpoints, nats
+    jump_N: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,14 @@ def raised(ll_KN: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
 # Recipes ----------------------------------------------------------------------------------------
 
 
-def clip(ll_KN: np.ndarray, quantile: float = FLOOR) -> tuple[np.ndarray, float, int]:
+def clip(
+    ll_KN: np.ndarray, quantile: float = FLOOR, *, keep_floor: bool = True
+) -> tuple[np.ndarray, float, int]:
     """Raises all entries to a quantile of all, linear between order statistics (as NumPy's).
 
     A matrix that was clipped at this quantile before has its floor for minimum, many times over,
-    and gets the same one again. Returns the matrix, the floor in nats, and how many lay below.
+    and gets the same one again, unless `keep_floor` is false: then it is always NumPy's quantile.
+    Returns the matrix, the floor in nats, and how many lay below.
     """
     if not ll_KN.size:
         return ll_KN, float("nan"), 0
@@ -103,7 +108,7 @@ def clip(ll_KN: np.ndarray, quantile: float = FLOOR) -> tuple[np.ndarray, float,
     with precise():
         ll = jnp.asarray(ll_KN)
         lower, upper, least = (float(one) for one in neighbouring_entries(ll, place))
-        clipped_before = share >= 1 and lower == least
+        clipped_before = keep_floor and share >= 1 and lower == least
         floor = lower
         if share > place and not clipped_before:  # between the two as NumPy would between all
             floor = float(np.quantile((lower, upper), share - place))
@@ -143,6 +148,7 @@ def clean_pretraining(
     warmup: int,
     quantile: float = FLOOR,
     jumpy: float = JUMPY,
+    keep_floor: bool = True,
 ) -> Cleaned:
     """The recipe for checkpoints of training runs.
 
@@ -162,12 +168,13 @@ def clean_pretraining(
       step_K: its training step.
       excluded_K: bool.
       warmup: the step from which texts are scored for their jumps.
+      keep_floor: see `clip`.
     """
     ll_KN = np.asarray(ll_KN, np.float64)
     excluded_K = np.asarray(excluded_K, bool)
     finite_K = np.isfinite(ll_KN).all(axis=1)
     rows = np.flatnonzero(finite_K & ~excluded_K)
-    clipped_KN, floor, clipped = clip(ll_KN[rows], quantile)
+    clipped_KN, floor, clipped = clip(ll_KN[rows], quantile, keep_floor=keep_floor)
     late_K = np.asarray(step_K)[rows] >= warmup
     jump_N = largest_jumps(
         clipped_KN, neighbours(np.asarray(run_K)[rows], np.asarray(place_K)[rows], late_K)
@@ -186,6 +193,7 @@ def clean_pretraining(
             tuple(names_K[~finite_K & ~excluded_K]),
             tuple(names_K[excluded_K]),
             np.sort(order[ll_KN.shape[1] - num_dropped :]),
+            jump_N,
         ),
     )
 

@@ -37,8 +37,11 @@ class Displacement(NamedTuple):
     pairs: np.ndarray
 
 
-def line_fit(x_P: jax.Array, y_P: jax.Array, mask_P: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Slope and R^2 of ordinary least squares through the points of the mask; NaN below three."""
+def line_fit(
+    x_P: jax.Array, y_P: jax.Array, mask_P: jax.Array, least: int = LEAST
+) -> tuple[jax.Array, jax.Array]:
+    """Slope and R^2 of ordinary least squares through the points of the mask; NaN for fewer than
+    `least`."""
     count = mask_P.sum()
     weight_P = mask_P / jnp.maximum(count, 1)
     x_P = jnp.where(mask_P, x_P, 0.0)
@@ -46,15 +49,15 @@ def line_fit(x_P: jax.Array, y_P: jax.Array, mask_P: jax.Array) -> tuple[jax.Arr
     dx_P = jnp.where(mask_P, x_P - (weight_P * x_P).sum(), 0.0)
     dy_P = jnp.where(mask_P, y_P - (weight_P * y_P).sum(), 0.0)
     xx, xy, yy = (dx_P * dx_P).sum(), (dx_P * dy_P).sum(), (dy_P * dy_P).sum()
-    enough = (count >= LEAST) & (xx > 0)
+    enough = (count >= least) & (xx > 0)
     slope = jnp.where(enough, xy / jnp.where(enough, xx, 1.0), jnp.nan)
     fits = enough & (yy > 0)
     r2 = jnp.where(fits, xy * xy / jnp.where(fits, xx * yy, 1.0), jnp.nan)
     return slope, r2
 
 
-@functools.partial(jax.jit, static_argnames="window")
-def _exponents(distance_RII: jax.Array, step_RI: jax.Array, window: int) -> Exponents:
+@functools.partial(jax.jit, static_argnames=("window", "least"))
+def _exponents(distance_RII: jax.Array, step_RI: jax.Array, window: int, least: int) -> Exponents:
     num_checkpoints = step_RI.shape[1]
 
     def of_start(distance_II: jax.Array, step_I: jax.Array, start: jax.Array):
@@ -69,6 +72,7 @@ def _exponents(distance_RII: jax.Array, step_RI: jax.Array, window: int) -> Expo
             jnp.log(jnp.where(mask_P, lag_P, ones_P)),
             jnp.log(jnp.where(mask_P, distance_P, ones_P)),
             mask_P,
+            least,
         )
         whole = jnp.isfinite(step_I[index_P]).all() & inside_P.all()
         return jnp.where(whole, slope, jnp.nan), jnp.where(whole, r2, jnp.nan)
@@ -97,11 +101,13 @@ def _displacement(distance_RII: jax.Array, lags: int) -> Displacement:
     return Displacement(*jax.vmap(of_run, in_axes=(0, None))(distance_RII, lag_A))
 
 
-def exponents(distance_RII: np.ndarray, step_RI: np.ndarray, window: int) -> Exponents:
+def exponents(
+    distance_RII: np.ndarray, step_RI: np.ndarray, window: int, least: int = LEAST
+) -> Exponents:
     """Slope of log distance against log(t - t0) over the next `window` saved checkpoints.
 
     c = 1 is Brownian, c < 1 subdiffusive, c > 1 superdiffusive. By ordinary least squares over
-    the checkpoints of the window that are there, at least three; NaN when the window goes past
+    the checkpoints of the window that are there, at least `least`; NaN when the window goes past
     the end of the run or its start was left out.
 
     Args:
@@ -110,7 +116,7 @@ def exponents(distance_RII: np.ndarray, step_RI: np.ndarray, window: int) -> Exp
     """
     with precise():
         found = _exponents(
-            jnp.asarray(distance_RII, float), jnp.asarray(step_RI, float), window=window
+            jnp.asarray(distance_RII, float), jnp.asarray(step_RI, float), window, least
         )
         return Exponents(*(np.asarray(one, np.float64) for one in found))
 

@@ -98,11 +98,14 @@ def tsne_obstacle(q_KN: np.ndarray) -> str:
     return ""
 
 
-def tsne(q_KN: np.ndarray, perplexity: float = PERPLEXITY) -> Embedding | None:
+def tsne(
+    q_KN: np.ndarray, perplexity: float = PERPLEXITY, *, lowered: bool = True
+) -> Embedding | None:
     """t-SNE of rows with scikit-learn, init "pca", learning rate "auto", random_state 42.
 
     A third of the other models is the most that a perplexity can mean: with fewer than three times
-    as many it is lowered, and a note says so. None where `tsne_obstacle` names a reason. In one
+    as many it is lowered, and a note says so; without `lowered` only where scikit-learn could not
+    do it, for as many models or fewer. None where `tsne_obstacle` names a reason. In one
     thread: with several, sums come in another order each time, and the same data would give other
     maps.
     """
@@ -112,7 +115,8 @@ def tsne(q_KN: np.ndarray, perplexity: float = PERPLEXITY) -> Embedding | None:
     if tsne_obstacle(q_KN):
         return None
     num_models = len(q_KN)
-    used = min(perplexity, (num_models - 1) / 3)
+    fits = (num_models - 1) / 3
+    used = min(perplexity, fits) if lowered or num_models <= perplexity else perplexity
     note = (
         f"t-SNE: perplexity {used:g} in place of {perplexity:g}, for {num_models} models are few"
         if used < perplexity
@@ -122,3 +126,18 @@ def tsne(q_KN: np.ndarray, perplexity: float = PERPLEXITY) -> Embedding | None:
     with threadpool_limits(limits=1):
         xy_K2 = method.fit_transform(np.asarray(q_KN))
     return Embedding("tsne", np.asarray(xy_K2, np.float64), perplexity=float(used), note=note)
+
+
+def procrustes(xy_K2: np.ndarray, other_K2: np.ndarray) -> float:
+    """How far two maps of the same points differ, whatever is turned, mirrored, moved or scaled.
+
+    The sum of squared distances that is left when both are centred, scaled to a sum of squares of
+    1 and laid on one another as well as can be: 0 for the same map, at most 1 (scipy's disparity).
+    NaN where the points of one coincide.
+    """
+    from scipy.spatial import procrustes as fit
+
+    try:
+        return float(fit(np.asarray(xy_K2, float), np.asarray(other_K2, float))[2])
+    except ValueError:  # all points of one map are one
+        return float("nan")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,3 +48,35 @@ def random_pairs(num_models: int, count: int, seed: int = 0) -> np.ndarray:
     number_P = np.random.default_rng(seed).choice(total, size=count, replace=False)
     upper_P2 = np.stack(np.triu_indices(num_models, k=1), axis=1)
     return upper_P2[number_P]
+
+
+def published_pairs(
+    families: Sequence[Sequence[tuple[int, int]]], seed: int = 0
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The pairs that the authors of arXiv 2505.15353 drew within types, and over all types.
+
+    families: of each type the (child, parent) row numbers, types in the order in which a first
+    child of them was met. For each type as many pairs as it has children, from the distinct rows of
+    it, the generator seeded anew; types with one row are left out. Then, the generator going on,
+    as many pairs as there are children of all types, from the rows of the types drawn from. Rows
+    come in the order of Python's set of ints, which depends on the order of insertion. Pairs can
+    come up more than once.
+    """
+    generator = random.Random()
+    within: list[tuple[int, int]] = []
+    pool: list[int] = []
+    for family in families:
+        rows = list({row for edge in family for row in edge})
+        if len(rows) < 2:
+            continue
+        pool += rows
+        generator.seed(seed)
+        within += [_sampled(generator, rows) for _ in family]
+    every = list(set(pool))
+    count = sum(map(len, families)) if every else 0
+    return within, [_sampled(generator, every) for _ in range(count)]
+
+
+def _sampled(generator: random.Random, rows: list[int]) -> tuple[int, int]:
+    first, second = generator.sample(rows, 2)
+    return first, second

@@ -35,7 +35,7 @@ def release(tmp_path_factory):
     layout = replace(SMALL, raw=True, nan=True, step_in_name=False)
     planted = make_release(folder / "in", layout)
     store, _ = import_released(folder / "in", folder / "store")
-    scale = measure_scale(Context(store))
+    scale = measure_scale(Context(store, recipe="jaxmap"))
     scale.save(folder / "out")
     return folder, planted, scale, Oracle(folder / "in")
 
@@ -86,7 +86,7 @@ def test_figures(release):
 
 def test_diffusion_agrees_with_the_script(release):
     folder, _, _, oracle = release
-    found = measure_diffusion(Context(Store.open(folder / "store")))
+    found = measure_diffusion(Context(Store.open(folder / "store"), recipe="jaxmap"))
     found.save(folder / "diffusion")
     rows = table(folder / "diffusion/diffusion.csv")
     expected = oracle.exponents()
@@ -112,7 +112,7 @@ def test_diffusion_agrees_with_the_script(release):
 
 def test_displacement_agrees_with_the_definition(release):
     folder, _, _, oracle = release
-    measure_diffusion(Context(Store.open(folder / "store"))).save(folder / "msd")
+    measure_diffusion(Context(Store.open(folder / "store"), recipe="jaxmap")).save(folder / "msd")
     rows = {
         (row["trajectory"], row["space"], int(row["lag_steps"])): row
         for row in table(folder / "msd/msd.csv")
@@ -170,7 +170,8 @@ def test_a_store_of_two_small_runs(tmp_path):
     scale.save(tmp_path / "out")
     absent = table(tmp_path / "out/scale.csv")[-1]
     assert absent == {"setting": "layer", "median": "", "mean": "", "q25": "", "q75": "", "n": "0",
-                      "standard_error": "", "floor": "", "near_floor": ""}  # fmt: skip
+                      "standard_error": "", "floor": "", "near_floor": "",
+                      "recipe": "jaxmap", "group": "", "scores": ""}  # fmt: skip
 
 
 def test_a_failed_checkpoint_is_a_gap(tmp_path):

@@ -11,9 +11,10 @@ import pytest
 from support.synthetic_release import SMALL, Layout, make_release
 
 from jaxmap.analysis.genealogy import known_parents
+from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.errors import InputError
 from jaxmap.released.convert import import_released
-from jaxmap.released.layout import MEAN_BYTES, PYTHIA_STEPS
+from jaxmap.released.layout import MEAN_BYTES
 from jaxmap.store import Store
 from jaxmap.store.release import read_release
 from jaxmap.store.weight_distances import read_distances
@@ -100,8 +101,8 @@ def test_weight_distances(tmp_path):
     store, _ = import_released(tmp_path / "in", tmp_path / "store")
     released = load(planted.path("weight_distance.pkl"))["14m"]
     found = read_distances(store.path)["EleutherAI/pythia-14m"]
-    assert found.steps.tolist() == list(PYTHIA_STEPS)
-    assert len(PYTHIA_STEPS) == 154
+    assert found.steps.tolist() == list(CHECKPOINTS)
+    assert len(CHECKPOINTS) == 154
     np.testing.assert_array_equal(np.nan_to_num(found.distance), released)
     assert np.isnan(found.distance[released == 0]).all()  # never a zero
     some = found.at(np.array([5000, 7000, 123]))

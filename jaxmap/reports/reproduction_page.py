@@ -1,0 +1,132 @@
+"""The page that `jaxmap reproduce` writes: the published tables and figures, methods and notes."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from jaxmap.figures.figure import svg_of
+from jaxmap.reports.page import page_of
+from jaxmap.reports.section import table
+from jaxmap.reports.svg import inline_svg
+from jaxmap.version import __version__
+
+if TYPE_CHECKING:
+    from jaxmap.reports.reproduction import Reproduction
+
+MOST_NOTES = 200
+TITLE = "The published results, reproduced"
+LEAD = (
+    "Tables and figures of Kishino et al., Establishing a Scale for Kullback-Leibler Divergence in "
+    "Language Models Across Various Settings (2026), from the authors' released data and by their "
+    "released recipe."
+)
+CAPTIONS = {
+    "figure1": (
+        "Figure 1. Training runs",
+        "t-SNE of the training checkpoints of five sizes and seven seeds of Pythia (group: sizes "
+        "and seeds, cleaned together). Lighter is earlier, the large marker is the last "
+        "checkpoint; the wider a segment, the larger its KL, up to the 95 % quantile of all.",
+    ),
+    "figure2": (
+        "Figure 2. Quantization, fine-tuning, layers",
+        "t-SNE of (a) models and their 8-bit copies, (b) parents and children, (c) layers, the "
+        "deeper the lighter, the last a white square; by type of model. Scores as released (raw).",
+    ),
+    "figure3": (
+        "Figure 3. The scale of KL",
+        "Distribution of KL in the ten settings, on an axis that is linear below 0.1 and "
+        "logarithmic above; the line is the median.",
+    ),
+    "figure4": (
+        "Figure 4. KL between neighbouring checkpoints",
+        "KL from each saved checkpoint to the next one that is there, drawn at the earlier of the "
+        "two (group: sizes, cleaned). Left: before step 2,000. Right: after.",
+    ),
+    "figure5": (
+        "Figure 5. Diffusion",
+        "Left: distance from step 120,000 to the ten checkpoints after it; the guide is c = 1. "
+        "Right: the diffusion exponent c by start (group: sizes, cleaned). Solid: "
+        "log-likelihoods (KL), dashed: weights. An excluded start is drawn by linear "
+        "interpolation between its neighbours.",
+    ),
+}
+METHODS = (
+    "KL is the population variance over texts of the difference of two log-likelihood vectors, "
+    "divided by 2 B ln 2, with B the mean bytes of the texts, in float64. Training runs: "
+    "410m-seed3, 410m-seed4 and step 116,000 of 1b are left out; then, for each group of runs by "
+    "itself, scores below the 2 % quantile of all are raised to it, the 3 % of texts with the "
+    "largest change between neighbouring checkpoints from step 2,000 on are dropped, and B is that "
+    "of the texts kept. Later and early are the last and the first 50 pairs of checkpoints 1,000 "
+    "steps apart that end after step 2,000, of each of the five sizes; seed and size are all pairs "
+    "at the last common step. Quantised copies and layers are compared as released, and B is that "
+    "of all texts. ft: children with one parent, and a type; intra-type and random: pairs drawn by "
+    "Python's random.Random(0) as the authors drew them. Diffusion exponents are slopes of "
+    "ordinary least squares of log distance on log lag over the ten checkpoints after each start "
+    "from step 1,000 on. Maps are t-SNE (scikit-learn, init pca, learning rate auto, random state "
+    "42, perplexity 30, for parents and children 20) of doubly centred vectors. Standard errors "
+    "have the texts as the sample."
+)
+
+
+def page(found: Reproduction) -> str:
+    """One HTML file that opens offline."""
+    parts = [f"<h1>{escape(TITLE)}</h1>", f'<p class="lead">{escape(LEAD)}</p>', _scale(found)]
+    for number, (name, figure) in enumerate(found.draw().items(), 1):
+        title, caption = CAPTIONS[name]
+        caption = " ".join([caption, *found.said_of_coordinates(name)])
+        parts.append(
+            f"<h2>{escape(title)}</h2><figure>"
+            f'<div class="wide">{inline_svg(svg_of(figure), f"p{number}")}</div>'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    parts += [_groups(found), _methods(), _notes(found)]
+    return page_of(TITLE, parts)
+
+
+def _scale(found: Reproduction) -> str:
+    rows = []
+    for row in found.scale.rows:
+        one, setting = row.summary, row.setting
+        if not one.n:
+            rows.append((setting.name, "–", f"absent: {setting.reason}", *["–"] * 5, "0"))
+            continue
+        numbers = (f"{value:.4g}" for value in (one.median, one.mean, one.q25, one.q75))
+        scores = "cleaned" if setting.cleaned else "raw"
+        error = f"{one.standard_error:.1g}"
+        rows.append((setting.name, setting.group, scores, *numbers, error, f"{one.n:,}"))
+    heads = ("setting", "group", "scores", "median", "mean", "25 %", "75 %", "±", "pairs")
+    return (
+        "<h2>The scale of KL</h2><p>KL divergence in ten settings, bits per byte, by the published "
+        "recipe. ±: standard error of the median with the texts as the sample.</p>"
+        + table(heads, rows, 3)
+    )
+
+
+def _groups(found: Reproduction) -> str:
+    frame = found.groups_dataframe()
+    rows = [
+        tuple(_cell(value) for value in row) for row in frame.itertuples(index=False, name=None)
+    ]
+    return (
+        "<h2>Groups</h2><p>Runs that were cleaned together, each group with its own floor (nats), "
+        "its own dropped texts and its own mean bytes. Models, copies and layers are taken as "
+        "released.</p>" + table(tuple(frame.columns), rows)
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:,.4f}"
+    return str(value)
+
+
+def _methods() -> str:
+    return f"<h2>Methods</h2><p>{escape(METHODS)}</p><p>jaxmap {escape(__version__)}</p>"
+
+
+def _notes(found: Reproduction) -> str:
+    notes = [str(note) for note in found.notes]
+    more = [f"and {len(notes) - MOST_NOTES} more"] if len(notes) > MOST_NOTES else []
+    items = "".join(f"<li>{escape(one)}</li>" for one in [*notes[:MOST_NOTES], *more])
+    return f'<h2>What was left out, and why</h2><ul class="plain">{items}</ul>'
