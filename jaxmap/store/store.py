@@ -59,6 +59,11 @@ class Store:
         path = Path(path)
         if os.path.isfile(path):
             raise InputError(f"{path}: is a file, a store is a folder: choose another `store`")
+        if not os.path.exists(path / "store.json") and (other := _what_is_there(path)):
+            raise InputError(
+                f"{path}: holds other things ({', '.join(other)}) and no store: name a new or "
+                "empty folder as `store`"
+            )
         if len(texts.num_bytes) == 0:
             raise InputError(f"{texts.source}: holds no texts: nothing to score")
         # Of several processes one makes the file; the others, and this one, read it back.
@@ -339,3 +344,10 @@ def exported(record: Record, names: Iterable[str]) -> dict[str, np.ndarray]:
         array_N = record.vector if name == LOG_LIKELIHOOD else record.arrays.get(name, absent)
         found[name] = array_N
     return found
+
+
+def _what_is_there(path: Path, most: int = 3) -> list[str]:
+    """Some of what a folder holds; what a killed process left of a new store does not count."""
+    if not path.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(path) if entry.name[0] != ".")[:most]

@@ -16,6 +16,7 @@ from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.errors import InputError
 from jaxmap.store.record import Entry, Record
+from jaxmap.store.statistics import LOG_LIKELIHOOD
 from jaxmap.store.store import Store
 
 
@@ -56,9 +57,9 @@ def check_tokens(store: Store, entries: Iterable[Entry]) -> TokenCheck:
 
 
 def _is_of_an_earlier_rule(entry: Entry) -> bool:
-    facts = entry.provenance
-    made_here = bool(facts.versions) and "quantity" not in facts.model
-    return made_here and facts.versions.get(RULE_NAME, "1") != str(RULE)
+    versions = entry.provenance.versions
+    scored_here = bool(versions) and LOG_LIKELIHOOD in entry.statistics
+    return scored_here and versions.get(RULE_NAME, "1") != str(RULE)
 
 
 def _has_changed(record: Record, folder: Path, texts: TextSet | None) -> bool | None:

@@ -19,6 +19,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
+from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
@@ -276,7 +277,7 @@ class Visitor:
         facts = {
             "identity": identity.facts,
             "lens": item.variant.lens,
-            "versions": versions(),
+            "versions": _versions(),
             "device": device(),
             "mesh": self.settings.mesh,
         }
@@ -304,7 +305,7 @@ class Visitor:
             truncated=int(loaded.texts.tokens.truncated.sum()),
             apart=int(loaded.texts.tokens.apart.sum()),
             context=model.spec.context,
-            versions=versions(),
+            versions=_versions(),
             device=device(),
             seconds=round(time.perf_counter() - started, 3),
             files=tuple(tuple(stat) for stat in loaded.files.files),
@@ -330,3 +331,8 @@ def _lacking(item: Item, known: Mapping[Variant, Entry | None]) -> tuple[str, ..
         for name in item.statistics
         if any(entry is None or name not in entry.statistics for entry in known.values())
     )
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what a result depends on, the rule that made its tokens among them."""
+    return versions() | {RULE_NAME: str(RULE)}

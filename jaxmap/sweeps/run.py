@@ -19,6 +19,7 @@ from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
 from jaxmap.sweeps.checkpoint_scorer import Visitor
 from jaxmap.sweeps.hosts import Crew
+from jaxmap.sweeps.one_identity import as_known
 from jaxmap.sweeps.schedule import in_order, share
 from jaxmap.sweeps.settings import settings_of
 from jaxmap.sweeps.sweep import Sweep
@@ -62,7 +63,7 @@ def score_models(
     if not 0 <= index < count:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
-    refs = in_order(list(dict.fromkeys(refs)))
+    refs = in_order(as_known(refs, store))
 
     def items_of(ref: Ref):
         return settings.items(ref.name, ref.revision)

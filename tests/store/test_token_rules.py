@@ -24,7 +24,8 @@ def aged(root, scored: Record, **arrays: np.ndarray) -> Store:
     versions = {k: v for k, v in scored.provenance.versions.items() if k != RULE_NAME}
     old = dataclasses.replace(scored.provenance, versions=versions)
     identity = dataclasses.replace(scored.identity, tokenizer="an earlier fingerprint")
-    store.add(dataclasses.replace(scored, identity=identity, provenance=old, **arrays))
+    arrays = {**scored.arrays, **arrays}
+    store.add(dataclasses.replace(scored, identity=identity, provenance=old, arrays=arrays))
     return Store.open(root / "aged")
 
 
@@ -60,7 +61,7 @@ def test_results_with_the_same_tokens_are_passed_over(tmp_path, scored):
 
 @pytest.mark.parametrize("name", ["num_tokens", "num_scored"])
 def test_results_with_other_tokens_are_named_and_what_to_do(tmp_path, scored, name):
-    other = getattr(scored, name).copy()
+    other = scored.arrays[name].copy()
     other[2] -= 1
     store = aged(tmp_path, scored, **{name: other})
     report = status(store)
@@ -91,7 +92,9 @@ def test_results_that_were_not_scored_here_are_passed_over(tmp_path):
     of = texts()
     store = Store.create(tmp_path / "s", of)
     store.add(record(of, "imported", tokenizer="released"))
-    store.add(record(of, "pmi", versions={"jaxmap": "0"}, model={"quantity": "pmi"}))
+    pmi = record(of, "pmi", versions={"jaxmap": "0"})
+    scores, *_ = pmi.arrays.values()
+    store.add(dataclasses.replace(pmi, arrays={"pmi": scores}))
     store.add(record(of, "org/old", versions={"jaxmap": "0"}))
     [unknown] = status(store).tokens.unknown
     assert unknown.identity.ref == "org/old"
