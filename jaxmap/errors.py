@@ -35,7 +35,9 @@ class JaxmapError(Exception):
         if self.field is None:
             return self.message
         given = "" if self.value is None else f"={self.value}"
-        return f"{self.field}{given}: {self.message}"
+        # "and `other`: give one of them" continues the name; all else is said about it.
+        between = " " if self.message.startswith("and ") else ": "
+        return f"{self.field}{given}{between}{self.message}"
 
 
 class InputError(JaxmapError):

@@ -146,7 +146,8 @@ def sweep(
       config: "configs/NAME.py" or "configs/NAME.py:VARIANT", a file with a function
         `get_config()`; or its fields, as `jaxmap.sweeps.config_schema.SweepConfig` lists them.
       statistics: as of `score`; None: those of the config.
-      store, save_every and the others: as of `score`.
+      store, save_every, cache_budget, batch, shard_index, shard_count, mesh, distributed,
+        coordinator_address, num_processes, process_id, command: as of `score`.
 
     Raises InputError for a field, file or parameter that cannot be used, and JaxmapError where the
     store cannot be written.

@@ -75,12 +75,15 @@ class TextSet:
 
 
 def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSet:
-    """Reads the texts of a file, or its first `limit` ones.
+    """Reads the texts of a file.
 
-    .jsonl: one object a line with `text`, or with `prompt` and `response`; blank lines are skipped.
-    .json: a list of strings or of such objects. .txt: one text a line; row n is line n, so a blank
-    line is an empty text. Each may be followed by .gz or .zst. Lines end at "\\n" or "\\r\\n" only.
-    With a `limit`, .jsonl and .txt are read no further than needed; a .json list is read whole.
+    Args:
+      path: .jsonl: one object per line with `text`, or with `prompt` and `response`; blank lines
+        are skipped. .json: a list of strings or of such objects. .txt: one text per line; row n is
+        line n, so a blank line is an empty text. Each may be followed by .gz or .zst. Lines end at
+        "\\n" or "\\r\\n" only.
+      limit: how many texts to read, from the first; None: all. .jsonl and .txt are then read no
+        further than needed; a .json list is read whole.
 
     Duplicates are kept, with a warning. Raises InputError, naming file and line, for anything else.
     """
