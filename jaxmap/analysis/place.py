@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.analysis import genealogy
-from jaxmap.analysis.resample import map_of, plain, read_sample
+from jaxmap.analysis.resample import ChosenTexts, map_of, plain, read_sample
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
 from jaxmap.figures.figure import Figures, save_figures
@@ -106,14 +106,18 @@ class Placing(Result):
             yield one.model, "yes", *one.xy_2.tolist(), *one.error_2.tolist()
 
 
-def place_new(store: Store, chosen: str | os.PathLike[str], new: Store) -> Placing:
+def place_new(store: Store, chosen: str | os.PathLike[str] | ChosenTexts, new: Store) -> Placing:
     """Places the plain results of `new`, scored on chosen texts only, among those of `store`.
 
     All scores are raised to the floor of the map. Raises InputError when the new store was scored
     on other texts than the chosen ones, or these are not of the map's.
     """
-    sample = read_sample(chosen)
-    if load_texts(chosen).fingerprint != new.texts.fingerprint:
+    if isinstance(chosen, ChosenTexts):
+        sample, texts = chosen.sample, chosen.text_set
+        chosen = texts.source
+    else:
+        sample, texts = read_sample(chosen), load_texts(chosen)
+    if texts.fingerprint != new.texts.fingerprint:
         raise InputError(f"{new.path}: scored on other texts than {chosen}")
     num_texts = len(store.texts.text_bytes)
     if not len(sample.texts) or sample.texts.max() >= num_texts:

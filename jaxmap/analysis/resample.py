@@ -7,6 +7,7 @@ own, and `place` finds their places among the models of the map.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import dataclass
@@ -53,12 +54,25 @@ class ChosenTexts(Result):
         """Writes chosen.jsonl, on which new models are scored."""
         return [self.write(Path(folder) / "chosen.jsonl")]
 
+    @functools.cached_property
+    def text_set(self) -> TextSet:
+        """The texts alone, in the order of the rows."""
+        paired = "response" in self.rows[0]
+        texts = tuple(str(row["response" if paired else "text"]) for row in self.rows)
+        prompts = tuple(str(row["prompt"]) for row in self.rows) if paired else None
+        return TextSet(texts, prompts, source="the chosen texts")
+
     def write(self, path: str | Path) -> Path:
         """Writes the texts to a .jsonl file."""
-        if Path(path).suffix.lower() != ".jsonl":
-            raise InputError("has to end in .jsonl", field="out", value=path)
+        check_file(path)
         save_texts(path, list(self.rows))
         return Path(path)
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raises InputError for a name under which chosen texts cannot be read back."""
+    if Path(path).suffix.lower() != ".jsonl":
+        raise InputError("has to end in .jsonl", field="out", value=path)
 
 
 def choose(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
 from jaxmap.api.arguments import Path, StoreLike, Texts, open_for_reading, texts_of
 from jaxmap.errors import InputError
+from jaxmap.results import Result
 
 if TYPE_CHECKING:
     from jaxmap.analysis.context import Context
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from jaxmap.reports.page import Report
     from jaxmap.stats.resample import Scheme
 
+R = TypeVar("R", bound=Result)
+
 METHODS: dict[str, Scheme] = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
 
 
-def kl(store: StoreLike, *, pairs: str = "all") -> KlTable:
+def kl(store: StoreLike, *, out: Path | None = None, pairs: str = "all") -> KlTable:
     """KL divergence between models of a store, in bits per byte, with standard errors.
 
     KL(a, b) = Var(log-likelihood of a - that of b) / (2 x mean bytes x ln 2), and its standard
@@ -34,6 +37,7 @@ def kl(store: StoreLike, *, pairs: str = "all") -> KlTable:
 
     Args:
       store: a store or its folder.
+      out: a file to write as well, as of `write_kl`.
       pairs: "all", each unordered pair once; "consecutive", neighbouring checkpoints of each
         training run; or "A:B", two names.
 
@@ -41,6 +45,8 @@ def kl(store: StoreLike, *, pairs: str = "all") -> KlTable:
     """
     from jaxmap.analysis.kl import measure_kl
 
+    if out is not None:
+        write_kl(store, out, pairs=pairs)
     return measure_kl(_context(store), pairs)
 
 
@@ -61,6 +67,7 @@ def write_kl(store: StoreLike, out: Path, *, pairs: str = "all") -> int:
 def scale(
     store: StoreLike,
     *,
+    out: Path | None = None,
     warmup_steps: int = WARMUP,
     parents: Path | None = None,
     recipe: str = "auto",
@@ -71,6 +78,7 @@ def scale(
 
     Args:
       store: a store or its folder.
+      out: a folder to save the result in.
       warmup_steps: training steps that count as warmup.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
       recipe: how scores are cleaned and pairs chosen: "jaxmap", "published" (as the authors of the
@@ -80,12 +88,13 @@ def scale(
     """
     from jaxmap.analysis.scale import measure_scale
 
-    return measure_scale(_context(store, warmup_steps, parents, recipe))
+    return _saved(measure_scale(_context(store, warmup_steps, parents, recipe)), out)
 
 
 def diffusion(
     store: StoreLike,
     *,
+    out: Path | None = None,
     warmup_steps: int = WARMUP,
     start_from: int = START_FROM,
     window: int = WINDOW,
@@ -98,6 +107,7 @@ def diffusion(
 
     Args:
       store: a store or its folder.
+      out: a folder to save the result in.
       warmup_steps: training steps that count as warmup.
       start_from: the first step from which an exponent is measured.
       window: saved checkpoints after the start that enter an exponent.
@@ -108,12 +118,13 @@ def diffusion(
     from jaxmap.analysis.diffusion import measure_diffusion
 
     context = _context(store, warmup_steps, recipe=recipe)
-    return measure_diffusion(context, start_from=start_from, window=window)
+    return _saved(measure_diffusion(context, start_from=start_from, window=window), out)
 
 
 def make_map(
     store: StoreLike,
     *,
+    out: Path | None = None,
     warmup_steps: int = WARMUP,
     parents: Path | None = None,
     recipe: str = "auto",
@@ -126,6 +137,7 @@ def make_map(
 
     Args:
       store: a store or its folder.
+      out: a folder to save the result in.
       warmup_steps: training steps that count as warmup.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
       recipe: as of `scale`.
@@ -135,55 +147,86 @@ def make_map(
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
     context = _context(store, warmup_steps, parents, recipe)
-    return require_maps(context, make_atlas(context))
+    return _saved(require_maps(context, make_atlas(context)), out)
 
 
-def report(store: StoreLike, *, warmup_steps: int = WARMUP, recipe: str = "auto") -> Report:
+def report(
+    store: StoreLike,
+    *,
+    out: Path | None = None,
+    figures: Path | None = None,
+    warmup_steps: int = WARMUP,
+    recipe: str = "auto",
+) -> Report:
     """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
 
     Parents of models are taken from the store; the Hub is not asked.
 
     Args:
       store: a store or its folder.
+      out: an .html file to write it to.
+      figures: a folder for the figures of the page as .png, .svg and .pdf.
       warmup_steps: training steps that count as warmup.
       recipe: as of `scale`.
     """
     from jaxmap.analysis.context import Context
     from jaxmap.analysis.genealogy import ask_nobody
-    from jaxmap.reports.page import make_report
+    from jaxmap.reports.page import check_ending, make_report
 
+    if out is not None:
+        check_ending(FilePath(out))
     opened = open_for_reading(store)
     context = Context(opened, warmup_steps=warmup_steps, ask=ask_nobody, recipe=recipe)
-    return make_report(context)
+    page = make_report(context)
+    if out is not None:
+        page.write(FilePath(out))
+    if figures is not None:
+        page.save_figures(FilePath(figures))
+    return page
 
 
 def resample(
-    store: StoreLike, texts: Texts, n: int, *, method: str = "kl", seed: int = 0
+    store: StoreLike,
+    texts: Texts,
+    n: int,
+    *,
+    out: Path | None = None,
+    method: str = "kl",
+    seed: int = 0,
 ) -> ChosenTexts:
     """Chooses few texts on which a new model can be placed on a map (Oyama et al. 2025).
 
-    Texts are drawn with replacement until `n` different ones have come up. `write(FILE.jsonl)`
-    writes them with their weights; new models are scored on that file, into a store of their own,
-    and `place` finds their places.
+    Texts are drawn with replacement until `n` different ones have come up. `score` new models on
+    them, into a store of their own, and `place` finds the models' places. The file that
+    `write(FILE.jsonl)` makes of them holds their weights too.
 
     Args:
       store: the store of the map's models, scored on all texts.
       texts: those texts.
       n: how many different texts to choose, which is the cost of a new model.
+      out: a .jsonl file to write them to.
       method: "uniform", all alike; "ls", by their share of the variance; "kl", by how far they tell
         models apart.
       seed: of the draw; the same one chooses the same texts.
 
     Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
     """
-    from jaxmap.analysis.resample import choose
+    from jaxmap.analysis.resample import check_file, choose
 
     if method.lower() not in METHODS:
         raise InputError(f"use one of {', '.join(METHODS)}", field="method", value=method)
-    return choose(open_for_reading(store), texts_of(texts), n, METHODS[method.lower()], seed)
+    if out is not None:
+        check_file(out)
+    scheme = METHODS[method.lower()]
+    chosen = choose(open_for_reading(store), texts_of(texts), n, scheme, seed)
+    if out is not None:
+        chosen.write(FilePath(out))
+    return chosen
 
 
-def place(store: StoreLike, texts: Path, new: StoreLike) -> Placing:
+def place(
+    store: StoreLike, texts: Path | ChosenTexts, new: StoreLike, *, out: Path | None = None
+) -> Placing:
     """Places models that were scored on few texts on an existing map, with standard errors.
 
     `save` writes placed.csv (KL of each new model to each model of the map), coordinates.csv and
@@ -191,14 +234,15 @@ def place(store: StoreLike, texts: Path, new: StoreLike) -> Placing:
 
     Args:
       store: the store of the map's models, scored on all texts.
-      texts: the .jsonl file that `resample` chose.
+      texts: what `resample` chose, or the .jsonl file of it.
       new: the store of the new models, scored on those texts only.
+      out: a folder to save the result in.
 
     Raises InputError when texts and stores do not fit together.
     """
     from jaxmap.analysis.place import place_new
 
-    return place_new(open_for_reading(store), texts, open_for_reading(new))
+    return _saved(place_new(open_for_reading(store), texts, open_for_reading(new)), out)
 
 
 def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore:
@@ -219,6 +263,7 @@ def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore
     return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)
 
 
+    out: Path | None = None,
 def _context(
     store: StoreLike,
     warmup_steps: int = WARMUP,

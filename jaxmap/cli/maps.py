@@ -45,11 +45,11 @@ def _scale(values: flags.FlagValues) -> int:
 
     found = scale(
         values.store,
+        out=values.out,
         warmup_steps=values.warmup_steps,
         parents=values.parents or None,
         recipe=values.recipe,
     )
-    found.save(values.out)
     print(as_flags(found.text(), list(values)), end="")
     return 0
 
@@ -69,12 +69,12 @@ def _diffusion(values: flags.FlagValues) -> int:
 
     found = diffusion(
         values.store,
+        out=values.out,
         warmup_steps=values.warmup_steps,
         start_from=values.start_from,
         window=values.window,
         recipe=values.recipe,
     )
-    found.save(values.out)
     print(f"{found.recipe} recipe, group: {found.group}")
     for note in found.notes:
         print(as_flags(str(note), list(values)))

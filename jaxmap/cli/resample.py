@@ -5,7 +5,6 @@ from __future__ import annotations
 from absl import flags
 
 from jaxmap.cli.command import Command, define_store, define_texts, integer, required, string
-from jaxmap.errors import InputError
 
 METHODS = ("uniform", "ls", "kl")
 
@@ -28,12 +27,16 @@ def _define_resample(values: flags.FlagValues) -> None:
 
 def _resample(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "out", "n")
-    if not values.out.endswith(".jsonl"):
-        raise InputError("has to end in .jsonl", field="out", value=values.out)
     from jaxmap.api.analyses import resample
 
-    chosen = resample(values.store, values.texts, values.n, method=values.method, seed=values.seed)
-    chosen.write(values.out)
+    chosen = resample(
+        values.store,
+        values.texts,
+        values.n,
+        out=values.out,
+        method=values.method,
+        seed=values.seed,
+    )
     print(
         f"{len(chosen.rows)} of {chosen.num_texts} texts in {values.out} "
         f"({chosen.sample.draws} draws)"
@@ -52,8 +55,7 @@ def _place(values: flags.FlagValues) -> int:
     required(values, "store", "texts", "new", "out")
     from jaxmap.api.analyses import place
 
-    placing = place(values.store, values.texts, values.new)
-    placing.save(values.out)
+    placing = place(values.store, values.texts, values.new, out=values.out)
     print(placing.text(), end="")
     return 0
 

@@ -14,7 +14,11 @@ from jaxmap.cli.program import COMMANDS, define
 NAMES = {"map": "make_map", "import": "import_released", "lens": "train_lens"}
 OF_THE_PROGRAM = {"command", "help"}  # flags that every command has
 IN_PYTHON_ONLY = {"command"}  # what a shell's user types; the program passes it on
-BESIDE_COMMANDS = {"load_texts", "open_store"}  # functions that give what others take
+BESIDE_COMMANDS = {
+    "load_texts",  # gives what others take
+    "open_store",
+    "write_kl",  # `kl` for more models than memory holds
+}
 
 
 def function_of(command: str):

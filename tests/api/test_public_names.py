@@ -16,7 +16,7 @@ import jaxmap
 from jaxmap.results import Result
 
 FUNCTIONS = [name for name in jaxmap.__all__ if inspect.isfunction(getattr(jaxmap, name))]
-NO_RESULT = {"load_texts", "open_store"}  # what they return is given to other functions
+NO_RESULT = {"load_texts", "open_store", "write_kl"}
 
 
 def run(program: str) -> str:
