@@ -263,7 +263,12 @@ def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore
     return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)
 
 
-    out: Path | None = None,
+def _saved(result: R, out: Path | None) -> R:
+    if out is not None:
+        result.save(FilePath(out))
+    return result
+
+
 def _context(
     store: StoreLike,
     warmup_steps: int = WARMUP,
