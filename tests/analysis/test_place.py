@@ -100,7 +100,7 @@ def test_pmi_of_two_stores(tmp_path):
 
     def of(store, label):
         entry = next(entry for entry in store.records() if entry.label == label)
-        return store.load(entry).log_likelihood
+        return store.load(entry).vector
 
     for label in labels:
         np.testing.assert_array_equal(
