@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -157,6 +158,11 @@ def _leaves(spec: Spec, dtype: str) -> tuple[nnx.GraphDef, dict[str, nnx.Variabl
     return graph, decoder.named(shapes)
 
 
+@functools.cache
+def _say_once(left_out: str) -> None:
+    logging.warning("of copies that also keep %s only the weights are read", left_out)
+
+
 @contextlib.contextmanager
 def opened(where: Path | Checkpoint) -> Iterator[Opened]:
     """Opens a checkpoint and accounts for all that is in it.
@@ -168,6 +174,8 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
     encoding = checkpoint.architecture.encoding  # what is wrong with config.json is said first
     with open_tensors(checkpoint.folder) as tensors:
         floats = decoded(encoding, tensors)
+        if encoding is not None and encoding.approximates:
+            _say_once(encoding.approximates)
         places, spec = account(checkpoint, floats, index_of(checkpoint.folder))
         yield Opened(checkpoint, spec, places, floats)
 

@@ -33,11 +33,17 @@ def linears(tensors: dict[str, np.ndarray]) -> list[str]:
 
 
 def released(
-    folder: Path, encode: Encode, name: Callable[[str, str], str], facts: dict[str, Any], **options
+    folder: Path,
+    encode: Encode,
+    name: Callable[[str, str], str],
+    facts: dict[str, Any],
+    sizes: dict[str, int] | None = None,
+    **options: Any,
 ) -> tuple[Path, Path]:
     """A copy in an encoding, and the checkpoint of the floats that it stands for."""
-    plain, coded = make_checkpoint(folder / "plain", LLAMA, **SIZES), folder / "coded"
-    make_checkpoint(coded, LLAMA, **SIZES)
+    sizes = {**SIZES, **(sizes or {})}
+    plain, coded = make_checkpoint(folder / "plain", LLAMA, **sizes), folder / "coded"
+    make_checkpoint(coded, LLAMA, **sizes)
     rng = np.random.default_rng(7)
     tensors = load_file(plain / "model.safetensors")
     stored = dict(tensors)
@@ -192,6 +198,110 @@ def test_mxfp4(tmp_path):
         np.testing.assert_array_equal(tensors[name], theirs.numpy())
 
 
+def groups_of(bits: int, **more: Any) -> dict[str, Any]:
+    weights_ = {"num_bits": bits, "type": "int", "strategy": "group", "symmetric": True}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights_, **more}},
+        "ignore": ["lm_head"],
+        "quantization_status": "compressed",
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(dict(bits=bits, groups=4) for bits in (2, 3, 4, 5, 6, 7, 8)),
+        *(dict(bits=bits, groups=4, crossing=False) for bits in (3, 5, 6, 7)),
+        dict(bits=4, groups=1),
+        dict(bits=4, groups=4, zeros=True),
+        dict(bits=3, groups=4, zeros=True),
+        dict(bits=8, groups=4, act_order=True),
+    ],
+    ids=str,
+)
+def test_packed_compressed_tensors(options, tmp_path):
+    coded, plain = released(
+        tmp_path,
+        encoders.packed_numbers,
+        in_place_of_weight,
+        groups_of(options["bits"]),
+        **options,
+    )
+    same(coded, plain, tolerance=1e-6)
+
+
+def test_other_compressed_tensors(tmp_path, caplog):
+    more = {"input_activations": {"num_bits": 8, "dynamic": True}}
+    coded, plain = released(
+        tmp_path / "int", encoders.whole_numbers, in_place_of_weight, groups_of(8, **more)
+    )
+    weights._say_once.cache_clear()
+    same(coded, plain, tolerance=1e-6)
+    assert caplog.text.count("only the weights are read") == 1
+    coded, plain = released(
+        tmp_path / "float", encoders.fp8, with_suffix("_scale"), groups_of(8), block=None
+    )
+    same(coded, plain, tolerance=1e-6)
+    coded, plain = released(
+        tmp_path / "nvfp4", encoders.nvfp4, in_place_of_weight, groups_of(4), divided=True
+    )
+    same(coded, plain, tolerance=1e-6)
+
+
+def test_modelopt(tmp_path):
+    facts = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}
+    coded, plain = released(
+        tmp_path / "4", encoders.nvfp4, in_place_of_weight, facts, divided=False
+    )
+    same(coded, plain, tolerance=1e-6)
+    facts = {**facts, "quant_algo": "FP8"}
+    coded, plain = released(
+        tmp_path / "8", encoders.fp8, with_suffix("_scale"), facts, block=(1024, 1024)
+    )
+    same(coded, plain, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_four_bit_of_bitsandbytes(kind, nested, dtype, tmp_path):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("bitsandbytes").functional
+
+    def encode(weight, rng):
+        half = torch.from_numpy(weight).to(getattr(torch, dtype))
+        codes, state = functional.quantize_4bit(half, quant_type=kind, compress_statistics=nested)
+        parts = {f"weight.{name}": part for name, part in state.as_dict(packed=True).items()}
+        exact = functional.dequantize_4bit(codes, state)
+        return {n: p.numpy() for n, p in {"weight": codes, **parts}.items()}, exact.float().numpy()
+
+    facts = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": kind}
+    sizes = dict(hidden_size=64, intermediate_size=128)
+    coded, plain = released(tmp_path, encode, in_place_of_weight, facts, sizes=sizes)
+    same(coded, plain)
+    with weights.opened(coded) as found:
+        assert found.tensors["model.layers.0.mlp.up_proj.weight"].dtype == np.dtype(
+            ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float16
+        )
+
+
+def test_eight_bit_of_bitsandbytes(tmp_path):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("bitsandbytes").functional
+
+    def encode(weight, rng):
+        codes, scales, _ = functional.int8_vectorwise_quant(torch.from_numpy(weight).half())
+        exact = functional.int8_vectorwise_dequant(codes, scales).float()
+        parts = {"weight": codes, "SCB": scales, "weight_format": torch.tensor(0).to(torch.uint8)}
+        return {n: p.numpy() for n, p in parts.items()}, exact.numpy()
+
+    facts = {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": 6.0}
+    coded, plain = released(tmp_path, encode, in_place_of_weight, facts)
+    same(coded, plain, tolerance=1e-6)
+
+
 def change_config(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -238,6 +348,11 @@ def test_gptq_that_is_spoilt(change, message, tmp_path):
         ({**GPTQ, "bits": 4, "new_rule": True}, "new_rule=True"),
         ({**GPTQ, "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format = 'marlin'"),
         ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version = 'gemv'"),
+        ({**groups_of(4), "sparsity_config": {"format": "sparse-24"}}, "sparsity_config is not"),
+        ({**groups_of(4), "transform_config": {"a": 1}}, "transform_config is not read"),
+        (groups_of(9), "num_bits"),
+        ({"quant_method": "compressed-tensors", "config_groups": [1]}, "unexpected form"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "quant_algo = 'W4A8_AWQ'"),
         ({"quant_method": "gptq", "bits": 4}, r"said to be quantised \(gptq\), but none"),
     ],
 )

@@ -122,3 +122,81 @@ def mxfp4(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[Parts,
     for e, o, i in np.ndindex(codes.shape):
         blocks[e, o, i // 32, i % 32 // 2] |= int(codes[e, o, i]) << (4 * (i % 2))
     return {"blocks": blocks, "scales": scales}, exact
+
+
+def packed_numbers(
+    weight: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    bits: int,
+    groups: int,
+    crossing: bool = True,
+    zeros: bool = False,
+    act_order: bool = False,
+) -> tuple[Parts, np.ndarray]:
+    """pack-quantized of compressed-tensors; `crossing`: numbers run over the borders of words."""
+    outs, ins = weight.shape
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    index = np.arange(ins) // (ins // groups)
+    if act_order:
+        index = rng.permutation(index)
+    scales = (np.abs(weight).max() / high * rng.uniform(0.5, 1, (outs, groups))).astype(np.float16)
+    zero = rng.integers(low, high + 1, (outs, groups)) if zeros else np.zeros((outs, groups), int)
+    codes, exact = np.empty((outs, ins), int), np.empty((outs, ins))
+    for o in range(outs):
+        for i in range(ins):
+            s, z = float(scales[o, index[i]]), zero[o, index[i]]
+            codes[o, i] = min(max(round(weight[o, i] / s) + z, low), high)
+            exact[o, i] = (codes[o, i] - z) * s
+
+    def words(row: np.ndarray) -> list[int]:
+        numbers = [int(number) - low for number in row]
+        if crossing:
+            return _into_words(numbers, bits)
+        each = 32 // bits
+        return [_into_words(numbers[k : k + each], bits)[0] for k in range(0, len(numbers), each)]
+
+    parts = {
+        "weight_packed": np.array([words(row) for row in codes], np.int32),
+        "weight_scale": scales,
+        "weight_shape": np.array([outs, ins], np.int64),
+    }
+    if zeros:
+        columns = [words(zero[:, g]) for g in range(groups)]
+        parts["weight_zero_point"] = np.array(columns, np.int32).T.copy()
+    if act_order:
+        parts["weight_g_idx"] = index.astype(np.int32)
+    return parts, exact
+
+
+def whole_numbers(weight: np.ndarray, rng: np.random.Generator) -> tuple[Parts, np.ndarray]:
+    """int-quantized of compressed-tensors: int8, a scale a row."""
+    outs, ins = weight.shape
+    scales = np.abs(weight).max(1, keepdims=True).astype(np.float32) / 100
+    codes, exact = np.empty((outs, ins), np.int8), np.empty((outs, ins))
+    for o in range(outs):
+        for i in range(ins):
+            codes[o, i] = round(weight[o, i] / float(scales[o, 0]))
+            exact[o, i] = int(codes[o, i]) * float(scales[o, 0])
+    return {"weight": codes, "weight_scale": scales}, exact
+
+
+def nvfp4(
+    weight: np.ndarray, rng: np.random.Generator, *, divided: bool
+) -> tuple[Parts, np.ndarray]:
+    """Groups of 16 with a scale each, and one of the tensor, divided by or multiplied with."""
+    values = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    outs, ins = weight.shape
+    whole = np.float32(rng.uniform(50, 90))
+    scales = rng.uniform(1, 100, (outs, ins // 16)).astype(ml_dtypes.float8_e4m3fn)
+    codes, exact = rng.integers(0, 16, (outs, ins)), np.empty((outs, ins))
+    packed = np.zeros((outs, ins // 2), np.uint8)
+    for o in range(outs):
+        for i in range(ins):
+            s = float(scales[o, i // 16])
+            s = s / float(whole) if divided else s * float(whole)
+            sign = -1 if codes[o, i] >= 8 else 1
+            exact[o, i] = sign * values[codes[o, i] % 8] * s
+            packed[o, i // 2] |= int(codes[o, i]) << (4 * (i % 2))
+    names = ("weight_packed", "weight_global_scale") if divided else ("weight", "weight_scale_2")
+    return {names[0]: packed, "weight_scale": scales, names[1]: np.array([whole])}, exact

@@ -11,13 +11,24 @@ from collections.abc import Mapping
 from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.awq import Awq
 from jaxmap.checkpoint.encodings.base import Encoding
+from jaxmap.checkpoint.encodings.bitsandbytes import BitsAndBytes
+from jaxmap.checkpoint.encodings.compressed_tensors import CompressedTensors
+from jaxmap.checkpoint.encodings.fp4 import ModelOpt
 from jaxmap.checkpoint.encodings.fp8 import Fp8
 from jaxmap.checkpoint.encodings.gptq import Gptq
 from jaxmap.checkpoint.encodings.mxfp4 import Mxfp4
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 
-ENCODINGS: tuple[type[Encoding], ...] = (Fp8, Gptq, Awq, Mxfp4)
+ENCODINGS: tuple[type[Encoding], ...] = (
+    Fp8,
+    Gptq,
+    Awq,
+    Mxfp4,
+    CompressedTensors,
+    BitsAndBytes,
+    ModelOpt,
+)
 
 
 def encoding_of(config: Config) -> Encoding | None:

@@ -14,6 +14,7 @@ from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
+_FLOAT32 = np.dtype(np.float32)
 
 
 class Encoding(ABC):
@@ -49,8 +50,9 @@ def weight_of(
     shape: tuple[int, ...],
     decode: Callable[[Arrays], np.ndarray],
     kind: str,
+    dtype: np.dtype = _FLOAT32,
 ) -> Stored:
-    """A weight that is decoded when it is read, to float32, which every code and scale fits.
+    """A weight that is decoded when it is read.
 
     Args:
       name: of the weight, for messages.
@@ -58,6 +60,8 @@ def weight_of(
       shape: of the weight.
       decode: parts -> weight.
       kind: of the encoding, for messages.
+      dtype: of the weight; float32, which every code times its scale fits, unless the encoding
+        itself rounds.
     """
     file = next(iter(parts.values())).file
 
@@ -65,9 +69,10 @@ def weight_of(
         weight = decode({part: stored.read() for part, stored in parts.items()})
         if weight.shape != shape:
             raise InputError(f"{file}: {name} is decoded to {weight.shape}, not {shape}")
-        return np.ascontiguousarray(weight, np.float32)
+        with np.errstate(over="ignore"):  # what is infinite is refused where it is loaded
+            return np.ascontiguousarray(weight).astype(dtype, copy=False)
 
-    return Stored(file, shape, np.dtype(np.float32), kind, read, read)
+    return Stored(file, shape, dtype, kind, read, read)
 
 
 def part(tensors: Mapping[str, Stored], name: str, weight: str, file: Path) -> Stored:

@@ -1,0 +1,160 @@
+"""compressed-tensors (llm-compressor, vLLM): packed or plain whole numbers, 8- and 4-bit floats.
+
+What a weight is, is seen from its own tensors; config_groups says how many bits packed ones have.
+Stored packed numbers are q + 2^(b-1); W = (q - z) s, with a scale per tensor, row or group of
+inputs (compressed_tensors/compressors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from jaxmap.architectures.config import Config
+from jaxmap.checkpoint.encodings.base import Arrays, Encoding, part, unpacked, weight_of
+from jaxmap.checkpoint.encodings.fp4 import float4
+from jaxmap.checkpoint.encodings.fp8 import FLOAT8, scaled
+from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.errors import InputError
+
+_OF_ACTIVATIONS = (
+    *(".input_scale", ".input_zero_point", ".input_global_scale"),
+    *(".output_scale", ".output_zero_point", ".k_scale", ".v_scale", ".q_scale"),
+)
+
+
+class CompressedTensors(Encoding):
+    methods = ("compressed-tensors",)
+
+    def __init__(self, facts: Config):
+        super().__init__(facts)
+        groups = (facts.get("config_groups") or {}).values()
+        self.bits = sorted({group["weights"]["num_bits"] for group in groups if group["weights"]})
+        if any(type(bits) is not int or not 1 <= bits <= 8 for bits in self.bits):
+            raise InputError(f"{facts.where}: config_groups: num_bits {self.bits}; 1 to 8 are read")
+        if any(group.get("input_activations") for group in groups):
+            self.approximates = "activations of few bits"
+        for key in ("sparsity_config", "transform_config"):
+            value = facts.get(key)
+            dense = isinstance(value, dict) and value.get("format") == "dense"
+            if value and not dense:
+                raise InputError(f"{facts.where}: {key} is not read")
+        facts.inert("format", "global_compression_ratio", "ignore", "kv_cache_scheme")
+        facts.inert("quant_method", "quantization_status", "version")
+
+    def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        found = {n: t for n, t in tensors.items() if not n.endswith(_OF_ACTIVATIONS)}
+        for name, stored in tensors.items():
+            module, _, last = name.rpartition(".")
+            if last == "weight_packed" and stored.dtype == np.uint8:
+                float4(module, tensors, found, divided=True)
+            elif last == "weight_packed":
+                self._packed(module, tensors, found)
+            elif last == "weight" and stored.dtype == np.int8:
+                _plain(module, tensors, found)
+            elif last == "weight" and stored.dtype in FLOAT8:
+                scale = part(tensors, f"{module}.weight_scale", name, stored.file)
+                del found[f"{module}.weight_scale"]
+                found[name] = scaled(name, stored, f"{module}.weight_scale", scale)
+        return found
+
+    def _packed(self, module: str, tensors: Mapping[str, Stored], found: dict[str, Stored]) -> None:
+        weight, codes = f"{module}.weight", tensors[f"{module}.weight_packed"]
+        parts = {"weight_packed": codes}
+        for one in ("weight_scale", "weight_shape"):
+            parts[one] = part(tensors, f"{module}.{one}", weight, codes.file)
+        for one in ("weight_zero_point", "weight_g_idx"):
+            if f"{module}.{one}" in tensors:
+                parts[one] = tensors[f"{module}.{one}"]
+        for one in parts:
+            del found[f"{module}.{one}"]
+        shape = tuple(int(size) for size in parts.pop("weight_shape").read().reshape(-1))
+        if len(shape) != 2 or codes.dtype != np.int32 or codes.shape[:1] != shape[:1]:
+            raise InputError(f"{codes.file}: {module}.weight_packed does not fit {list(shape)}")
+        bits = self._bits_of(codes, module, shape[1])
+        decode = partial(_decode_packed, name=weight, shape=shape, bits=bits)
+        found[weight] = weight_of(weight, parts, shape, decode, f"{bits}-bit")
+
+    def _bits_of(self, codes: Stored, module: str, inputs: int) -> int:
+        fits = [
+            bits
+            for bits in self.bits
+            if codes.shape[1] in (-(-inputs * bits // 32), -(-inputs // (32 // bits)))
+        ]
+        if len(fits) != 1:
+            raise InputError(
+                f"{codes.file}: {module}.weight_packed of {list(codes.shape)} is no matrix of "
+                f"{inputs} inputs in {' or '.join(map(str, self.bits)) or 'any'} bits"
+            )
+        return fits[0]
+
+
+def _numbers(words: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Packed numbers along the last axis, as signed ones: int8 [..., count].
+
+    Until 2026 numbers of 3, 5, 6 and 7 bits did not cross words; which it is, the number of words
+    says.
+    """
+    if words.shape[-1] == -(-count * bits // 32):
+        codes = unpacked(words, bits, count)
+    else:
+        each = 32 // bits
+        little = np.ascontiguousarray(words).view(np.uint32)
+        shifts = (np.arange(each) * bits).astype(np.uint32)
+        codes = (little[..., None] >> shifts) & np.uint32((1 << bits) - 1)
+        codes = codes.reshape(*words.shape[:-1], -1)[..., :count]
+    return (codes.astype(np.int16) - (1 << (bits - 1))).astype(np.int8)
+
+
+def _decode_packed(parts: Arrays, *, name: str, shape: tuple[int, int], bits: int) -> np.ndarray:
+    outputs, inputs = shape
+    codes = _numbers(parts["weight_packed"], bits, inputs)
+    zeros = parts.get("weight_zero_point")
+    if zeros is not None and zeros.dtype == np.int32:  # packed along the rows
+        zeros = _numbers(zeros.T, bits, outputs).T
+    return _apply(codes, parts["weight_scale"], zeros, parts.get("weight_g_idx"), name)
+
+
+def _plain(module: str, tensors: Mapping[str, Stored], found: dict[str, Stored]) -> None:
+    weight, codes = f"{module}.weight", tensors[f"{module}.weight"]
+    parts = {"weight": codes}
+    parts["weight_scale"] = part(tensors, f"{module}.weight_scale", weight, codes.file)
+    if f"{module}.weight_zero_point" in tensors:
+        parts["weight_zero_point"] = tensors[f"{module}.weight_zero_point"]
+    for one in list(parts)[1:]:
+        del found[f"{module}.{one}"]
+
+    def decode(arrays: Arrays) -> np.ndarray:
+        zeros = arrays.get("weight_zero_point")
+        return _apply(arrays["weight"], arrays["weight_scale"], zeros, None, weight)
+
+    found[weight] = weight_of(weight, parts, codes.shape, decode, "8-bit")
+
+
+def _apply(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray | None,
+    group: np.ndarray | None,
+    name: str,
+) -> np.ndarray:
+    """(q - z) s, with scales and zeros [], [1], [out, 1] or [out, groups]."""
+    outputs, inputs = codes.shape
+    weight = codes.astype(np.float32)
+    scales = scales.astype(np.float32)
+    scales = scales.reshape(1, 1) if scales.size == 1 else scales.reshape(outputs, -1)
+    groups = scales.shape[1]
+    if inputs % groups:
+        raise InputError(f"{name}: {inputs} inputs in {groups} groups")
+    if group is not None and (group == -1).all():  # as it is made, and never set
+        group = None
+    which = np.arange(inputs) // (inputs // groups) if group is None else group
+    if which.shape != (inputs,) or which.min() < 0 or which.max() >= groups:
+        raise InputError(f"{name}: weight_g_idx does not name one of {groups} groups per input")
+    if zeros is not None:
+        zeros = zeros.reshape(1, 1) if zeros.size == 1 else zeros.reshape(outputs, -1)
+        weight -= zeros.astype(np.float32)[:, which if zeros.shape[1] == groups else which * 0]
+    weight *= scales[:, which]
+    return weight
