@@ -22,6 +22,8 @@ from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
 from jaxmap.corpus.tokenizer_files import one_line
 from jaxmap.errors import InputError
 
+_EMPTY = {"type": "BPE", "vocab": {}, "merges": []}  # a model, to read parts of a tokenizer.json
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -160,8 +162,9 @@ def _set_prefix_space(
     wanted = settings.get("add_prefix_space", default)
     if not isinstance(wanted, bool) or kind.prefix_space == "sentencepiece":
         return
-    state = json.loads(backend.to_str())
-    pre_tokenizer = state["pre_tokenizer"] or {}
+    if backend.pre_tokenizer is None:
+        return
+    pre_tokenizer = json.loads(backend.pre_tokenizer.__getstate__())
     if pre_tokenizer.get("type") == "ByteLevel":
         changed = pre_tokenizer | {"add_prefix_space": wanted}
     elif kind.prefix_space == "nested" and wanted:
@@ -175,8 +178,8 @@ def _set_prefix_space(
             f"add_prefix_space is {wanted} to the class {kind.name} and not so in tokenizer.json; "
             f"taken as transformers 4 did: {wanted}",
         )
-        state["pre_tokenizer"] = changed
-        backend.pre_tokenizer = type(backend).from_str(json.dumps(state)).pre_tokenizer
+        small = {"version": "1.0", "added_tokens": [], "model": _EMPTY, "pre_tokenizer": changed}
+        backend.pre_tokenizer = type(backend).from_str(json.dumps(small)).pre_tokenizer
 
 
 def _set_template(

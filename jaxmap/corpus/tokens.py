@@ -7,7 +7,6 @@ transformers is imported only for a folder without tokenizer.json whose format n
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -171,26 +170,30 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
         "split_special_tokens": pipeline.split_special_tokens,
     }
     kept = serialised(pipeline.reading, rule)
-    return restore(kept, _rule_name(pipeline), str(folder), pipeline.reading)
+    ids = pipeline.reading.vocabulary()
+    return _tokenizer(kept, _rule_name(pipeline, ids), str(folder), pipeline.reading, rule, ids)
 
 
-def restore(
-    kept: str, special_rule: str, source: str, reading: Reading | None = None
+def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
+    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not."""
+    reading, rule = restored(kept)
+    return _tokenizer(kept, special_rule, source, reading, rule, reading.vocabulary())
+
+
+def _tokenizer(
+    kept: str,
+    special_rule: str,
+    source: str,
+    reading: Reading,
+    rule: Mapping[str, Any],
+    ids: Mapping[str, int],
 ) -> TextTokenizer:
-    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not.
-
-    `reading` is what `kept` was made of, where that is at hand.
-    """
-    if reading is None:
-        reading, rule = restored(kept)
-    else:
-        _, rule = json.loads(kept)
     around = [*rule["prefix"], *rule["suffix"]]
     return TextTokenizer(
         source=source,
         fingerprint=fingerprint(kept),
         special_rule=special_rule,
-        size=max([*reading.vocabulary().values(), *around], default=-1) + 1,
+        size=max(max(ids.values(), default=-1), *around, -1) + 1,
         prefix=tuple(rule["prefix"]),
         suffix=tuple(rule["suffix"]),
         kept=kept,
@@ -198,9 +201,9 @@ def restore(
     )
 
 
-def _rule_name(pipeline: Pipeline) -> str:
-    ids = pipeline.reading.vocabulary()
-    tokens = {number: token for token, number in ids.items()}
+def _rule_name(pipeline: Pipeline, ids: Mapping[str, int]) -> str:
+    wanted = {*pipeline.prefix, *pipeline.suffix}
+    tokens = {number: token for token, number in ids.items() if number in wanted}
     of_role = {role: ids.get(token) for role, token in pipeline.roles.items()}
     names = []
     for around, roles in (
