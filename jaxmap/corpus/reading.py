@@ -9,6 +9,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jaxmap.errors import InputError
@@ -95,6 +96,7 @@ class SentencePieceReading(Reading):
     Args:
       model: the file's bytes.
       tokens: ids of the tokens that are found in a text before SentencePiece sees the rest.
+      strips: of these, those that take the space before them or after them along: "l", "r", "lr".
       prefix: whether a space is put before a text, as the model was trained.
       everywhere: whether also after each token found in a text (transformers' `legacy`).
       numbers: the id of each of the model's pieces, where it is not the model's own.
@@ -107,12 +109,16 @@ class SentencePieceReading(Reading):
         prefix: bool,
         everywhere: bool,
         numbers: Sequence[int] | None = None,
+        strips: Mapping[str, str] = MappingProxyType({}),
     ):
-        self._model, self._tokens = model, dict(tokens)
+        self._model, self._tokens, self._strips = model, dict(tokens), dict(strips)
         self._numbers = None if numbers is None else list(numbers)
         self._prefix, self._everywhere = prefix, everywhere
         longest_first = sorted(self._tokens, key=len, reverse=True)
-        pattern = "|".join(map(re.escape, longest_first))
+        pattern = "|".join(
+            r"\s*" * ("l" in sides) + re.escape(token) + r"\s*" * ("r" in sides)
+            for token, sides in ((token, self._strips.get(token, "")) for token in longest_first)
+        )
         self._found = re.compile(f"({pattern})") if pattern else None
         self._start, self._rest = (
             processor(model, prefix=wanted) for wanted in (prefix, prefix and everywhere)
@@ -131,7 +137,7 @@ class SentencePieceReading(Reading):
             ids: list[int] = []
             for n, part in enumerate(self._found.split(text) if self._found else [text]):
                 if n % 2:
-                    ids.append(self._tokens[part])
+                    ids.append(self._tokens[part if part in self._tokens else part.strip()])
                 elif part:
                     pieces = (rest if n else start).encode(part)
                     ids += (
@@ -148,6 +154,7 @@ class SentencePieceReading(Reading):
             "prefix": self._prefix,
             "everywhere": self._everywhere,
             "numbers": self._numbers,
+            "strips": self._strips,
         }
 
     def vocabulary(self) -> Mapping[str, int]:
@@ -201,7 +208,7 @@ def restored(text: str) -> tuple[Reading, dict[str, Any]]:
     try:
         if state.get("type") == "sentencepiece":
             model = base64.b64decode(state["model"])
-            options = {name: state[name] for name in ("tokens", "prefix", "everywhere", "numbers")}
+            options = {name: state[name] for name in state if name not in ("type", "model")}
             reading = SentencePieceReading(model, **options)
         else:
             backend = Tokenizer.from_str(json.dumps(state))

@@ -69,8 +69,9 @@ def read_sentencepiece(
         model,
         {} if settings.get("split_special_tokens") else tokens,
         prefix=_wants_prefix(path, pieces, kind, settings),
-        everywhere=settings.get("legacy") is not False,
+        everywhere=kind.prefix_space != "sentencepiece" or settings.get("legacy") is not False,
         numbers=numbers,
+        strips=_strips([*special.added.values(), *special.named]),
     )
     if numbers is None:
         before, after = switched_tokens(path.parent, kind, settings, special.roles, tokens.get)
@@ -87,6 +88,16 @@ def _fairseq_numbers(pieces: Any) -> list[int]:
     first = {"<s>": 0, "</s>": 2, "<unk>": 3}
     every = range(pieces.get_piece_size())
     return [first.get(pieces.id_to_piece(n), n + 1) for n in every]
+
+
+def _strips(tokens: Sequence[Any]) -> dict[str, str]:
+    """Which tokens take the space beside them along, see `SentencePieceReading`."""
+    sides = {
+        token.content: "l" * token.lstrip + "r" * token.rstrip
+        for token in tokens
+        if not isinstance(token, str)
+    }
+    return {content: side for content, side in sides.items() if side}
 
 
 def _control_pieces(pieces: Any, numbers: Sequence[int] | None) -> dict[str, int]:

@@ -32,12 +32,13 @@ class SpecialTokens:
     named: list[Any]
     added: dict[int, Any]
 
-    def add_to(self, backend: Any) -> None:
+    def add_to(self, backend: Any) -> Any:
         """Adds to a tokenizers.Tokenizer those that it lacks, in transformers' order: a token that
-        is new to the vocabulary gets the next free id."""
+        is new to the vocabulary gets the next free id. Returns the tokenizer to go on with."""
         from tokenizers import AddedToken
 
-        there = backend.get_added_tokens_decoder().values()
+        before = backend.get_added_tokens_decoder()
+        there = before.values()
         known = {repr(token) for token in there}
         tokens = [token for _, token in sorted(self.added.items()) if repr(token) not in known]
         contents = {token.content for token in (*there, *tokens)}
@@ -56,6 +57,12 @@ class SpecialTokens:
             adds.append(token)
         if adds:
             backend.add_tokens(adds)
+        after = backend.get_added_tokens_decoder()
+        if all(repr(after[number]) == repr(token) for number, token in before.items()):
+            return backend
+        # The library finds a token that has other fields now as it did before, too; made anew
+        # from its form in a file, it does not.
+        return type(backend).from_str(backend.to_str())
 
 
 def read_special_tokens(
@@ -85,16 +92,20 @@ def read_special_tokens(
     decoder = tokenizer_config.get("added_tokens_decoder")
     if isinstance(decoder, Mapping):
         for index, one in decoder.items():
-            if not str(index).isdigit():
-                raise InputError(f"{where}: added_tokens_decoder: {index!r} is no id of a token")
-            added[int(index)] = _token(one, where, "added_tokens_decoder")
+            token = _token(one, where, "added_tokens_decoder")
+            if not str(index).isdigit() or not isinstance(token, AddedToken):
+                raise InputError(f"{where}: added_tokens_decoder: {index!r}: {one!r} is no token")
+            added[int(index)] = token
     else:
         more = _read_older_files(folder, values, more, added)
         added |= there
-    by_content = {token.content: token for token in added.values()}
+    # A named token has the fields that it has among the added ones, whatever it says of itself;
+    # those of added_tokens.json do not count for this.
+    listed = added if isinstance(decoder, Mapping) else there
+    by_content = {token.content: token for token in listed.values()}
     for role, one in values.items():
-        if isinstance(one, str):
-            one = by_content.get(one, one)
+        if one is not None and one is not kind.defaults.get(role):
+            one = by_content.get(_content(one), one)
         if kind.wraps and isinstance(one, str):
             one = AddedToken(one, special=True, normalized=False)
         values[role] = one
@@ -122,7 +133,7 @@ def _read_older_files(
     for role, value in (read_json(where) or {}).items():
         if role == _MORE:
             more = more + [one for one in _tokens(value, where, role) if one not in more]
-        elif role in ROLES and value is not None:
+        elif role in ROLES:
             values[role] = _token(value, where, role, special=True)
     special = {_content(token) for token in (*values.values(), *more) if token}
     where = folder / "added_tokens.json"

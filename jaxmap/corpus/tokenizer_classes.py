@@ -37,7 +37,7 @@ class FastClass:
     template: bool = False
     add_bos: bool = False
     add_eos: bool = False
-    prefix_space: str = "given"
+    prefix_space: str = "always"
     wraps: bool = False
     merges: str = ""
 
@@ -51,7 +51,7 @@ _GPT2 = _tokens("<|endoftext|>", "<|endoftext|>", "<|endoftext|>")
 _SPM = _tokens("<s>", "</s>", "<unk>")
 _BERT_LIKE = _tokens("<s>", "</s>", "<unk>", sep="</s>", cls="<s>", pad="<pad>")
 
-GENERIC = FastClass("PreTrainedTokenizer")
+GENERIC = FastClass("PreTrainedTokenizer", prefix_space="given")
 CLASSES = {
     one.name: one
     for one in (
@@ -83,9 +83,9 @@ CLASSES = {
         FastClass("BaichuanTokenizer", _SPM, template=True, add_bos=True),
         FastClass("InternLMTokenizer", _SPM, template=True, add_bos=True),
         FastClass("InternLM2Tokenizer", _SPM, template=True, add_bos=True),
-        FastClass("GPTNeoXTokenizer", _GPT2, template=True, prefix_space="always"),
-        FastClass("GPT2Tokenizer", _GPT2, prefix_space="always", merges="gpt2"),
-        FastClass("CodeGenTokenizer", _GPT2, prefix_space="always", merges="gpt2"),
+        FastClass("GPTNeoXTokenizer", _GPT2, template=True),
+        FastClass("GPT2Tokenizer", _GPT2, merges="gpt2"),
+        FastClass("CodeGenTokenizer", _GPT2, merges="gpt2"),
         FastClass(
             "Qwen2Tokenizer",
             dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>"),
@@ -97,7 +97,7 @@ CLASSES = {
         ),
         FastClass("OpenAIGPTTokenizer", {"unk_token": "<unk>"}),
         FastClass("XGLMTokenizer", _BERT_LIKE),
-        FastClass("RobertaTokenizer", _BERT_LIKE | {"mask_token": "<mask>"}, prefix_space="always"),
+        FastClass("RobertaTokenizer", _BERT_LIKE | {"mask_token": "<mask>"}),
         FastClass("XLMRobertaTokenizer", _BERT_LIKE | {"mask_token": "<mask>"}),
     )
 }

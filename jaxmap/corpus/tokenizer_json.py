@@ -103,7 +103,7 @@ def set_up(
         backend = _sentencepiece_pipeline(backend, folder, settings)
     there = backend.get_added_tokens_decoder()
     special = read_special_tokens(folder, settings, GENERIC if bare else kind, there)
-    special.add_to(backend)
+    backend = special.add_to(backend)
     if not bare:
         _set_prefix_space(backend, kind, settings, folder)
     _set_template(backend, kind, settings, special, folder, defaults=not bare)

@@ -23,6 +23,7 @@ from support.released_tokenizers import (
     WORDS,
     meta_pieces,
     sentencepiece_model,
+    token,
 )
 
 from jaxmap.corpus.texts import TextSet
@@ -227,6 +228,10 @@ def test_special_tokens_in_a_text_that_sentencepiece_reads(root):
     assert bare != word
     never = load_tokenizer(spm(root / "never", add_prefix_space=False))
     assert ids_of(never, "the") == [bare]
+    strips = token("</s>", rstrip=True, lstrip=True)
+    stripped = load_tokenizer(spm(root / "strips", eos_token=strips))
+    assert ids_of(stripped, "the \n</s> \t the") == ids_of(stripped, "the</s>the")
+    assert ids_of(old, "the </s> the") != ids_of(old, "the</s>the")
     split = load_tokenizer(spm(root / "split", split_special_tokens=True))
     assert 2 not in ids_of(split, "</s>the")[0]
 

@@ -709,6 +709,47 @@ RELEASED = (
         "llama",
     ),
     Released(
+        "named-prefix",
+        "a byte-level space before the text that the class does not ask for",
+        byte_json(pre_tokenizer=BYTE_LEVEL | {"add_prefix_space": True}),
+        ENDS | dict(tokenizer_class="Qwen2Tokenizer"),
+        "qwen2",
+    ),
+    Released(
+        "fields-of-decoder",
+        "added_tokens_decoder with other fields than tokenizer.json and the named tokens",
+        LLAMA_JSON,
+        dict(
+            tokenizer_class="LlamaTokenizer",
+            bos_token=token("<s>", rstrip=True),
+            eos_token="</s>",
+            unk_token=None,
+            legacy=True,
+            added_tokens_decoder=decoder(
+                SPM_TOKENS[0],
+                added("<s>", 1, lstrip=True),
+                added("</s>", 2, rstrip=True, special=False),
+                added("[INST]", MORE, single_word=True, normalized=True, special=False),
+            ),
+        ),
+        "llama",
+    ),
+    Released(
+        "fields-of-map",
+        "special_tokens_map.json against tokenizer_config.json",
+        byte_json(("<unk>", "<s>", "</s>"), pre_tokenizer=BYTE_LEVEL),
+        SPM | dict(tokenizer_class="GPT2Tokenizer", additional_special_tokens=["[INST]"]),
+        "gpt2",
+        {
+            "special_tokens_map.json": {
+                "bos_token": token("<s>", rstrip=True),
+                "pad_token": token("<|endoftext|>", lstrip=True, normalized=False),
+                "additional_special_tokens": [token("after", lstrip=True)],
+            },
+            "added_tokens.json": {"[INST]": NEXT + 2},
+        },
+    ),
+    Released(
         "extra-special",
         "additional_special_tokens that tokenizer.json lacks",
         byte_json(pre_tokenizer=BYTE_LEVEL),
