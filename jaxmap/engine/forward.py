@@ -20,7 +20,6 @@ from jaxmap.engine.statistics import chosen
 from jaxmap.engine.translators import Translators, translated
 from jaxmap.engine.unembedding import Reference, Unembedding, final_states
 from jaxmap.model.decoder import Decoder
-from jaxmap.model.encodings.int8 import texts_apart
 from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.mesh import ROWS, axes_of, gathered_ends, manual
@@ -81,7 +80,8 @@ class Forward:
         """What the unembedding is multiplied with, the final hidden states [B, T, E] of a batch."""
 
         def run(decoder: Decoder, inputs: Inputs) -> jax.Array:
-            return decoder.unembedded(self._residual(decoder, inputs, reach)[0])
+            x_BTD, _ = decoder.residual(inputs, reach=reach, block=self.query_block)
+            return decoder.unembedded(x_BTD, inputs)
 
         return self._on_mesh(run, params, (inputs,), (_CUT,), _CUT)
 
@@ -118,10 +118,6 @@ class Forward:
             check_vma=False,
         )(params, *given)
 
-    def _residual(self, decoder: Decoder, inputs: Inputs, reach: int, **lens: Any) -> Any:
-        with texts_apart(inputs):
-            return decoder.residual(inputs, reach=reach, block=self.query_block, **lens)
-
     def _statistics(
         self,
         decoder: Decoder,
@@ -135,19 +131,20 @@ class Forward:
         names: tuple[str, ...],
     ) -> Statistics:
         unembedding = Unembedding.of(decoder)
+        residual = partial(decoder.residual, inputs, reach=reach, block=self.query_block)
         if reference is not None:
             E = reference.states.shape[-1]
             reference = dataclasses.replace(reference, states=reference.states.reshape(-1, E))
         elif lens and any(statistic.needs_reference for statistic in chosen(names)):
             # The output is known last: layers are computed once more, to be compared with it.
-            x_BTD, _ = self._residual(decoder, inputs, reach)
-            reference = Reference(final_states(decoder, x_BTD), unembedding)
+            x_BTD, _ = residual()
+            reference = Reference(final_states(decoder, x_BTD, inputs), unembedding)
 
         def read(x_BTD: jax.Array, translator: Translators | None = None) -> Statistics:
             if translator is not None:
                 x_BTD = translated(x_BTD, translator)
             found = readout.read(
-                final_states(decoder, x_BTD),
+                final_states(decoder, x_BTD, inputs),
                 unembedding,
                 target_BT.reshape(-1),
                 names,
@@ -156,9 +153,7 @@ class Forward:
             )
             return {name: value_N.reshape(target_BT.shape) for name, value_N in found.items()}
 
-        x_BTD, by_layer = self._residual(
-            decoder, inputs, reach, read=read if lens else None, beside=translators
-        )
+        x_BTD, by_layer = residual(read=read if lens else None, beside=translators)
         output = jax.tree.map(lambda value_BT: value_BT[None], read(x_BTD))
         if not lens:
             return output

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmap.model.decoder import Decoder
+from jaxmap.model.inputs import Inputs
 from jaxmap.model.layers.linear import contract
 from jaxmap.model.layers.logits import LogitAdjustment
 
@@ -63,9 +64,9 @@ class Unembedding:
         return Unembedding(fit(self.head_VE), bias_V, self.adjust, size if size < V else None)
 
 
-def final_states(decoder: Decoder, x_BTD: jax.Array) -> jax.Array:
-    """What the unembedding is multiplied with, [B x T, E], of states of the residual stream."""
-    hidden_BTE = decoder.unembedded(x_BTD)
+def final_states(decoder: Decoder, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
+    """What the unembedding is multiplied with, [B x T, E], of the residual stream of a batch."""
+    hidden_BTE = decoder.unembedded(x_BTD, inputs)
     return hidden_BTE.reshape(-1, hidden_BTE.shape[-1])
 
 

@@ -145,14 +145,14 @@ class Tuner:
         with computing_in(self._dtype):
             unembedding = Unembedding.of(decoder)
             x_BTD, x_LBTD = decoder.residual(inputs, reach=reach, read=lambda x_BTD: x_BTD)
-            final_NE = final_states(decoder, x_BTD)
+            final_NE = final_states(decoder, x_BTD, inputs)
             lse_N = distribution(final_NE, unembedding, self._block).log_sum_exp_N
 
             def layer(_: None, scanned: tuple[jax.Array, Translators]) -> tuple[None, Any]:
                 x_BTD, translator = scanned
 
                 def loss(translator: Translators) -> jax.Array:
-                    hidden_NE = final_states(decoder, translated(x_BTD, translator))
+                    hidden_NE = final_states(decoder, translated(x_BTD, translator), inputs)
                     kl_N = kl(hidden_NE, final_NE, lse_N, unembedding, self._block)
                     return jnp.sum(jnp.where(real_BT.reshape(-1), kl_N, 0))
 

@@ -178,7 +178,7 @@ class Decoder(nnx.Module):
         if spec.embed_scale != 1:
             x_BTD = x_BTD * jnp.asarray(spec.embed_scale, x_BTD.dtype)
         if self.embed_in is not None:
-            x_BTD = self.embed_in(x_BTD)
+            x_BTD = self.embed_in(x_BTD, inputs)
         if self.positions is not None:
             x_BTD = x_BTD + self.positions[...][inputs.position_BT + spec.position_offset]
         if spec.sinusoids:
@@ -230,12 +230,12 @@ class Decoder(nnx.Module):
             return x_BTD, None
         return x_BTD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *taps)
 
-    def unembedded(self, x_BTD: jax.Array) -> jax.Array:
-        """What the head is multiplied with: the residual stream, normed and projected."""
+    def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
+        """What the head is multiplied with: the residual stream of a batch, normed, projected."""
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
         # A float32 residual stream ends here.
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))
-        return h_BTD if self.embed_out is None else self.embed_out(h_BTD)
+        return h_BTD if self.embed_out is None else self.embed_out(h_BTD, inputs)
 
     @property
     def adjust(self) -> LogitAdjustment:
@@ -244,9 +244,10 @@ class Decoder(nnx.Module):
 
     def logits(self, ids_BT: jax.Array) -> jax.Array:
         """All logits at once, float32 [B, T, V], one text a row: for training and tests."""
-        x_BTD, _ = self.residual(Inputs.from_ids(ids_BT))
+        inputs = Inputs.from_ids(ids_BT)
+        x_BTD, _ = self.residual(inputs)
         logits_BTV = contract(
-            "bte,ve->btv", self.unembedded(x_BTD), self.head_VE, out_dtype=jnp.float32
+            "bte,ve->btv", self.unembedded(x_BTD, inputs), self.head_VE, out_dtype=jnp.float32
         )
         return self.adjust(logits_BTV, None if self.head_bias is None else self.head_bias[...])
 

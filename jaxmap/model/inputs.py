@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,23 @@ class Inputs:
         B, T = ids_BT.shape
         position_BT = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32), (B, T))
         return cls(ids_BT, jnp.ones((B, T), jnp.int32), position_BT, jnp.full((B, T), T, jnp.int32))
+
+
+class Positions(Protocol):
+    """What says where the tokens of a batch stand: `Inputs` or `Geometry`."""
+
+    @property
+    def position_BT(self) -> jax.Array: ...
+
+
+def first_of_text(where: Positions) -> jax.Array:
+    """The place in the batch of the first token of each token's text, int32 [B x T].
+
+    Every place of padding has position 0: it is a text of its own.
+    """
+    B, T = where.position_BT.shape
+    place_BT = jnp.arange(B * T, dtype=jnp.int32).reshape(B, T)
+    return (place_BT - where.position_BT).reshape(-1)
 
 
 @jax.tree_util.register_dataclass

@@ -294,10 +294,11 @@ def test_layers_beside_the_models_own_output(model):
 
     decoder = nnx.merge(model.graph, model.params)
     for n, ids in enumerate(texts):
-        _, x_LBTD = decoder.residual(Inputs.from_ids(jnp.asarray(ids[None, :-1])), read=lambda x: x)
+        inputs = Inputs.from_ids(jnp.asarray(ids[None, :-1]))
+        _, x_LBTD = decoder.residual(inputs, read=lambda x: x)
         p_TV = whole_logits(model, ids)
         for layer, x in enumerate(x_LBTD):
-            logits_TV = np.asarray(decoder.unembedded(x) @ decoder.head_VE.T, np.float64)[0]
+            logits_TV = np.asarray(decoder.unembedded(x, inputs) @ decoder.head_VE.T, np.float64)[0]
             expected = oracle(log_softmax_64(logits_TV), ids[1:], p_TV)
             np.testing.assert_allclose(
                 scores["token_kl"][layer, n], expected["token_kl"].sum(), rtol=1e-4

@@ -225,9 +225,11 @@ def test_what_is_measured_is_the_kl_of_whole_distributions(learnt, tmp_path):
     @jax.jit
     def whole(ids_BT):
         decoder = nnx.merge(learnt.graph, learnt.params)
-        x_BTD, x_LBTD = decoder.residual(Inputs.from_ids(ids_BT), read=lambda x: x)
+        inputs = Inputs.from_ids(ids_BT)
+        x_BTD, x_LBTD = decoder.residual(inputs, read=lambda x: x)
         p_BTV, q_LBTV = (
-            jax.nn.log_softmax(decoder.unembedded(x) @ decoder.head_VE.T) for x in (x_BTD, x_LBTD)
+            jax.nn.log_softmax(decoder.unembedded(x, inputs) @ decoder.head_VE.T)
+            for x in (x_BTD, x_LBTD)
         )
         p_BTV, q_LBTV = p_BTV[:, :-1], q_LBTV[:, :, :-1]  # the last token predicts nothing here
         return (jnp.exp(p_BTV) * (p_BTV - q_LBTV)).sum(-1).mean((1, 2))

@@ -201,8 +201,9 @@ def test_the_residual_stream_of_16_bit_models(in_float32, tmp_path):
     decoder = nnx.merge(model.graph, model.params)
 
     def states(ids_BT):
-        x_BTD, _ = decoder.residual(Inputs.from_ids(ids_BT))
-        return x_BTD, decoder.unembedded(x_BTD)
+        inputs = Inputs.from_ids(ids_BT)
+        x_BTD, _ = decoder.residual(inputs)
+        return x_BTD, decoder.unembedded(x_BTD, inputs)
 
     stream, read = jax.eval_shape(states, jax.ShapeDtypeStruct((1, 4), jnp.int32))
     assert stream.dtype.name == str(streams[0].dtype).removeprefix("torch.")

@@ -165,7 +165,7 @@ class FourBitLinear(nnx.Module):
         self.bias = bias
         self.extents = extents
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
         # Cut as the codes are until here, and as a kernel from here on: what devices exchange is
         # the dequantised kernel where inputs are cut, and nothing where rows are.
         stored = laid_out(self.weights().astype(x.dtype), self.weights.letters)

@@ -6,9 +6,7 @@ features, N tokens of a batch.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -18,43 +16,12 @@ from flax import nnx
 
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.base import Kernel
-from jaxmap.model.inputs import Inputs
+from jaxmap.model.inputs import Positions, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, parameter
 
 OUTLIER = 6.0  # activations of this magnitude or more keep their column out of 8 bit
 _FEW = 32  # columns that are taken apart from the others
 Columns = jax.Array | slice  # some of the input features
-
-
-_FIRST_OF_TEXT: contextvars.ContextVar[jax.Array] = contextvars.ContextVar("first_of_text")
-
-
-@contextlib.contextmanager
-def texts_apart(inputs: Inputs) -> Iterator[None]:
-    """Tells the int8 layers called inside which tokens of the batch are of one text."""
-    B, T = inputs.position_BT.shape
-    place_BT = jnp.arange(B * T, dtype=jnp.int32).reshape(B, T)
-    # Every place of padding has position 0: a text of its own.
-    with texts_from((place_BT - inputs.position_BT).reshape(-1)):
-        yield
-
-
-def first_of_text() -> jax.Array | None:
-    """The place of the first token of each token's text, int32 [N]; None outside `texts_apart`."""
-    return _FIRST_OF_TEXT.get(None)
-
-
-@contextlib.contextmanager
-def texts_from(first_N: jax.Array | None) -> Iterator[None]:
-    """`texts_apart` from what `first_of_text` gave."""
-    if first_N is None:
-        yield
-        return
-    token = _FIRST_OF_TEXT.set(first_N)
-    try:
-        yield
-    finally:
-        _FIRST_OF_TEXT.reset(token)
 
 
 def round_rows(x_NI: jax.Array, absmax_N: jax.Array) -> jax.Array:
@@ -141,7 +108,7 @@ def _in_two_parts(
 
 
 class Int8Linear(nnx.Module):
-    """A `Linear` in 8 bit, whose activations are quantised too; called inside `texts_apart`.
+    """A `Linear` in 8 bit, whose activations are quantised too.
 
     Fields:
       inputs: how many of the last axes of the activations are input features.
@@ -166,22 +133,26 @@ class Int8Linear(nnx.Module):
         self.absmax = parameter(absmax, letters[:1])
         self.bias = bias
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, where: Positions) -> jax.Array:
         weight_OI = self.weight[...]
         x_NI = x.reshape(-1, weight_OI.shape[1])
-        y_NO = int8_product(x_NI, weight_OI, self.absmax[...], _FIRST_OF_TEXT.get())
+        y_NO = int8_product(x_NI, weight_OI, self.absmax[...], first_of_text(where))
         y = y_NO.reshape(*x.shape[: -self.inputs], *self.outputs)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)
 
 
-def same_text_and_expert(expert_M: jax.Array, K: int, E: int) -> jax.Array:
+def same_text_and_expert(first_N: jax.Array, expert_M: jax.Array, E: int) -> jax.Array:
     """A number below M that choices of one expert by tokens of one text share, int32 [M].
 
-    expert_M: the K choices of each token, one token after another. Inside `texts_apart`.
+    Args:
+      first_N: see `first_of_text`.
+      expert_M: the choices of each token, as many for each, one token after another; E for one
+        that another device computes.
+      E: how many experts there are.
     """
-    key_M = jnp.repeat(_FIRST_OF_TEXT.get(), K) * (E + 1) + expert_M  # E: another device's
+    key_M = jnp.repeat(first_N, len(expert_M) // len(first_N)) * (E + 1) + expert_M
     order_M = jnp.argsort(key_M)
     new_M = jnp.diff(key_M[order_M], prepend=-1) != 0
     return jnp.zeros_like(key_M).at[order_M].set(jnp.cumsum(new_M, dtype=key_M.dtype) - 1)

@@ -125,7 +125,8 @@ class Linear(nnx.Module):
         """A kernel of a stack."""
         return self.kernel[...][i]
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
+        """Of activations; where their tokens stand (`Positions`) matters in 8 bit alone."""
         y = contract(self.equation, x, self.kernel[...], out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)

@@ -162,7 +162,7 @@ class Attention(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec = self.spec
-        q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
+        q, k, v = self.q(x_BTD, geometry), self.k(x_BTD, geometry), self.v(x_BTD, geometry)
         if spec.clip_qkv and not spec.clip_normed:
             q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
@@ -175,8 +175,8 @@ class Attention(Sublayer):
             q, k, v, geometry, facts, softcap=spec.softcap, alibi=spec.alibi, sink_H=sink_H
         )
         if self.gate is not None:
-            mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD))
-        return self.o(mixed_BTHC)
+            mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD, geometry))
+        return self.o(mixed_BTHC, geometry)
 
 
 def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:

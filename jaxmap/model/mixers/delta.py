@@ -128,7 +128,7 @@ class GatedDelta(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         def read(linear: Linear, taps: nnx.Param) -> jax.Array:
-            y_BTHC = linear(x_BTD)
+            y_BTHC = linear(x_BTD, geometry)
             flat_BTX = y_BTHC.reshape(*y_BTHC.shape[:2], -1)
             kernel_XW = taps[...].reshape(flat_BTX.shape[-1], -1)
             flat_BTX = causal_conv(flat_BTX, kernel_XW, None, geometry.position_BT)
@@ -136,15 +136,16 @@ class GatedDelta(Sublayer):
 
         q_BTGK, k_BTGK = _unit(read(self.query, self.conv_q)), _unit(read(self.key, self.conv_k))
         v_BTHC = read(self.value, self.conv_v).astype(jnp.float32)
-        step_BTH = self.step(x_BTD).astype(jnp.float32) + self.step_bias[...].astype(jnp.float32)
+        step_BTH = self.step(x_BTD, geometry).astype(jnp.float32)
+        step_BTH = step_BTH + self.step_bias[...].astype(jnp.float32)
         mixed_BTHC = delta_rule(
             jnp.repeat(q_BTGK * q_BTGK.shape[-1] ** -0.5, self.shared, axis=2),
             jnp.repeat(k_BTGK, self.shared, axis=2),
             v_BTHC,
             -jnp.exp(self.log_rate[...]) * jax.nn.softplus(step_BTH),
-            jax.nn.sigmoid(self.rate(x_BTD)).astype(jnp.float32),
+            jax.nn.sigmoid(self.rate(x_BTD, geometry)).astype(jnp.float32),
             geometry.position_BT,
         )
         normed_BTHC = self.norm(mixed_BTHC.astype(x_BTD.dtype)).astype(jnp.float32)
-        gated_BTHC = normed_BTHC * jax.nn.silu(self.out_gate(x_BTD).astype(jnp.float32))
-        return self.out(gated_BTHC.astype(x_BTD.dtype))
+        gated_BTHC = normed_BTHC * jax.nn.silu(self.out_gate(x_BTD, geometry).astype(jnp.float32))
+        return self.out(gated_BTHC.astype(x_BTD.dtype), geometry)

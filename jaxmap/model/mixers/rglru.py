@@ -59,8 +59,8 @@ class RecurrentUnit(Sublayer):
         self.decay = parameter(jnp.zeros((H, C), dtype), "hc")
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-        gate_BTHC = ACTIVATIONS[self.act](self.branch_gate(x_BTD))
-        u_BTHC = self.branch_in(x_BTD)
+        gate_BTHC = ACTIVATIONS[self.act](self.branch_gate(x_BTD, geometry))
+        u_BTHC = self.branch_in(x_BTD, geometry)
         width = self.unit.width
         u_BTX = causal_conv(
             u_BTHC.reshape(*u_BTHC.shape[:2], width),
@@ -69,7 +69,7 @@ class RecurrentUnit(Sublayer):
             geometry.position_BT,
         )
         h_BTHC = self._recurrence(u_BTX.reshape(u_BTHC.shape), geometry.position_BT)
-        return self.branch_out(h_BTHC.astype(x_BTD.dtype) * gate_BTHC)
+        return self.branch_out(h_BTHC.astype(x_BTD.dtype) * gate_BTHC, geometry)
 
     def _recurrence(self, u_BTHC: jax.Array, position_BT: jax.Array) -> jax.Array:
         rate_HC = jax.nn.softplus(self.decay[...].astype(jnp.float32))

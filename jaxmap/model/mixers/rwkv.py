@@ -114,12 +114,12 @@ class TimeMix(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         earlier_BTD = _before(x_BTD, geometry)
-        r_BTH = self.r(_mixed(x_BTD, earlier_BTD, self.share_r))
-        k_BTH = self.k(_mixed(x_BTD, earlier_BTD, self.share_k))
-        v_BTH = self.v(_mixed(x_BTD, earlier_BTD, self.share_v))
+        r_BTH = self.r(_mixed(x_BTD, earlier_BTD, self.share_r), geometry)
+        k_BTH = self.k(_mixed(x_BTD, earlier_BTD, self.share_k), geometry)
+        v_BTH = self.v(_mixed(x_BTD, earlier_BTD, self.share_v), geometry)
         decay_H = jnp.exp(self.decay[...])
         mean_BTH = wkv(decay_H, self.first[...], k_BTH, v_BTH, geometry.position_BT)
-        return self.o(jax.nn.sigmoid(r_BTH) * mean_BTH.astype(x_BTD.dtype))
+        return self.o(jax.nn.sigmoid(r_BTH) * mean_BTH.astype(x_BTD.dtype), geometry)
 
 
 class ChannelMix(Sublayer):
@@ -137,6 +137,6 @@ class ChannelMix(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         earlier_BTD = _before(x_BTD, geometry)
-        r_BTD = self.r(_mixed(x_BTD, earlier_BTD, self.share_r))
-        k_BTF = self.k(_mixed(x_BTD, earlier_BTD, self.share_k))
-        return jax.nn.sigmoid(r_BTD) * self.v(jnp.square(jax.nn.relu(k_BTF)))
+        r_BTD = self.r(_mixed(x_BTD, earlier_BTD, self.share_r), geometry)
+        k_BTF = self.k(_mixed(x_BTD, earlier_BTD, self.share_k), geometry)
+        return jax.nn.sigmoid(r_BTD) * self.v(jnp.square(jax.nn.relu(k_BTF)), geometry)

@@ -115,18 +115,18 @@ class SelectiveScan(Sublayer):
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         s, position_BT = self.ssm, geometry.position_BT
         conv_bias_I = None if self.conv_bias is None else self.conv_bias[...]
-        x_BTI = causal_conv(self.into(x_BTD), self.conv[...], conv_bias_I, position_BT)
+        x_BTI = causal_conv(self.into(x_BTD, geometry), self.conv[...], conv_bias_I, position_BT)
         x_BTI = ACTIVATIONS[s.act](x_BTI)
         step_BTR, write_BTN, read_BTN = (
             part if norm is None else norm(part)
             for part, norm in zip(
-                jnp.split(self.select(x_BTI), [s.rank, s.rank + s.state], axis=-1),
+                jnp.split(self.select(x_BTI, geometry), [s.rank, s.rank + s.state], axis=-1),
                 (self.step_norm, self.write_norm, self.read_norm),
                 strict=True,
             )
         )
         x_BTI32 = x_BTI.astype(jnp.float32)
-        step_BTI = self.step(step_BTR).astype(jnp.float32)
+        step_BTI = self.step(step_BTR, geometry).astype(jnp.float32)
         y_BTI = jax.lax.platform_dependent(
             x_BTI32,
             jax.nn.softplus(step_BTI + self.step_bias[...].astype(jnp.float32)),
@@ -138,5 +138,5 @@ class SelectiveScan(Sublayer):
             default=selective_scan,
         )
         y_BTI = y_BTI + x_BTI32 * self.skip[...].astype(jnp.float32)
-        y_BTI = y_BTI * jax.nn.silu(self.gate(x_BTD).astype(jnp.float32))
-        return self.out(y_BTI.astype(x_BTD.dtype))
+        y_BTI = y_BTI * jax.nn.silu(self.gate(x_BTD, geometry).astype(jnp.float32))
+        return self.out(y_BTI.astype(x_BTD.dtype), geometry)

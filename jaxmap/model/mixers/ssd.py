@@ -158,7 +158,8 @@ class StateSpaceDuality(Sublayer):
         s, position_BT = self.ssm, geometry.position_BT
         (B, T, _), GN = x_BTD.shape, s.groups * s.state
         of_gate, of_x, of_write, of_read, of_step = self.parts
-        gate_BTI, z_BTZ, step_BTH = self.gate(x_BTD), self.into(x_BTD), self.step(x_BTD)
+        gate_BTI, z_BTZ = self.gate(x_BTD, geometry), self.into(x_BTD, geometry)
+        step_BTH = self.step(x_BTD, geometry)
         if self.parts != (1.0,) * 5:
             of_Z = np.repeat([of_x, of_write, of_read], [s.inner, GN, GN])
             z_BTZ = z_BTZ * jnp.asarray(of_Z, z_BTZ.dtype)
@@ -185,7 +186,7 @@ class StateSpaceDuality(Sublayer):
             y_BTI = y_BTI * jax.nn.silu(gate_BTI.astype(jnp.float32))
         else:
             y_BTI = self.norm(y_BTI, gate_BTI)
-        return self.out(y_BTI.astype(x_BTD.dtype))
+        return self.out(y_BTI.astype(x_BTD.dtype), geometry)
 
     @staticmethod
     def _float32(param: nnx.Param) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.inputs import Geometry
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -45,12 +46,13 @@ class Mlp(Sublayer):
             "btf,fd->btd", (F, D), bias=(D,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x_BTD: jax.Array, *_: object) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
         act, m = ACTIVATIONS[self.act], self.multipliers
-        up_BTF = self.up(x_BTD)
+        up_BTF = self.up(x_BTD, geometry)
         if self.gate is None:
-            y_BTD = self.down(act(up_BTF))
+            y_BTD = self.down(act(up_BTF), geometry)
         else:
-            gate_BTF = self.gate(x_BTD)
-            y_BTD = self.down(act(gate_BTF if m.gate == 1 else gate_BTF * m.gate) * up_BTF)
+            gate_BTF = self.gate(x_BTD, geometry)
+            gate_BTF = act(gate_BTF if m.gate == 1 else gate_BTF * m.gate)
+            y_BTD = self.down(gate_BTF * up_BTF, geometry)
         return y_BTD if m.mlp_out == 1 else y_BTD * m.mlp_out

@@ -23,10 +23,9 @@ from jax.sharding import PartitionSpec
 from jaxmap.model.encodings.four_bit import FourBitExperts
 from jaxmap.model.encodings.int8 import (
     Int8Experts,
-    first_of_text,
     same_text_and_expert,
-    texts_from,
 )
+from jaxmap.model.inputs import Geometry, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, multiply
 from jaxmap.model.mechanisms import Experts
 from jaxmap.model.mesh import model_devices
@@ -190,22 +189,22 @@ class RoutedExperts(Sublayer):
         self.shared = Mlp(spec, shared, **make) if e.shared_F else None
         self.shared_gate = Linear("btd,de->bte", (spec.D, 1), **make) if e.shared_gate else None
 
-    def __call__(self, x_BTD: jax.Array, *_: object) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
         e = self.experts
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         correction_E = None if self.correction is None else self.correction[...]
         weight_NK, index_NK = route(self.router_logits(x_ND), e, correction_E)
-        shared_BTD = None if self.shared is None else self.shared(x_BTD)
+        shared_BTD = None if self.shared is None else self.shared(x_BTD, geometry)
         if e.on_shared:
             assert shared_BTD is not None
             x_ND = shared_BTD.reshape(x_ND.shape)
         mixed = self._mixed if model_devices() == 1 else self._mixed_over_devices
-        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK)
+        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_of_text(geometry))
         y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
         if shared_BTD is None:
             return y_BTD
         if self.shared_gate is not None:
-            shared_BTD = shared_BTD * jax.nn.sigmoid(self.shared_gate(x_BTD))
+            shared_BTD = shared_BTD * jax.nn.sigmoid(self.shared_gate(x_BTD, geometry))
         return y_BTD + shared_BTD
 
     @property
@@ -227,12 +226,16 @@ class RoutedExperts(Sublayer):
         x_ND: jax.Array,
         weight_NK: jax.Array,
         index_NK: jax.Array,
+        first_N: jax.Array,
         some: bool = False,
     ) -> jax.Array:
-        """The weighted sum of what a token's experts make of it, float32 [N, D]."""
+        """The weighted sum of what a token's experts make of it, float32 [N, D].
+
+        first_N: see `first_of_text`.
+        """
         blocks = partial(self.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
-            y_NKD = self.in_int8(linears, x_ND, index_NK, some=some)
+            y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
         elif isinstance(linears.up, FourBitExperts):
             y_NKD = blocks(x_ND, index_NK)  # an expert at a time is unpacked
         else:
@@ -245,7 +248,12 @@ class RoutedExperts(Sublayer):
         return contract("nk,nkd->nd", weight_NK, y_NKD.astype(jnp.float32))
 
     def _mixed_over_devices(
-        self, linears: _Linears, x_ND: jax.Array, weight_NK: jax.Array, index_NK: jax.Array
+        self,
+        linears: _Linears,
+        x_ND: jax.Array,
+        weight_NK: jax.Array,
+        index_NK: jax.Array,
+        first_N: jax.Array,
     ) -> jax.Array:
         """The same, each device with its own experts and the tokens that chose them."""
         graph, weights = nnx.split(linears)
@@ -255,8 +263,7 @@ class RoutedExperts(Sublayer):
             E = linears.E
             index_NK = index_NK - jax.lax.axis_index("model") * E
             index_NK = jnp.where((index_NK >= 0) & (index_NK < E), index_NK, E)  # E: another's
-            with texts_from(first_N):
-                y_ND = self._mixed(linears, x_ND, weight_NK, index_NK, some=True)
+            y_ND = self._mixed(linears, x_ND, weight_NK, index_NK, first_N, some=True)
             return jax.lax.psum(y_ND, "model")
 
         everywhere, cut = PartitionSpec(), PartitionSpec("model")
@@ -266,7 +273,7 @@ class RoutedExperts(Sublayer):
             out_specs=everywhere,
             axis_names={"model"},
             check_vma=False,
-        )(weights, x_ND, weight_NK, index_NK, first_of_text())
+        )(weights, x_ND, weight_NK, index_NK, first_N)
 
     def in_blocks(
         self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
@@ -283,12 +290,18 @@ class RoutedExperts(Sublayer):
         return in_blocks(run, x_ND, index_NK, linears.E, some=some)
 
     def in_int8(
-        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+        self,
+        linears: _Linears,
+        x_ND: jax.Array,
+        index_NK: jax.Array,
+        first_N: jax.Array,
+        *,
+        some: bool = False,
     ) -> jax.Array:
         """The same in LLM.int8(), for which an expert's tokens of one text belong together."""
         (N, K), E = index_NK.shape, linears.E
         expert_M = index_NK.reshape(-1)
-        group_M = same_text_and_expert(expert_M, K, E)
+        group_M = same_text_and_expert(first_N, expert_M, E)
 
         def multiplied(
             run: Callable[[jax.Array, jax.Array], jax.Array], x_MI: jax.Array
