@@ -22,3 +22,12 @@ def optimised(monkeypatch):
     flags = os.environ["XLA_FLAGS"].split()
     kept = [flag for flag in flags if not flag.startswith(LEVEL)]
     monkeypatch.setenv("XLA_FLAGS", " ".join(kept))
+
+
+@pytest.fixture
+def strict():
+    """Arrays of two dtypes or of two ranks are not promoted in silence: it is an error."""
+    import jax
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield

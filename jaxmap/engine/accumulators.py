@@ -112,7 +112,7 @@ def _no_count(N: int) -> jax.Array:
 
 def _count_above(count_N: jax.Array, block: Block) -> jax.Array:
     # The target's logit was computed apart and may differ from its column's in the last bits.
-    other_NW = block.id_W != block.target_N[:, None]
+    other_NW = block.id_W[None] != block.target_N[:, None]
     above_NW = other_NW & (block.model.logit_NW > block.target_logit_N[:, None])
     return count_N + jnp.sum(above_NW, axis=-1, dtype=jnp.int32)
 

@@ -48,7 +48,7 @@ class Unembedding:
     def logits(self, hidden_NE: jax.Array) -> jax.Array:
         """float32 [N, V]."""
         logits_NV = contract("ne,ve->nv", hidden_NE, self.head_VE, out_dtype=jnp.float32)
-        return self.adjust(logits_NV, self.bias_V)
+        return self.adjust(logits_NV, None if self.bias_V is None else self.bias_V[None])
 
     def of_rows(self, V: int) -> Unembedding:
         """The same with V rows: the last are left out, or zeros that are no tokens follow."""
@@ -120,7 +120,7 @@ class Columns:
         if size is not None:
             token_W = self.row_W < size - self.first
             valid_W = token_W if valid_W is None else valid_W & token_W
-        return logit_NW if valid_W is None else jnp.where(valid_W, logit_NW, -jnp.inf)
+        return logit_NW if valid_W is None else jnp.where(valid_W[None], logit_NW, -jnp.inf)
 
 
 def over_blocks(

@@ -74,7 +74,7 @@ def _kl_forward(
         logp_NW = rows.logits(final_NE) - final_lse_N[:, None]
         p_NW, q_NW = jnp.exp(logp_NW), jnp.exp(logq_NW)
         if columns.fresh_W is not None:
-            p_NW, q_NW = (jnp.where(columns.fresh_W, x_NW, 0) for x_NW in (p_NW, q_NW))
+            p_NW, q_NW = (jnp.where(columns.fresh_W[None], x_NW, 0) for x_NW in (p_NW, q_NW))
         kl_N = kl_N + jnp.sum(p_NW * (logp_NW - logq_NW), axis=-1)
         (part_NE,) = pull(q_NW - p_NW)
         return kl_N, grad_NE + part_NE.astype(jnp.float32)

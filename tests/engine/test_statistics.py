@@ -20,6 +20,7 @@ from jaxmap.engine.statistics import STATISTICS
 from jaxmap.engine.unembedding import Reference, Unembedding
 from jaxmap.errors import InputError
 
+strict = pytest.mark.usefixtures("strict")
 N, E, V = 23, 12, 97
 
 
@@ -76,6 +77,7 @@ def drawn(scale, bias=False, rows=V):
     return hidden_NE, head_VE, bias_V, target_N
 
 
+@strict
 @pytest.mark.parametrize(
     ("block", "bias", "scale"),
     [(97, False, 20.0), (40, True, 0.1), (16, False, 1.0), (1, True, 20.0)],
@@ -105,6 +107,7 @@ def test_tokens(block, bias, scale):
         assert np.abs(theirs["token_kl"] - theirs["token_kl_reverse"]).max() > 1e-3
 
 
+@strict
 @pytest.mark.parametrize(
     ("rows", "sizes"),
     [
@@ -140,6 +143,7 @@ def test_vocabularies_of_two_sizes_and_rows_that_are_no_tokens(rows, sizes):
     close(ours, oracle(logp_NV, target_N, reference_NV))
 
 
+@strict
 def test_equal_logits():
     """The top token is the first of equals, and a rank of 1 is its alone."""
     head = Unembedding(jnp.asarray(np.repeat(drawn(1.0)[1][:5], 3, axis=0)))
@@ -152,6 +156,7 @@ def test_equal_logits():
         np.testing.assert_array_equal(found["top_is_target"], found["target_rank"] == 1)
 
 
+@strict
 def test_a_model_and_itself():
     hidden_NE, head_VE, _, target_N = drawn(20.0)
     head = Unembedding(jnp.asarray(head_VE))
@@ -168,6 +173,7 @@ def test_a_comparison_needs_a_reference():
         read(jnp.ones((2, 3)), head, jnp.zeros(2, jnp.int32), ("token_kl",), block=2)
 
 
+@strict
 def test_a_certain_model_has_no_entropy():
     head = Unembedding(jnp.asarray([[0.0], [1.0], [-1.0]]))
     hidden_NE = jnp.asarray([[80.0], [3000.0]])

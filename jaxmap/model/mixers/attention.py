@@ -42,9 +42,10 @@ def attend(
     Args:
       geometry, facts: where tokens stand; scale, window and rope of the layer.
       softcap: see `Spec`; 0: none.
-      alibi: biases by key position.
+      alibi: biases by key position, which move all scores of a query alike; not beside sinks.
       sink_H: a score a head that takes weight and gives no value.
     """
+    assert alibi is None or sink_H is None, "a sink's score does not move with the others"
     B, T, H, C = q_BTHC.shape
     G = k_BTGC.shape[2]
     # Heads before tokens, once: each block of queries would otherwise copy its keys to be so.
