@@ -99,7 +99,9 @@ def int8_oracle(x_NI, codes_OI, absmax_O, texts) -> np.ndarray:
         half = x_NI[text].astype(np.float16).astype(np.float64)
         apart = (np.abs(half) >= 6).any(0)
         absmax = np.where(np.abs(half) >= 6, 0, np.abs(half)).max(1, keepdims=True)
-        codes = np.rint(half[:, ~apart] / absmax * 127)
+        # In float32 and this order: where a value is half the largest, the last bit decides.
+        scale = np.float32(1) / absmax.astype(np.float32) * np.float32(127)
+        codes = np.rint(half[:, ~apart].astype(np.float32) * scale).astype(np.float64)
         weight = codes_OI.astype(np.float64) * absmax_O[:, None] / 127
         y_NO[text] = codes * (absmax / 127) @ weight[:, ~apart].T
         y_NO[text] += x_NI[text][:, apart] @ weight[:, apart].T
