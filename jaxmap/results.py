@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from jaxmap.tables import write_csv
+from jaxmap.tables import to_frame, write_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -50,10 +50,12 @@ class Table(Result):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The table."""
-        import pandas
+        return to_frame(self.columns, self.rows())
 
-        return pandas.DataFrame(list(self.rows()), columns=list(self.columns))
+    def write(self, path: str | Path) -> Path:
+        """Writes the table to a .csv file of this name."""
+        return write_csv(Path(path), self.columns, self.rows())
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes the table into `folder`, which is made, and names the file."""
-        return [write_csv(Path(folder) / self.file, self.columns, self.rows())]
+        return [self.write(Path(folder) / self.file)]

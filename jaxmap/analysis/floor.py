@@ -7,24 +7,17 @@ and the same checkpoint in float32. What is not ten times larger may be rounding
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.precision import REFERENCE
-from jaxmap.results import Result
+from jaxmap.results import Table
 from jaxmap.stats.divergence import kl_pairs
 from jaxmap.store.record import Entry
-from jaxmap.tables import to_frame, write_csv
 
-if TYPE_CHECKING:
-    import pandas
-
-COLUMNS = ("model", "dtype", "kl_bits_per_byte", "standard_error")
 MARGIN = 10.0  # a result below so many times its floor is marked
 
 
@@ -42,22 +35,13 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Floors(Result):
+class Floors(Table):
     """The floors that a store can tell, the largest first."""
 
+    file = "floor.csv"
+    columns = ("model", "dtype", "kl_bits_per_byte", "standard_error")
+
     found: tuple[Floor, ...]
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per checkpoint and precision: model, dtype, kl_bits_per_byte, standard_error."""
-        return to_frame(COLUMNS, self._rows())
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes floor.csv, the table of `to_dataframe`."""
-        return [self.write(Path(folder) / "floor.csv")]
-
-    def write(self, path: str | Path) -> Path:
-        """Writes the table of `to_dataframe` to a .csv file."""
-        return write_csv(Path(path), COLUMNS, self._rows())
 
     def of(self, entries: Iterable[Entry]) -> float | None:
         """The floor of a result about these entries: the largest of their own precision.
@@ -90,9 +74,9 @@ class Floors(Result):
         ]
         return "\n".join(lines) + "\n"
 
-    def _rows(self) -> Iterator[tuple[object, ...]]:
-        for one in self.found:
-            yield one.entry.label, one.dtype, one.kl, one.standard_error
+    def rows(self) -> list[tuple[object, ...]]:
+        """One row per checkpoint and precision."""
+        return [(one.entry.label, one.dtype, one.kl, one.standard_error) for one in self.found]
 
 
 def is_near(kl: float, floor: float | None) -> bool:

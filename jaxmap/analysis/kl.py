@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.kl_pairs import find_pairs, two_or_more
-from jaxmap.results import Result
+from jaxmap.figures.figure import Figures
+from jaxmap.results import Table
 from jaxmap.stats.divergence import Divergence, kl_pairs, kl_strips
-from jaxmap.tables import to_frame, write_csv
+from jaxmap.store.record import Entry
 
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("model_a", "model_b", "kl_bits_per_byte", "standard_error")
-
 
 @dataclass(frozen=True)
-class KlTable(Result):
+class KlTable(Table):
     """KL divergences of pairs of results, in bits per byte.
 
     Fields:
@@ -32,14 +30,27 @@ class KlTable(Result):
       standard_error: with the texts as the sample, float64 [P].
     """
 
+    file = "kl.csv"
+    columns = ("model_a", "model_b", "kl_bits_per_byte", "standard_error")
+
     labels: tuple[str, ...]
     pairs_P2: np.ndarray
     kl: np.ndarray
     standard_error: np.ndarray
 
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per pair: model_a, model_b, kl_bits_per_byte, standard_error."""
-        return to_frame(COLUMNS, self._rows())
+    def rows(self) -> list[tuple[object, ...]]:
+        """One row per pair."""
+        columns = (one.tolist() for one in (self.pairs_P2, self.kl, self.standard_error))
+        return [
+            (self.labels[i], self.labels[j], kl, error)
+            for (i, j), kl, error in zip(*columns, strict=True)
+        ]
+
+    def draw(self) -> Figures:
+        """kl: a square for each pair, where all pairs of up to 40 models were measured."""
+        from jaxmap.figures import kl_matrix
+
+        return Figures(kl=kl_matrix.draw(self))
 
     def to_matrix(self) -> pandas.DataFrame:
         """KL as a square, models by models; NaN for pairs that were not measured."""
@@ -50,19 +61,6 @@ class KlTable(Result):
         i_P, j_P = self.pairs_P2.T
         kl_KK[i_P, j_P] = kl_KK[j_P, i_P] = self.kl
         return pandas.DataFrame(kl_KK, index=list(self.labels), columns=list(self.labels))
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes kl.csv, the table of `to_dataframe`."""
-        return [self.write(Path(folder) / "kl.csv")]
-
-    def write(self, path: str | Path) -> Path:
-        """Writes the table of `to_dataframe` to a .csv file."""
-        return write_csv(Path(path), COLUMNS, self._rows())
-
-    def _rows(self) -> Iterator[tuple[object, ...]]:
-        columns = (one.tolist() for one in (self.pairs_P2, self.kl, self.standard_error))
-        for (i, j), kl, error in zip(*columns, strict=True):
-            yield self.labels[i], self.labels[j], kl, error
 
 
 def measure_kl(context: Context, pairs: str = "all") -> KlTable:
@@ -75,14 +73,19 @@ def measure_kl(context: Context, pairs: str = "all") -> KlTable:
     store, entries = context.store, context.entries
     if pairs == "all":
         two_or_more(store, entries)
-        labels = tuple(entry.label for entry in entries)
-        pairs_P2 = np.stack(np.triu_indices(len(entries), k=1), axis=1)
-        return KlTable(labels, pairs_P2, *_all_pairs(context.vectors(entries), context.mean_bytes))
+        return kl_between(context, entries)
     rows_P2 = find_pairs(store, entries, pairs)
     used = np.unique(rows_P2)  # only these rows are read
     pairs_P2 = np.searchsorted(used, rows_P2)
     found = kl_pairs(context.vectors(entries[row] for row in used), pairs_P2, context.mean_bytes)
     return KlTable(tuple(entries[row].label for row in used), pairs_P2, *found)
+
+
+def kl_between(context: Context, entries: Sequence[Entry]) -> KlTable:
+    """KL of every two of these results, on their scores as they are."""
+    labels = tuple(entry.label for entry in entries)
+    pairs_P2 = np.stack(np.triu_indices(len(entries), k=1), axis=1)
+    return KlTable(labels, pairs_P2, *_all_pairs(context.vectors(entries), context.mean_bytes))
 
 
 def _all_pairs(ll_KN: np.ndarray, mean_bytes: float) -> Divergence:

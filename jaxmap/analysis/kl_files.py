@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxmap.analysis.context import Context
-from jaxmap.analysis.kl import COLUMNS, measure_kl
+from jaxmap.analysis.kl import KlTable, measure_kl
 from jaxmap.analysis.kl_pairs import two_or_more
 from jaxmap.atomic import check_writable, one_line_errors, write_atomic
 from jaxmap.errors import InputError, JaxmapError
@@ -139,7 +139,7 @@ def _write_rows(out: str | os.PathLike[str], blocks: Iterable[Block]) -> None:
     def write(file: BinaryIO) -> None:
         text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        rows.writerow(KlTable.columns)
         for labels, result in blocks:
             values = zip(labels, *(one.tolist() for one in result), strict=True)
             rows.writerows((a, b, repr(kl), repr(error)) for (a, b), kl, error in values)

@@ -5,23 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.errors import InputError
-from jaxmap.results import Result
+from jaxmap.results import Table
 from jaxmap.stats.resample import pmi
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Record, hash_facts
 from jaxmap.store.statistics import PMI
-from jaxmap.tables import to_frame, write_csv
-
-if TYPE_CHECKING:
-    import pandas
-
-COLUMNS = ("model", "mean_pmi_nats")
 
 
 @dataclass(frozen=True)
@@ -32,23 +24,21 @@ class _Responses:
 
 
 @dataclass(frozen=True)
-class PmiStore(Result):
+class PmiStore(Table):
     """A store of PMI vectors, and how many of its results are new."""
+
+    file = "pmi.csv"
+    columns = ("model", "mean_pmi_nats")
 
     store: Store
     added: int
 
-    def to_dataframe(self) -> pandas.DataFrame:
-        """One row per model: model, and its PMI per response in nats, the mean over all."""
-        return to_frame(COLUMNS, self._rows())
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes pmi.csv, the table of `to_dataframe`; the vectors are in the store."""
-        return [write_csv(Path(folder) / "pmi.csv", COLUMNS, self._rows())]
-
-    def _rows(self) -> Iterator[tuple[object, ...]]:
-        for entry in self.store.records():
-            yield entry.label, float(self.store.load(entry).vector.mean())
+    def rows(self) -> list[tuple[object, ...]]:
+        """One row per model: its label, and its PMI per response in nats, the mean over all."""
+        return [
+            (entry.label, float(self.store.load(entry).vector.mean()))
+            for entry in self.store.records()
+        ]
 
 
 def write_pmi(conditional: Store, unconditional: Store, out: str | os.PathLike[str]) -> PmiStore:

@@ -10,6 +10,7 @@ from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import Diffusion, measure_diffusion
 from jaxmap.analysis.finals import Finals, measure_finals
 from jaxmap.analysis.floor import Floors, measure_floors
+from jaxmap.analysis.kl import KlTable, kl_between
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas
@@ -18,6 +19,7 @@ from jaxmap.analysis.scale import Scale, measure_scale
 from jaxmap.errors import InputError
 from jaxmap.reports.interactive import payload
 
+MOST_MODELS = 12  # whose KLs are listed on the page
 MOST_FINALS = 12  # runs whose final models are compared on the page
 
 
@@ -43,6 +45,12 @@ class View:
     def interactive(self) -> dict[str, Any]:
         """What the script of the page draws."""
         return payload(self.context, self.atlas)
+
+    @cached_property
+    def models(self) -> KlTable | None:
+        """KL between the models that are no checkpoints; None for fewer than two or for many."""
+        singles = self.context.singles
+        return kl_between(self.context, singles) if 2 <= len(singles) <= MOST_MODELS else None
 
     @cached_property
     def learning(self) -> Learning:

@@ -14,6 +14,7 @@ from jaxmap.reports.sections import (
     learning,
     left_out,
     methods,
+    models,
     paths,
     precision,
     scale,
@@ -24,6 +25,7 @@ from jaxmap.reports.view import View
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     summary.section,
     interactive_map.section,
+    models.section,
     learning.section,
     consecutive.section,
     scale.section,

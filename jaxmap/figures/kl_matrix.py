@@ -1,0 +1,53 @@
+"""KL divergence between every two of a few models, as a square of colours and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxmap.analysis.kl import KlTable
+
+FEWEST, MOST = 2, 40  # models of a square
+MOST_NUMBERS = 12  # models up to which each square has its number
+
+
+def draw(table: KlTable, width: float = 7.2) -> Figure | None:
+    """Draw a square for each pair, darker for a larger KL on a logarithmic scale.
+
+    None where a pair of the models was not measured, or there are too few or too many of them.
+    A KL of exactly 0 is white. width in inches.
+    """
+    from matplotlib.colors import LogNorm
+
+    names, kl_KK = list(table.labels), table.to_matrix().to_numpy()
+    if not FEWEST <= len(names) <= MOST or np.isnan(kl_KK).any():
+        return None
+    known = kl_KK[kl_KK > 0]
+    low, high = (known.min(), known.max()) if len(known) else (1.0, 1.0)
+    norm = LogNorm(low, high if high > low else low * 10)
+    with style.look():
+        figure = new_figure(width, min(width, 1.6 + 0.42 * len(names)))
+        axes = figure.subplots()
+        shown = np.ma.masked_less_equal(kl_KK, 0.0)
+        image = axes.imshow(shown, norm=norm, cmap="Blues", aspect="auto")
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0, labelsize=8)
+        axes.grid(visible=False)
+        if len(names) <= MOST_NUMBERS:
+            for i, j in zip(*np.nonzero(~np.eye(len(names), dtype=bool)), strict=True):
+                dark = kl_KK[i, j] > 0 and norm(kl_KK[i, j]) > 0.6
+                axes.text(
+                    j, i, f"{kl_KK[i, j]:.2g}", ha="center", va="center", fontsize=7.5,
+                    color="white" if dark else style.INK,
+                )  # fmt: skip
+        if len(known):
+            figure.colorbar(image, ax=axes, label="KL divergence (bits per byte)", shrink=0.8)
+    return figure
