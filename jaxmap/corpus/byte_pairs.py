@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxmap.corpus.pipeline_parts import template
 from jaxmap.corpus.tokenizer_classes import FastClass
 from jaxmap.corpus.tokenizer_files import one_line, read_json
 from jaxmap.errors import InputError
@@ -56,8 +57,6 @@ def read_tekken(path: Path) -> tuple[Any, dict[str, str]]:
     Special tokens have the first ids, default_num_special_tokens of them; the byte strings follow,
     as many as default_vocab_size leaves. BOS goes before a text, as in Mistral's own package.
     """
-    from tokenizers import processors
-
     facts = read_json(path) or {}
     try:
         settings = facts["config"]
@@ -79,9 +78,7 @@ def read_tekken(path: Path) -> tuple[Any, dict[str, str]]:
     roles = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     roles = {role: token for role, token in roles.items() if token in special}
     if "bos_token" in roles:
-        backend.post_processor = processors.TemplateProcessing(
-            single=["<s>", "$A"], special_tokens=[("<s>", special["<s>"])]
-        )
+        backend.post_processor = template([("<s>", special["<s>"])], [])
     return backend, roles
 
 
@@ -124,7 +121,7 @@ def read_tiktoken(path: Path, tokenizer_config: Mapping[str, Any]) -> Any:
 
 def read_merges(folder: Path, kind: FastClass, tokenizer_config: Mapping[str, Any]) -> Any:
     """vocab.json and merges.txt as a tokenizers.Tokenizer, in the way of GPT-2 or Qwen2."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     path = folder / "merges.txt"
     try:
@@ -148,14 +145,12 @@ def read_merges(folder: Path, kind: FastClass, tokenizer_config: Mapping[str, An
         bos = tokenizer_config.get("bos_token", kind.defaults.get("bos_token"))
         bos = bos.get("content") if isinstance(bos, Mapping) else bos
         number = backend.token_to_id(bos) if isinstance(bos, str) else None
-        if number is None:
+        if not isinstance(bos, str) or number is None:
             raise InputError(
                 f"{folder / 'tokenizer_config.json'}: add_bos_token is true, and bos_token is "
                 f"{bos!r}, which has no id; name a token of vocab.json"
             )
-        backend.post_processor = processors.TemplateProcessing(
-            single=[bos, "$A"], special_tokens=[(bos, number)]
-        )
+        backend.post_processor = template([(bos, number)], [])
     return backend
 
 

@@ -110,7 +110,8 @@ def read_special_tokens(
             one = AddedToken(one, special=True, normalized=False)
         values[role] = one
     named = [values[role] for role in ROLES if values.get(role)]
-    named += [*more, *kind.extra, *(_token(one, where, name) for name, one in extra.items())]
+    more += [*kind.extra, *(_token(one, where, name) for name, one in extra.items())]
+    named += [one for one in more if one]
     first = {_content(token): token for token in reversed(named) if token}
     return SpecialTokens(
         roles={role: _content(one) for role, one in values.items() if one},
@@ -150,7 +151,7 @@ def _tokens(values: Any, where: Path, name: str) -> list[Any]:
         return []
     if not isinstance(values, list):
         raise InputError(f"{where}: {name}: not a list of tokens")
-    return [_token(one, where, name) for one in values]
+    return [_token(one, where, name) for one in values if one is not None]
 
 
 def _token(value: Any, where: Path, name: str, **more: bool) -> Any:

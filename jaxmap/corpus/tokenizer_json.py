@@ -16,13 +16,12 @@ from typing import Any
 
 from absl import logging
 
+from jaxmap.corpus.pipeline_parts import part, template
 from jaxmap.corpus.reading import BackendReading, Reading
 from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
 from jaxmap.corpus.tokenizer_files import one_line
 from jaxmap.errors import InputError
-
-_EMPTY = {"type": "BPE", "vocab": {}, "merges": []}  # a model, to read parts of a tokenizer.json
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,7 @@ def _set_prefix_space(
             f"add_prefix_space is {wanted} to the class {kind.name} and not so in tokenizer.json; "
             f"taken as transformers 4 did: {wanted}",
         )
-        small = {"version": "1.0", "added_tokens": [], "model": _EMPTY, "pre_tokenizer": changed}
-        backend.pre_tokenizer = type(backend).from_str(json.dumps(small)).pre_tokenizer
+        backend.pre_tokenizer = part("pre_tokenizer", changed)
 
 
 def _set_template(
@@ -191,8 +189,6 @@ def _set_template(
     defaults: bool,
 ) -> None:
     """Sets the post-processor of the classes that build it from their switches."""
-    from tokenizers import processors
-
     if not kind.template:
         return
     if not defaults and not settings.keys() & {"add_bos_token", "add_eos_token"}:
@@ -200,10 +196,7 @@ def _set_template(
     tokens = switched_tokens(folder, kind, settings, special.roles, backend.token_to_id)
     before, after = ([(token, backend.token_to_id(token)) for token in side] for side in tokens)
     as_it_stands, plain = backend.post_processor, _around(backend)
-    backend.post_processor = processors.TemplateProcessing(
-        single=[f"{part}:0" for part in (*tokens[0], "$A", *tokens[1])],
-        special_tokens=[*before, *after],
-    )
+    backend.post_processor = template(before, after)
     switched = _around(backend)
     if plain == switched:
         backend.post_processor = as_it_stands

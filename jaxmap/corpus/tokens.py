@@ -21,7 +21,7 @@ from jaxmap.corpus.tokenizer_classes import is_known_class
 from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json
 from jaxmap.corpus.tokenizer_json import Pipeline
 from jaxmap.corpus.vocabularies import read_vocabulary
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 
 _TEXTS_A_CALL = 1000
 
@@ -163,7 +163,12 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
     tokenizer_config = read_json(folder / "tokenizer_config.json")
     config = read_json(folder / "config.json") or {}
     _refuse_code(folder, tokenizer_config or {})
-    pipeline = read_vocabulary(folder, names, tokenizer_config, config)
+    try:
+        pipeline = read_vocabulary(folder, names, tokenizer_config, config)
+    except JaxmapError:
+        raise
+    except Exception as error:  # of files in no form that anyone foresaw
+        raise InputError(f"{folder}: the tokenizer cannot be read ({one_line(error)})") from error
     rule = {
         "prefix": pipeline.prefix,
         "suffix": pipeline.suffix,

@@ -288,3 +288,49 @@ def test_it_works_where_torch_is_missing(folders):
     expected = load_tokenizer(folders["bos+eos"]).encode(TextSet(("a b",)), None)
     assert done.stdout == f"{expected.ids.tolist()} None\n"
     assert done.stderr == ""
+
+
+ODD_SETTINGS = [
+    {"bos_token": 3},
+    {"bos_token": {"no content": 1}},
+    {"additional_special_tokens": "<s>"},
+    {"additional_special_tokens": [None, "<x>", 4]},
+    {"added_tokens_decoder": {"x": "<x>"}},
+    {"added_tokens_decoder": {"1": None}},
+    {"extra_special_tokens": {"image_token": 5}},
+    {"tokenizer_class": "LlamaTokenizer", "bos_token": None},
+    {"tokenizer_class": "CpmTokenizer"},
+]
+
+
+@pytest.mark.parametrize("settings_", ODD_SETTINGS, ids=str)
+def test_settings_in_no_known_form_are_one_line(tmp_path, settings_):
+    folder = save(tmp_path, "none", "bare")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings_))
+    with pytest.raises(InputError) as caught:
+        load_tokenizer(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["a:b", "<|x:1|>", "two words", ":0"])
+def test_any_token_can_stand_around_a_text(tmp_path, content):
+    folder = save(tmp_path, "none", "bare")
+    facts = {"tokenizer_class": "GPTNeoXTokenizer", "bos_token": content, "add_bos_token": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.special_rule == "bos"
+    assert tokenizer.prefix == (400,)
+    assert split(tokenizer.encode(TextSet((content,)))) == [[400, 400]]
+
+
+def test_every_file_that_can_change_an_id_counts():
+    from jaxmap.checkpoint.formats import choose
+
+    changes = """tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json
+        tokenizer.model tokenizer.model.v3 tekken.json tekken_240911.json tiktoken.model
+        qwen.tiktoken spiece.model sentencepiece.bpe.model vocab.json vocab.txt merges.txt
+        rwkv_vocab_v20230424.txt""".split()
+    others = ["config.json", "model.safetensors", "README.md", "generation_config.json"]
+    chosen = choose([*changes, *others, "original/tekken.json"], "here")
+    assert sorted(chosen.tokenizer) == sorted(changes)
