@@ -47,12 +47,13 @@ def read_parents(path: str | os.PathLike[str]) -> Parents:
 
 
 def read_types(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Reads a file of model types; InputError when it is not of the layout above."""
+    """Reads a file of model types, without those that are null; InputError when it is not of the
+    layout above."""
     types = _read_object(Path(path))
     for model, kind in types.items():
-        if not isinstance(kind, str):
-            raise InputError(f"{path}: {model!r}: the type has to be a string")
-    return types
+        if kind is not None and not isinstance(kind, str):
+            raise InputError(f"{path}: {model!r}: the type has to be a string or null")
+    return {model: kind for model, kind in types.items() if kind is not None}
 
 
 def save_known(

@@ -136,7 +136,7 @@ def _map(
     group: str = AS_RELEASED,
 ) -> Map:
     types = models.release.types or {}
-    kinds = tuple(types.get(entry.identity.ref, "") for entry in entries)
+    kinds = tuple(types.get(entry.identity.ref) or "" for entry in entries)
     finite = xy is not None and bool(np.isfinite(xy).all())
     return Map(
         name,

@@ -138,12 +138,13 @@ class ReleasedModels:
 
 def settings_of_released(models: ReleasedModels) -> dict[str, Setting]:
     """8-bit, 4-bit, ft, intra-type, random and layer."""
-    found = {
-        name: models.setting(
-            name, models.copy_pairs(name), f"no model is there both plain and in {variant}"
-        )
-        for name, variant in COPIES.items()
-    }
+    found = {}
+    for name, variant in COPIES.items():
+        pairs, notes = models.copy_pairs(name), []
+        if alone := len(models.copies[name]) - len(pairs):
+            notes.append(Note(name, f"{alone} copies of models that are not there left out"))
+        reason = f"no model is there both plain and in {variant}"
+        found[name] = models.setting(name, pairs, reason, notes)
     layer = models.setting("layer", models.layer_pairs(), "no model has two layers scored")
     return found | _families(models) | {"layer": layer}
 

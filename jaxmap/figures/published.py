@@ -244,7 +244,7 @@ def figure_4(consecutive: Consecutive, width: float = 8.0) -> Figure | None:
                         rotation=-45, ha="left")  # fmt: skip
         left.set_title("During warmup")
         left.set_ylabel("KL (bits/byte)")
-        right.set_yscale("log")
+        style.plain_log_axis(right)
         right.set_title("After warmup")
         right.xaxis.set_major_formatter(lambda x, _: _short(int(x)))
         for axes in (left, right):

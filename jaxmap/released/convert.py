@@ -202,9 +202,21 @@ def _facts(files: Folder, contents: Contents) -> Release:
         floor=contents.floor,
         parents=content(PARENTS),
         types=content(TYPES),
-        colors=content(COLORS),
+        colors=_colors(files, content(COLORS)),
         coordinates=read_coordinates(files),
     )
+
+
+def _colors(files: Folder, colors: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Colours as released; InputError for one that is none."""
+    for kind, color in (colors or {}).items():
+        is_list = isinstance(color, list) and len(color) in (3, 4)
+        if not is_list or not all(isinstance(x, (int, float)) and 0 <= x <= 1 for x in color):
+            raise InputError(
+                f"{files.path(COLORS)}: {kind!r}: a colour has to be red, green, blue and perhaps "
+                "opacity, each in 0 to 1"
+            )
+    return colors
 
 
 def _genealogy(files: Folder) -> tuple[dict[str, str] | None, genealogy.Parents | None]:

@@ -72,7 +72,8 @@ def words(drawn: dict[str, Any]) -> str:
     said = (
         "The last checkpoint of each run, and each model that is no checkpoint, ordered by "
         "hierarchical clustering (average linkage of √KL); hover or tap for names and the KL, "
-        f"draw a box to zoom. Scores are clipped from below at their {percent(FLOOR)} quantile."
+        "draw a box to zoom. Scores: cleaned, whatever the recipe of the other figures: clipped "
+        f"from below at the {percent(FLOOR)} quantile of all that are shown."
     )
     if drawn["left_out"]:
         said += f" {drawn['left_out']:,} of them are not shown: at most {MOST:,} are."

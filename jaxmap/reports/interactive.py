@@ -16,6 +16,7 @@ from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
 from jaxmap.reports.heat import heat, words
 from jaxmap.reports.model_names import base_name, shown_names
+from jaxmap.reports.wording import scores_are
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.stats.embed import Embedding
 from jaxmap.store.labels import rows_by_run
@@ -108,7 +109,7 @@ def _map(context: Context, one: Map) -> dict[str, Any]:
     entries = one.entries
     return {
         "title": f"{TITLES[one.name]} ({len(entries):,})",
-        "said": SAID[one.name],
+        "said": f"{SAID[one.name]} {scores_are(one.recipe, one.group, one.cleaned)}",
         "labels": shown_names(entries),
         "model": [base_name(entry) for entry in entries] if one.name == "trajectories" else None,
         "type": list(one.kinds),

@@ -9,6 +9,7 @@ from jaxmap.figures.figure import svg_of
 from jaxmap.reports.page import page_of
 from jaxmap.reports.section import table
 from jaxmap.reports.svg import inline_svg
+from jaxmap.reports.wording import PUBLISHED
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:
@@ -51,22 +52,6 @@ CAPTIONS = {
         "interpolation between its neighbours.",
     ),
 }
-METHODS = (
-    "KL is the population variance over texts of the difference of two log-likelihood vectors, "
-    "divided by 2 B ln 2, with B the mean bytes of the texts, in float64. Training runs: "
-    "410m-seed3, 410m-seed4 and step 116,000 of 1b are left out; then, for each group of runs by "
-    "itself, scores below the 2 % quantile of all are raised to it, the 3 % of texts with the "
-    "largest change between neighbouring checkpoints from step 2,000 on are dropped, and B is that "
-    "of the texts kept. Later and early are the last and the first 50 pairs of checkpoints 1,000 "
-    "steps apart that end after step 2,000, of each of the five sizes; seed and size are all pairs "
-    "at the last common step. Quantised copies and layers are compared as released, and B is that "
-    "of all texts. ft: children with one parent, and a type; intra-type and random: pairs drawn by "
-    "Python's random.Random(0) as the authors drew them. Diffusion exponents are slopes of "
-    "ordinary least squares of log distance on log lag over the ten checkpoints after each start "
-    "from step 1,000 on. Maps are t-SNE (scikit-learn, init pca, learning rate auto, random state "
-    "42, perplexity 30, for parents and children 20) of doubly centred vectors. Standard errors "
-    "have the texts as the sample."
-)
 
 
 def page(found: Reproduction) -> str:
@@ -122,7 +107,7 @@ def _cell(value: object) -> str:
 
 
 def _methods() -> str:
-    return f"<h2>Methods</h2><p>{escape(METHODS)}</p><p>jaxmap {escape(__version__)}</p>"
+    return f"<h2>Methods</h2><p>{escape(PUBLISHED)}</p><p>jaxmap {escape(__version__)}</p>"
 
 
 def _notes(found: Reproduction) -> str:

@@ -61,7 +61,7 @@ class Release:
     models: tuple[str, ...] = ()
     floor: float | None = None
     parents: Mapping[str, Any] | None = None
-    types: Mapping[str, str] | None = None
+    types: Mapping[str, str | None] | None = None
     colors: Mapping[str, Any] | None = None
     coordinates: Mapping[str, Coordinates] = field(default_factory=dict)
 

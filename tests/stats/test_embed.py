@@ -7,7 +7,7 @@ import pytest
 from sklearn.manifold import TSNE
 
 from jaxmap.stats import embed
-from jaxmap.stats.embed import pca, tsne, tsne_obstacle
+from jaxmap.stats.embed import pca, procrustes, tsne, tsne_obstacle
 
 
 def cloud(num_models: int = 40, num_texts: int = 90, seed: int = 0) -> np.ndarray:
@@ -102,3 +102,21 @@ def test_a_few_rows_apart_are_enough_for_a_tsne():
     assert np.isfinite(found.xy_K2).all()
     assert tsne_obstacle(rows) == ""
     assert "too few" in tsne_obstacle(rows[:4])
+
+
+def test_procrustes_sees_shape_alone():
+    rng = np.random.default_rng(3)
+    xy_K2 = rng.normal(size=(30, 2))
+    turned = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+    assert procrustes(xy_K2, 5 * xy_K2 @ turned * (1, -1) + (3, -8)) < 1e-12
+    assert 0.5 < procrustes(xy_K2, rng.normal(size=(30, 2))) <= 1
+    assert np.isnan(procrustes(xy_K2, np.zeros((30, 2))))
+
+
+def test_a_perplexity_is_kept_where_it_can_be():
+    q_KN = np.random.default_rng(4).normal(size=(24, 6))
+    assert tsne(q_KN, 20.0, lowered=False).perplexity == 20
+    assert tsne(q_KN, 20.0).perplexity == pytest.approx(23 / 3)
+    few = tsne(q_KN, 30.0, lowered=False)
+    assert few.perplexity == pytest.approx(23 / 3)
+    assert "in place of 30" in few.note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.reports.section import Picture, Section
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import scores_are
 
 TITLE = "How far each interval of training moves a model"
 
@@ -19,8 +20,9 @@ def section(view: View) -> Section | None:
         f"predictions changed much. During warmup (up to step {steps.warmup_steps:,}), where "
         "checkpoints lie at powers of two, intervals double in length, so a rising line is not by "
         "itself a faster change. After it checkpoints are evenly spaced, and heights compare "
-        "directly. Bands are one standard error. Scores are cleaned first, as below; what was left "
-        "out is a gap. An interval with KL exactly 0 (a first update at "
+        "directly. Bands are one standard error. "
+        + scores_are(steps.recipe, steps.group, True)
+        + " What was left out is said below. An interval with KL exactly 0 (a first update at "
         "learning rate 0) cannot be shown on a logarithmic axis and is left out."
     )
     drawn = steps.draw().items()

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxmap.reports.section import Picture, Section, table
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import scores_are
 
 SPACES = {"log_likelihood": "log-likelihoods", "weight": "weights"}
 
@@ -36,7 +37,9 @@ def section(view: View) -> Section | None:
     html = (
         "<h2>Diffusion</h2><p>How the distance from a checkpoint grows with the number of steps "
         f"over the {found.window} checkpoints after it: distance ∝ lag<sup>c</sup>. c = 1 is "
-        "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts.</p>"
+        "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts. "
+        + scores_are(found.recipe, found.group, True)
+        + "</p>"
         + table(("run", "space", "exponent c", "quartiles", "R²", "starts"), rows, 2)
     )
     caption = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxmap.reports.section import Section, table, with_error
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import RAW
 
 
 def section(view: View) -> Section | None:
@@ -21,7 +22,7 @@ def section(view: View) -> Section | None:
     return Section(
         "<h2>Between the final models</h2>"
         "<p>KL divergence between the last checkpoints of every two runs, closest first, in bits "
-        "per byte (± one standard error over texts)."
+        f"per byte (± one standard error over texts). {RAW}"
         + (compared if finals.left_out else "")
         + "</p>"
         + table(("model", "and", "KL, bits per byte"), rows, numbers_from=2)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxmap.analysis.runs import Run
 from jaxmap.reports.section import Picture, Section, table, with_error
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import RAW
 
 
 def section(view: View) -> Section | None:
@@ -30,13 +31,13 @@ def section(view: View) -> Section | None:
     html = (
         "<h2>What was learnt</h2>"
         "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
-        "(± one standard error over texts).</p>" + table(heads, rows)
+        f"(± one standard error over texts). {RAW}</p>" + table(heads, rows)
     )
     caption = (
         "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
         "predicts them. Raw text takes 8. A band is one standard error, with the texts as "
         "the sample. The step axis is log(1 + step), so that the checkpoints of the first "
-        "steps do not fall on one another. Bad checkpoints are left out, as below."
+        f"steps do not fall on one another. {RAW} Bad checkpoints are left out, as below."
     )
     drawn = view.learning.draw().items()
     return Section(html, tuple(Picture(name, "Learning", one, caption) for name, one in drawn))

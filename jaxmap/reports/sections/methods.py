@@ -6,21 +6,29 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from jaxmap.analysis.recipes import Recipe
 from jaxmap.reports.section import Section, percent
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import PUBLISHED
 from jaxmap.stats.clean import FLOOR, JUMPY
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES, SEED
 from jaxmap.store.record import Entry
 from jaxmap.version import __version__
 
-MAPS = (
-    "<p>Maps show the vectors after cleaning and double centring. Training runs: bad runs and "
+_JAXMAP = (
+    "<p>By jaxmap's own recipe. "
+    "Maps show the vectors after cleaning and double centring. Training runs: bad runs and "
     f"checkpoints are left out, scores are clipped from below at their {percent(FLOOR)} quantile, "
     f"and the {percent(JUMPY)} of texts that jump most between checkpoints are dropped; all others "
     f"are clipped at the {percent(FLOOR)} quantile of the models. t-SNE is scikit-learn's (init "
     f"pca, learning rate auto, random state {SEED}, perplexity {PERPLEXITY:g}, for parents and "
     f"children {PERPLEXITY_FAMILIES:g}). KL to the nearest model is on the cleaned vectors.</p>"
 )
+MAPS: dict[Recipe, str] = {
+    "jaxmap": _JAXMAP,
+    "published": f"<p>By the published recipe. {escape(PUBLISHED)} KL to the nearest model of a "
+    "map is on the vectors of that map.</p>",
+}
 
 
 def section(view: View) -> Section:
@@ -64,7 +72,7 @@ def section(view: View) -> Section:
         "bits per byte; its standard error has the texts as the sample and is "
         "√((m₄ − m₂²) / N) in the same units, with m₂ and m₄ the central moments of ℓ₁ − ℓ₂. "
         "Bits per byte of one model are −Σℓ / (ln 2 · Σ bytes).</p>"
-        f"{MAPS if view.interactive['maps'] else ''}"
+        f"{MAPS[view.context.recipe] if view.interactive['maps'] else ''}"
         f'{extra}<div class="wide"><table>{rows}</table></div>'
     )
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.reports.section import Section, table
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import scores_are
 
 FORMS = (".2f", ".2f", ".2f", ".2f", ".3f")  # of length to p
+
+
+def _group(view: View) -> str:
+    one = view.atlas.find("trajectories")
+    return GROUP if one is None else one.group
 
 
 def section(view: View) -> Section | None:
@@ -28,6 +35,8 @@ def section(view: View) -> Section | None:
         "<h2>Shapes of training paths</h2><p>Length and net displacement in √(bits/byte); "
         "straightness is their ratio. Turns: how often a run goes around its own mean in its "
         "leading principal plane; p: how often a Brownian path with steps of the same sizes winds "
-        "at least as far, in the same projection. Only a small p is a spiral.</p>"
+        "at least as far, in the same projection. Only a small p is a spiral. "
+        + scores_are(view.atlas.recipe, _group(view), True)
+        + "</p>"
         + table(heads, rows)
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxmap.reports.section import Picture, Section, table
 from jaxmap.reports.view import View
+from jaxmap.reports.wording import RECIPES
 
 
 def section(view: View) -> Section | None:
@@ -22,12 +23,26 @@ def section(view: View) -> Section | None:
             median += f" ± {one.standard_error:.1g}"
         rest = (f"{value:.3g}" for value in (one.mean, one.q25, one.q75))
         floor = "–" if row.floor is None else f"{row.floor:.1g}" + " *" * row.near_floor
-        rows.append((row.setting.name, median, *rest, f"{one.n:,}", *([floor] if known else [])))
+        how = (row.setting.group, "cleaned" if row.setting.cleaned else "raw")
+        rows.append(
+            (row.setting.name, median, *rest, f"{one.n:,}", *([floor] if known else []), *how)
+        )
     html = (
         "<h2>How large is a KL?</h2><p>KL divergence in ten settings, in bits per byte "
-        "(± one standard error of the median over texts).</p>"
+        f"(± one standard error of the median over texts), by {RECIPES[scale.recipe]}. Group: what "
+        "was cleaned together, where scores are cleaned.</p>"
         + table(
-            ("setting", "median", "mean", "25 %", "75 %", "pairs", *(["floor"] if known else [])),
+            (
+                "setting",
+                "median",
+                "mean",
+                "25 %",
+                "75 %",
+                "pairs",
+                *(["floor"] if known else []),
+                "group",
+                "scores",
+            ),
             rows,
         )
         + ("<p>Floor: what rounding alone makes of it, see below.</p>" if known else "")
