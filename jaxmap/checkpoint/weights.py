@@ -25,10 +25,12 @@ from jax.sharding import Mesh
 from jaxmap.checkpoint.account import Place, account, names_for_message
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.encodings import decoded
-from jaxmap.checkpoint.formats import index_of, open_tensors
+from jaxmap.checkpoint.formats import index_of, open_adapter, open_tensors
 from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.checkpoint.lora import merged, read_adapter
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
+from jaxmap.checkpoint.sources.adapter import INSIDE
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.mesh import axes_of
@@ -172,8 +174,13 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
     """
     checkpoint = Checkpoint.of(where)
     encoding = checkpoint.architecture.encoding  # what is wrong with config.json is said first
-    with open_tensors(checkpoint.folder) as tensors:
+    with contextlib.ExitStack() as stack:
+        tensors = stack.enter_context(open_tensors(checkpoint.folder))
         floats = decoded(encoding, tensors)
+        if (own := checkpoint.folder / INSIDE).is_dir():
+            family, spec, *_ = checkpoint.architecture
+            adapter = read_adapter(own, stack.enter_context(open_adapter(own)))
+            floats = merged(floats, adapter, family.prefix, tied=spec.tied)
         if encoding is not None and encoding.approximates:
             _say_once(encoding.approximates)
         places, spec = account(checkpoint, floats, index_of(checkpoint.folder))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from jaxmap.checkpoint.formats.adapter import ADAPTERS
 from jaxmap.checkpoint.formats.base import Format, Stored
 from jaxmap.checkpoint.formats.index import SUFFIX, read_index
 from jaxmap.checkpoint.formats.names import without_wrappers
@@ -23,6 +24,7 @@ from jaxmap.errors import InputError
 
 # In order of preference: where a checkpoint is there in several, the first is read.
 FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
+ALL = (*FORMATS, *ADAPTERS)
 
 # What other files are called, to say what a folder holds instead.
 _OTHER_FORMATS = {
@@ -30,7 +32,6 @@ _OTHER_FORMATS = {
     "tf_model*": "TensorFlow",
     "*.gguf": "GGUF",
     "*.onnx": "ONNX",
-    "adapter_model*": "adapter (LoRA)",
     "consolidated*": "original, unconverted",
     "rust_model.ot": "Rust",
     "model.*.safetensors": "variant",
@@ -55,7 +56,7 @@ class Choice:
     @property
     def names(self) -> list[str]:
         """config.json first, then the weights (one file, or an index), then the tokenizer's."""
-        return ["config.json", self.weights, *self.tokenizer]
+        return [self.format.config_file, self.weights, *self.tokenizer]
 
     @property
     def index(self) -> str | None:
@@ -69,11 +70,11 @@ def choose(names: Collection[str], where: str) -> Choice:
     Raises InputError, which names `where`, for what is no checkpoint, or one in no known format.
     """
     top = {name for name in names if "/" not in name}
+    for one in ALL:
+        if one.config_file in top and (weights := one.choose(top)):
+            return Choice(one, weights, tuple(tokenizer_files(top)))
     if "config.json" not in top:
         raise InputError(f"{where}: no config.json, so it is no Hugging Face checkpoint")
-    for one in FORMATS:
-        if weights := one.choose(top):
-            return Choice(one, weights, tuple(tokenizer_files(top)))
     raise InputError(f"{where}: {_no_weights(names)}")
 
 
@@ -111,6 +112,18 @@ def num_bytes(folder: Path) -> int:
     """Bytes of a folder's files with weights."""
     one, chosen = weights_of(folder)
     return sum((folder / name).stat().st_size for name in one.files(folder, chosen))
+
+
+@contextlib.contextmanager
+def open_adapter(folder: Path) -> Iterator[Mapping[str, Stored]]:
+    """The tensors of an adapter's folder by name; files stay open inside the context."""
+    names = {path.name for path in folder.iterdir()}
+    with contextlib.ExitStack() as stack:
+        for one in ADAPTERS:
+            if chosen := one.choose(names):
+                yield MappingProxyType(dict(one.open(folder, chosen, stack)))
+                return
+        raise InputError(f"{folder}: no adapter_model.safetensors or adapter_model.bin")
 
 
 @contextlib.contextmanager

@@ -59,11 +59,13 @@ class Format(ABC):
 
     Class attributes:
       name: in messages.
+      config_file: what must be beside the weights.
       looks_for: names of the file with the weights or of an index of several, in order of
         preference; one of them is read, never two.
     """
 
     name: str
+    config_file: str = "config.json"
     looks_for: tuple[str, ...]
 
     def choose(self, names: Collection[str]) -> str | None:

@@ -23,7 +23,7 @@ from jaxmap.model.encodings.numbers import NUMBERS
 
 class Safetensors(Format):
     name = "safetensors"
-    looks_for = ("model.safetensors", "model.safetensors.index.json")
+    looks_for: tuple[str, ...] = ("model.safetensors", "model.safetensors.index.json")
 
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
         from safetensors import SafetensorError, safe_open

@@ -36,7 +36,7 @@ _KINDS = {  # torch's names -> those of safetensors
 
 class TorchBin(Format):
     name = "PyTorch"
-    looks_for = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+    looks_for: tuple[str, ...] = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.sources import folder, git
+from jaxmap.checkpoint.sources import adapter, folder, git
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Known, Resolved, nearest, stat_files
 from jaxmap.errors import InputError
 
@@ -21,10 +21,24 @@ def resolve(ref: Ref, known: Known = lambda ref: ()) -> Resolved:
     the network fails.
     """
     if is_folder(ref.name):
-        return _resolve_on_disk(ref, known)
-    from jaxmap.checkpoint.sources import hub
+        found = _resolve_on_disk(ref, known)
+        if found.place == "git":
+            if adapter.is_adapter(git.names_of(found)):
+                config = git.read_out(found) / adapter.CONFIG
+                return adapter.with_base(found, config, lambda base: resolve(base, known))
+            return found
+    else:
+        from jaxmap.checkpoint.sources import hub
 
-    return hub.resolve(ref)
+        found = hub.resolve(ref)
+    names = [*(file.name for file in found.files), *(file.name for file in found.remote)]
+    if not adapter.is_adapter(names):
+        return found
+    if found.place == "hub":
+        hub.fetch_one(found, adapter.CONFIG)
+    return adapter.with_base(
+        found, found.folder / adapter.CONFIG, lambda base: resolve(base, known)
+    )
 
 
 def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
@@ -55,6 +69,8 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
         from jaxmap.checkpoint.sources import hub
 
         return hub.fetch(resolved)
+    if resolved.place == "adapter":
+        return adapter.fetch(resolved, fetch)
     if resolved.place == "folder":
         return folder.fetch(resolved)
     where, read_out = str(resolved.ref), git.read_out(resolved)

@@ -92,7 +92,7 @@ def names_of(folder: Path, where: str) -> list[str]:
         have = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
         raise InputError(f"{where}: cannot read the folder: {error.strerror}") from error
-    if "config.json" not in have:
+    if not {"config.json", "adapter_config.json"} & set(have):
         steps = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         if steps:
             like = f"{where}/{steps[0]}" if "@" in where else f"{where}@{steps[0]}"

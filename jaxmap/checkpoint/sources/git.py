@@ -34,6 +34,11 @@ def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
     return Resolved(ref, commit, "git", clone)
 
 
+def names_of(resolved: Resolved) -> list[str]:
+    """The files of a commit that matter."""
+    return list(_git_names(resolved.folder, resolved.commit, str(resolved.ref)))
+
+
 def read_out(resolved: Resolved) -> Path:
     """Reads the files of a commit into the user's cache, once; Git LFS objects are linked there."""
     where, clone = str(resolved.ref), resolved.folder

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from jaxmap.checkpoint.formats import FORMATS, choose
+from jaxmap.checkpoint.formats import ALL, choose
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
@@ -140,12 +140,13 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
         )
     # A link whose blob is gone counts as missing.
     have = [path.name for path in folder.iterdir() if path.is_file()]
-    weights = {name for one in FORMATS for name in one.looks_for}
-    for name in ("config.json", *sorted(weights)):
+    weights = {name for one in ALL for name in one.looks_for}
+    configs = {one.config_file for one in ALL}
+    for name in (*sorted(configs), *sorted(weights)):
         if (folder / name).is_symlink() and name not in have:
             raise InputError(f"{where}: offline and {name} is missing in {folder}; {advice}")
-    if "config.json" not in have or not weights & set(have):
-        lacking = "weights are" if "config.json" in have else "config.json is"
+    if not configs & set(have) or not weights & set(have):
+        lacking = "weights are" if configs & set(have) else "config.json is"
         raise InputError(f"{where}: offline and {lacking} missing in {folder}; {advice}")
     choice = choose(have, where)
     names = [*choice.names, *(shards(folder / choice.index, where) if choice.index else [])]
@@ -286,6 +287,13 @@ def _nearest_branches(ref: Ref, hub: Hub) -> str:
     return nearest(ref.revision or "main", [known.name for known in (*refs.branches, *refs.tags)])
 
 
+def fetch_one(resolved: Resolved, name: str, hub: Hub | None = None) -> None:
+    """Brings one file of a resolved model to disk; raises as `fetch` does."""
+    [file] = (file for file in resolved.remote if file.name == name)
+    if not _is_whole(resolved.folder / name, file):
+        _download(file, resolved, hub or Hub())
+
+
 def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:
     """Brings only a model's config.json to disk; returns the folder that holds it.
 
@@ -293,7 +301,5 @@ def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:
     """
     hub = hub or Hub()
     resolved = resolve(ref, hub)
-    [config] = (file for file in resolved.remote if file.name == "config.json")
-    if not _is_whole(resolved.folder / config.name, config):
-        _download(config, resolved, hub)
+    fetch_one(resolved, "config.json", hub)
     return resolved.folder

@@ -42,15 +42,17 @@ class Resolved:
 
     ref: Ref
     commit: str
-    place: Literal["folder", "git", "hub"]
+    place: Literal["folder", "git", "hub", "adapter"]
     folder: Path  # the checkpoint; for "git" the clone; for "hub" where it will be
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
+    parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the files, in place or to download, as far as known."""
-        return sum(file.size for file in self.files) + sum(file.size or 0 for file in self.remote)
+        own = sum(file.size for file in self.files) + sum(file.size or 0 for file in self.remote)
+        return own + sum(part.num_bytes for part in self.parts)
 
 
 @dataclass(frozen=True)

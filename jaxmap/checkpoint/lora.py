@@ -1,0 +1,177 @@
+"""LoRA (Hu et al. 2021, arXiv:2106.09685) and its kin, added to the weights of a base model.
+
+W + (B A) alpha / r, with alpha / sqrt(r) for rsLoRA (arXiv:2312.03732); DoRA (arXiv:2402.09353)
+scales each row of that to a learnt length. Tensors that an adapter holds whole (modules_to_save,
+biases) stand for the base's.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxmap.architectures.config import Config, read_json
+from jaxmap.checkpoint.encodings.base import Arrays, weight_of
+from jaxmap.checkpoint.formats.adapter import CONFIG
+from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.errors import InputError
+
+_PART = re.compile(
+    r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)"
+    r"(?:\.default)?(?:\.weight)?"
+)
+# Which a base must have been changed for, or which are not sums of a product.
+_REFUSED = """alora_invocation_tokens arrow_config bdlora_config corda_config exclude_from_base
+    kappa_tuner_config layer_replication loftq_config lora_bias lora_ga_config megatron_config
+    monteclora_config target_parameters trainable_token_indices use_bdlora use_qalora""".split()
+_INERT = """auto_mapping base_model_name_or_path bias ensure_weight_tying eva_config
+    exclude_modules inference_mode layers_pattern layers_to_transform lora_dropout megatron_core
+    modules_to_save peft_version qalora_group_size revision runtime_config target_modules
+    task_type velora_config init_lora_weights""".split()
+_OF_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways to begin that change it
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What adapter_config.json says, and the tensors beside it."""
+
+    facts: Config
+    tensors: Mapping[str, Stored]
+
+
+def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
+    """Checks the settings of an adapter.
+
+    Raises InputError for another kind than LoRA, and for settings that are not read.
+    """
+    path = folder / CONFIG
+    facts = Config(read_json(path), str(path))
+    kind = facts.get("peft_type")
+    if kind != "LORA":
+        raise InputError(f"{path}: peft_type = {kind!r}; only LORA is read")
+    for key in _REFUSED:
+        if value := facts.get(key):
+            raise InputError(f"{path}: {key} = {value!r:.60} is not read")
+    begin = facts.get("init_lora_weights")
+    if isinstance(begin, str) and begin.lower().startswith(_OF_THE_BASE):
+        raise InputError(f"{path}: init_lora_weights = {begin!r} changed the base; merge it first")
+    for key in ("r", "lora_alpha"):
+        value = facts[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+            raise InputError(f"{path}: {key} = {value!r}: must be a number above 0")
+    for key in ("rank_pattern", "alpha_pattern"):
+        value = facts.get(key) or {}
+        if not isinstance(value, dict) or not all(
+            isinstance(one, int | float) and one > 0 for one in value.values()
+        ):
+            raise InputError(f"{path}: {key} = {value!r:.60}: must be numbers above 0 by module")
+    facts.get("use_rslora"), facts.get("use_dora"), facts.get("fan_in_fan_out")
+    facts.inert(*_INERT)
+    facts.inert(*(key for key in facts if not facts.peek(key)))  # what is off
+    facts.check_all_read()
+    return Adapter(facts, tensors)
+
+
+def merged(
+    base: Mapping[str, Stored], adapter: Adapter, prefix: str, *, tied: bool
+) -> dict[str, Stored]:
+    """The base's tensors with the adapter's added.
+
+    Args:
+      base: of floats.
+      adapter: as it was read.
+      prefix: what the names of a whole model begin with, which those of the base's files may lack.
+      tied: whether the base's embedding is its head too.
+
+    Raises InputError for parts that are missing, or that the base has no place for.
+    """
+    found, sums = dict(base), dict[str, dict[str, Stored]]()
+    for full, stored in adapter.tensors.items():
+        name = full.removeprefix("base_model.model.")
+        if match := _PART.fullmatch(name):
+            sums.setdefault(match["module"], {})[match["part"]] = stored
+        elif "lora_" in name:
+            raise InputError(f"{stored.file}: {full} is a part of LoRA that is not read")
+        else:
+            name = name.replace(".modules_to_save", "").replace(".original_module", "")
+            found[_in_base(name, base, prefix) or name] = stored
+    for module, parts in sums.items():
+        file = next(iter(parts.values())).file
+        target = _in_base(f"{module}.weight", base, prefix)
+        if target is None:
+            raise InputError(f"{file}: the base has no {module}.weight, which the adapter changes")
+        embeds = "embedding_A" in parts or "embedding_B" in parts
+        if embeds and tied:
+            raise InputError(f"{file}: {module} is the head too, which the adapter does not say")
+        found[target] = _sum(target, found[target], parts, adapter.facts, module, embeds)
+    return found
+
+
+def _in_base(name: str, base: Mapping[str, Stored], prefix: str) -> str | None:
+    names = (name, name.removeprefix(prefix), prefix + name)
+    return next((one for one in names if one in base), None)
+
+
+def _of(pattern: object, module: str, default: float) -> float:
+    """The value of the first pattern that names a module, by its end as PEFT matches it."""
+    for key, value in pattern.items() if isinstance(pattern, dict) else ():
+        try:
+            if re.fullmatch(rf"(.*\.)?({key})", module):
+                return value
+        except re.error:
+            if module == key or module.endswith(f".{key}"):
+                return value
+    return default
+
+
+def _sum(
+    name: str,
+    weight: Stored,
+    parts: dict[str, Stored],
+    facts: Config,
+    module: str,
+    embeds: bool,
+) -> Stored:
+    pair = ("embedding_A", "embedding_B") if embeds else ("A", "B")
+    dora = bool(facts.get("use_dora")) and not embeds
+    wanted = (*pair, "magnitude_vector") if dora else pair
+    file = next(iter(parts.values())).file
+    for part in wanted:
+        if part not in parts:
+            raise InputError(f"{file}: {module} lacks its lora_{part}")
+    if left := set(parts) - set(wanted):
+        raise InputError(f"{file}: {module}.lora_{min(left)} does not go with the settings")
+    a, b = (parts[part].shape for part in pair)
+    turned = embeds or bool(facts.get("fan_in_fan_out"))
+    rows, columns = weight.shape[::-1] if turned else weight.shape
+    if len(weight.shape) != 2 or a != (a[0], columns) or b != (rows, a[0]):
+        raise InputError(
+            f"{file}: {module}: lora A {list(a)} and B {list(b)} do not fit a weight of "
+            f"{list(weight.shape)}"
+        )
+    rank = _of(facts.get("rank_pattern"), module, facts["r"])
+    if rank != a[0]:
+        raise InputError(f"{file}: {module}: lora A has rank {a[0]}, {CONFIG} says {rank}")
+    alpha = _of(facts.get("alpha_pattern"), module, facts["lora_alpha"])
+    scale = alpha / (math.sqrt(rank) if facts.get("use_rslora") else rank)
+    needed = {"weight": weight, **{part: parts[part] for part in wanted}}
+    decode = partial(_added, turned=turned, scale=scale, pair=pair)
+    return weight_of(name, needed, weight.shape, decode, "LoRA")
+
+
+def _added(parts: Arrays, *, turned: bool, scale: float, pair: tuple[str, ...]) -> np.ndarray:
+    a, b = (parts[part].astype(np.float32) for part in pair)
+    change = (b @ a) * np.float32(scale)
+    whole = parts["weight"].astype(np.float32) + (change.T if turned else change)
+    if "magnitude_vector" in parts:
+        axis = 0 if turned else 1
+        length = np.linalg.norm(whole, axis=axis, keepdims=True)
+        target = parts["magnitude_vector"].astype(np.float32).reshape(length.shape)
+        whole *= target / length
+    return whole
