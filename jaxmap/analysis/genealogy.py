@@ -99,7 +99,7 @@ def parents_of(
         if _is_offline():
             print(
                 f"parents of {len(unknown)} models are not known: offline (HF_HUB_OFFLINE); "
-                "name a file with --parents",
+                "name a file of them as `parents`",
                 file=sys.stderr,
             )
             return parents
@@ -202,7 +202,7 @@ def _read_object(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path}: holds no JSON object of names: see `jaxmap scale --help`")
+        raise InputError(f"{path}: holds no JSON object of names: {{child: parent}} is asked for")
     return found
 
 

@@ -1,7 +1,7 @@
 """Facts about the Pythia suite, and what Kishino et al. (arXiv 2505.15353) chose for it.
 
 They are the defaults of the commands: other runs have other warmups, and flags or parameters
-for them. This module imports nothing, so that `--help` can show the defaults at once.
+for them. This module imports nothing, so that the command line can show the defaults at once.
 """
 
 from __future__ import annotations

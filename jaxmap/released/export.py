@@ -1,4 +1,4 @@
-"""`jaxmap export --released`: a store as the authors' released files."""
+"""A store as the authors' released files."""
 
 from __future__ import annotations
 
