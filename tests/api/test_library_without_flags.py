@@ -14,7 +14,7 @@ from jaxmap.errors import InputError, JaxmapError
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 PACKAGE = REPOSITORY / "jaxmap"
 # What looks like our flags and is not: git's, and the names of CSS.
-OTHERS = {"checkpoint/sources/git.py", "reports/css.py", "reports/page.py"}
+OTHERS = {"checkpoint/sources/git.py", "reports/css.py", "reports/svg.py"}
 
 
 def flags_in(source: str) -> list[str]:
