@@ -1,4 +1,4 @@
-"""The only package that knows flags: one file a group of commands, joined in `program`."""
+"""The only package that knows flags: one file per group of commands, joined in `program`."""
 
 from jaxmap.cli.program import COMMANDS, main, run
 

@@ -47,7 +47,7 @@ def integer(values: flags.FlagValues, name: str, default: int | None, text: str)
 def define_store(values: flags.FlagValues, *, made: bool = False) -> None:
     """`made`: by the command where it is not there."""
     more = " Made if it is not there; results are added to it." if made else ""
-    string(values, "store", None, "The store: a folder with one file a result." + more)
+    string(values, "store", None, "The store: a folder with one file per result." + more)
 
 
 def define_texts(values: flags.FlagValues, more: str = "") -> None:
@@ -81,7 +81,7 @@ def define_batch_tokens(values: flags.FlagValues) -> None:
         values,
         "batch_tokens",
         None,
-        "Tokens of a batch, or of the part of it that each group of devices gets; a default for "
+        "Tokens per batch, or per part of it that a group of devices gets; a default for "
         "the device if unset.",
     )
 
@@ -90,6 +90,6 @@ def define_ignored_keys(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "ignore_config_keys",
         [],
-        "Comma-separated keys of config.json that you know to be without effect on the logits.",
+        "Comma-separated keys of config.json that you know to have no effect on the logits.",
         flag_values=values,
     )

@@ -59,7 +59,7 @@ COMMANDS = {
         """Trains five small GPT-NeoX models on the documentation and source of this Python, saves
 their checkpoints as Hugging Face folders, scores every one, the last ones also layer by layer, in
 8 and 4 bit and in other precisions, and writes figures and a report. A few minutes on two cores;
-run it again after an interruption and it goes on.
+run it again after an interruption and it resumes.
 
   jaxmap demo --out=demo
   jaxmap demo --out=demo-long --config=configs/demo.py --config.steps=4096 --config.seeds=5

@@ -15,7 +15,7 @@ def define_devices(values: flags.FlagValues) -> None:
         values,
         "mesh",
         None,
-        "Devices an axis: data=4,model=2 cuts each batch in four and each model in two; fsdp=2 "
+        "Devices per axis: data=4,model=2 cuts each batch in four and each model in two; fsdp=2 "
         "cuts weights and batch. auto, the default where there are several devices: model as "
         "small as memory allows, the rest data.",
     )

@@ -55,7 +55,7 @@ def _floor(values: flags.FlagValues) -> int:
 
 COMMANDS = {
     "floor": Command(
-        "what the arithmetic alone does to a model's scores, as a KL",
+        "how much of a KL is only rounding: each precision beside float32",
         """Scores each checkpoint in float32 and in each of --dtypes, fetching it once, and prints
 the KL divergence between the two in bits per byte (with its standard error over texts): the
 precision floor. A difference between models that is not ten times larger may be rounding; `jaxmap

@@ -38,15 +38,15 @@ def _define(values: flags.FlagValues) -> None:
         values,
         "Use other texts than those that you will score; otherwise the lens has seen the answers.",
     )
-    string(values, "out", None, "The folder of lenses: one folder a model is added to it.")
-    integer(values, "steps", 250, "Updates.")
+    string(values, "out", None, "The folder of lenses: one folder per model is added to it.")
+    integer(values, "steps", 250, "Number of updates.")
     flags.DEFINE_float(
         "learning_rate",
         1e-3,
-        "AdamW's at its peak: after a tenth of the steps; it falls to 0.",
+        "AdamW's learning rate at its peak, after a tenth of the steps; then it falls to 0.",
         flag_values=values,
     )
-    integer(values, "batch_tokens", 4096, "Tokens of a batch.")
+    integer(values, "batch_tokens", 4096, "Tokens per batch.")
     integer(values, "seed", 0, "Seed of the held-out split and the order of training texts.")
     flags.DEFINE_float(
         "held_out",
@@ -58,7 +58,7 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "save_every",
         60.0,
-        "Seconds between two saves of the state that a killed training goes on from; 0: every "
+        "Seconds between two saves of the state that a killed training resumes from; 0: every "
         "step.",
         lower_bound=0.0,
         flag_values=values,
@@ -91,9 +91,9 @@ def _run(values: flags.FlagValues) -> int:
 COMMANDS = {
     "lens": Command(
         "trains a tuned lens for each model",
-        """Trains, for each model, one affine map a layer that brings what the layer predicts to
+        """Trains, for each model, one affine map per layer that brings what the layer predicts to
 what the model predicts (the tuned lens, Belrose et al. 2023, arXiv:2303.08112), and measures it and
-the logit lens on held-out texts. Run the same command again after a crash: a training goes on where
+the logit lens on held-out texts. Run the same command again after a crash: a training resumes where
 it was saved, and what is done is not done again. Score with it:
 
   jaxmap lens train --models=EleutherAI/pythia-70m --texts=train.jsonl --out=lenses

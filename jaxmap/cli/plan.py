@@ -25,7 +25,7 @@ def _define_plan(values: flags.FlagValues) -> None:
         "TPUs to compile for, none needed: v5e:4x4, v5p:2x2x4, v4:.., v6e:..; the devices of this "
         "machine if unset.",
     )
-    string(values, "mesh", "auto", "Devices an axis, data=4,model=4, or auto.")
+    string(values, "mesh", "auto", "Devices per axis, data=4,model=4, or auto.")
     define_dtype(values)
     flags.DEFINE_boolean("lens", False, "Read every layer.", flag_values=values)
     define_batch_tokens(values)
@@ -33,8 +33,8 @@ def _define_plan(values: flags.FlagValues) -> None:
         "largest_batch", True, "Look for the largest batch that fits.", flag_values=values
     )
     integer(values, "texts", 10_000, "Texts that the times are for.")
-    integer(values, "tokens", 270, "Tokens of a text.")
-    string(values, "out", None, "A .jsonl to which the figures are added, a line a plan.")
+    integer(values, "tokens", 270, "Tokens per text.")
+    string(values, "out", None, "A .jsonl to which the figures are added, one line per plan.")
     define_ignored_keys(values)
 
 
@@ -61,7 +61,7 @@ def _plan(values: flags.FlagValues) -> int:
 
 COMMANDS = {
     "plan": Command(
-        "what a model needs on devices that need not be there",
+        "memory and time that a model needs, on devices you need not have",
         """Compiles the scoring of a model ahead of time, for the devices of this machine or for a
 TPU topology (that needs libtpu, pip install 'jaxmap[tpu]', but no TPU), and prints the memory of a
 device against its limit, the largest batch that fits, the arithmetic, and the least time that the

@@ -1,7 +1,7 @@
 """The command line: `jaxmap COMMAND [--flags]`.
 
 Exit codes: 0 when all that was asked is done, 2 for a bad flag or bad input, 75 when a run was told
-to stop (SIGTERM) and goes on when it is run again, 1 for a failure.
+to stop (SIGTERM) and resumes when it is run again, 1 for a failure.
 Progress and messages go to stderr, results to stdout or to files.
 """
 
@@ -179,7 +179,7 @@ def main() -> None:
         print(f"jaxmap: {error}", file=sys.stderr)
         code = exit_codes.of_error(error)
     except KeyboardInterrupt:
-        print("jaxmap: interrupted; run the same command again to go on", file=sys.stderr)
+        print("jaxmap: interrupted; run the same command again to resume", file=sys.stderr)
         code = exit_codes.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

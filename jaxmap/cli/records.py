@@ -143,7 +143,7 @@ to go.
     "export": Command(
         "the log-likelihood matrix as .npz, .csv or .nc",
         """Writes log_likelihood [K, N] in nats with the models' labels, the tokens of each text
-and its bytes. .npz: NumPy arrays; .csv: one line a model and text; .nc: labelled, for xarray.
+and its bytes. .npz: NumPy arrays; .csv: one line per model and text; .nc: labelled, for xarray.
 With --released the way back of `jaxmap import`: the pickles and .json files of the papers' data
 folder, in float32, as far as the store fills them.
 

@@ -37,8 +37,8 @@ def _define_score(values: flags.FlagValues) -> None:
         values,
         "weight_distance",
         0,
-        "Distances in weight space to so many checkpoints of the same run before each (10: as "
-        "published); 0: none.",
+        "How many earlier checkpoints of the same run to measure the distance in weight space to "
+        "(10: as published); 0: none.",
     )
     define_batch_tokens(values)
     define_ignored_keys(values)
@@ -70,9 +70,9 @@ def _score(values: flags.FlagValues) -> int:
 COMMANDS = {
     "score": Command(
         "log-likelihood of every text under each model",
-        """Scores one fixed set of texts with every model and keeps one record a model in the
-store. Run the same command again after a crash: what is done is not computed again. A model that
-fails is noted in the store and the others go on.
+        """Scores one fixed set of texts with every model and keeps one record per model in the
+store. Run the same command again after a crash: it resumes, and what is done is not computed again.
+A model that fails is recorded with the reason while the others continue.
 
   jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m,./my-model
   jaxmap score --store=runs --texts=texts.jsonl \\

@@ -29,7 +29,7 @@ def define_run(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "save_every",
         60.0,
-        "Seconds between two saves of a model's unfinished scores, which a killed run goes on "
+        "Seconds between two saves of a model's unfinished scores, which a killed run resumes "
         "with; 0: after every batch.",
         lower_bound=0.0,
         flag_values=values,
@@ -38,7 +38,7 @@ def define_run(values: flags.FlagValues) -> None:
         values,
         "cache_budget",
         None,
-        "Most bytes of downloaded weights to keep, as 200GB or 1.5TB: what was scored is deleted "
+        "The most downloaded weights to keep, as 200GB or 1.5TB: what was scored is deleted "
         "when room is needed, but never what was in the cache before.",
     )
     flags.DEFINE_enum(
@@ -144,10 +144,10 @@ def report(scored: Scored, values: flags.FlagValues) -> int:
 COMMANDS = {
     "sweep": Command(
         "the models of a config file, any number, on any number of workers",
-        """Scores all that a config file names, and goes on wherever it was stopped: run the same
-command again after a crash, a preemption, a full disk. Every checkpoint is downloaded and loaded
-once for all that is asked of it (scores, lens, quantised copies, weight distances), the next ones
-meanwhile. One that fails is noted in the store and the others go on.
+        """Scores everything that a config file names, and resumes wherever it was stopped: run
+the same command again after a crash, a preemption, a full disk. Every checkpoint is downloaded and
+loaded once for all that is asked of it (scores, lens, quantised copies, weight distances), the next
+ones meanwhile. One that fails is recorded with the reason while the others continue.
 
 Exit codes: 0 all is done; 75 stopped by SIGTERM after saving: run it again; 2 bad input; 1 else.
 
