@@ -121,9 +121,9 @@ def make_run(folder: Path, count: int) -> None:
 
 
 @contextmanager
-def clocked(visitor_class: type, spent: Counter[str]) -> Iterator[None]:
+def clocked(scorer_class: type, spent: Counter[str]) -> Iterator[None]:
     """Adds up the seconds of all loads and all scorings within."""
-    real = {name: getattr(visitor_class, name) for name in ("load", "score")}
+    real = {name: getattr(scorer_class, name) for name in ("load", "score")}
 
     def clock(name: str) -> Callable:
         def call(*arguments, **options):
@@ -136,12 +136,12 @@ def clocked(visitor_class: type, spent: Counter[str]) -> Iterator[None]:
         return call
 
     for name in real:
-        setattr(visitor_class, name, clock(name))
+        setattr(scorer_class, name, clock(name))
     try:
         yield
     finally:
         for name, method in real.items():
-            setattr(visitor_class, name, method)
+            setattr(scorer_class, name, method)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -178,7 +178,7 @@ def main(_) -> None:
     from jaxmap.store import Store
     from jaxmap.store.requests import Item
     from jaxmap.store.weight_distances import read_distances
-    from jaxmap.sweeps.checkpoint_scorer import Visitor
+    from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
     from jaxmap.sweeps.run import score_models
     from jaxmap.sweeps.settings import Settings
     from jaxmap.sweeps.weight_distance import Distances
@@ -201,30 +201,32 @@ def main(_) -> None:
 
         # Alone: loading, scoring, distances, one after the other.
         store = Store.create(root / "alone", texts)
-        visitor = Visitor(texts, store, Settings())
+        scorer = CheckpointScorer(texts, store, Settings())
         files = [fetch(resolve(ref)) for ref in refs]
         items = [Item(ref.name, ref.revision) for ref in refs]
-        visitor.score(visitor.load(files[0]), items[0])  # compiles
+        scorer.score(scorer.load(files[0]), items[0])  # compiles
         measured = Distances(store.path, WINDOW)
         measured.plan(str(run), [1000 * i for i in range(count)])
         load, score, both = 0.0, 0.0, 0.0
         for i, (file, item) in enumerate(zip(files, items, strict=True)):
-            load += timed(lambda file=file: visitor.load(file))
+            load += timed(lambda file=file: scorer.load(file))
             with measured.visit(str(run), 1000 * i, file.commit, file.folder) as take:
                 started = time.perf_counter()
-                loaded = visitor.load(file, take)
+                loaded = scorer.load(file, take)
                 both += time.perf_counter() - started
-            score += timed(lambda loaded=loaded, item=item: visitor.score(loaded, item))
+            score += timed(lambda loaded=loaded, item=item: scorer.score(loaded, item))
 
         # The sweep, on a disk that gives a checkpoint in the time that scoring one takes.
         disk = Disk(rate=size * count / score)
         with watched(disk):
-            slow = sum(timed(lambda file=file: visitor.load(file)) for file in files)
+            slow = sum(timed(lambda file=file: scorer.load(file)) for file in files)
         store = Store.create(root / "sweep", texts)
         disk.read.clear()
         spent: Counter[str] = Counter()
-        with watched(disk), clocked(Visitor, spent):
-            sweep = timed(lambda: score_models(refs, texts, store, weight_distance=WINDOW))
+        with watched(disk), clocked(CheckpointScorer, spent):
+            sweep = timed(
+                lambda: score_models(refs, texts, store, Settings(weight_distance=WINDOW))
+            )
         assert len(store.records()) == count
         per_checkpoint = np.array([disk.read[f"step{1000 * i}"] for i in range(count)])
 

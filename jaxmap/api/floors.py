@@ -24,7 +24,7 @@ from jaxmap.store import Failure, Store
 
 if TYPE_CHECKING:
     from jaxmap.analysis.floor import Floors
-    from jaxmap.sweeps.tasks import Outcome
+    from jaxmap.sweeps.outcome import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,17 +107,18 @@ def floor(
     from jaxmap.analysis.floor import measure_floors
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import told_to_stop
+    from jaxmap.sweeps.settings import Settings
 
+    settings = Settings(batch_tokens=batch_tokens, ignore_config_keys=names_of(ignore_config_keys))
     with told_to_stop() as stop:
         outcome = score_precisions(
             refs,
             text_set,
             opened,
             (REFERENCE, *precisions),
+            settings,
             stop=stop,
             command=command,
-            batch_tokens=batch_tokens,
-            ignore_config_keys=names_of(ignore_config_keys),
         )
     names = {(ref.name, ref.revision) for ref in refs}
     floors = measure_floors(Context(opened), models=names, dtypes=precisions)

@@ -10,7 +10,7 @@ from jaxmap.results import Table
 from jaxmap.store import Failure, Store
 
 if TYPE_CHECKING:
-    from jaxmap.sweeps.tasks import Outcome
+    from jaxmap.sweeps.outcome import Outcome
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,9 +160,9 @@ def sweep(
     elif not isinstance(config, SweepConfig):
         config = read_config(dict(config), "config")
     refs = config.refs()
+    settings = config.settings_with(**of_the_run(save_every, cache_budget, mesh, batch))
     if statistics is not None:
-        config = dataclasses.replace(config, statistics=names_of(statistics))
-    settings = config.settings(**of_the_run(save_every, cache_budget, mesh, batch))
+        settings = dataclasses.replace(settings, statistics=names_of(statistics))
     shard = shard_of(shard_index, shard_count)
     text_set = texts_of(config.texts, config.limit or None)
     job = Job(distributed, coordinator_address, num_processes, process_id)
@@ -186,9 +186,8 @@ def _run(
     runtime.check_platform()
     from jaxmap.sweeps.run import score_models, told_to_stop
 
-    options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     with told_to_stop() as stop:
         outcome = score_models(
-            refs, texts, opened, shard=shard, stop=stop, command=command, **options
+            refs, texts, opened, settings, shard=shard, stop=stop, command=command
         )
     return Scored(opened, outcome)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jaxmap.errors import InputError, JaxmapError
 
 if TYPE_CHECKING:
-    from jaxmap.sweeps.tasks import Outcome
+    from jaxmap.sweeps.outcome import Outcome
 
 DONE, FAILURE, BAD_INPUT = 0, 1, 2
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be told to queue such a job again

@@ -127,13 +127,13 @@ def command_line() -> str:
 
 def report(scored: Scored, values: flags.FlagValues) -> int:
     """Prints what a run did; returns its exit code."""
-    from jaxmap.sweeps.prefetch import NAME as AHEAD
+    from jaxmap.sweeps.prefetch import THREAD_NAME
 
     outcome, code = scored.outcome, exit_codes.of_outcome(scored.outcome)
     if outcome.follows is not None:
         return code  # the process that led says it
     print(as_flags(scored.text(), list(values)), end="")
-    if outcome.stopped and any(thread.name == AHEAD for thread in threading.enumerate()):
+    if outcome.stopped and any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         # A download or a load that would not end; its end is not to be waited for.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jaxmap.analysis.learning import Learning
-    from jaxmap.sweeps.tasks import Outcome
+    from jaxmap.sweeps.outcome import Outcome
 
 FIGURES = tuple(
     f"figures/{name}.{suffix}"

@@ -7,10 +7,10 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -27,7 +27,7 @@ from jaxmap.version import __version__
 
 if TYPE_CHECKING:
     from jaxmap.analysis.learning import Learning
-    from jaxmap.sweeps.tasks import Outcome
+    from jaxmap.sweeps.outcome import Outcome
 
 
 def run_demo(
@@ -92,6 +92,7 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     from jaxmap.corpus.texts import load_texts
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import score_models
+    from jaxmap.sweeps.settings import Settings
 
     texts = load_texts(out / "texts.jsonl")
     store = Store.create(out / "store", texts)
@@ -99,11 +100,11 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     finals = [Ref(run, f"step{config.checkpoints[-1]}") for run in runs]
     refs = [Ref(run, f"step{step}") for run in runs for step in config.checkpoints]
     # All that is asked of a model in one visit, then those of which nothing more is asked.
-    asked: Sequence[dict[str, Any]] = (
-        dict(refs=finals, lens=config.lens, quantize=("none", *config.quantize)),
-        dict(refs=refs, weight_distance=10),
+    asked = (
+        (finals, Settings(lens=config.lens, quantize=("none", *config.quantize))),
+        (refs, Settings(weight_distance=10)),
     )
-    outcomes = [score_models(texts=texts, store=store, **options) for options in asked]
+    outcomes = [score_models(models, texts, store, settings) for models, settings in asked]
     if config.dtypes:
         dtypes = (REFERENCE, *config.dtypes)
         outcomes.append(score_precisions(finals[-1:], texts, store, dtypes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,33 +36,48 @@ from jaxmap.store import Store
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item, partial_path
 from jaxmap.store.statistics import TOKEN_PREFIX, is_per_token, scored_as
-from jaxmap.sweeps.hosts import Crew
+from jaxmap.sweeps.hosts import Hosts, Leader
 from jaxmap.sweeps.resume import Partial
 from jaxmap.sweeps.settings import Settings
 from jaxmap.variant import Variant
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint in memory, and the texts as its tokenizer reads them."""
 
     files: CheckpointFiles
     model: weights.Model
     texts: Tokenised
 
+    @property
+    def ids_hash(self) -> str:
+        """sha256 hex of the ids of all texts."""
+        tokens = self.texts.tokens
+        return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()
 
-class Visitor:
-    """Loads checkpoints and scores them, keeping what they share: programs, tokens."""
 
-    def __init__(self, texts: TextSet, store: Store, settings: Settings, crew: Crew | None = None):
+class CheckpointScorer:
+    """Loads checkpoints and scores them, keeping what they share: programs, tokens.
+
+    Args:
+      texts: what is scored.
+      store: knows what is there; nothing but unfinished scores is written to it.
+      settings: what is asked of every checkpoint.
+      hosts: the other processes that score each checkpoint together with this one.
+    """
+
+    def __init__(
+        self, texts: TextSet, store: Store, settings: Settings, hosts: Hosts | None = None
+    ):
         self.texts = texts
-        self.crew = crew
         self.store = store
         self.settings = settings
         self.scorers = Scorers()
         cache = user_cache() / "tokenizers"
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
-        self._told = False
+        self._hosts = hosts
+        self._device_logged = False
         self._batches: dict[tuple, int] = {}  # tokens of the largest that fits
 
     def load(
@@ -69,7 +85,7 @@ class Visitor:
         files: CheckpointFiles,
         take: weights.Take | None = None,
         items: Sequence[Item] = (),
-    ) -> Loaded:
+    ) -> LoadedCheckpoint:
         """Brings a checkpoint into memory; InputError for one that cannot be scored.
 
         Args:
@@ -77,9 +93,9 @@ class Visitor:
           take: is given each stored tensor too, as it is read.
           items: what will be asked of it.
         """
-        if self.crew is None:
-            return self.load_part(files, take, items)
-        return self.crew.load(files, lambda: self.load_part(files, take))
+        if isinstance(self._hosts, Leader):
+            return self._hosts.load(files, lambda: self.load_part(files, take))
+        return self.load_part(files, take, items)
 
     def checkpoint(self, files: CheckpointFiles) -> Checkpoint:
         """Its folder, with the keys of config.json that the settings say to ignore."""
@@ -90,7 +106,7 @@ class Visitor:
         files: CheckpointFiles,
         take: weights.Take | None = None,
         items: Sequence[Item] = (),
-    ) -> Loaded:
+    ) -> LoadedCheckpoint:
         """`load` of this process's part."""
         settings = self.settings
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
@@ -110,7 +126,7 @@ class Visitor:
             # Each process read its own part only.
             for key, stored in weights.read(checkpoint):
                 take(key, stored)
-        self._tell(model.dtype)
+        self._log_device(model.dtype)
         if tokens.truncated.any():
             logging.warning(
                 "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
@@ -127,11 +143,11 @@ class Visitor:
                 tokens.apart.sum(),
                 len(tokens),
             )
-        return Loaded(files, model, texts)
+        return LoadedCheckpoint(files, model, texts)
 
     def score(
         self,
-        loaded: Loaded,
+        loaded: LoadedCheckpoint,
         item: Item,
         *,
         desc: str = "score",
@@ -155,12 +171,12 @@ class Visitor:
         if not missing.statistics:
             return []
         options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
-        if self.crew is None:
-            scores = self.rows(loaded, missing, stop=stop, **options)
-        else:
-            scores = self.crew.score(
-                loaded, missing, lambda n: self.rows(loaded, missing, n, **options)
+        if isinstance(self._hosts, Leader):
+            scores = self._hosts.score(
+                loaded, missing, lambda n: self.score_part(loaded, missing, n, **options)
             )
+        else:
+            scores = self.score_part(loaded, missing, stop=stop, **options)
         output = next(iter(known.values()))
         if output is not None and item.variant.lens:  # scored before without the lens: the same
             kept = self.store.load(output).arrays  # bits in the last layer
@@ -168,7 +184,7 @@ class Visitor:
                 scores[name][-1] = kept[name]
         tokens = loaded.texts.tokens
         counts = {"num_tokens": tokens.lengths, "num_scored": tokens.num_scored}
-        provenance = self._provenance(loaded, loaded.model, started)
+        provenance = self._provenance(loaded, started)
         records = []
         for variant, entry in known.items():
             row = -1 if variant.layer is None else variant.layer
@@ -184,11 +200,19 @@ class Visitor:
                 records.append(Record(one, provenance, arrays, scores.offsets_N1))
         return records
 
-    def rows(self, loaded: Loaded, item: Item, order: int = 0, **options: Any) -> Scores:
-        """`score_rows` of an item's statistics, [R, N]; `order` is the crew's, options as there."""
+    def score_part(
+        self, loaded: LoadedCheckpoint, item: Item, order: int = 0, **options: Any
+    ) -> Scores:
+        """An item's statistics, [R, N]; of several processes each does its part.
+
+        Args:
+          loaded, item: as for `score`.
+          order: number of the leading process's order, which all have alike.
+          options: of `score_rows`.
+        """
         model = quantised(loaded.model, item.variant.quantisation)
-        if self.crew is not None:
-            options |= dict(stop=self.crew.stop, same=partial(self.crew.same, order))
+        if self._hosts is not None:
+            options |= dict(stop=self._hosts.stop, same=partial(self._hosts.same, order))
         tokens, lens = loaded.texts.tokens, bool(item.variant.lens)
         statistics, per_token = scored_as(item.statistics)
         scores = score_rows(
@@ -264,7 +288,7 @@ class Visitor:
             lens=settings.lens or bool(settings.tuned_lens),
         )
 
-    def _translators(self, item: Item, loaded: Loaded) -> Translators:
+    def _translators(self, item: Item, loaded: LoadedCheckpoint) -> Translators:
         spec = loaded.model.spec
         lens = find_lens(Path(self.settings.tuned_lens), item.ref, item.revision)
         return Translators(*map(jnp.asarray, lens.read(loaded.files.commit, spec.L, spec.D)))
@@ -297,7 +321,8 @@ class Visitor:
             variant=Variant(dtype, item.variant.quantisation),
         )
 
-    def _provenance(self, loaded: Loaded, model: weights.Model, started: float) -> Provenance:
+    def _provenance(self, loaded: LoadedCheckpoint, started: float) -> Provenance:
+        model = loaded.model
         default = default_dtype(jax.default_backend(), model.stored_dtype)
         return Provenance(
             is_default_dtype=model.dtype == default,
@@ -316,12 +341,12 @@ class Visitor:
             },
         )
 
-    def _tell(self, dtype: str) -> None:
+    def _log_device(self, dtype: str) -> None:
         """Says once which dtype and device a run uses."""
-        if not self._told:
+        if not self._device_logged:
             why = " (auto)" if self.settings.dtype == "auto" else ""
             logging.info("scoring in %s%s on %s", dtype, why, device())
-            self._told = True
+            self._device_logged = True
 
 
 def _lacking(item: Item, known: Mapping[Variant, Entry | None]) -> tuple[str, ...]:

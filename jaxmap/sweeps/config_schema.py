@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.errors import InputError
-from jaxmap.store.statistics import DEFAULT
-from jaxmap.sweeps.settings import Settings, refuse_unknown
+from jaxmap.sweeps.settings import PLAIN, Settings, refuse_unknown
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 
+# Settings that are options of a run, not of a config.
+OF_THE_RUN = ("save_every", "cache_budget", "mesh", "batch")
+
+
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """A sweep. Every field is one of a config file, and the command line can set each of them.
+    """A sweep. A config file has these fields and, beside them, those of the settings.
 
     Fields:
       models: references and patterns: "org/name@step{0,1000:143001:1000}".
@@ -28,8 +31,8 @@ class SweepConfig:
       first: only so many of models_file; 0: all.
       texts: the file of texts.
       limit: only so many of the texts; 0: all.
-      dtype, lens, tuned_lens, quantize, statistics, weight_distance, ignore_config_keys,
-        batch_tokens (0: a default for the device): see `jaxmap.sweeps.settings.Settings`.
+      settings: what is asked of each model: dtype, lens, tuned_lens, quantize, statistics,
+        weight_distance, ignore_config_keys, batch_tokens (in a config file 0 is the default).
     """
 
     models: tuple[str, ...] = ()
@@ -37,24 +40,11 @@ class SweepConfig:
     first: int = 0
     texts: str = "texts.jsonl"
     limit: int = 0
-    dtype: str = "auto"
-    lens: bool = False
-    tuned_lens: str = ""
-    quantize: tuple[str, ...] = ("none",)
-    statistics: tuple[str, ...] = DEFAULT
-    weight_distance: int = 0
-    batch_tokens: int = 0
-    ignore_config_keys: tuple[str, ...] = ()
+    settings: Settings = PLAIN
 
-    def settings(self, **options: Any) -> Settings:
-        """The settings, with options of the run itself (save_every, cache_budget) added."""
-        names = {field.name for field in dataclasses.fields(Settings)} - {"batch_tokens"}
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name in names
-        }
-        return Settings(**values, batch_tokens=self.batch_tokens or None, **options)
+    def settings_with(self, **options: Any) -> Settings:
+        """The settings, with options of the run itself: OF_THE_RUN."""
+        return dataclasses.replace(self.settings, **options)
 
     def refs(self) -> list[Ref]:
         """The models, each once; InputError when there are none or the file cannot be read."""
@@ -93,8 +83,20 @@ def config_dict(**fields: Any) -> ConfigDict:
     """
     from ml_collections import ConfigDict
 
-    values = dataclasses.asdict(read_config(fields))
+    values = _plain(read_config(fields))
     return ConfigDict({n: ",".join(v) if isinstance(v, tuple) else v for n, v in values.items()})
+
+
+def _plain(config: SweepConfig) -> dict[str, Any]:
+    """A config as the flat fields of a file."""
+    own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    settings: Settings = own.pop("settings")
+    of_settings = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name not in OF_THE_RUN
+    }
+    return {**own, **of_settings, "batch_tokens": settings.batch_tokens or 0}
 
 
 def load_config(path: str) -> Any:
@@ -127,7 +129,7 @@ def load_config(path: str) -> Any:
 
 def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig:
     """Checks plain values, as of a ConfigDict; InputError names a field that is unknown or bad."""
-    known = {field.name: field.default for field in dataclasses.fields(SweepConfig)}
+    known = _plain(SweepConfig())
     refuse_unknown(values, known, where)
     read: dict[str, Any] = {}
     for name, value in values.items():
@@ -146,4 +148,9 @@ def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig
         elif isinstance(value, int) and value < 0:
             raise InputError(f"{where}: {name}: {value} is negative")
         read[name] = value
-    return SweepConfig(**read)
+    names = {field.name for field in dataclasses.fields(SweepConfig)}
+    own = {name: value for name, value in read.items() if name in names}
+    of_settings = {name: value for name, value in read.items() if name not in names}
+    if not of_settings.get("batch_tokens", 1):
+        of_settings["batch_tokens"] = None
+    return SweepConfig(**own, settings=Settings(**of_settings))

@@ -9,13 +9,12 @@ numbered strings in the coordination service, so that a process that waits for o
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -29,27 +28,65 @@ from jaxmap.engine.scores import Stopped
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.requests import Item
 
-if TYPE_CHECKING:
-    from jaxmap.sweeps.checkpoint_scorer import Loaded, Visitor
-
 T = TypeVar("T")
-_FAILED_S = 60.0  # for the others to say that they failed too
 _NOTHING = "nothing"  # instead of which batches are done: do not begin
 
 
-class Crew:
-    """The side of the first process, and what all share: the same batches, the same end."""
+class HasTexts(Protocol):
+    """A checkpoint in memory."""
+
+    @property
+    def ids_hash(self) -> str:
+        """Of the ids of all texts, which every process must have alike."""
+
+
+L = TypeVar("L", bound=HasTexts)
+
+
+class Hosts:
+    """What all processes do alike while they score: the same batches, the same end.
+
+    Fields:
+      stopped: whether all of them were told to stop, at the same batch.
+    """
 
     def __init__(self) -> None:
-        self.stopped = False  # all of them, at the same batch
-        self._number = 0
+        self.stopped = False
         self._steps = 0
+
+    def same(self, n: int, done_B: np.ndarray) -> np.ndarray:
+        """The first process's `done_B`, in every process."""
+        if distributed.first():
+            text = base64.b64encode(done_B.tobytes()).decode()
+            distributed.client().key_value_set(_done(n), text)
+            return done_B
+        text = distributed.wait_for(_done(n)) or ""
+        if text == _NOTHING:
+            raise JaxmapError("the first process does not score this")
+        return np.frombuffer(base64.b64decode(text), bool)
+
+    def stop(self) -> bool:
+        """Whether all stop before this batch; asked by every process before every batch."""
+        self._steps += 1
+        self.stopped = self.stopped or distributed.told_to_stop(self._steps)
+        return self.stopped
+
+
+class Leader(Hosts, Generic[L]):
+    """The side of the first process: it says what all of them load and score.
+
+    Args:
+      answer_s: seconds for the others to say that they failed too.
+    """
+
+    def __init__(self, answer_s: float = 60.0) -> None:
+        super().__init__()
+        self._answer_s = answer_s
+        self._number = 0
         self._lock = threading.Lock()  # loads may be ahead of scores, in a thread of their own
-        self._loads: dict[int, weakref.ref[Loaded]] = {}
+        self._loads: dict[int, weakref.ref[L]] = {}
 
-    # What the first process says
-
-    def load(self, files: CheckpointFiles, own: Callable[[], Loaded]) -> Loaded:
+    def load(self, files: CheckpointFiles, own: Callable[[], L]) -> L:
         """Everybody loads its part; raises what any of them could not do."""
         with self._lock:
             kept = [n for n, loaded in self._loads.items() if loaded() is not None]
@@ -72,12 +109,12 @@ class Crew:
             if answer["error"]:
                 kind = InputError if answer["input"] else JaxmapError
                 raise kind(f"process {who}: {answer['error']}")
-            if answer["ids"] != _hash(loaded):
+            if answer["ids"] != loaded.ids_hash:
                 raise InputError(f"process {who} has other texts or another tokenizer")
         self._loads[n] = weakref.ref(loaded)
         return loaded
 
-    def score(self, loaded: Loaded, item: Item, own: Callable[[int], T]) -> T:
+    def score(self, loaded: L, item: Item, own: Callable[[int], T]) -> T:
         """Everybody scores; `own` is this process's part, given the order's number."""
         of = next(n for n, one in self._loads.items() if one() is loaded)
         with self._lock:
@@ -89,7 +126,7 @@ class Crew:
         except Exception as error:
             distributed.client().key_value_set(_done(n), _NOTHING, True)
             # What only some could not do leaves the others in a collective, for ever.
-            answers = self._answers(n, _FAILED_S)
+            answers = self._answers(n, self._answer_s)
             if len(answers) < jax.process_count() - 1:
                 code = distributed.BAD_INPUT if isinstance(error, InputError) else 1
                 distributed.end(code, f"{item.label}: {error or type(error).__name__}")
@@ -113,30 +150,22 @@ class Crew:
                 found[who] = json.loads(text)
         return found
 
-    # What all of them do alike while they score
 
-    def same(self, n: int, done_B: np.ndarray) -> np.ndarray:
-        """The first process's `done_B`, in every process."""
-        if distributed.first():
-            text = base64.b64encode(done_B.tobytes()).decode()
-            distributed.client().key_value_set(_done(n), text)
-            return done_B
-        text = distributed.wait_for(_done(n)) or ""
-        if text == _NOTHING:
-            raise JaxmapError("the first process does not score this")
-        return np.frombuffer(base64.b64decode(text), bool)
+class Follower(Hosts):
+    """The side of every other process: it loads and scores what the first one says."""
 
-    def stop(self) -> bool:
-        """Whether all stop before this batch; asked by every process before every batch."""
-        self._steps += 1
-        self.stopped = self.stopped or distributed.told_to_stop(self._steps)
-        return self.stopped
+    def follow(
+        self,
+        load: Callable[[CheckpointFiles], L],
+        score: Callable[[L, Item, int], object],
+    ) -> Any:
+        """Does what the first process says until it says that it is over; returns how it ended.
 
-    # What the others do
-
-    def follow(self, visitor: Visitor) -> Any:
-        """Does what the first process says until it says that it is over, and how it ended."""
-        loads: dict[int, Loaded] = {}
+        Args:
+          load: loads this process's part of a checkpoint.
+          score: scores an item of one, given the number of the order.
+        """
+        loads: dict[int, L] = {}
         n = 0
         while True:
             n += 1
@@ -146,13 +175,13 @@ class Crew:
             if order["what"] == "load":
                 loads = {k: loads[k] for k in order["keep"] if k in loads}
                 try:
-                    loads[n] = visitor.load_part(_files(order))
-                    self._answer(n, None, _hash(loads[n]))
+                    loads[n] = load(_files(order))
+                    self._answer(n, None, loads[n].ids_hash)
                 except Exception as error:
                     self._answer(n, error)
             else:
                 try:
-                    visitor.rows(loads[order["of"]], Item.of_facts(order["item"]), n)
+                    score(loads[order["of"]], Item.of_facts(order["item"]), n)
                 except Stopped:
                     pass
                 except Exception as error:
@@ -181,8 +210,3 @@ def _files(order: dict) -> CheckpointFiles:
 
     resolved: Resolved = resolve(Ref(ref.name, order["commit"]))
     return fetch(resolved)
-
-
-def _hash(loaded: Loaded) -> str:
-    tokens = loaded.texts.tokens
-    return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.texts import TextSet
 from jaxmap.store import Store
-from jaxmap.sweeps.run import Outcome, score_models
+from jaxmap.sweeps.outcome import Outcome
+from jaxmap.sweeps.run import score_models
+from jaxmap.sweeps.settings import PLAIN, Settings
 
 
 def score_precisions(
@@ -17,19 +18,21 @@ def score_precisions(
     texts: TextSet,
     store: Store,
     dtypes: Sequence[str],
+    settings: Settings = PLAIN,
     *,
     stop: Callable[[], bool] = lambda: False,
-    **options: Any,
+    command: str = "",
 ) -> Outcome:
     """Scores each checkpoint in each precision, one checkpoint after another.
 
-    A checkpoint is fetched once and loaded for each precision. `stop` and the options are those of
-    `score_models`, whose outcomes are joined.
+    A checkpoint is fetched once and loaded for each precision. `settings`, but for their dtype,
+    `stop` and `command` are those of `score_models`, whose outcomes are joined.
     """
     total = Outcome()
     for ref in refs:
         for dtype in dtypes:
-            one = score_models([ref], texts, store, dtype=dtype, stop=stop, **options)
+            asked = dataclasses.replace(settings, dtype=dtype)
+            one = score_models([ref], texts, store, asked, stop=stop, command=command)
             for part in ("scored", "found", "failed", "unmeasured"):
                 getattr(total, part).extend(getattr(one, part))
             if one.stopped:

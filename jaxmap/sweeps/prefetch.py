@@ -1,4 +1,4 @@
-"""Work done ahead of its use, in a thread, in order, a bounded number of results waiting."""
+"""Results made before they are asked for: in a thread, in order, a bounded number waiting."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-NAME = "ahead"  # of the threads
+THREAD_NAME = "prefetch"
 _END = object()
-_JOIN_S = 5.0  # a thread that waits for the network longer is left behind
 
 
 class Stopwatch:
@@ -23,7 +22,7 @@ class Stopwatch:
     but waited, as for a disk. To be kept from a processor by others is not idle."""
 
     def __init__(self) -> None:
-        self._wall, self._busy = time.perf_counter(), _busy()
+        self._wall, self._busy = time.perf_counter(), _busy_seconds()
 
     @property
     def wall(self) -> float:
@@ -31,10 +30,10 @@ class Stopwatch:
 
     @property
     def idle(self) -> float:
-        return max(0.0, self.wall - max(0.0, _busy() - self._busy))
+        return max(0.0, self.wall - max(0.0, _busy_seconds() - self._busy))
 
 
-def _busy() -> float:
+def _busy_seconds() -> float:
     """Seconds that the threads of this process computed, or stood in line for a processor."""
     delays = 0
     for path in glob.glob("/proc/self/task/*/schedstat"):  # Linux
@@ -48,17 +47,24 @@ class _Raised:
         self.error = error
 
 
-class Ahead(Generic[T, R]):
-    """The results of `work` on the items of a source, in order.
+class Prefetcher(Generic[T, R]):
+    """The results of a function on the items of a source, in order.
 
     Each is made when it is asked for; after `start`, in a thread that is at most `depth` results
     ahead, the one in the making included: it begins another only once one was taken. An
-    exception of the source or of `work` is raised where its result would come.
+    exception of the source or of the function is raised where its result would come.
+
+    Args:
+      source: the items.
+      function: makes a result of an item.
+      join_s: seconds that `close` waits for the thread; one that waits for the network longer is
+        left behind.
     """
 
-    def __init__(self, source: Iterable[T], work: Callable[[T], R]):
+    def __init__(self, source: Iterable[T], function: Callable[[T], R], *, join_s: float = 5.0):
         self._source = iter(source)
-        self._work = work
+        self._function = function
+        self._join_s = join_s
         self._results: queue.SimpleQueue = queue.SimpleQueue()
         self._slots = threading.Semaphore(0)
         self._closed = threading.Event()
@@ -69,12 +75,12 @@ class Ahead(Generic[T, R]):
         return self._thread is not None
 
     def start(self, depth: int = 1) -> None:
-        """Works ahead from now on; may be called between two results."""
+        """Makes results in advance from now on; may be called between two of them."""
         if self._thread is None:
             for _ in range(depth):
                 self._slots.release()
             # A daemon: a download that hangs must not keep a program that was told to end.
-            self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+            self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._thread.start()
 
     def __iter__(self) -> Iterator[R]:
@@ -83,7 +89,7 @@ class Ahead(Generic[T, R]):
     def __next__(self) -> R:
         # No name may keep the last result: a checkpoint in memory would outlive its use.
         if self._thread is None:
-            return self._work(next(self._source))
+            return self._function(next(self._source))
         result = self._results.get()
         self._slots.release()
         if result is _END:
@@ -100,7 +106,7 @@ class Ahead(Generic[T, R]):
         self._slots.release()
         if self._thread is None:
             return True
-        self._thread.join(_JOIN_S)
+        self._thread.join(self._join_s)
         self._results.put(_END)  # whoever waits for a result need not
         return not self._thread.is_alive()
 
@@ -111,7 +117,7 @@ class Ahead(Generic[T, R]):
                 self._results.put(_END)
                 return
             try:
-                self._results.put(self._work(next(self._source)))
+                self._results.put(self._function(next(self._source)))
             except StopIteration:
                 self._results.put(_END)
                 return

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from absl import logging
 
@@ -17,13 +16,15 @@ from jaxmap.errors import InputError
 from jaxmap.naming import parse
 from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
-from jaxmap.sweeps.checkpoint_scorer import Visitor
-from jaxmap.sweeps.hosts import Crew
+from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer, LoadedCheckpoint
+from jaxmap.sweeps.hosts import Follower, Leader
+from jaxmap.sweeps.limits import DEFAULT, Limits
 from jaxmap.sweeps.one_identity import as_known
+from jaxmap.sweeps.outcome import Ending, Outcome
 from jaxmap.sweeps.schedule import in_order, share
-from jaxmap.sweeps.settings import settings_of
+from jaxmap.sweeps.settings import PLAIN, Settings
 from jaxmap.sweeps.sweep import Sweep
-from jaxmap.sweeps.tasks import Ending, Outcome, plan_works
+from jaxmap.sweeps.tasks import plan_tasks
 
 __all__ = ["Outcome", "score_models", "told_to_stop"]
 
@@ -32,17 +33,18 @@ def score_models(
     refs: Sequence[Ref],
     texts: TextSet,
     store: Store,
+    settings: Settings = PLAIN,
     *,
     shard: tuple[int, int] = (0, 1),
     stop: Callable[[], bool] = lambda: False,
     command: str = "",
-    **options: Any,
+    limits: Limits = DEFAULT,
 ) -> Outcome:
     """Scores every model that the store does not have yet and keeps each as soon as it is done.
 
     A model that fails leaves its reason in the store and the others go on. What is finished is
-    recognised by the model's commit (a folder's contents), the texts, the dtype and the
-    quantisation. A checkpoint is loaded once for all that is asked of it. Several processes may
+    recognised by the model's commit (a folder's contents), the texts, the variant and the
+    statistics. A checkpoint is loaded once for all that is asked of it. Several processes may
     work on one store: what another one is at is left to it, and waited for. Where this is one of
     several that score each model together, the first does all this and the others help it.
 
@@ -50,15 +52,15 @@ def score_models(
       refs: the models; they are taken by size, run and step, else in the order given.
       texts: the text set of the store.
       store: open for writing.
+      settings: what is asked of each model, and how it is scored.
       shard: (index, count): only this share of the models, of so many.
       stop: asked before every batch; when true, the run saves what it has and ends.
       command: what to type to do the same again, for `jaxmap status`.
-      options: the fields of `jaxmap.sweeps.settings.Settings`.
+      limits: waits and sizes.
 
-    Raises InputError for an option that cannot be, else JaxmapError only where the store itself
+    Raises InputError for a share that cannot be, else JaxmapError only where the store itself
     cannot be written or the disk is full.
     """
-    settings = settings_of(options, "score")
     index, count = shard
     if not 0 <= index < count:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
@@ -69,28 +71,31 @@ def score_models(
         return settings.items(ref.name, ref.revision)
 
     if not distributed.first():
-        crew = Crew()
-        return Outcome(follows=crew.follow(Visitor(texts, store, settings, crew)))
+        follower = Follower()
+        scorer = CheckpointScorer(texts, store, settings, follower)
+        return Outcome(follows=follower.follow(scorer.load_part, scorer.score_part))
     store.ask((item for ref in refs for item in items_of(ref)), command)
-    works = plan_works(refs, share(refs, index, count), items_of, settings.weight_distance)
+    tasks = plan_tasks(refs, share(refs, index, count), items_of, settings.weight_distance)
     if not distributed.several():
-        visitor = Visitor(texts, store, settings)
-        outcome = Sweep(visitor, works, stop=stop, command=command).run()
-        _tell_identical(store, refs, outcome)
+        scorer = CheckpointScorer(texts, store, settings)
+        outcome = Sweep(scorer, tasks, stop=stop, command=command, limits=limits).run()
+        _warn_of_identical(store, refs, outcome)
         return outcome
-    crew = Crew()
+    leader: Leader[LoadedCheckpoint] = Leader()
+    scorer = CheckpointScorer(texts, store, settings, leader)
     ending: Ending = "failure"
-    visitor = Visitor(texts, store, settings, crew)
     try:
-        outcome = Sweep(visitor, works, stop=lambda: crew.stopped, command=command).run()
+        outcome = Sweep(
+            scorer, tasks, stop=lambda: leader.stopped, command=command, limits=limits
+        ).run()
         ending = outcome.ending
-        _tell_identical(store, refs, outcome)
+        _warn_of_identical(store, refs, outcome)
         return outcome
     finally:
-        crew.end(ending)
+        leader.end(ending)
 
 
-def _tell_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:
+def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:
     """Warns of checkpoints of one run that were just scored and are one and the same."""
     asked = {(ref.name, ref.revision) for ref in refs}
     if not outcome.scored or all(parse(*one).time is None for one in asked):

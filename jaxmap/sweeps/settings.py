@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,9 @@ class Settings:
         ]
 
 
+PLAIN = Settings()  # the log-likelihood of each model in its default precision
+
+
 def parse_size(text: str, what: str) -> int:
     """Bytes from "200GB", "1.5 TB", "500000000" (powers of 1000; KiB and the like: of 1024)."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text, re.IGNORECASE)
@@ -112,10 +115,3 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise InputError(f"{where}: unknown field {name!r}; {hint}")
-
-
-def settings_of(values: Mapping[str, Any], where: str) -> Settings:
-    """Settings from plain values, for the API; InputError names an unknown one."""
-    names = [field.name for field in dataclasses.fields(Settings)]
-    refuse_unknown(values, names, where)
-    return Settings(**values)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class _Pair:
 
 
 class Distances:
-    """Weight distances of the runs of a store; for one thread, one visit at a time.
+    """Weight distances of the runs of a store; from any thread, one visit at a time.
 
     Visit the checkpoints of a run in the order of their steps, one run after another.
 
@@ -106,6 +107,7 @@ class Distances:
         self._run: str | None = None
         self._room = 0
         self._kept: list[_Kept] = []
+        self._lock = threading.RLock()
 
     def plan(self, run: str, steps: Sequence[int]) -> None:
         """Sets which checkpoints a run has: all that are asked for, by any process, or may fail.
@@ -113,12 +115,14 @@ class Distances:
         The window counts their places. Notes in the store that their distances are asked for.
         """
         steps = sorted(set(steps))
-        self._plans[run] = {step: place for place, step in enumerate(steps)}
-        self._rows.ask(Asked(run, tuple(steps), self._window))
+        with self._lock:
+            self._plans[run] = {step: place for place, step in enumerate(steps)}
+            self._rows.ask(Asked(run, tuple(steps), self._window))
 
     def known(self, run: str) -> bool:
         """Whether the store has any distance of a run."""
-        return bool(self._rows.of(run))
+        with self._lock:
+            return bool(self._rows.of(run))
 
     def missing(self, run: str, points: Sequence[Point], first: int = 0) -> set[int]:
         """The points to be visited, so that the store gets each distance that it lacks.
@@ -129,19 +133,20 @@ class Distances:
           first: index of the first whose distances, to the points before it, are wanted. Those of
             earlier points are another process's: visits to these write nothing.
         """
-        plan, rows = self._plans[run], self._rows.of(run)
-        self._own.setdefault(run, set()).update(point.step for point in points[first:])
-        found: set[int] = set()
-        for i, (step, commit) in list(enumerate(points))[first:]:
-            row = rows.get((step, commit or ""))
-            for j, earlier in enumerate(points[:i]):
-                if plan[step] - plan[earlier.step] > self._window:
-                    continue
-                if commit is None or earlier.commit is None:
-                    continue
-                if row is None or (earlier.step, earlier.commit) not in row.to:
-                    found |= {i, j}
-        return found
+        with self._lock:
+            plan, rows = self._plans[run], self._rows.of(run)
+            self._own.setdefault(run, set()).update(point.step for point in points[first:])
+            found: set[int] = set()
+            for i, (step, commit) in list(enumerate(points))[first:]:
+                row = rows.get((step, commit or ""))
+                for j, earlier in enumerate(points[:i]):
+                    if plan[step] - plan[earlier.step] > self._window:
+                        continue
+                    if commit is None or earlier.commit is None:
+                        continue
+                    if row is None or (earlier.step, earlier.commit) not in row.to:
+                        found |= {i, j}
+            return found
 
     @contextlib.contextmanager
     def visit(
@@ -152,43 +157,44 @@ class Distances:
         When the block ends, its distances to the checkpoints visited before it are in the store;
         after an exception none is, and the checkpoint is as if it had not been visited.
         """
-        place, checkpoint = self._plans[run][step], Checkpoint.of(where)
-        self._begin(run, checkpoint)
-        new = _Kept(step, commit, place, checkpoint, {})
-        near = [kept for kept in self._kept if 0 < abs(kept.place - place) <= self._window]
-        stay = [kept for kept in near if kept.place > place - self._window]
-        latest = sorted([*stay, new], key=lambda kept: kept.place)[-self._room :]
-        held = latest if self._room else []
-        try:
-            with contextlib.ExitStack() as stack:
-                pairs = [
-                    _Pair(kept, found, kept not in held)
-                    for kept in near
-                    if (found := self._open(kept, stack)) is not None
-                ]
-                threads = stack.enter_context(ThreadPoolExecutor(min(_MOST_THREADS, cores())))
+        with self._lock:
+            place, checkpoint = self._plans[run][step], Checkpoint.of(where)
+            self._begin(run, checkpoint)
+            new = _Kept(step, commit, place, checkpoint, {})
+            near = [kept for kept in self._kept if 0 < abs(kept.place - place) <= self._window]
+            stay = [kept for kept in near if kept.place > place - self._window]
+            latest = sorted([*stay, new], key=lambda kept: kept.place)[-self._room :]
+            held = latest if self._room else []
+            try:
+                with contextlib.ExitStack() as stack:
+                    pairs = [
+                        _Pair(kept, found, kept not in held)
+                        for kept in near
+                        if (found := self._open(kept, stack)) is not None
+                    ]
+                    threads = stack.enter_context(ThreadPoolExecutor(min(_MOST_THREADS, cores())))
 
-                def take(key: str, stored: np.ndarray) -> None:
-                    met, olds = [], []
-                    for pair in pairs:
-                        old = pair.take(key)
-                        if old is not None and old.shape == stored.shape:
-                            met.append(pair)
-                            olds.append(old)
-                        else:
-                            pair.differs = key
-                    sums = squared_distances(stored, olds, threads)
-                    for pair, value in zip(met, sums, strict=True):
-                        pair.sums.append(value)
-                    if new in held and new.tensors is not None:
-                        new.tensors[key] = _owned(stored)
+                    def take(key: str, stored: np.ndarray) -> None:
+                        met, olds = [], []
+                        for pair in pairs:
+                            old = pair.take(key)
+                            if old is not None and old.shape == stored.shape:
+                                met.append(pair)
+                                olds.append(old)
+                            else:
+                                pair.differs = key
+                        sums = squared_distances(stored, olds, threads)
+                        for pair, value in zip(met, sums, strict=True):
+                            pair.sums.append(value)
+                        if new in held and new.tensors is not None:
+                            new.tensors[key] = _owned(stored)
 
-                yield take
-            self._keep([*stay, new], held)
-        except BaseException:
-            self._keep(stay, held)
-            raise
-        self._write(run, new, pairs)
+                    yield take
+                self._keep([*stay, new], held)
+            except BaseException:
+                self._keep(stay, held)
+                raise
+            self._write(run, new, pairs)
 
     def pinned(self) -> set[Path]:
         """The folders that will be read again, as memory does not hold their tensors."""

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from support.sweeps import (
     family,
     is_clean,
     many_texts,
+    run,
     sweep,
     truncate_a_record,
     write_config,
@@ -28,8 +28,9 @@ from jaxmap.checkpoint.sources import cache, hub
 from jaxmap.checkpoint.sources.retry import Retry
 from jaxmap.engine.scorer import Scorer
 from jaxmap.store import Store
-from jaxmap.sweeps import checkpoint_scorer
-from jaxmap.sweeps import sweep as engine
+from jaxmap.sweeps import checkpoint_scorer, preparation
+from jaxmap.sweeps.limits import Limits
+from jaxmap.sweeps.settings import Settings
 
 
 @pytest.fixture
@@ -104,16 +105,9 @@ def test_a_partial_vector_of_something_else_is_not_gone_on_with(tmp_path, batche
     whole = len(batches)
 
     def stopped_halfway(seed: int = 0, batch_tokens: int = 128) -> Path:
-        from jaxmap.checkpoint.refs import Ref
-        from jaxmap.corpus.texts import load_texts
-        from jaxmap.sweeps.run import score_models
-
         make_checkpoint(model, seed=seed)
-        opened = Store.create(store, load_texts(texts))
-        outcome = score_models(
-            [Ref(str(model))], load_texts(texts), opened, batch_tokens=batch_tokens,
-            stop=lambda: len(batches) >= 5,
-        )  # fmt: skip
+        settings = Settings(batch_tokens=batch_tokens)
+        outcome = run(store, texts, [model], settings, stop=lambda: len(batches) >= 5)
         assert (outcome.stopped, outcome.ending) == (True, "stopped")
         [path] = (store / "partial").glob("*.npz")
         batches.clear()
@@ -145,9 +139,8 @@ def test_a_partial_vector_of_something_else_is_not_gone_on_with(tmp_path, batche
 # Several workers ---------------------------------------------------------------------------------
 
 
-def test_two_workers_share_the_work(tmp_path, loads, monkeypatch):
+def test_two_workers_share_the_work(tmp_path, loads):
     """One here, one in a process of its own: each checkpoint is loaded by one of them."""
-    monkeypatch.setattr(engine, "_BUSY_S", 0.1)
     models = [make_checkpoint(tmp_path / f"m{i}", seed=i) for i in range(6)]
     texts, store = many_texts(tmp_path / "texts.jsonl"), tmp_path / "store"
     other = Process(
@@ -155,9 +148,9 @@ def test_two_workers_share_the_work(tmp_path, loads, monkeypatch):
         "--batch_tokens=128", log=tmp_path / "log", pause=0.01,
     )  # fmt: skip
     assert other.wait_for(1)
-    ran = score(store, texts, *models, batch_tokens=128)
+    outcome = run(store, texts, models, Settings(batch_tokens=128), limits=Limits(busy_s=0.1))
     code, output = other.finish()
-    assert (ran.code, code) == (0, 0), output
+    assert (outcome.ending, code) == ("done", 0), output
     assert sorted(loads + other.loads) == [f"m{i}" for i in range(6)]
     assert loads
     assert other.loads
@@ -167,9 +160,9 @@ def test_two_workers_share_the_work(tmp_path, loads, monkeypatch):
     is_clean(store)
 
 
-def test_a_dead_workers_run_is_taken_over(tmp_path, loads, monkeypatch):
+def test_a_dead_workers_run_is_taken_over(tmp_path, loads, caplog):
     """Weight distances need a run in one hand: another worker waits for it, but not for ever."""
-    monkeypatch.setattr(engine, "_BUSY_S", 0.1)
+    caplog.set_level("INFO", logger="absl")
     family(tmp_path, range(6))
     texts = many_texts(tmp_path / "texts.jsonl")
     config = write_config(
@@ -183,10 +176,12 @@ def test_a_dead_workers_run_is_taken_over(tmp_path, loads, monkeypatch):
     assert other.wait_for(1)
     killer = threading.Timer(0.5, other.process.kill)
     killer.start()
-    ran = sweep(config, store)
+    models = [f"{tmp_path}/run0@step{{0:6:1}}"]
+    settings = Settings(weight_distance=2, batch_tokens=128)
+    outcome = run(store, texts, models, settings, limits=Limits(busy_s=0.1))
     assert other.finish()[0] == -9
-    assert ran.code == 0
-    assert "waiting for 6 that other workers are at" in ran.err
+    assert outcome.ending == "done"
+    assert "waiting for 6 that other workers are at" in caplog.text
     assert not set(loads) <= set(other.loads)
     assert sweep(config, tmp_path / "whole").code == 0
     assert contents(store) == contents(tmp_path / "whole")
@@ -268,14 +263,14 @@ def test_a_cache_within_its_budget(served, monkeypatch):
     size = cached(place)[commits["step2"]]
     assert size > 20_000
     most = []
-    fetch = engine.fetch
+    fetch = preparation.fetch
 
     def watched(resolved):
         found = fetch(resolved)
         most.append(blobs(place))
         return found
 
-    monkeypatch.setattr(engine, "fetch", watched)
+    monkeypatch.setattr(preparation, "fetch", watched)
     ran = sweep(config, place / "store", f"--cache_budget={2 * size + 10}")
     assert (ran.code, ran.out) == (0, "6 scored, 0 already done, 0 failed\n")
     assert len(most) == 6
@@ -298,7 +293,7 @@ def test_downloads_ahead_are_bounded(served, monkeypatch):
     _, config, place = served
     scored: list[float] = []
     ahead = []
-    fetch, score_rows = engine.fetch, checkpoint_scorer.score_rows
+    fetch, score_rows = preparation.fetch, checkpoint_scorer.score_rows
 
     def watched(resolved):
         found = fetch(resolved)
@@ -311,18 +306,18 @@ def test_downloads_ahead_are_bounded(served, monkeypatch):
         scored.append(1)
         return found
 
-    monkeypatch.setattr(engine, "fetch", watched)
+    monkeypatch.setattr(preparation, "fetch", watched)
     monkeypatch.setattr(checkpoint_scorer, "score_rows", slow)
     assert sweep(config, place / "store").code == 0
     # One is scored, one may be loaded, three lie ready or come.
-    assert max(ahead) <= 2 + engine.DOWNLOADS_AHEAD
+    assert max(ahead) <= 2 + Limits().downloads
     [size] = set(cached(place).values())
     for path in place.glob("cache*"):
         os.rename(path, place / "elsewhere")
     ahead.clear()
     scored.clear()
-    monkeypatch.setattr(engine, "Budget", partial(cache.Budget, ahead=2 * size))
-    assert sweep(config, place / "again").code == 0
+    models, limits = ["org/tiny@step{0:6:1}"], Limits(download_bytes=2 * size)
+    assert run(place / "again", place / "texts.jsonl", models, limits=limits).ending == "done"
     assert max(ahead) == 2
 
 

@@ -9,11 +9,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxmap.checkpoint.refs import parse_refs
+from jaxmap.corpus.texts import load_texts
 from jaxmap.store import Store
 from jaxmap.store.record_files import read_record
+from jaxmap.sweeps.outcome import Outcome
+from jaxmap.sweeps.run import score_models
+from jaxmap.sweeps.settings import PLAIN, Settings
 from support.checkpoints import NO_TORCH, TEXTS, Ran, caches, jaxmap, make_checkpoint, write_texts
 
 # Waits for the Hub are cut short; what is scored and loaded is written down.
@@ -69,6 +75,15 @@ def write_config(path: Path, models: Sequence[str], texts: Path, **fields: objec
 def sweep(config: Path, store: Path, *extra: str) -> Ran:
     """`jaxmap sweep` in this process."""
     return jaxmap("sweep", f"--config={config}", f"--store={store}", *extra)
+
+
+def run(
+    store: Path, texts: Path, models: Sequence[object], settings: Settings = PLAIN, **options: Any
+) -> Outcome:
+    """What `jaxmap score` does, in this process, with settings and limits as objects."""
+    loaded = load_texts(texts)
+    refs = [ref for model in models for ref in parse_refs(str(model))]
+    return score_models(refs, loaded, Store.create(store, loaded), settings, **options)
 
 
 class Process:

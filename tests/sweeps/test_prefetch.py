@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from jaxmap.sweeps.prefetch import NAME, Ahead, Stopwatch
+from jaxmap.sweeps.prefetch import THREAD_NAME, Prefetcher, Stopwatch
 
 
 class Thing:
@@ -30,7 +30,7 @@ def test_waiting_is_told_from_computing():
 
 def test_order_with_and_without_a_thread():
     for start_at in (0, 3, 99):
-        ahead = Ahead(range(7), lambda n: n * n)
+        ahead = Prefetcher(range(7), lambda n: n * n)
         seen = []
         for i in range(7):
             if i == start_at:
@@ -53,7 +53,7 @@ def test_at_most_one_waits():
         most = max(most, len(alive))
         return thing
 
-    ahead = Ahead(range(12), make)
+    ahead = Prefetcher(range(12), make)
     ahead.start()
     thing = None
     for n in range(12):
@@ -69,7 +69,7 @@ def test_at_most_one_waits():
 
 def test_depth_bounds_what_is_ahead():
     made: list[int] = []
-    ahead = Ahead(range(20), lambda n: made.append(n) or n)
+    ahead = Prefetcher(range(20), lambda n: made.append(n) or n)
     ahead.start(3)
     for n in range(5):
         deadline = time.monotonic() + 5
@@ -88,7 +88,7 @@ def test_an_error_comes_in_its_place():
         return n
 
     for start in (False, True):
-        ahead = Ahead(range(5), work)
+        ahead = Prefetcher(range(5), work)
         if start:
             ahead.start(4)
         assert [next(ahead), next(ahead)] == [0, 1]
@@ -99,21 +99,20 @@ def test_an_error_comes_in_its_place():
 
 def test_one_ahead_of_another_can_be_closed_at_any_moment():
     for turns in range(4):
-        first = Ahead(iter(range(10**9)), lambda n: n)
-        second = Ahead(first, lambda n: n + 1)
+        first = Prefetcher(iter(range(10**9)), lambda n: n)
+        second = Prefetcher(first, lambda n: n + 1)
         first.start(2)
         second.start(1)
         assert [next(second) for _ in range(turns)] == list(range(1, turns + 1))
         assert first.close()
         assert second.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == NAME]
+    assert not [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
-def test_a_thread_that_hangs_is_left(monkeypatch):
-    monkeypatch.setattr("jaxmap.sweeps.prefetch._JOIN_S", 0.05)
+def test_a_thread_that_hangs_is_left():
     hang = threading.Event()
-    first = Ahead(range(3), lambda n: hang.wait() and n)
-    second = Ahead(first, lambda n: n)
+    first = Prefetcher(range(3), lambda n: hang.wait() and n, join_s=0.05)
+    second = Prefetcher(first, lambda n: n)
     first.start()
     second.start()
     assert not first.close()

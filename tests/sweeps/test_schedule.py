@@ -9,7 +9,7 @@ import pytest
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.errors import InputError
 from jaxmap.sweeps.schedule import in_order, run_name, share
-from jaxmap.sweeps.tasks import plan_works
+from jaxmap.sweeps.tasks import plan_tasks
 
 PYTHIA = "EleutherAI/pythia-{1.4b,410m,6.9b}@step{143000,0,1000}"
 
@@ -50,20 +50,20 @@ def test_shares_end_where_runs_do_if_that_is_near():
 def test_a_share_inside_a_run_reads_the_window_before_it():
     refs = in_order(parse_refs("a@step{0:6:1},b,c@step{0:3:1}"))
 
-    def works(place: range, window: int):
-        return plan_works(refs, place, lambda ref: [ref], window)  # type: ignore[list-item]
+    def tasks(place: range, window: int):
+        return plan_tasks(refs, place, lambda ref: [ref], window)  # type: ignore[list-item]
 
-    ours = works(range(4, 8), 3)
+    ours = tasks(range(4, 8), 3)
     assert [str(w.ref) for w in ours if not w.items] == ["a@step1", "a@step2", "a@step3"]
     assert [str(w.ref) for w in ours if w.items] == ["a@step4", "a@step5", "b", "c@step0"]
     assert ours[0].group.steps == (0, 1, 2, 3, 4, 5)
     assert [w.group.run for w in ours if w.items] == ["a", "a", None, "c"]
     assert len({w.group.label for w in ours}) == 3
     # Together the shares have every checkpoint once, and each pair of the window in one of them.
-    done = Counter(str(w.ref) for p in (range(4), range(4, 8), range(8, 10)) for w in works(p, 3)
+    done = Counter(str(w.ref) for p in (range(4), range(4, 8), range(8, 10)) for w in tasks(p, 3)
                    if w.items)  # fmt: skip
     assert done == Counter(map(str, refs))
-    assert all(w.items and w.group.run is None for w in works(range(10), 0))
+    assert all(w.items and w.group.run is None for w in tasks(range(10), 0))
     assert {run_name(ref) for ref in refs} == {"a", "b", "c"}
 
 
@@ -75,16 +75,16 @@ def test_runs_of_one_repository_come_one_after_another():
         "stage2-ingredient2-step1000", "stage2-ingredient2-step2000",
         "stage1-step1000", "stage1-step3000",
     ]  # fmt: skip
-    works = plan_works(refs, range(6), lambda ref: [ref], 3)
-    assert [work.group.run for work in works[::2]] == [
+    found = plan_tasks(refs, range(6), lambda ref: [ref], 3)
+    assert [task.group.run for task in found[::2]] == [
         "org/OLMo-1B@stage2-ingredient1", "org/OLMo-1B@stage2-ingredient2", "org/OLMo-1B@stage1",
     ]  # fmt: skip
-    assert works[0].group.steps == (1000, 2000)
+    assert found[0].group.steps == (1000, 2000)
 
 
 def test_two_checkpoints_of_one_step_are_refused_where_distances_are_wanted():
     refs = in_order(parse_refs("a@step{1000,2000},a@step-1000"))
-    assert len(plan_works(refs, range(3), lambda ref: [ref], 0)) == 3
+    assert len(plan_tasks(refs, range(3), lambda ref: [ref], 0)) == 3
     with pytest.raises(InputError, match="a@step1000 and a@step-1000 are both step 1000") as caught:
-        plan_works(refs, range(3), lambda ref: [ref], 1)
+        plan_tasks(refs, range(3), lambda ref: [ref], 1)
     assert caught.value.field == "weight_distance"

@@ -24,7 +24,7 @@ from support.checkpoints import (
 from support.checkpoints import (
     score as score_command,
 )
-from support.sweeps import contents, family, is_clean, sweep, truncate_a_record, write_config
+from support.sweeps import contents, family, is_clean, run, sweep, truncate_a_record, write_config
 
 from jaxmap.checkpoint import weights
 from jaxmap.engine.scorer import Scorers
@@ -32,8 +32,9 @@ from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.store.weight_distances import read_distances
 from jaxmap.sweeps import checkpoint_scorer, prefetch
-from jaxmap.sweeps import sweep as engine
-from jaxmap.sweeps.config_schema import SweepConfig, config_dict, read_config
+from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
+from jaxmap.sweeps.config_schema import OF_THE_RUN, config_dict, read_config
+from jaxmap.sweeps.limits import Limits
 from jaxmap.sweeps.settings import Settings, parse_size
 
 STEPS = (0, 1, 2, 4, 8, 16)
@@ -145,16 +146,16 @@ class Clock:
 
 def slowed(monkeypatch, load_s: float, score_s: float, wait=time.sleep) -> Clock:
     clock = Clock()
-    load, score_rows = weights.load, checkpoint_scorer.score_rows
+    load, score_rows = CheckpointScorer.load_part, checkpoint_scorer.score_rows
 
-    def slow_load(folder, **options):
+    def slow_load(*arguments, **options):
         begun = time.perf_counter()
         clock.began = clock.began or begun
         wait(load_s)
-        model = load(folder, **options)
+        loaded = load(*arguments, **options)
         clock.load += time.perf_counter() - begun
         clock.threads.add(threading.current_thread().name)
-        return model
+        return loaded
 
     def slow_score(*arguments, **options):
         begun = time.perf_counter()
@@ -164,7 +165,7 @@ def slowed(monkeypatch, load_s: float, score_s: float, wait=time.sleep) -> Clock
         clock.score += clock.ended - begun
         return found
 
-    monkeypatch.setattr(weights, "load", slow_load)
+    monkeypatch.setattr(CheckpointScorer, "load_part", slow_load)
     monkeypatch.setattr(checkpoint_scorer, "score_rows", slow_score)
     return clock
 
@@ -181,7 +182,7 @@ def test_a_slow_loader_is_overlapped(tmp_path, monkeypatch):
         longer = max(clock.load, clock.score)
         assert clock.load > 12 * 0.25
         assert clock.score > 12 * 0.25
-        assert clock.threads == {"MainThread", prefetch.NAME}
+        assert clock.threads == {"MainThread", prefetch.THREAD_NAME}
         # The first load has nothing to overlap with.
         ratios.append((clock.ended - clock.began - clock.load / 12) / longer)
         if ratios[-1] <= 1.15:
@@ -211,7 +212,6 @@ def test_at_most_two_models_in_memory(room, tmp_path, monkeypatch):
     made: list[weakref.ref] = []
     most = []
     clock = slowed(monkeypatch, 0.2, 0.1)
-    monkeypatch.setattr(engine, "_WAITED", 0.0)
     load = weights.load
 
     def counted(folder, **options):
@@ -221,12 +221,13 @@ def test_at_most_two_models_in_memory(room, tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr(weights, "load", counted)
+    limits = Limits(idle_share=0.0)
     if not room:
-        monkeypatch.setattr(engine, "free_memory", lambda: 100)
+        limits = dataclasses.replace(limits, free_memory=lambda: 100)
     texts = write_texts(tmp_path / "texts.jsonl")
-    assert score_command(tmp_path / "store", texts, *models).code == 0
+    assert run(tmp_path / "store", texts, models, limits=limits).ending == "done"
     assert max(most) == (2 if room else 1)
-    assert clock.threads == {"MainThread", prefetch.NAME}
+    assert clock.threads == {"MainThread", prefetch.THREAD_NAME}
 
 
 # What is wrong costs only itself -----------------------------------------------------------------
@@ -356,7 +357,6 @@ def test_configs_that_come_along(path):
     if path.name == "demo.py":  # of `jaxmap demo`
         return
     config = read_config(dict(made["get_config"]()))
-    config.settings()
     counts = {"pythia.py": 770, "demo_sweep.py": 95}
     if path.name in counts:
         assert len(config.refs()) == counts[path.name]
@@ -379,8 +379,9 @@ def test_configs_that_come_along(path):
 def test_every_setting_has_its_place():
     """A setting is a field of the config, or a flag of the run."""
     of_the_run = {"save_every", "cache_budget", "mesh", "batch"}
+    assert of_the_run == set(OF_THE_RUN)
     settings = {field.name for field in dataclasses.fields(Settings)} - of_the_run
-    assert settings <= {field.name for field in dataclasses.fields(SweepConfig)}
+    assert settings <= set(config_dict())
     flags = jaxmap("score", "--help").out
     for name in {field.name for field in dataclasses.fields(Settings)} - {"tuned_lens"}:
         assert f"--{name}\n" in flags, name

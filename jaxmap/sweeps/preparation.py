@@ -1,0 +1,152 @@
+"""The first stage of a sweep: claims a checkpoint, finds out what is missing, fetches its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.cache import Budget
+from jaxmap.checkpoint.sources.files import fetch, resolve
+from jaxmap.checkpoint.sources.hub import DiskFullError
+from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
+from jaxmap.engine.scores import Stopped
+from jaxmap.store import Store
+from jaxmap.store.claims import Claims
+from jaxmap.store.requests import Item
+from jaxmap.sweeps.stages import Busy, Failed, Prepared
+from jaxmap.sweeps.tasks import Group, Task
+from jaxmap.sweeps.weight_distance import Distances, Point
+
+
+@dataclasses.dataclass
+class _Claimed:
+    """A group that this worker looked at in this round.
+
+    Fields:
+      ours: whether it is this worker's.
+      resolved: checkpoints that were looked up for distances and not yet prepared.
+      wanted: steps whose weights are to be read for distances.
+    """
+
+    ours: bool
+    resolved: dict[Ref, Resolved | Exception] = dataclasses.field(default_factory=dict)
+    wanted: set[int] = dataclasses.field(default_factory=set)
+
+
+class Preparer:
+    """Prepares the tasks of one round; for one thread.
+
+    Args:
+      tasks: all of the round.
+      store: what is done is in it.
+      claims: of the workers on the store.
+      distances: measures weight distances; None: none are wanted.
+      budget: of downloads.
+      halted: whether to give up waiting.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        store: Store,
+        claims: Claims,
+        distances: Distances | None,
+        budget: Budget,
+        halted: Callable[[], bool],
+    ):
+        self._tasks: dict[Group, list[Task]] = defaultdict(list)
+        for task in tasks:
+            self._tasks[task.group].append(task)
+        self._store = store
+        self._claims = claims
+        self._distances = distances
+        self._budget = budget
+        self._halted = halted
+        self._claimed: dict[Group, _Claimed] = {}
+
+    def prepare(self, task: Task) -> Busy | Prepared | Failed:
+        """Claims, resolves and fetches a checkpoint, unless nothing is missing of it.
+
+        Errors are returned, but for those that end the run: Stopped, DiskFullError.
+        """
+        started = time.perf_counter()
+        resolved: Resolved | None = None
+        missing, measured = task.items, False
+        try:
+            group = self._claim(task.group)
+            if not group.ours:
+                return Busy(task)
+            resolved = self._resolve(task, group)
+            missing = self._missing(task, resolved.commit)
+            measured = task.group.run is not None and task.step in group.wanted
+            files = self._fetch(resolved) if missing or measured else None
+        except (Stopped, DiskFullError):
+            raise
+        except Exception as error:
+            return Failed(task, resolved, missing, measured, error)
+        seconds = time.perf_counter() - started
+        return Prepared(task, resolved, missing, measured, files, seconds)
+
+    def _claim(self, group: Group) -> _Claimed:
+        """Claims a group, and finds out which of its checkpoints are wanted for distances."""
+        known = self._claimed.get(group)
+        if known is not None:
+            return known
+        claimed = self._claimed[group] = _Claimed(self._claims.take(group.label))
+        if not claimed.ours or group.run is None or self._distances is None:
+            return claimed
+        self._distances.plan(group.run, group.steps)
+        # Where nothing was measured yet all are wanted, so that none need be looked up first.
+        any_known = self._distances.known(group.run)
+        tasks = self._tasks[group]
+        points = [
+            Point(task.step, self._commit(task, claimed) if any_known else "not looked up")
+            for task in tasks
+        ]
+        first = sum(not task.items for task in tasks)
+        found = self._distances.missing(group.run, points, first)
+        claimed.wanted = {points[i].step for i in found}
+        return claimed
+
+    def _commit(self, task: Task, group: _Claimed) -> str | None:
+        """The commit of a checkpoint; None for one that is not there, or known not to load."""
+        try:
+            commit = self._resolve(task, group).commit
+        except Exception as error:
+            group.resolved[task.ref] = error
+            return None
+        failed = {
+            failure.item
+            for failure in self._store.failures()
+            if failure.kind == "input" and failure.commit == commit
+        }
+        return None if task.items and failed.issuperset(task.items) else commit
+
+    def _resolve(self, task: Task, group: _Claimed) -> Resolved:
+        known = group.resolved.pop(task.ref, None)
+        if isinstance(known, Exception):
+            raise known
+        if known is not None:
+            return known
+        found = resolve(task.ref, lambda ref: self._store.known_files(ref.name, ref.revision))
+        group.resolved[task.ref] = found
+        return found
+
+    def _missing(self, task: Task, commit: str) -> tuple[Item, ...]:
+        return tuple(item for item in task.items if not self._store.is_done(item, commit))
+
+    def _fetch(self, resolved: Resolved) -> CheckpointFiles:
+        while True:
+            self._budget.admit(resolved, self._halted)
+            if self._halted():
+                raise Stopped
+            try:
+                return fetch(resolved)
+            except DiskFullError:
+                # What is scored may go, where a budget was given; else this is the end.
+                made = self._budget.make_all_room() or self._budget.wait(resolved, self._halted)
+                if not made:
+                    raise
