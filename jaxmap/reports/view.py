@@ -58,12 +58,12 @@ class View:
         return measure_learning(self.context)
 
     @cached_property
-    def scale(self) -> Scale | None:
-        """The ten settings; None where the store fills none."""
+    def scale(self) -> Scale | str:
+        """The ten settings, or why the store fills none."""
         try:
             return measure_scale(self.context)
-        except InputError:
-            return None
+        except InputError as error:
+            return self._reason(error)
 
     @cached_property
     def diffusion(self) -> Diffusion | str:
@@ -74,7 +74,7 @@ class View:
         try:
             return measure_diffusion(self.context, start_from=start, window=window)
         except InputError as error:
-            return str(error).removeprefix(f"{self.store.path}: ")
+            return self._reason(error)
 
     @cached_property
     def finals(self) -> Finals | None:
@@ -85,3 +85,6 @@ class View:
     def floors(self) -> Floors:
         """What arithmetic alone does; it may hold none."""
         return measure_floors(self.context)
+
+    def _reason(self, error: InputError) -> str:
+        return str(error).removeprefix(f"{self.store.path}: ")

@@ -263,7 +263,7 @@ def test_the_report_tells_the_floor(rough):
     words = " ".join(page.split())
     floor = measure_floors(Context(store)).found[0]
     assert f"{floor.kl:.3g} ± {floor.standard_error:.1g}" in words
-    assert "* The median is less than ten times its floor" in words
+    assert "* The median is less than 10 times its floor" in words
     assert f"{floor.kl:.1g} *" in words
     held = words.split("Held against the medians of the scale")[1]
     share = floor.kl / measure_scale(Context(store)).rows[4].summary.median

@@ -14,37 +14,26 @@ import jaxmap
 from jaxmap.cli.program import run
 from jaxmap.errors import InputError
 
-COMMANDS = {
-    "scale": lambda store: jaxmap.scale(store),
-    "map": lambda store: jaxmap.make_map(store),
-    "diffusion": lambda store: jaxmap.diffusion(store, start_from=0, window=3),
-}
-FLAGS = {"diffusion": ["--start_from=0", "--window=3"]}
-TABLES = {"scale": "scale.csv", "map": "coordinates.csv", "diffusion": "diffusion.csv"}
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return map_store(tmp_path_factory.mktemp("store"), models=False)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_save_writes_what_the_command_writes(store, tmp_path, name):
-    result = COMMANDS[name](str(store.path))
-    paths = result.save(tmp_path / "api")
-    assert run([name, f"--store={store.path}", f"--out={tmp_path}/cli", *FLAGS.get(name, [])]) == 0
-    written = {path.name: path.read_bytes() for path in (tmp_path / "cli").iterdir()}
-    assert {path.name: path.read_bytes() for path in paths} == written
+def test_a_data_frame_is_the_table_of_the_file(store, tmp_path):
+    result = jaxmap.scale(store)
+    paths = result.save(tmp_path)
     frame = result.to_dataframe()
-    with open(tmp_path / "cli" / TABLES[name], encoding="utf-8", newline="") as file:
+    with open(tmp_path / "scale.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(frame.columns) == list(rows[0])
-    assert len(frame) == len(rows)
+    assert len(frame) == len(rows) == 10
     for column in frame:
         for value, told in zip(frame[column], (row[column] for row in rows), strict=True):
-            assert told == ("" if value is None or pd.isna(value) else str(value)) or told == "nan"
+            assert told == ("" if value is None or pd.isna(value) else str(value))
     assert set(result.draw()) == {path.stem for path in paths if path.suffix == ".png"}
     assert "<table" in result._repr_html_()
+    assert len(result.pairs_dataframe()) == frame.n.sum()
 
 
 def test_kl(store, tmp_path):

@@ -103,7 +103,10 @@ def test_the_same_checkpoints_are_named_by_every_command(tmp_path, capsys):
     assert run(["status", f"--store={store.path}"]) == 0
     assert told in capsys.readouterr().out
     assert run(["report", f"--store={store.path}", f"--out={tmp_path}/r.html"]) == 0
-    assert told in (tmp_path / "r.html").read_text(encoding="utf-8")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert told in page
+    assert "scale: absent: none of the ten settings can be filled: later: no run has" in page
+    assert "diffusion: absent: no run has 10 saved checkpoints" in page
 
 
 def test_what_would_fit_is_named(tmp_path):

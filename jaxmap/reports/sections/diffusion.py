@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxmap.figures import diffusion as figure
 from jaxmap.reports.section import Picture, Section, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import scores_are
@@ -43,9 +44,10 @@ def section(view: View) -> Section | None:
         + table(("run", "space", "exponent c", "quartiles", "R²", "starts"), rows, 2)
     )
     caption = (
-        "Left: distance from one checkpoint against the steps since, both axes logarithmic; the "
-        "dotted guide is c = 1. Right: the exponent c by start. Solid: log-likelihoods (KL); "
+        "Distance from one checkpoint against the steps since, both axes logarithmic; the dotted "
+        "guide is c = 1. And the exponent c by start. Solid: log-likelihoods (KL); "
         "dashed: weights, where they were compared."
     )
-    picture = Picture("diffusion", "Diffusion along training", found.draw()["diffusion"], caption)
-    return Section(html, (picture,))
+    drawn = figure.draw(found)
+    pictures = [Picture("diffusion", "Diffusion along training", drawn, caption)] if drawn else []
+    return Section(html, tuple(pictures))

@@ -16,7 +16,9 @@ def section(view: View) -> Section | None:
     lines = [str(note) for note in view.atlas.cleaning]
     lines += [f"map, {TITLES[name]}: absent: {why}" for name, why in view.atlas.absent.items()]
     lines += [f"map, {note}" for one in view.atlas.maps for note in one.notes]
-    if view.scale is not None:
+    if isinstance(view.scale, str):
+        lines.append(f"scale: absent: {view.scale}")
+    else:
         lines += [
             f"scale, {row.setting.name}: absent: {row.setting.reason}"
             for row in view.scale.rows

@@ -37,7 +37,7 @@ def section(view: View) -> Section | None:
         + (f"; {left_out} smaller ones are not listed" if left_out else "")
         + ".</p>"
         + table(heads, rows, 2)
-        + _against(floors, view.scale)
+        + _against(floors, view.scale if isinstance(view.scale, Scale) else None)
     )
 
 
@@ -54,7 +54,7 @@ def _against(floors: Floors, scale: Scale | None) -> str:
         rows.append((dtype, f"{floor.kl:.2g}", f"{100 * share:.2g} %", ", ".join(near) or "none"))
     heads = (
         *("precision", "largest floor", f"share of the smallest row ({smallest.setting.name})"),
-        "rows less than ten times it",
+        f"rows less than {MARGIN:g} times it",
     )
     told = [
         f"{dtype}: {PRECISIONS[dtype].summary}."

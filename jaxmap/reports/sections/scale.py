@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxmap.analysis.floor import MARGIN
 from jaxmap.reports.section import Picture, Section, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import RECIPES
@@ -12,7 +13,7 @@ from jaxmap.reports.wording import RECIPES
 def section(view: View) -> Section | None:
     """Table and figure of the settings; None where the store fills none."""
     scale = view.scale
-    if scale is None:
+    if isinstance(scale, str):
         return None
     known = any(row.floor is not None for row in scale.rows)
     rows = []
@@ -47,7 +48,7 @@ def section(view: View) -> Section | None:
         )
         + ("<p>Floor: what rounding alone makes of it, see below.</p>" if known else "")
         + (
-            "<p>* The median is less than ten times its floor: it may be rounding.</p>"
+            f"<p>* The median is less than {MARGIN:g} times its floor: it may be rounding.</p>"
             if any(row.near_floor for row in scale.rows)
             else ""
         )
