@@ -57,7 +57,19 @@ class Checkpoint:
     def config(self) -> Config:
         """config.json, none of its keys read; InputError where it is missing or damaged."""
         path = self.folder / "config.json"
-        return Config(read_json(path), str(path))
+        values = read_json(path)
+        if not values.get("quantization_config"):
+            for name, method in formats.QUANTISATION_FILES.items():
+                if (self.folder / name).exists():
+                    facts = read_json(self.folder / name)
+                    facts = facts.get("quantization") or facts  # ModelOpt's
+                    if isinstance(facts, dict):
+                        values = {
+                            **values,
+                            "quantization_config": {"quant_method": method, **facts},
+                        }
+                    break
+        return Config(values, str(path))
 
     @cached_property
     def architecture(self) -> Architecture:

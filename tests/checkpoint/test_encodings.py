@@ -142,6 +142,29 @@ def test_awq(tmp_path):
     same(coded, plain, tolerance=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("quantize_config.json", {"bits": 4, "group_size": 32, "desc_act": False, "sym": False}),
+        ("quant_config.json", {"w_bit": 4, "q_group_size": 32, "version": "GEMM"}),
+    ],
+)
+def test_settings_in_a_file_of_their_own(name, facts, tmp_path):
+    """As tools wrote them before config.json had a place for them; the file is part of the model."""
+    from jaxmap.checkpoint.refs import Ref
+    from jaxmap.checkpoint.sources.files import resolve
+
+    encode, options = (
+        (encoders.gptq, dict(bits=4, group=32))
+        if "bits" in facts
+        else (encoders.awq, dict(group=32))
+    )
+    coded, plain = released(tmp_path, encode, in_place_of_weight, {}, **options)
+    (coded / name).write_text(json.dumps(facts))
+    same(coded, plain, tolerance=1e-6)
+    assert name in [file.name for file in resolve(Ref(str(coded))).files]
+
+
 def with_suffix(suffix: str) -> Callable[[str, str], str]:
     return lambda weight, part: weight if part == "codes" else f"{weight}{suffix}"
 

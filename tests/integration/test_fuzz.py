@@ -147,6 +147,31 @@ def check_with(folder: Path, name: str, content: bytes, drop: str = "") -> None:
         opened(other)
 
 
+ENCODINGS = [
+    {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True},
+    {"quant_method": "awq", "bits": 4, "version": "gemm"},
+    {"quant_method": "fp8", "weight_block_size": [32, 32]},
+    {"quant_method": "mxfp4"},
+    {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    {"quant_method": "modelopt", "quant_algo": "FP8"},
+    {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"g": {"weights": {"num_bits": 4}, "targets": ["Linear"]}},
+        "sparsity_config": {"format": "dense"},
+    },
+]
+
+
+@many(150)
+@given(st.sampled_from(ENCODINGS), st.data())
+def test_settings_of_encodings(llama, facts, data):
+    config = {**read_config(llama), "quantization_config": facts}
+    path = data.draw(st.sampled_from(places_in(facts)))
+    path = ("quantization_config", *path)
+    changed = with_change(config, path, data.draw(VALUES), remove=data.draw(st.booleans()))
+    check_with(llama, "config.json", json.dumps(changed).encode())
+
+
 @many(60)
 @given(st.data())
 def test_bytes_of_config_json(llama, data):

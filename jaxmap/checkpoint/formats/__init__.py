@@ -26,6 +26,13 @@ from jaxmap.errors import InputError
 FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
 ALL = (*FORMATS, *ADAPTERS)
 
+# Where tools said how weights are encoded before config.json did, and the `quant_method` of each.
+QUANTISATION_FILES = {
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+    "hf_quant_config.json": "modelopt",
+}
+
 # What other files are called, to say what a folder holds instead.
 _OTHER_FORMATS = {
     "flax_model*": "Flax",
@@ -47,16 +54,18 @@ class Choice:
       format: what reads them.
       weights: the file with the weights, or the index of several.
       tokenizer: those that can change a token.
+      beside: those that say how the weights are encoded, where config.json does not.
     """
 
     format: Format
     weights: str
     tokenizer: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """config.json first, then the weights (one file, or an index), then the tokenizer's."""
-        return [self.format.config_file, self.weights, *self.tokenizer]
+        """config.json first, then the weights (one file, or an index), then the others."""
+        return [self.format.config_file, self.weights, *self.tokenizer, *self.beside]
 
     @property
     def index(self) -> str | None:
@@ -72,7 +81,8 @@ def choose(names: Collection[str], where: str) -> Choice:
     top = {name for name in names if "/" not in name}
     for one in ALL:
         if one.config_file in top and (weights := one.choose(top)):
-            return Choice(one, weights, tuple(tokenizer_files(top)))
+            beside = tuple(name for name in QUANTISATION_FILES if name in top)
+            return Choice(one, weights, tuple(tokenizer_files(top)), beside)
     if "config.json" not in top:
         raise InputError(f"{where}: no config.json, so it is no Hugging Face checkpoint")
     raise InputError(f"{where}: {_no_weights(names)}")
