@@ -1,6 +1,6 @@
 """gpt-oss: attention with sinks, a window in every other layer; experts with a clamped SwiGLU.
 
-OpenAI's own files hold the experts in MXFP4 and are refused as quantised; a copy in 16 bits loads.
+OpenAI's own files hold the experts in MXFP4 (`jaxmap.checkpoint.encodings.mxfp4`).
 """
 
 from __future__ import annotations

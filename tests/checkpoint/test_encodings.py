@@ -150,7 +150,7 @@ def test_awq(tmp_path):
     ],
 )
 def test_settings_in_a_file_of_their_own(name, facts, tmp_path):
-    """As tools wrote them before config.json had a place for them; the file is part of the model."""
+    """As tools wrote them before config.json had a place for them; it is part of the model."""
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.checkpoint.sources.files import resolve
 
