@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from jaxmap.checkpoint.listing import find, read_models_file
 from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
 from jaxmap.corpus.textfiles import to_record
 from jaxmap.corpus.texts import TextSet, load_texts
@@ -50,11 +51,24 @@ def open_for_writing(store: StoreLike, texts: TextSet) -> Store:
     return Store.create(store.path if isinstance(store, Store) else store, texts)
 
 
-def models_of(models: Models) -> list[Ref]:
-    """References, each once, in the order given.
+def models_of(
+    models: Models | None, models_file: Path | None = None, *, find_them: bool = True
+) -> list[Ref]:
+    """References, each once, in the order given; those of a file after the others.
 
     In strings braces expand and commas separate; a `pathlib.Path` is one reference as it stands.
+    Patterns such as `org/name@stage1-*` become what they match on the Hub or in a folder, unless
+    `find_them` is false.
     """
+    refs = {} if models is None else dict.fromkeys(_written(models))
+    if models_file is not None:
+        refs |= dict.fromkeys(read_models_file(models_file))
+    if not refs:
+        raise InputError("names no model; give at least one", field="models")
+    return find(refs) if find_them else list(refs)
+
+
+def _written(models: Models) -> list[Ref]:
     if isinstance(models, str | os.PathLike | Ref):
         models = [models]
     refs: dict[Ref, None] = {}
@@ -68,8 +82,6 @@ def models_of(models: Models) -> list[Ref]:
         else:
             raise InputError(f"{one!r} is not a reference, which is a string", field="models")
         refs |= dict.fromkeys(found)
-    if not refs:
-        raise InputError("names no model; give at least one", field="models")
     return list(refs)
 
 

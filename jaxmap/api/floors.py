@@ -68,10 +68,11 @@ class PrecisionFloor(Table):
 
 
 def floor(
-    models: Models,
+    models: Models | None,
     texts: Texts,
     store: StoreLike,
     *,
+    models_file: Path | None = None,
     dtypes: Names = COMPARED,
     out: Path | None = None,
     batch_tokens: int | None = None,
@@ -85,14 +86,14 @@ def floor(
     holds already is not scored again; failures are returned, as by `score`.
 
     Args:
-      models, texts, store, batch_tokens, ignore_config_keys, command: as of `score`.
+      models, models_file, texts, store, batch_tokens, ignore_config_keys, command: as of `score`.
       dtypes: the precisions to compare with float32.
       out: a .csv file for the table.
 
     Raises InputError for a parameter, texts or a store that cannot be used, and JaxmapError where
     the store cannot be written.
     """
-    refs, text_set = models_of(models), texts_of(texts)
+    refs, text_set = models_of(models, models_file), texts_of(texts)
     precisions = parse_precisions(list(names_of(dtypes)))
     from jaxmap.atomic import check_writable
 

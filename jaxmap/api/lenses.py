@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def train_lens(
-    models: Models,
+    models: Models | None,
     texts: Texts,
     out: Path,
     *,
+    models_file: Path | None = None,
     steps: int = 250,
     learning_rate: float = 1e-3,
     batch_tokens: int = 4096,
@@ -34,7 +35,7 @@ def train_lens(
     stop the others and does not raise: it is in `failures` of the result.
 
     Args:
-      models: references, as of `score`.
+      models, models_file: references, as of `score`.
       texts: as of `score`. Use other texts than those that you will score; otherwise the lens has
         seen the answers.
       out: the folder of lenses, which `score` takes as lens="tuned:FOLDER". Each model has a
@@ -53,7 +54,7 @@ def train_lens(
     Raises InputError for a parameter or texts that cannot be used, and where `out` holds a lens of
     another training.
     """
-    refs, text_set = models_of(models), texts_of(texts)
+    refs, text_set = models_of(models, models_file), texts_of(texts)
     from jaxmap import runtime
 
     runtime.prepare()

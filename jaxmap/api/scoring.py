@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 def score(
-    models: Models,
+    models: Models | None,
     texts: Texts,
     store: StoreLike,
     *,
+    models_file: Path | None = None,
     dtype: str = "auto",
     lens: bool | str = False,
     quantize: Names = ("none",),
@@ -64,10 +65,14 @@ def score(
     Args:
       models: one reference or several: "org/name", "org/name@revision", a folder,
         "folder@step1000". In strings commas separate and braces expand:
-        "org/name@step{0,1,1000:143001:1000}".
+        "org/name@step{0,1,1000:143001:1000}". `*`, `?` and `[...]` match the branches, tags and
+        subfolders that there are: "org/name@*", "org/name@stage1-*"; or repositories:
+        "org/name-*@step1000". None: only those of `models_file`.
       texts: a file (.jsonl, .json, .txt, also .gz or .zst), a text set of `load_texts`, or a list
         of strings or of (prompt, response) pairs, of which only the responses are scored.
       store: a folder, made if it is not there. It belongs to one set of texts.
+      models_file: a file with more references: a JSON list, or one a line, where # begins a
+        comment.
       dtype: the arithmetic. "float32": all of it, with weights held as stored. "bfloat16",
         "float16": weights and activations. "bfloat16_3x": as float32, but products in three
         bfloat16 passes. "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
@@ -102,7 +107,7 @@ def score(
     from jaxmap.sweeps.settings import Settings
 
     lenses = parse_lens(lens) if isinstance(lens, str) else {"lens": bool(lens)}
-    refs = models_of(models)
+    refs = models_of(models, models_file, find_them=False)
     settings = Settings(
         dtype=dtype,
         **lenses,
@@ -178,6 +183,9 @@ def _run(
     job: Job,
     command: str,
 ) -> Scored:
+    from jaxmap.checkpoint.listing import find
+
+    refs = find(refs)  # last of what may be refused: it may ask the Hub
     opened = open_for_writing(store, texts)
     from jaxmap import runtime
 

@@ -125,7 +125,7 @@ def forget(store: StoreLike, models: Models) -> Forgotten:
     """
     from jaxmap.store.forget import forget as take_out
 
-    refs = models_of(models)
+    refs = models_of(models, find_them=False)
     return take_out(open_for_reading(store), [(ref.name, ref.revision) for ref in refs])
 
 

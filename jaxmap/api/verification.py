@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def verify(
-    models: Models,
+    models: Models | None,
     texts: Texts,
     *,
+    models_file: Path | None = None,
     n: int = 20,
     double: int = 3,
     lens: bool = True,
@@ -31,7 +32,7 @@ def verify(
     stop the others: it is in `failures` of the result.
 
     Args:
-      models: references, as of `score`.
+      models, models_file: references, as of `score`.
       texts: as of `score`.
       n: how many of them are scored, evenly spaced.
       double: how many of these are scored by PyTorch in float64 too, so that one sees which side
@@ -49,7 +50,7 @@ def verify(
         if FilePath(out).suffix != ".csv":
             raise InputError(f"{out}: the table is written as .csv only", field="out")
         check_writable(FilePath(out).parent)
-    refs, text_set = models_of(models), texts_of(texts)
+    refs, text_set = models_of(models, models_file), texts_of(texts)
     from jaxmap import runtime
 
     runtime.prepare()

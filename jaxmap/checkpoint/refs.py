@@ -1,4 +1,5 @@
-"""What a user writes to name a model: `org/name`, `org/name@revision`, a folder, `folder@step1000`.
+"""What a user writes to name a model: `org/name`, `org/name@revision`, `org/name/subfolder`, a
+folder, `folder@step1000`.
 
 A comma separates references and braces expand, as in a shell: `EleutherAI/pythia-{70m,160m}@step0`.
 A pair or triple of integers in braces is a range, `start:stop:step`, whose stop is left out.
@@ -17,15 +18,26 @@ from jaxmap.errors import InputError
 MOST_REFS = 100_000  # more is a slip of the hand, and would fill memory before anything is scored
 
 _MOST_BRACES = 100
-_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
+_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,96}){0,8}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A model as the user named it: a Hub name or a folder, and a revision of it or None."""
+    """A model as the user named it: a name on the Hub, with or without a subfolder, or a folder;
+    and a revision of it or None."""
 
     name: str
     revision: str | None = None
+
+    @property
+    def repository(self) -> str:
+        """Of a model on the Hub: `org/name`."""
+        return "/".join(self.name.split("/")[:2])
+
+    @property
+    def subfolder(self) -> str:
+        """Of a model on the Hub: the folder in its repository, "" for the top."""
+        return "/".join(self.name.split("/")[2:])
 
     def __str__(self) -> str:
         return self.name if self.revision is None else f"{self.name}@{self.revision}"

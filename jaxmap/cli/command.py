@@ -60,9 +60,21 @@ def define_models(values: flags.FlagValues) -> None:
         values,
         "models",
         None,
-        "Comma-separated: org/name, org/name@revision, a folder, folder@step1000; "
-        "braces expand: @step{0,1,1000:143001:1000}.",
+        "Comma-separated: org/name, org/name@revision, org/name/subfolder, a folder, "
+        "folder@step1000; braces expand: @step{0,1,1000:143001:1000}; * matches the branches, "
+        "tags and subfolders that there are: @*, @stage1-*.",
     )
+    string(
+        values,
+        "models_file",
+        None,
+        "A file with more of them: a JSON list, or one a line (# begins a comment).",
+    )
+
+
+def required_models(values: flags.FlagValues) -> None:
+    """`models` or `models_file`, or both."""
+    required(values, "models_file" if values.models_file else "models")
 
 
 def define_dtype(values: flags.FlagValues, more: str = "") -> None:

@@ -13,6 +13,7 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     required,
+    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -36,13 +37,15 @@ def _define_floor(values: flags.FlagValues) -> None:
 
 
 def _floor(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "models")
+    required(values, "store", "texts")
+    required_models(values)
     from jaxmap.api.floors import floor
 
     found = floor(
         values.models,
         values.texts,
         values.store,
+        models_file=values.models_file,
         dtypes=values.dtypes,
         out=values.out,
         batch_tokens=values.batch_tokens,

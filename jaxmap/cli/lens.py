@@ -13,6 +13,7 @@ from jaxmap.cli.command import (
     define_texts,
     integer,
     required,
+    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -67,7 +68,8 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "models", "texts", "out")
+    required(values, "texts", "out")
+    required_models(values)
     from jaxmap.api.lenses import train_lens
     from jaxmap.errors import InputError
 
@@ -75,6 +77,7 @@ def _run(values: flags.FlagValues) -> int:
         values.models,
         values.texts,
         values.out,
+        models_file=values.models_file,
         steps=values.steps,
         learning_rate=values.learning_rate,
         batch_tokens=values.batch_tokens,

@@ -14,6 +14,7 @@ from jaxmap.cli.command import (
     define_texts,
     integer,
     required,
+    required_models,
 )
 from jaxmap.cli.lens import define_lens
 from jaxmap.cli.sweep import define_run, define_statistics, report, run_options
@@ -46,7 +47,8 @@ def _define_score(values: flags.FlagValues) -> None:
 
 
 def _score(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "models")
+    required(values, "store", "texts")
+    required_models(values)
     from jaxmap.api.scoring import score
 
     return report(
@@ -54,6 +56,7 @@ def _score(values: flags.FlagValues) -> int:
             values.models,
             values.texts,
             values.store,
+            models_file=values.models_file,
             dtype=values.dtype,
             lens=values.lens,
             quantize=values.quantize,

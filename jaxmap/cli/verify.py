@@ -12,6 +12,7 @@ from jaxmap.cli.command import (
     define_texts,
     integer,
     required,
+    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -36,12 +37,14 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "models", "texts")
+    required(values, "texts")
+    required_models(values)
     from jaxmap.api.verification import verify
 
     found = verify(
         values.models,
         values.texts,
+        models_file=values.models_file,
         n=values.n,
         double=values.double,
         lens=values.lens,

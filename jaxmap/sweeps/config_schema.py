@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxmap.checkpoint.listing import read_models_file
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.errors import InputError
 from jaxmap.sweeps.settings import PLAIN, Settings, refuse_unknown
@@ -47,33 +46,14 @@ class SweepConfig:
         return dataclasses.replace(self.settings, **options)
 
     def refs(self) -> list[Ref]:
-        """The models, each once; InputError when there are none or the file cannot be read."""
-        patterns = [*self.models, *self._listed()]
-        refs = list(dict.fromkeys(ref for pattern in patterns for ref in parse_refs(pattern)))
+        """The models, each once, patterns as they stand; InputError where none is named, or the
+        file cannot be read."""
+        refs = [ref for pattern in self.models for ref in parse_refs(pattern)]
+        if self.models_file:
+            refs += read_models_file(self.models_file, self.first)
         if not refs:
             raise InputError("config: names no models: set models or models_file")
-        return refs
-
-    def _listed(self) -> list[str]:
-        if not self.models_file:
-            return []
-        path = Path(self.models_file).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InputError(f"config: models_file {path}: cannot be read: {reason}") from error
-        if path.suffix == ".json":
-            try:
-                names = json.loads(text)
-            except ValueError as error:
-                raise InputError(f"config: models_file {path}: not JSON: {error}") from error
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise InputError(f"config: models_file {path}: not a list of names")
-        else:
-            lines = (line.partition("#")[0].strip() for line in text.splitlines())
-            names = [line for line in lines if line]
-        return names[: self.first or None]
+        return list(dict.fromkeys(refs))
 
 
 def config_dict(**fields: Any) -> ConfigDict:

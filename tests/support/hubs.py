@@ -24,13 +24,15 @@ class Fake:
     """What the server holds, what it is to do wrong next, and what it was asked."""
 
     contents: dict[str, bytes]
-    branches: dict[str, str]  # branch to commit
+    branches: dict[str, str]  # branch or tag to commit
     plans: dict[str, list] = field(default_factory=dict)  # "GET info" -> faults, used up in turn
     asked: Counter = field(default_factory=Counter)
     tokens: set = field(default_factory=set)
     lies: dict[str, str] = field(default_factory=dict)  # file -> the SHA-256 that is claimed
     snapshots: dict[str, dict[str, bytes]] = field(default_factory=dict)  # commit to its contents
     repository: str = "org/tiny"
+    tags: set = field(default_factory=set)  # which of the branches are tags
+    models: list = field(default_factory=list)  # what a listing of the organisation names
     trouble: float = 0.0  # how often an answer goes wrong at random
     moments: random.Random = field(default_factory=random.Random)
     troubles: Counter = field(default_factory=Counter)
@@ -87,7 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         fake = self.fake
         fake.tokens.add(self.headers.get("Authorization"))
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        name = parts[-1] if "resolve" in parts else "refs" if parts[-1] == "refs" else "info"
+        name = "refs" if parts[-1] == "refs" else "info"
+        if "resolve" in parts:
+            name = "/".join(parts[parts.index("resolve") + 2 :])
+        elif parts == ["api", "models"]:
+            name = "models"
         key = f"{self.command} {name}"
         fake.asked[key] += 1
         fault = fake.fault(key)
@@ -97,14 +103,17 @@ class Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, tuple):
             status, headers = fault
             self.send(status, **headers)
+        elif name == "models":
+            self.send_json([{"id": one, "modelId": one} for one in fake.models])
         elif parts[0] == "api" and "/".join(parts[2:4]) != fake.repository:
             self.send(404, X_Error_Code="RepoNotFound")
         elif name == "refs":
             rows = [
                 {"name": b, "ref": f"refs/heads/{b}", "targetCommit": c}
                 for b, c in fake.branches.items()
+                if b not in fake.tags
             ]
-            self.send_json({"branches": rows, "tags": [], "converts": []})
+            self.send_json({"branches": rows, "tags": self.tags(), "converts": []})
         elif name == "info":
             revision = "/".join(parts[5:]) or "main"
             if revision not in fake.branches:
@@ -115,6 +124,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
         else:
             self.send_file(name, parts[parts.index("resolve") + 1], fault)
+
+    def tags(self) -> list[dict]:
+        rows = [(name, self.fake.branches[name]) for name in self.fake.tags]
+        return [{"name": t, "ref": f"refs/tags/{t}", "targetCommit": c} for t, c in rows]
 
     def info(self, commit: str) -> dict:
         siblings = []
@@ -168,7 +181,11 @@ def fake_of(folders: dict[str, Path], repository: str = "org/tiny") -> Fake:
     """A repository whose branches hold the files of these folders."""
     snapshots, branches = {}, {}
     for branch, folder in folders.items():
-        contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        contents = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         whole = hashlib.sha1(branch.encode())
         for name, body in contents.items():
             whole.update(name.encode() + body)

@@ -81,30 +81,30 @@ class Budget:
             return
         with self._changed:
             needed = sum(sizes.values())
-            self._kept.pop(resolved.commit, None)  # a second try
+            self._kept.pop(str(resolved.folder), None)  # a second try
             while not self._make_room(needed) and self._waiting() and not stop():
                 self._changed.wait(_LOOK_S)
             if self._limit is not None:
                 facts = {"ref": str(resolved.ref), "folder": str(resolved.folder), "names": names}
                 write_atomic(self._note(resolved), (json.dumps(facts, indent=1) + "\n").encode())
             num_bytes = needed + _size(resolved.folder, noted)
-            self._kept[resolved.commit] = _Kept(resolved.folder, names, num_bytes)
+            self._kept[str(resolved.folder)] = _Kept(resolved.folder, names, num_bytes)
 
     def release(self, resolved: Resolved) -> None:
         """Says that a checkpoint is scored, or failed, and may go when room is needed."""
         if resolved.place != "hub":
             return
         with self._changed:
-            kept = self._kept.get(resolved.commit)
+            kept = self._kept.get(str(resolved.folder))
             if kept is None and (noted := self._noted(resolved)):
                 # Downloaded by a run of this store that was killed, found finished now.
                 kept = _Kept(resolved.folder, noted, _size(resolved.folder, noted))
-                self._kept[resolved.commit] = kept
+                self._kept[str(resolved.folder)] = kept
             if kept is not None:
                 kept.scored = True
                 self._make_room(0)
             if self._limit is None:
-                self._kept.pop(resolved.commit, None)
+                self._kept.pop(str(resolved.folder), None)
             self._changed.notify_all()
 
     def make_all_room(self) -> bool:
@@ -112,8 +112,8 @@ class Budget:
         with self._changed:
             if self._limit is None:
                 return False
-            scored = [commit for commit, kept in self._kept.items() if kept.scored]
-            gone = [self._evict(commit) for commit in scored]
+            scored = [folder for folder, kept in self._kept.items() if kept.scored]
+            gone = [self._evict(folder) for folder in scored]
             return any(gone)
 
     def wait(self, resolved: Resolved, stop: Callable[[], bool]) -> bool:
@@ -121,36 +121,36 @@ class Budget:
         with self._changed:
             if self._limit is None:
                 return False
-            before = self._waiting(resolved.commit)
-            while before and self._waiting(resolved.commit) >= before and not stop():
+            before = self._waiting(str(resolved.folder))
+            while before and self._waiting(str(resolved.folder)) >= before and not stop():
                 self._changed.wait(_LOOK_S)
             return before > 0 and not stop()
 
     def _waiting(self, but: str = "") -> int:
         """How many are not scored yet."""
-        return sum(not kept.scored for commit, kept in self._kept.items() if commit != but)
+        return sum(not kept.scored for folder, kept in self._kept.items() if folder != but)
 
     def _make_room(self, needed: int) -> bool:
         """Evicts what has to go, the oldest first; whether there is room then."""
         waiting = sum(kept.num_bytes for kept in self._kept.values() if not kept.scored)
         if self._limit is None:
             return waiting + needed <= self._ahead
-        for commit in list(self._kept):
-            if self._held() + needed > self._limit and self._kept[commit].scored:
-                self._evict(commit)
+        for folder in list(self._kept):
+            if self._held() + needed > self._limit and self._kept[folder].scored:
+                self._evict(folder)
         return waiting + needed <= self._ahead and self._held() + needed <= self._limit
 
     def _held(self) -> int:
         return sum(kept.num_bytes for kept in self._kept.values())
 
-    def _evict(self, commit: str) -> bool:
-        kept = self._kept[commit]
+    def _evict(self, folder: str) -> bool:
+        kept = self._kept[folder]
         if kept.folder in self._pinned():
             return False
         for name in kept.names:
             delete(kept.folder / name)
         logging.info("evicted %s (%.2f GB)", kept.folder, kept.num_bytes / 1e9)
-        del self._kept[commit]
+        del self._kept[folder]
         self._path(kept.folder).unlink(missing_ok=True)
         return True
 
@@ -168,7 +168,9 @@ class Budget:
         return self._path(resolved.folder)
 
     def _path(self, folder: Path) -> Path:
-        return self._ledger / f"{folder.parents[1].name}-{folder.name}.json"
+        snapshots = _snapshots(folder)
+        inside = "-".join(folder.relative_to(snapshots).parts)
+        return self._ledger / f"{snapshots.parent.name}-{inside}.json"
 
 
 def delete(path: Path) -> None:
@@ -178,11 +180,15 @@ def delete(path: Path) -> None:
         return
     blob = path.resolve()
     path.unlink(missing_ok=True)
-    for other in path.parents[1].iterdir():
-        for name in other.iterdir():
-            if name.is_symlink() and name.resolve() == blob:
-                return
+    for name in _snapshots(path).rglob("*"):
+        if name.is_symlink() and name.resolve() == blob:
+            return
     blob.unlink(missing_ok=True)
+
+
+def _snapshots(path: Path) -> Path:
+    """The folder of all snapshots of the repository that a path of the Hub's cache belongs to."""
+    return next(parent for parent in path.parents if parent.name == "snapshots")
 
 
 def _size(folder: Path, names: tuple[str, ...]) -> int:

@@ -110,6 +110,12 @@ def is_hub_cache(folder: Path) -> bool:
     return (folder / "snapshots").is_dir() and not (folder / "config.json").exists()
 
 
+def cached_revisions(base: Path) -> list[str]:
+    """The branches and tags that such a cache has a snapshot of."""
+    refs = base / "refs"
+    return [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
+
+
 def snapshot(base: Path, revision: str) -> Path:
     """The folder of a revision in such a cache."""
     pointer = base / "refs" / revision
@@ -117,7 +123,6 @@ def snapshot(base: Path, revision: str) -> Path:
     folder = base / "snapshots" / commit
     if re.fullmatch(r"[0-9a-f]{7,64}", commit) and folder.is_dir():
         return folder
-    refs = base / "refs"
-    have = [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
+    have = cached_revisions(base)
     have += [path.name for path in (base / "snapshots").iterdir()]
     raise InputError(f"{base}: no revision {revision!r} in this cache ({nearest(revision, have)})")

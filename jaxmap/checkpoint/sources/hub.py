@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from typing import TypeVar
 from jaxmap.checkpoint.formats import ALL, choose
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.folder import cached_revisions
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
@@ -80,7 +81,7 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
     api = HfApi(endpoint=hub.endpoint)
     info = _attempt(
         lambda: api.model_info(
-            ref.name, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
+            ref.repository, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
         ),
         ref,
         hub,
@@ -91,10 +92,12 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
         file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
         for file in info.siblings or ()
     }
+    if ref.subfolder:
+        listed = _inside(listed, ref)
     choice = choose(listed, str(ref))
     more = likely_shards(listed, choice.index) if choice.index else []
     names = [*choice.names, *more]
-    folder = hub.repository(ref.name) / "snapshots" / info.sha
+    folder = hub.repository(ref.repository) / "snapshots" / info.sha / ref.subfolder
     return Resolved(ref, info.sha, "hub", folder, remote=tuple(listed[name] for name in names))
 
 
@@ -123,16 +126,32 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     return CheckpointFiles(resolved.ref, folder, resolved.commit, stat_files(folder, names, where))
 
 
+def _inside(listed: Mapping[str, Remote], ref: Ref) -> dict[str, Remote]:
+    """The files of a repository's subfolder, by their names there."""
+    start = f"{ref.subfolder}/"
+    found = {
+        name.removeprefix(start): file._replace(name=name.removeprefix(start))
+        for name, file in listed.items()
+        if name.startswith(start)
+    }
+    if not found:
+        have = {name.rpartition("/")[0] for name in listed if name.endswith("/config.json")}
+        raise InputError(
+            f"{ref}: {ref.repository} has no folder {ref.subfolder!r} "
+            f"({nearest(ref.subfolder, have)}); on this machine there is none of this name either"
+        )
+    return found
+
+
 def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
-    where, repository = str(ref), hub.repository(ref.name)
+    where, repository = str(ref), hub.repository(ref.repository)
     revision = ref.revision or "main"
     pointer = repository / "refs" / revision
     commit = pointer.read_text().strip() if pointer.is_file() else revision
-    folder = repository / "snapshots" / commit
+    folder = repository / "snapshots" / commit / ref.subfolder
     advice = "unset HF_HUB_OFFLINE to download it"
     if not _COMMIT.fullmatch(commit) or not folder.is_dir():
-        refs = repository / "refs"
-        have = [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
+        have = cached_revisions(repository)
         found = f" ({nearest(revision, have)})" if have else ""
         raise InputError(
             f"{where}: offline (HF_HUB_OFFLINE) and not in the cache {repository.parent}{found}; "
@@ -169,11 +188,11 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
     for _ in range(2):
         _attempt(
             lambda: hf_hub_download(
-                ref.name,
-                file.name,
+                ref.repository,
+                f"{ref.subfolder}/{file.name}".lstrip("/"),
                 revision=resolved.commit,
                 endpoint=hub.endpoint,
-                cache_dir=path.parents[3],
+                cache_dir=hub.repository(ref.repository).parent,
             ),
             ref,
             hub,
@@ -211,7 +230,7 @@ def _remember(resolved: Resolved, hub: Hub) -> None:
     revision = resolved.ref.revision or "main"
     if _COMMIT.fullmatch(revision):
         return
-    pointer = hub.repository(resolved.ref.name) / "refs" / revision
+    pointer = hub.repository(resolved.ref.repository) / "refs" / revision
     try:
         pointer.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=pointer.parent, delete=False) as stream:
@@ -256,9 +275,10 @@ def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> Ja
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{ref}: no revision {ref.revision!r} ({_nearest_branches(ref, hub)})")
     if isinstance(error, errors.RepositoryNotFoundError):
+        here = ", and no such folder here" if ref.subfolder else ""
         return InputError(
             f"{ref}: no such model on the Hub, or a private one "
-            "(set HF_TOKEN to a token that may read it)"
+            f"(set HF_TOKEN to a token that may read it){here}"
         )
     if status in (401, 403):
         return InputError(f"{ref}: the Hub refuses access (HTTP {status}); check HF_TOKEN")
@@ -266,9 +286,9 @@ def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> Ja
         return InputError(f"{ref}: not found on the Hub (HTTP 404); check the name and revision")
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return _disk_full(str(ref), hub.repository(ref.name).parent, "no space left")
+        return _disk_full(str(ref), hub.repository(ref.repository).parent, "no space left")
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        cache = hub.repository(ref.name).parent
+        cache = hub.repository(ref.repository).parent
         return JaxmapError(f"{ref}: cannot write to the cache {cache}; point HF_HOME elsewhere")
     if isinstance(error, ValueError):
         return JaxmapError(f"{ref}: the Hub's answer cannot be read; check HF_ENDPOINT and proxies")
@@ -281,7 +301,7 @@ def _nearest_branches(ref: Ref, hub: Hub) -> str:
     from huggingface_hub.errors import HTTPError
 
     try:
-        refs = HfApi(endpoint=hub.endpoint).list_repo_refs(ref.name)
+        refs = HfApi(endpoint=hub.endpoint).list_repo_refs(ref.repository)
     except (HTTPError, OSError):
         return "its branches could not be listed"
     return nearest(ref.revision or "main", [known.name for known in (*refs.branches, *refs.tags)])
@@ -292,6 +312,33 @@ def fetch_one(resolved: Resolved, name: str, hub: Hub | None = None) -> None:
     [file] = (file for file in resolved.remote if file.name == name)
     if not _is_whole(resolved.folder / name, file):
         _download(file, resolved, hub or Hub())
+
+
+def revisions(ref: Ref, hub: Hub | None = None) -> list[str]:
+    """Branches and tags of a model; offline, those of which the cache has a snapshot.
+
+    One request. Raises as `resolve` does.
+    """
+    hub = hub or Hub()
+    if hub.is_offline:
+        return cached_revisions(hub.repository(ref.repository))
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint)
+    refs = _attempt(lambda: api.list_repo_refs(ref.repository), ref, hub)
+    return [known.name for known in (*refs.branches, *refs.tags)]
+
+
+def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
+    """The models of an organisation, or of a user. Raises as `resolve` does, and offline."""
+    hub = hub or Hub()
+    ref = Ref(organisation)
+    if hub.is_offline:
+        raise InputError(f"{organisation}: offline (HF_HUB_OFFLINE), so its models are not known")
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint)
+    return _attempt(lambda: [one.id for one in api.list_models(author=organisation)], ref, hub)
 
 
 def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:

@@ -1,0 +1,168 @@
+"""Which checkpoints there are: `org/name@*`, `@stage1-*`, `org/name-*`, and whether a range exists.
+
+Branches and tags of the Hub and of Git clones, and the subfolders of a folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jaxmap.checkpoint.refs import MOST_REFS, Ref, is_folder, parse_refs
+from jaxmap.checkpoint.sources.types import nearest
+from jaxmap.errors import InputError
+from jaxmap.naming import natural_key, parse
+
+# So many revisions of one model are looked up before the first of them is fetched; of so many that
+# are not there, each fails when its turn comes.
+FEW = 3
+
+_PATTERN = re.compile(r"[*?\[]")
+# A commit, or a short one, is never listed; nor are pull requests.
+_UNLISTED = re.compile(r"[0-9a-f]{7,64}|refs/.*")
+# What a folder holds that is a checkpoint.
+_MARKS = ("config.json", "adapter_config.json", "*.gguf")
+
+
+def find(refs: Iterable[Ref]) -> list[Ref]:
+    """The references that patterns stand for, each once; others as they are.
+
+    In a revision `*`, `?` and `[...]` match branches, tags and subfolders, in the name of a model
+    on the Hub the repositories of an organisation. Of a run, the earliest checkpoint comes first.
+    Lists what is there where a pattern, or more than a few revisions of one model, ask for it; a
+    name without either costs no request.
+
+    Raises InputError in one line: for a pattern that matches nothing, and for a range of which
+    more than a few are not there. JaxmapError when the network fails.
+    """
+    found: dict[Ref, None] = {}
+    for ref in refs:
+        for named in _repositories(ref):
+            found |= dict.fromkeys(_revisions(named))
+            if len(found) > MOST_REFS:
+                raise InputError(
+                    f"{ref}: names more than {MOST_REFS:,} models; narrow the pattern",
+                    field="models",
+                )
+    _check(list(found))
+    return list(found)
+
+
+def read_models_file(path: str | os.PathLike[str], first: int = 0) -> list[Ref]:
+    """References and patterns of a file: a JSON list, or one a line; `#` begins a comment.
+
+    first: only so many of them; 0: all. Raises InputError that names the file.
+    """
+    path = Path(path).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{path}: cannot be read: {reason}", field="models_file") from error
+    if path.suffix == ".json":
+        try:
+            names = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON: {error}", field="models_file") from error
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path}: not a list of names", field="models_file")
+    else:
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        names = [line for line in lines if line]
+    if not names:
+        raise InputError(f"{path}: names no model", field="models_file")
+    return list(dict.fromkeys(ref for name in names[: first or None] for ref in parse_refs(name)))
+
+
+def _repositories(ref: Ref) -> list[Ref]:
+    """The models that a pattern in a name stands for."""
+    if not _PATTERN.search(ref.name) or Path(ref.name).exists():
+        return [ref]
+    organisation, slash, name = ref.name.partition("/")
+    if not slash or _PATTERN.search(organisation) or ref.name.startswith((".", "~")):
+        raise InputError(
+            f"{ref}: a pattern stands for repositories of one organisation, as in org/name-*",
+            field="models",
+        )
+    from jaxmap.checkpoint.sources import hub
+
+    there = hub.repositories(organisation)
+    found = [one for one in there if fnmatch.fnmatchcase(one, f"{organisation}/{name}")]
+    if not found:
+        hint = nearest(ref.name, there)
+        raise InputError(f"{ref}: matches no repository ({hint})", field="models")
+    return [Ref(one, ref.revision) for one in sorted(found, key=natural_key)]
+
+
+def _revisions(ref: Ref) -> list[Ref]:
+    """The checkpoints that a pattern in a revision stands for, run by run, the earliest first."""
+    if ref.revision is None or not _PATTERN.search(ref.revision):
+        return [ref]
+    if is_folder(ref.name) and (Path(ref.name) / ref.revision).is_dir():
+        return [ref]  # a subfolder with such a letter in its name
+    there = revisions(ref.name)
+    found = [name for name in there if fnmatch.fnmatchcase(name, ref.revision)]
+    if not found:
+        hint = nearest(ref.revision, there)
+        raise InputError(f"{ref}: matches no branch, tag or subfolder ({hint})", field="models")
+    return [Ref(ref.name, name) for name in in_time(ref.name, found)]
+
+
+def in_time(name: str, found: Iterable[str]) -> list[str]:
+    """Revisions of one model, run by run, in each the earliest first; those without a place in a
+    run before."""
+
+    def place(revision: str) -> tuple[object, ...]:
+        named = parse(name, revision)
+        time = -1 if named.time is None else named.time
+        return named.time is not None, natural_key(named.run_name), time, natural_key(revision)
+
+    return sorted(found, key=place)
+
+
+def revisions(name: str) -> list[str]:
+    """Branches and tags of a model on the Hub, or of a Git clone; the checkpoints in a folder."""
+    if not is_folder(name):
+        from jaxmap.checkpoint.sources import hub
+
+        return hub.revisions(Ref(name))
+    base = Path(name)
+    if not base.is_dir():
+        raise InputError(f"no such folder: {name}; a Hub model is written org/name")
+    from jaxmap.checkpoint.sources import folder, git  # with what reads checkpoints
+
+    found = {path.parent.relative_to(base).as_posix() for mark in _MARKS
+             for path in (*base.glob(f"*/{mark}"), *base.glob(f"*/*/{mark}"))}  # fmt: skip
+    if folder.is_hub_cache(base):
+        found = set(folder.cached_revisions(base))
+    elif git.is_clone(base):
+        found |= set(git.revisions(base))
+    return sorted(one for one in found if not one.startswith("."))
+
+
+def _check(refs: Sequence[Ref]) -> None:
+    """Refuses ranges of which more than a few are not there."""
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for ref in refs:
+        if ref.revision is not None and not _UNLISTED.fullmatch(ref.revision):
+            wanted[ref.name].append(ref.revision)
+    for name, names in wanted.items():
+        here = is_folder(name)
+        if len(names) <= FEW or (here and not Path(name).is_dir()):
+            continue
+        there = set(revisions(name))
+        missing = [
+            one for one in names if one not in there and not (here and (Path(name) / one).is_dir())
+        ]
+        if len(missing) > FEW:
+            some = ", ".join(missing[:FEW])
+            raise InputError(
+                f"{name}: {len(missing)} of the {len(names)} revisions named are not there "
+                f"({some}, ...; {nearest(missing[0], there)}); {name}@* names those that are",
+                field="models",
+            )
