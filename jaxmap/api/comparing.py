@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    models: Models,
+    models: Models | None,
     texts: Texts,
     store: StoreLike,
     *,
     reference: Models,
+    models_file: Path | None = None,
     out: Path | None = None,
     quantize: Names = ("none",),
     dtype: str = "auto",
@@ -48,7 +49,7 @@ def compare(
     again. A model that cannot be compared does not stop the others: it is in `failures`.
 
     Args:
-      models, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
+      models, models_file, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
       reference: the one model that the others are compared with.
       out: a folder for compare.csv and compare.md, a table for a model card; None: not written.
       quantize: which copies of each model: "none" is the model itself; "int8", "nf4" and "fp4"
@@ -59,7 +60,7 @@ def compare(
     """
     from jaxmap.variant import QUANTISATIONS
 
-    refs, [its_ref, *more] = models_of(models), models_of(reference)
+    refs, [its_ref, *more] = models_of(models, models_file), models_of(reference)
     if more:
         raise InputError(f"names {1 + len(more)} models; give one", field="reference")
     quantisations = names_of(quantize)

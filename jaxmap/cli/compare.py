@@ -14,6 +14,7 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     required,
+    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -40,7 +41,8 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "reference", "models", "out")
+    required(values, "store", "texts", "reference", "out")
+    required_models(values)
     from jaxmap.api.comparing import compare
 
     found = compare(
@@ -48,6 +50,7 @@ def _run(values: flags.FlagValues) -> int:
         values.texts,
         values.store,
         reference=values.reference,
+        models_file=values.models_file,
         out=values.out,
         quantize=values.quantize,
         dtype=values.dtype,
