@@ -4,12 +4,16 @@
 them and prints what they return. Each returns a `jaxmap.results.Result`: `to_dataframe()`,
 `draw()`, `save(FOLDER)`, and a table where a notebook shows it.
 
-- `scoring`: models to a store. score, sweep, floor, train_lens.
-- `stores`: what a store holds. open_store, status, export, import_released, forget.
-- `texts`: what models are scored on. texts, load_texts.
+- `corpus`: the texts that models are scored on. texts.
+- `scoring`, `floors`, `lenses`: models to a store. score, sweep; floor; train_lens.
+- `stores`: what a store holds. open_store, status, export, forget, import_released.
 - `analyses`: from a store to tables, figures and a page. kl, write_kl, scale, diffusion, make_map,
   report, resample, place, pmi.
 - `reproduction`: the published results from the authors' data. reproduce.
-- `planning`: families, plan, bench.
-- `demonstration`: demo.
+- `comparing`, `verification`: models beside each other, and beside PyTorch. compare; verify.
+- `planning`: what can be scored, where, how fast. families, plan, bench.
+- `demonstration`: the whole way on models that are trained on the spot. demo.
+
+`arguments` reads what users write for texts, models and stores; `run_options` and `outcomes` are
+what the scoring functions share.
 """

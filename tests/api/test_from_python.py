@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -312,3 +315,28 @@ def test_bench(tmp_path, monkeypatch):
     assert table.read_text().splitlines()[1].startswith("14m,jaxmap,100.0")
     with pytest.raises(InputError, match=r"^repeats: 0 is too few"):
         jaxmap.bench(repeats=0)
+
+
+PROCESS = """
+import os, sys
+import jax
+import jax.numpy as jnp
+if sys.argv[3] == "after JAX":
+    jax.jit(lambda x: x + 1)(jnp.ones(3)).block_until_ready()
+import jaxmap
+jaxmap.score(sys.argv[1], ["Some text.", "Another text."], sys.argv[2]).raise_for_failures()
+assert jax.config.values["jax_cpu_enable_async_dispatch"] is False
+print(jax.config.values["jax_compilation_cache_dir"])
+"""
+
+
+@pytest.mark.parametrize("when", ["before JAX", "after JAX"])
+def test_a_notebook_gets_what_the_command_line_sets_up(made, tmp_path, when):
+    """Programs are kept between sessions, wherever the user keeps caches."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [sys.executable, "-c", PROCESS, str(made / "gpt2"), str(tmp_path / "store"), when]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    folder = tmp_path / "cache" / "jaxmap" / "compiled"
+    assert ran.stdout == f"{folder}\n"
+    assert any(folder.iterdir())
