@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support import REPOSITORY
 
 from jaxmap.naming import natural_key, parse, parse_run
 
@@ -259,3 +260,16 @@ def test_a_number_too_long_to_be_one_is_none():
 def test_numbers_sort_by_value():
     assert sorted(["step10", "step2", "step1000"], key=natural_key) == ["step2", "step10",
                                                                        "step1000"]  # fmt: skip
+
+
+def test_the_table_of_the_documentation():
+    text = (REPOSITORY / "docs" / "names.md").read_text("utf-8")
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")]
+            for line in text.partition("## What a name says")[2].splitlines()
+            if line.startswith("| `")]  # fmt: skip
+    assert len(rows) == 6
+    for reference, run, step, tokens in rows:
+        name = read(reference)
+        assert name.run == run
+        assert name.step == (int(step.replace(",", "")) if step else None)
+        assert name.tokens == (float(tokens) if tokens else None)
