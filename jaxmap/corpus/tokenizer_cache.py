@@ -1,4 +1,4 @@
-"""Tokenizers kept in the user's cache folder, so that a new store need not import transformers."""
+"""Tokenizers kept in the user's cache folder, so that a new store need not read them anew."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxmap.corpus import byte_pairs
 from jaxmap.corpus.sentencepiece_model import read_sentencepiece
 from jaxmap.corpus.special_tokens import ROLES
 from jaxmap.corpus.tokenizer_classes import fast_class
@@ -33,8 +34,6 @@ def read_vocabulary(
     config: Mapping[str, Any],
 ) -> Pipeline:
     """The tokenizer of a folder with these files; InputError where nothing reads it."""
-    from jaxmap.corpus import byte_pairs
-
     given = (folder, tokenizer_config, config)
     named = str((tokenizer_config or {}).get("tokenizer_class") or "").removesuffix("Fast")
     if named in _MORE_THAN_FILES:
