@@ -86,6 +86,12 @@ class Checkpoint:
         return Architecture(family, spec, config["model_type"], encoding, extra)
 
     @property
+    def encoding(self) -> str:
+        """What its weights are stored in, as a table calls it; "" for plain floats."""
+        encoding = self.architecture.encoding
+        return "" if encoding is None else encoding.label
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the files with the weights."""
         return formats.num_bytes(self.folder)

@@ -201,7 +201,8 @@ def _label(name: str, quantisation: str) -> str:
 def _size_of(checkpoint: Checkpoint, model: weights.Model, quantisation: str) -> Size:
     """Of the files of a checkpoint, or of the arrays of a copy that was made in memory."""
     if quantisation == "none":
-        return Size(model.stored_dtype, checkpoint.num_bytes, model.num_parameters)
+        stored = checkpoint.encoding or model.stored_dtype
+        return Size(stored, checkpoint.num_bytes, model.num_parameters)
     in_memory = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
     return Size(quantisation, in_memory, model.num_parameters)
 

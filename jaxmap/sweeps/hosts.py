@@ -208,5 +208,11 @@ def _files(order: dict) -> CheckpointFiles:
         return CheckpointFiles(ref, Path(order["folder"]), order["commit"], ())
     from jaxmap.checkpoint.sources.files import resolve
 
-    resolved: Resolved = resolve(Ref(ref.name, order["commit"]))
+    commit = order["commit"]
+    if commit.startswith("sha256:"):  # of an adapter and its base: no revision of either
+        resolved: Resolved = resolve(ref)
+        if resolved.commit != commit:
+            raise JaxmapError(f"{ref}: it is another checkpoint here than where the run began")
+    else:
+        resolved = resolve(Ref(ref.name, commit))
     return fetch(resolved)

@@ -20,6 +20,7 @@ from support.cases import experts
 from support.checkpoints import LLAMA, jaxmap, make_checkpoint, write_texts
 
 from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 
@@ -133,6 +134,28 @@ def test_symmetric_gptq_goes_by_its_zeros(plus, label, tmp_path, caplog):
     )
     same(coded, plain, tolerance=1e-6)
     assert ("read as that" in caplog.text) == ((label == "gptq_v2") == bool(plus))
+
+
+@pytest.mark.parametrize(
+    ("facts", "label"),
+    [
+        ({**GPTQ, "bits": 3}, "gptq-3bit"),
+        ({"quant_method": "awq"}, "awq"),
+        ({"quant_method": "fp8"}, "fp8"),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            "bnb-nf4",
+        ),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bnb-int8"),
+        ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "pack-quantized"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        (None, ""),
+    ],
+)
+def test_what_a_table_calls_it(facts, label, tmp_path):
+    make_checkpoint(tmp_path, LLAMA)
+    change_config(tmp_path, quantization_config=facts)
+    assert Checkpoint(tmp_path).encoding == label
 
 
 def test_awq(tmp_path):

@@ -35,6 +35,11 @@ class Encoding(ABC):
     def __init__(self, facts: Config):
         self.facts = facts
 
+    @property
+    def label(self) -> str:
+        """What a table calls it."""
+        return self.methods[0]
+
     @abstractmethod
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         """The tensors with each weight's parts in one of floats, under the weight's name.

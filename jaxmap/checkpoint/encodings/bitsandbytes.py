@@ -43,6 +43,11 @@ class BitsAndBytes(Encoding):
             load_in_8bit quant_method target_parameters""".split()
         )
 
+    @property
+    def label(self) -> str:
+        eight = self.facts.peek("load_in_8bit") or self.facts.peek("_load_in_8bit")
+        return "bnb-int8" if eight else f"bnb-{self.facts.peek('bnb_4bit_quant_type') or 'fp4'}"
+
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         found = dict(tensors)
         for name, stored in tensors.items():

@@ -44,6 +44,10 @@ class CompressedTensors(Encoding):
         facts.inert("format", "global_compression_ratio", "ignore", "kv_cache_scheme")
         facts.inert("quant_method", "quantization_status", "version")
 
+    @property
+    def label(self) -> str:
+        return str(self.facts.peek("format") or self.methods[0])
+
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         found = {n: t for n, t in tensors.items() if not n.endswith(_OF_ACTIVATIONS)}
         for name, stored in tensors.items():

@@ -82,6 +82,10 @@ class ModelOpt(Encoding):
         )
         facts.inert("kv_cache_scheme", "producer", "quant_algo", "quant_method")
 
+    @property
+    def label(self) -> str:
+        return str(self.facts.peek("quant_algo") or "modelopt").lower()
+
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         scales = (".input_scale", ".k_scale", ".v_scale", ".q_scale")
         found = {n: t for n, t in tensors.items() if not n.endswith(scales)}

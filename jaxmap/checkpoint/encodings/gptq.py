@@ -53,6 +53,10 @@ class Gptq(Encoding):
         )
         self._told = False
 
+    @property
+    def label(self) -> str:
+        return f"gptq-{self.bits}bit"
+
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         found = dict(tensors)
         for name, codes in tensors.items():
