@@ -85,6 +85,15 @@ class Checkpoint:
         extra = config.peek("num_nextn_predict_layers") or config.peek("num_mtp_layers") or 0
         return Architecture(family, spec, config["model_type"], encoding, extra)
 
+    def check_readable(self) -> None:
+        """Raises InputError where config.json names a type or an encoding that is not read.
+
+        For before the weights are downloaded: nothing else of config.json is looked at.
+        """
+        config = self.config()
+        family_of(config)
+        encoding_of(config)
+
     @property
     def encoding(self) -> str:
         """What its weights are stored in, as a table calls it; "" for plain floats."""

@@ -300,6 +300,23 @@ def test_no_checkpoint(fake, hub, left, reason):
     assert gets(fake) == {}
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (b'{"model_type": "no such type"}', "unknown model type 'no such type'"),
+        (
+            b'{"model_type": "llama", "quantization_config": {"quant_method": "hqq"}}',
+            "stored quantised (hqq)",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_not_downloaded(config, reason, fake, hub):
+    fake.contents["config.json"] = config
+    resolved = resolve(REF, hub)
+    assert reason in refused(lambda: fetch(resolved, hub), InputError)
+    assert set(gets(fake)) == {"config.json"}
+
+
 def test_token_is_sent(fake, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(resolve(REF, hub), hub)

@@ -39,6 +39,7 @@ _OTHER_FORMATS = {
     "tf_model*": "TensorFlow",
     "*.gguf": "GGUF",
     "*.onnx": "ONNX",
+    "adapter_model*": "adapter (LoRA)",
     "consolidated*": "original, unconverted",
     "rust_model.ot": "Rust",
     "model.*.safetensors": "variant",

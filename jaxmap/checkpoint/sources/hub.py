@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import ALL, choose
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
@@ -122,6 +123,8 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     _check_space(sum(file.size or 0 for file in missing), folder, where)
     for file in missing:
         _download(file, resolved, hub)
+        if file.name == "config.json":  # the first: what cannot be read need not come down
+            Checkpoint(folder).check_readable()
     _remember(resolved, hub)
     return CheckpointFiles(resolved.ref, folder, resolved.commit, stat_files(folder, names, where))
 
