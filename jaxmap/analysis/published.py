@@ -36,6 +36,11 @@ INTERVAL = 1000  # steps between the two checkpoints of a pair of later and earl
 SIZES_GROUP, SEEDS_GROUP, TOGETHER = "sizes", "seeds", "sizes and seeds"
 
 
+def full_name(run: str) -> str:
+    """`EleutherAI/pythia-410m` for 410m, as the release calls it; with a slash it is whole."""
+    return run if "/" in run else SUITE + run
+
+
 @dataclass(frozen=True)
 class Group:
     """Runs that were cleaned together.

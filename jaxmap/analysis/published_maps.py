@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.analysis.maps import Map
-from jaxmap.analysis.published import SUITE, Group
+from jaxmap.analysis.published import Group, full_name
 from jaxmap.analysis.published_models import AS_RELEASED, COPIES, ReleasedModels
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
 from jaxmap.store.release import Coordinates
@@ -33,7 +33,7 @@ def map_of_runs(models: ReleasedModels, group: Group | None) -> Map | str:
     released = models.release.coordinates.get("trajectories")
     xy = None
     if released is not None:
-        named = [name if "/" in name else SUITE + name for name in released.names]
+        named = [full_name(name) for name in released.names]
         if dict(zip(named, released.lengths, strict=True)) == runs and list(runs) == named:
             xy = released.xy_M2
     return _map(

@@ -20,7 +20,7 @@ from jaxmap.analysis.genealogy import read_parents
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import Setting
 from jaxmap.stats.scale import published_pairs
-from jaxmap.store.release import Release
+from jaxmap.store.release import LAYERS, Release
 
 if TYPE_CHECKING:
     from jaxmap.analysis.context import Context
@@ -106,7 +106,7 @@ class ReleasedModels:
 
     def layer_pairs(self) -> list[Pair]:
         """Neighbours among the layers that are there."""
-        known = self.release.files.get("layer_logp.pkl") or self.names
+        known = self.release.files.get(LAYERS) or self.names
         order = [*known, *(model for model in self.layers if model not in known)]
         return [
             pair

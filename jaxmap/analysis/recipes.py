@@ -10,18 +10,31 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
+from jaxmap.analysis.published import SIZES, full_name
 from jaxmap.analysis.pythia import RECIPES
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.store.release import is_released
+from jaxmap.store.release import PRETRAINING, read_release
 
 Recipe = Literal["jaxmap", "published"]
 
 
 def recipe_of(name: str, store: Store) -> Recipe:
-    """The recipe of that name; for `auto` the published one where the store is of released data."""
+    """The recipe of that name; for `auto` the published one where the store is of released data.
+
+    Other people's runs in the authors' layout are not theirs: where a release has runs, one of the
+    five sizes of Pythia has to be among them.
+    """
     if name not in RECIPES:
         raise InputError(f"is unknown; known: {', '.join(RECIPES)}", field="recipe", value=name)
     if name == "auto":
-        return "published" if is_released(store.path) else "jaxmap"
+        return "published" if _is_the_authors(store) else "jaxmap"
     return cast(Recipe, name)
+
+
+def _is_the_authors(store: Store) -> bool:
+    release = read_release(store.path)
+    if release is None:
+        return False
+    runs = release.files.get(PRETRAINING)
+    return not runs or any(full_name(run) in SIZES for run in runs)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxmap.analysis import genealogy
+from jaxmap.analysis.published import SUITE, full_name
 from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.atomic import write_atomic
 from jaxmap.released.files import PAIR
@@ -21,23 +22,19 @@ from jaxmap.released.layout import (
     COLORS,
     DISTANCES,
     FOLDERS,
-    LAYERS,
     NAMES,
     PARENTS,
-    PRETRAINING,
-    PYTHIA,
     QUANTISED,
     RAW,
     TEXT_BYTES,
     TSNE,
     TYPES,
-    run_name,
 )
 from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
 from jaxmap.store import release as kept
 from jaxmap.store.record import Entry
-from jaxmap.store.release import Coordinates, Release, read_release
+from jaxmap.store.release import LAYERS, PRETRAINING, Coordinates, Release, read_release
 from jaxmap.store.weight_distances import read_distances
 
 VARIANTS = {quantisation: file for file, quantisation in QUANTISED.items()}
@@ -193,7 +190,7 @@ class _Files:
     def _distances(self, pretraining: dict[str, dict[Any, Any]]) -> dict[str, np.ndarray]:
         """Whole runs, zero where not computed; those of the release first."""
         found = read_distances(self.store.path)
-        sizes = {run_name(size): size for size in self.release.files.get(DISTANCES, ())}
+        sizes = {full_name(size): size for size in self.release.files.get(DISTANCES, ())}
         sizes |= {ref: _size(ref, pretraining) for ref in found if ref not in sizes}
         dtype = self.release.dtypes.get(DISTANCES, "float64")
         files = {}
@@ -254,7 +251,7 @@ def _tsne(name: str, one: Coordinates) -> Any:
 
 def _size(ref: str, known: Iterable[str]) -> str:
     """The key of a run: as the release has it, else without EleutherAI/pythia-."""
-    return ref if ref in known else ref.removeprefix(PYTHIA)
+    return ref if ref in known else ref.removeprefix(SUITE)
 
 
 def _step(key: Any) -> int:

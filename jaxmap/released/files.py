@@ -10,23 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from jaxmap.analysis.published import full_name
 from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.errors import InputError
 from jaxmap.released.layout import (
     CLIPPED,
     DISTANCES,
-    LAYERS,
     NAMES,
-    PRETRAINING,
     QUANTISED,
     RAW,
     TSNE,
     Folder,
-    run_name,
 )
 from jaxmap.released.pickles import load_arrays
 from jaxmap.store.record import checkpoint_name
-from jaxmap.store.release import Coordinates
+from jaxmap.store.release import LAYERS, PRETRAINING, Coordinates
 from jaxmap.store.weight_distances import WeightDistances
 from jaxmap.variant import LOGIT, PLAIN, Variant
 
@@ -95,7 +93,7 @@ def read_contents(folder: Folder) -> Contents:
             kept[str(size)] = list(map(_plain, _mapping(path, steps, size)))
             for step, scores in steps.items():
                 revision = f"step{_number(step, path, size)}"
-                contents.add(path, run_name(str(size)), scores, revision)
+                contents.add(path, full_name(str(size)), scores, revision)
         contents.files[PRETRAINING] = kept
     for file, quantisation in QUANTISED.items():
         if path := folder.path(file):
@@ -203,7 +201,7 @@ def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDist
             )
         distance_II = np.where(distance == 0, np.nan, distance.astype(np.float64))
         distance_II[np.tril_indices(len(distance_II))] = np.nan
-        yield WeightDistances(run_name(str(size)), np.array(steps), distance_II)
+        yield WeightDistances(full_name(str(size)), np.array(steps), distance_II)
 
 
 # Coordinates --------------------------------------------------------------------------------------

@@ -23,13 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmap.errors import InputError
+from jaxmap.store.release import LAYERS, PRETRAINING
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
-PYTHIA = "EleutherAI/pythia-"
 
-PRETRAINING = "pretraining_logp.pkl"
 QUANTISED = {"8bit_quantization_logp.pkl": "int8", "4bit_quantization_logp.pkl": "fp4"}
-LAYERS = "layer_logp.pkl"
 RAW = "raw_log-likelihood_1018.pkl"
 CLIPPED = "oyama2025_logp.pkl"
 DISTANCES = "weight_distance.pkl"
@@ -111,8 +109,3 @@ def _foreign(root: Path, known: set[Path]) -> tuple[Path, ...]:
         for path in sorted(folder.iterdir())
         if path.suffix in (".pkl", ".json", ".jsonl") and path.is_file() and path not in known
     )
-
-
-def run_name(size: str) -> str:
-    """`EleutherAI/pythia-410m` for the key 410m; a key with a slash is a name already."""
-    return size if "/" in size else PYTHIA + size

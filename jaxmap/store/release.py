@@ -25,6 +25,7 @@ from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 
 FOLDER = "release"
+PRETRAINING, LAYERS = "pretraining_logp.pkl", "layer_logp.pkl"  # of `Release.files`
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,14 @@ def write_release(store_path: Path, release: Release) -> None:
     write_atomic(store_path / FOLDER / "release.json", (json.dumps(facts) + "\n").encode())
 
 
-def is_released(store_path: Path) -> bool:
-    """Whether a store was imported from the authors' released data."""
-    return (store_path / FOLDER / "release.json").exists()
-
-
 def read_release(store_path: Path) -> Release | None:
     """The facts of the folder that a store was imported from; None for any other store.
 
     Raises InputError, naming the file, where they are damaged.
     """
-    if not is_released(store_path):
-        return None
     path = store_path / FOLDER / "release.json"
+    if not path.exists():
+        return None
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         with np.load(path.with_name("coordinates.npz"), allow_pickle=False) as file:

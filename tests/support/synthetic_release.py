@@ -96,6 +96,7 @@ def make_release(folder: Path, layout: Layout = SMALL, seed: int = 0) -> Planted
             path.write_bytes(pickle.dumps(content, protocol))
 
     base_N = -(600 + 250 * rng.standard_t(4, layout.texts)).clip(-1500, 3000)
+    base_N -= 2200 * (rng.random(layout.texts) < 0.03)  # about the floor, in all of training
     runs = _runs(rng, base_N, layout, planted)
     write("pretraining_logp.pkl", runs, protocol=5)
     weights = {run: _weights(rng, layout) for run in layout.sizes}
@@ -159,6 +160,8 @@ def _runs(rng, base_N, layout: Layout, planted: Planted) -> dict[str, dict[int, 
         ("1.4b", 20_000),  # in the middle of the first 50
         ("2.8b", 143_000), ("410m-seed7", 143_000),  # the last of all is not common
         ("6.9b", 64), ("410m-seed9", 5_000),
+        # A window of ten with two left.
+        *(("2.8b", step) for step in range(60_000, 68_000, 1000)),
     ]  # fmt: skip
     for run, step in awkward:
         if step in found.get(run, {}):
