@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from jaxmap.distributed import AGAIN, BAD_INPUT  # a process of several ends without the CLI
 from jaxmap.errors import InputError, JaxmapError
 
 if TYPE_CHECKING:
     from jaxmap.sweeps.outcome import Outcome
 
-DONE, FAILURE, BAD_INPUT = 0, 1, 2
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: schedulers can be told to queue such a job again
+DONE, FAILURE = 0, 1
+STOPPED = AGAIN  # the same command resumes
 INTERRUPTED = 130  # as shells report Ctrl-C
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from support import REPOSITORY
 from support.stores import record, texts
 
 from jaxmap.engine import statistics as engine
@@ -211,3 +215,23 @@ def test_an_export_has_what_is_there(tmp_path):
     lines = (tmp_path / "all.csv").read_text().splitlines()
     assert lines[0] == "model,text,log_likelihood,num_tokens,entropy"
     assert float(lines[-1].split(",")[-1]) == entropy_N[-1]
+
+
+def test_the_page_on_the_format(tmp_path, monkeypatch, capsys):
+    """Its program reads a store, and its tables name every array and key that there is."""
+    page = (REPOSITORY / "docs" / "store-format.md").read_text("utf-8")
+    for name in STATISTICS:
+        assert f"`{name}`" in page
+    store = Store.create(tmp_path / "store", TEXTS)
+    store.add(record(TEXTS, "org/name", "step7"))
+    monkeypatch.chdir(tmp_path)
+    [program] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(program, "store-format.md", "exec"), {})
+    assert capsys.readouterr().out == (
+        "org/name step7 None ['log_likelihood', 'num_scored', 'num_tokens']\n"
+    )
+    [path] = (tmp_path / "store" / "records").iterdir()
+    with safe_open(path, framework="numpy") as file:
+        facts = json.loads(file.metadata()["jaxmap"])
+    for key in (*facts, *facts["identity"]):
+        assert f"`{key}`" in page, key
