@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 FEWEST, MOST = 2, 40  # models of a square
 MOST_NUMBERS = 12  # models up to which each square has its number
+# Numbers lie on a square, not on the page, whose own colours the report puts in the place of ink
+# and white.
+ON_LIGHT, ON_DARK = "#111418", "#fdfdfd"
 
 
 def draw(table: KlTable, width: float = 7.2) -> Figure | None:
@@ -24,7 +27,9 @@ def draw(table: KlTable, width: float = 7.2) -> Figure | None:
     None where a pair of the models was not measured, or there are too few or too many of them.
     A KL of exactly 0 is white. width in inches.
     """
+    from matplotlib import colormaps
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names, kl_KK = list(table.labels), table.to_matrix().to_numpy()
     if not FEWEST <= len(names) <= MOST or np.isnan(kl_KK).any():
@@ -36,7 +41,8 @@ def draw(table: KlTable, width: float = 7.2) -> Figure | None:
         figure = new_figure(width, min(width, 1.6 + 0.42 * len(names)))
         axes = figure.subplots()
         shown = np.ma.masked_less_equal(kl_KK, 0.0)
-        image = axes.imshow(shown, norm=norm, cmap="Blues", aspect="auto")
+        blues = colormaps["Blues"].with_extremes(bad=ON_DARK)
+        image = axes.imshow(shown, norm=norm, cmap=blues, aspect="auto")
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0, labelsize=8)
@@ -46,8 +52,12 @@ def draw(table: KlTable, width: float = 7.2) -> Figure | None:
                 dark = kl_KK[i, j] > 0 and norm(kl_KK[i, j]) > 0.6
                 axes.text(
                     j, i, f"{kl_KK[i, j]:.2g}", ha="center", va="center", fontsize=7.5,
-                    color="white" if dark else style.INK,
+                    color=ON_DARK if dark else ON_LIGHT,
                 )  # fmt: skip
         if len(known):
-            figure.colorbar(image, ax=axes, label="KL divergence (bits per byte)", shrink=0.8)
+            bar = figure.colorbar(image, ax=axes, shrink=0.8)
+            bar.set_label("KL divergence (bits per byte)")
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmap.analysis.kl import KlTable
-from jaxmap.figures import kl_matrix
+from jaxmap.figures import kl_matrix, style
 from jaxmap.figures.figure import svg_of
 
 
@@ -27,6 +27,8 @@ def test_each_pair_has_its_number_on_both_sides():
     shown = axes.get_images()[0].get_array()
     assert shown[0, 2] == 0.5
     assert np.ma.getmaskarray(shown).diagonal().all()
+    # What the report swaps for the colours of its page would vanish on a square.
+    assert not {one.get_color() for one in axes.texts} & {"white", "#ffffff", style.INK}
 
 
 @pytest.mark.parametrize("kl", [[0.0, 0.0, 0.0], [0.0, 1e-12, 1e-12], [3.0, 3.0, 3.0]])
