@@ -164,7 +164,8 @@ def import_released(released: Path, store: Path) -> ImportedRelease:
     table and figure can then be made with no model and no GPU.
 
     Args:
-      released: the folder with the authors' .pkl and .json files.
+      released: the authors' folder as cloned (kl-scale), its data/, or all .pkl and .json files in
+        one place; nothing is written there.
       store: a folder, made if it is not there.
 
     Raises InputError for a folder without these files, or with other contents.

@@ -97,7 +97,13 @@ def _kl(values: flags.FlagValues) -> int:
 
 def _define_import(values: flags.FlagValues) -> None:
     define_store(values)
-    string(values, "released", None, "The authors' data folder: their .pkl and .json files.")
+    string(
+        values,
+        "released",
+        None,
+        "The authors' data: their repository's kl-scale folder, its data/, or all .pkl and .json "
+        "files in one place. Nothing is written there.",
+    )
 
 
 def _import(values: flags.FlagValues) -> int:
@@ -145,7 +151,7 @@ to go.
         """Writes log_likelihood [K, N] in nats with the models' labels, the tokens of each text
 and its bytes. .npz: NumPy arrays; .csv: one line per model and text; .nc: labelled, for xarray.
 With --released the way back of `jaxmap import`: the pickles and .json files of the papers' data
-folder, in float32, as far as the store fills them.
+folder, as far as the store fills them; of an imported store the same files, bit for bit.
 
   jaxmap export --store=runs --out=runs.npz
   jaxmap export --store=runs --released=data
@@ -156,7 +162,8 @@ folder, in float32, as far as the store fills them.
     "kl": Command(
         "KL divergences between models, in bits per byte",
         """Writes KL(a, b) = Var(log-likelihood of a - that of b) / (2 x mean bytes x ln 2) and its
-standard error over texts (Oyama et al. 2025, Kishino et al. 2026).
+standard error over texts (Oyama et al. 2025, Kishino et al. 2026). Scores are raw: nothing is
+clipped, and no text is dropped.
 
   jaxmap kl --store=runs --out=kl.csv
   jaxmap kl --store=runs --out=steps.csv --pairs=consecutive
@@ -181,9 +188,9 @@ are. A later run that asks for a model again computes it again.
         "the authors' released data into a store",
         """Reads the data folder that the papers' authors released (pickled NumPy arrays, read by a
 loader that admits nothing else) into a store, so that every table and figure can be made with no
-model and no GPU.
+model and no GPU. None in the files is absent, and named. `jaxmap reproduce` does it all at once.
 
-  jaxmap import --store=published --released=data
+  jaxmap import --store=published --released=modelmap/kl-scale
 """,
         _define_import,
         _import,
