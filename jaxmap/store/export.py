@@ -16,9 +16,9 @@ import numpy as np
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.store import Store
+from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.record import Entry
 from jaxmap.store.statistics import STATISTICS
-from jaxmap.store.store import exported, statistics_of
 
 _BYTES_A_MODEL, _BYTES_MORE = 4096, 1 << 20  # what labels may take in a .nc, generously
 

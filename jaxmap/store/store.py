@@ -26,13 +26,14 @@ from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, wri
 from jaxmap.errors import InputError
 from jaxmap.naming import natural_key
 from jaxmap.store import text_facts
+from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.folder import Folder
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, columns
 from jaxmap.store.record import Entry, Identity, Record, file_stem, now
 from jaxmap.store.records import Records, shown
 from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure
-from jaxmap.store.statistics import COUNTS, LOG_LIKELIHOOD, PMI, STATISTICS
+from jaxmap.store.statistics import STATISTICS
 from jaxmap.store.text_facts import TextFacts, Texts
 
 if TYPE_CHECKING:
@@ -321,29 +322,6 @@ def _item_order(item: Item) -> tuple[object, ...]:
     name = natural_key(item.ref), natural_key(revision)
     one = item.variant
     return (*name, one.quantisation, one.precision, bool(one.lens), one.tuned, item.statistics)
-
-
-def statistics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """What an export of these results holds per text: vector, counts, then what else any has.
-
-    The vector goes by the name log_likelihood, in a store of PMI too.
-    """
-    there = {name for entry in entries for name in entry.statistics} - {PMI}
-    first = (LOG_LIKELIHOOD, *COUNTS)
-    more = [one.name for one in STATISTICS.values() if one.per == "text" and one.name in there]
-    return tuple(dict.fromkeys((*first, *more)))
-
-
-def exported(record: Record, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """These arrays of a record; NaN, or -1 for counts, where it has none of a name."""
-    num_texts = len(record.vector)
-    found = {}
-    for name in names:
-        dtype = np.dtype(STATISTICS[name].dtype)
-        absent = np.full(num_texts, np.nan if dtype.kind == "f" else -1, dtype)
-        array_N = record.vector if name == LOG_LIKELIHOOD else record.arrays.get(name, absent)
-        found[name] = array_N
-    return found
 
 
 def _what_is_there(path: Path, most: int = 3) -> list[str]:
