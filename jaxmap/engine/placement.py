@@ -1,6 +1,7 @@
-"""What scoring will need, found by compiling for it: nothing is allocated, no device is used.
+"""Finds the largest batch, and a mesh, that fit in memory, by compiling without running.
 
-The devices may be described ones (a TPU topology with no TPU), see `mesh.make`.
+Nothing is allocated and no device is used: the devices may be described ones (a TPU topology
+without a TPU), see `mesh.make`.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def largest(
     """The most tokens a batch that were seen to fit; None when not even one row does.
 
     Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
-    smaller until it fits. Where one of the two is so large that nothing compiles, it is the guess.
+    smaller until it fits. Where the larger of the two does not compile, the guess is a part of it.
 
     Args:
       memory: of a batch, by compiling for it.
