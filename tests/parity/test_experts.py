@@ -203,7 +203,7 @@ def test_padding_disturbs_nobody(experts):
     x_BTD = jax.random.normal(jax.random.key(2), (1, 30, 16))
     padding = 50 * jax.random.normal(jax.random.key(4), (1, 200, 16))
     together = jnp.concatenate([padding[:, :100], x_BTD, padding[:, 100:]], axis=1)
-    np.testing.assert_allclose(layer(together)[:, 100:130], layer(x_BTD), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(layer(together, None)[:, 100:130], layer(x_BTD, None), rtol=0, atol=1e-5)
 
 
 def test_router_is_float32_whatever_the_activations_are():
@@ -218,7 +218,7 @@ def test_gradients_go_through_the_blocks():
     layer = _layer(_EXPERTS[0])
     graph, params = nnx.split(layer)
     x_BTD = jax.random.normal(jax.random.key(2), (1, 30, 16))
-    grads = jax.grad(lambda p: jnp.sum(nnx.merge(graph, p)(x_BTD) ** 2))(params)
+    grads = jax.grad(lambda p: jnp.sum(nnx.merge(graph, p)(x_BTD, None) ** 2))(params)
     assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(grads))
 
 

@@ -361,7 +361,7 @@ def records(store: Path) -> int:
 @pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_run_again(kills, texts, tmp_path):
     """Kills fall on the scoring itself: each comes soon after a new record has appeared."""
-    count = 12 if kills == 5 else 150
+    count = 30 if kills == 5 else 150
     models = [make_checkpoint(tmp_path / "run" / f"step{i}", seed=i) for i in range(count)]
     assert score(tmp_path / "whole", texts, *models).code == 0
     moments = random.Random(11)
