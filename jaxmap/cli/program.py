@@ -184,7 +184,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    if "jaxmap.distributed" in sys.modules:  # which imports JAX
+    if "jax" in sys.modules:  # or there are no other processes to leave
         from jaxmap import distributed
 
         distributed.leave(code)
