@@ -65,6 +65,7 @@ class _Side:
         self.checkpoint = Checkpoint(folder, ignore)
         self._texts = texts
         self._tokenizer = load_tokenizer(folder)
+        self._tokens: dict[int | None, Tokens] = {}
 
     @property
     def name(self) -> str:
@@ -76,7 +77,9 @@ class _Side:
 
     def tokens(self, context: int | None) -> Tokens:
         """The ids, cut to a context that both models have."""
-        return self._tokenizer.encode(self._texts, context)
+        if context not in self._tokens:
+            self._tokens[context] = self._tokenizer.encode(self._texts, context)
+        return self._tokens[context]
 
 
 def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = "") -> Comparison:
@@ -114,6 +117,8 @@ class _Runner:
         self._folder = store.path / FOLDER
         self._scorers = Scorers()
         self._in_memory: ReferenceModel | None = None
+        # The reference's own scores, and the tokens that they are of.
+        self._its_own: tuple[Tokens, np.ndarray] | None = None
         self.reference = _Side(asked.reference, texts, asked.ignore_config_keys)
 
     def rows(self, ref: Ref) -> Iterator[Row]:
@@ -134,7 +139,7 @@ class _Runner:
                     model = weights.load(side.checkpoint, dtype=self._asked.dtype)
                 copy = quantised(model, quantisation)
                 size = _size_of(side.checkpoint, copy, quantisation)
-                found = self._measure(copy, tokens, _label(side.name, quantisation))
+                found = self._measure(copy, theirs, _label(side.name, quantisation))
                 found.save(path)
                 facts = json.dumps(dataclasses.asdict(size), indent=1)
                 write_atomic(path.with_suffix(".json"), f"{facts}\n".encode())
@@ -151,7 +156,6 @@ class _Runner:
             loaded = weights.load(self.reference.checkpoint, dtype=self._asked.dtype)
             self._in_memory = ReferenceModel(self._scorers.of(loaded), loaded)
         reference = self._in_memory
-        batch_tokens = self._asked.batch_tokens
         found = score_rows(
             self._scorers.of(model),
             model,
@@ -159,22 +163,28 @@ class _Runner:
             statistics=tuple(STATISTICS.values()),
             per_token=True,
             reference=reference,
-            batch_tokens=batch_tokens,
+            batch_tokens=self._asked.batch_tokens,
             desc=desc,
         )
-        its_own = score_rows(
-            self._scorers.of(reference.model),
-            reference.model,
-            tokens,
-            per_token=True,
-            batch_tokens=batch_tokens,
-            desc=self.reference.name,
-        )
         return TokenComparison(
-            reference_log_likelihood_M=its_own.per_token["log_likelihood"],
+            reference_log_likelihood_M=self._reference_scores(reference, tokens),
             offsets_N1=found.offsets_N1,
             **{field: found.per_token[name] for field, name in STATISTICS.items()},
         )
+
+    def _reference_scores(self, reference: ReferenceModel, tokens: Tokens) -> np.ndarray:
+        """The reference's log-probability of each scored token; the last answer is kept."""
+        if self._its_own is None or self._its_own[0] is not tokens:
+            found = score_rows(
+                self._scorers.of(reference.model),
+                reference.model,
+                tokens,
+                per_token=True,
+                batch_tokens=self._asked.batch_tokens,
+                desc=self.reference.name,
+            )
+            self._its_own = tokens, found.per_token["log_likelihood"]
+        return self._its_own[1]
 
     def _path(self, side: _Side, quantisation: str, tokens: Tokens) -> Path:
         """Named by all that the numbers depend on."""
