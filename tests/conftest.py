@@ -8,6 +8,7 @@ users do.
 
 import os
 
+import numpy as np
 import pytest
 
 LEVEL = "--xla_backend_optimization_level"
@@ -31,3 +32,25 @@ def strict():
 
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+def _generators(module):
+    return [value for value in vars(module).values() if isinstance(value, np.random.Generator)]
+
+
+_AS_IMPORTED: dict[str, list] = {}  # module -> the states of its generators
+
+
+def pytest_collection_modifyitems(items):
+    for module in {item.module for item in items}:
+        states = [generator.bit_generator.state for generator in _generators(module)]
+        _AS_IMPORTED[module.__name__] = states
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers(request):
+    """A module's generators begin anew for each test: what a test draws is what it draws alone,
+    whatever ran before it in the process."""
+    states = _AS_IMPORTED[request.module.__name__]
+    for generator, state in zip(_generators(request.module), states, strict=True):
+        generator.bit_generator.state = state
