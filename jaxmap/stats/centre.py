@@ -17,7 +17,7 @@ def centre(ll_KN: jax.Array, weight_N: jax.Array) -> jax.Array:
 
     Row means are over texts, with the weights given (they sum to 1); column means over models.
     """
-    q_KN = ll_KN - (ll_KN * weight_N).sum(axis=1, keepdims=True)
+    q_KN = ll_KN - (ll_KN * weight_N[None]).sum(axis=1, keepdims=True)
     return q_KN - q_KN.mean(axis=0, keepdims=True)
 
 

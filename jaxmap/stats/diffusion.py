@@ -43,7 +43,7 @@ def line_fit(
     """Slope and R^2 of ordinary least squares through the points of the mask; NaN for fewer than
     `least`."""
     count = mask_P.sum()
-    weight_P = mask_P / jnp.maximum(count, 1)
+    weight_P = mask_P.astype(x_P.dtype) / jnp.maximum(count, 1).astype(x_P.dtype)
     x_P = jnp.where(mask_P, x_P, 0.0)
     y_P = jnp.where(mask_P, y_P, 0.0)
     dx_P = jnp.where(mask_P, x_P - (weight_P * x_P).sum(), 0.0)
@@ -93,7 +93,8 @@ def _displacement(distance_RII: jax.Array, lags: int) -> Displacement:
         distance_I = distance_II[start_I, jnp.where(inside_I, end_I, 0)]
         there_I = inside_I & jnp.isfinite(distance_I)
         count = there_I.sum()
-        mean = jnp.where(there_I, distance_I, 0.0).sum() / jnp.maximum(count, 1)
+        total = jnp.where(there_I, distance_I, 0.0).sum()
+        mean = total / jnp.maximum(count, 1).astype(total.dtype)
         return jnp.where(count > 0, mean, jnp.nan), count
 
     of_run = jax.vmap(of_lag, in_axes=(None, 0))
