@@ -7,15 +7,16 @@ the lens L + 1 layers, P texts of a batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxmap.checkpoint.weights import Model
-from jaxmap.corpus.batches import Batch, Plan, batches
+from jaxmap.corpus.batches import Batch, batches
 from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.callbacks import SILENT, Callbacks, Stopped
 from jaxmap.engine.reference import ReferenceModel
 from jaxmap.engine.scorer import Lens, Scorer
 from jaxmap.engine.statistics import DEFAULT, Statistic, chosen
@@ -25,26 +26,6 @@ from jaxmap.progress import progress
 # Batches dispatched before the first result is waited for. On CPU they would run side by side, on
 # the same cores and each with temporaries of its own.
 _IN_FLIGHT = {"cpu": 0, "gpu": 2, "tpu": 2}
-
-
-class Stopped(Exception):
-    """The run was told to end; what is done is saved."""
-
-
-class Saved(Protocol):
-    """Keeps the results of the batches done so far, so that an interrupted run can resume."""
-
-    def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Fills the arrays with what was done before; returns which batches that is, bool [B].
-
-        The arrays and what is returned are kept: what is written into them later is saved.
-        """
-
-    def note(self, batch: int) -> None:
-        """Says that a batch's results are in the arrays, and saves when it is time to."""
-
-    def save(self) -> None:
-        """Writes what is done."""
 
 
 class Scores(dict[str, np.ndarray]):
@@ -99,10 +80,7 @@ def score_rows(
     lens: Lens = False,
     batch_tokens: int | None = None,
     desc: str = "score",
-    partial: Saved | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[int, int], object] = lambda done, of: None,
-    same: Callable[[np.ndarray], np.ndarray] = lambda done_B: done_B,
+    callbacks: Callbacks = SILENT,
 ) -> Scores:
     """Statistics of each text, with a progress bar.
 
@@ -122,10 +100,7 @@ def score_rows(
       batch_tokens: tokens of a batch, or of the piece of it that a mesh gives each group of
         devices; None: a default for the device.
       desc: what the bar says.
-      partial: keeps what is done, and may know what was done before.
-      stop: asked before every batch; when true, what is under way is finished and saved.
-      tell: is told after every batch how many texts are done, and of how many.
-      same: of several processes that score together, makes what is done the same in all.
+      callbacks: how the run is followed, interrupted and resumed.
 
     Raises InputError if an id is outside the vocabulary or a score is not finite, Stopped when
     told to stop.
@@ -137,9 +112,10 @@ def score_rows(
     results = _Results(chosen(statistics), per_token, tokens, rows)
     packed = scorer.packed(tokens, batch_tokens, model.spec.D)
     done_B = np.zeros(packed.num_batches, bool)
-    if partial is not None:
-        done_B = partial.begin(packed, results.arrays)
-    skip_B = same(done_B)
+    resumable = callbacks.resumable
+    if resumable is not None:
+        done_B = resumable.begin(packed, results.arrays)
+    skip_B = callbacks.agree(done_B)
     waiting: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
     num_tokens = 0
     with progress(len(tokens), desc, "text") as bar:
@@ -149,10 +125,10 @@ def score_rows(
             i, batch, found = waiting.popleft()
             results.add(batch, {name: np.asarray(value) for name, value in found.items()})
             num_tokens += batch.num_places
-            if partial is not None:
-                partial.note(i)
+            if resumable is not None:
+                resumable.note(i)
             bar.update(len(batch.text))
-            tell(int(bar.n), len(tokens))
+            callbacks.tell(int(bar.n), len(tokens))
             elapsed = bar.format_dict["elapsed"] or 1e-9
             bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
 
@@ -162,7 +138,7 @@ def score_rows(
             if skip_B[i]:
                 bar.update(len(batch.text))
                 continue
-            if stopped := stop():
+            if stopped := callbacks.stop():
                 break
             found = scorer.score_batch(
                 model.params,
@@ -177,8 +153,8 @@ def score_rows(
         while waiting:
             collect()
         if stopped:
-            if partial is not None:
-                partial.save()
+            if resumable is not None:
+                resumable.save()
             raise Stopped
         bar.update(len(tokens) - bar.n)  # texts with nothing to score
     results.check_finite(model.dtype)

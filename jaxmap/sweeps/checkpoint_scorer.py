@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,41 +18,34 @@ from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
-from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.callbacks import SILENT, Callbacks
 from jaxmap.engine.placement import largest_batch, mesh_for
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
-from jaxmap.environment import device, user_cache, versions
+from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.spec import Spec
-from jaxmap.precision import default_dtype
 from jaxmap.store import Store
-from jaxmap.store.record import Entry, Identity, Provenance, Record
+from jaxmap.store.record import Entry, Identity, Record
 from jaxmap.store.requests import Item, partial_path
-from jaxmap.store.statistics import TOKEN_PREFIX, is_per_token, scored_as
+from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
-from jaxmap.sweeps.resume import Partial
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, log_texts
+from jaxmap.sweeps.results import (
+    kept_results,
+    lacking,
+    new_records,
+    output_identity,
+    provenance,
+    result_versions,
+)
+from jaxmap.sweeps.resume import UnfinishedScores
 from jaxmap.sweeps.settings import Settings
 from jaxmap.variant import Variant
-
-
-@dataclass(frozen=True)
-class LoadedCheckpoint:
-    """A checkpoint in memory, and the texts as its tokenizer reads them."""
-
-    files: CheckpointFiles
-    model: weights.Model
-    texts: Tokenised
-
-    @property
-    def ids_hash(self) -> str:
-        """sha256 hex of the ids of all texts."""
-        tokens = self.texts.tokens
-        return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()
 
 
 class CheckpointScorer:
@@ -127,22 +118,7 @@ class CheckpointScorer:
             for key, stored in weights.read(checkpoint):
                 take(key, stored)
         self._log_device(model.dtype)
-        if tokens.truncated.any():
-            logging.warning(
-                "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
-                files.ref,
-                tokens.truncated.sum(),
-                len(tokens),
-                spec.context,
-            )
-        if tokens.apart.any():
-            logging.info(
-                "%s: %d of %d responses are tokenised apart from their prompt, as a token of the "
-                "whole reaches across the border",
-                files.ref,
-                tokens.apart.sum(),
-                len(tokens),
-            )
+        log_texts(files, tokens, spec.context)
         return LoadedCheckpoint(files, model, texts)
 
     def score(
@@ -162,57 +138,48 @@ class CheckpointScorer:
           item: what is asked of it.
           desc: what the bar says.
           seconds: that went before, fetching and loading it.
-          stop, tell: of `score_rows`.
+          stop, tell: of `Callbacks`.
         """
         started = time.perf_counter() - seconds
         identity = self._identity(loaded.files, loaded.texts, loaded.model.dtype, item)
-        known = self._known(identity, item, loaded.model.spec.L)
-        missing = replace(item, statistics=_lacking(item, known))
+        kept = kept_results(self.store, identity, item, loaded.model.spec.L)
+        missing = replace(item, statistics=lacking(item, kept))
         if not missing.statistics:
             return []
-        options: dict[str, Any] = dict(partial=self._partial(item, identity), tell=tell, desc=desc)
+        callbacks = Callbacks(self._unfinished(item, identity), stop, tell)
+
+        def score(order: int = 0) -> Scores:
+            return self.score_part(loaded, missing, order, callbacks=callbacks, desc=desc)
+
         if isinstance(self._hosts, Leader):
-            scores = self._hosts.score(
-                loaded, missing, lambda n: self.score_part(loaded, missing, n, **options)
-            )
+            scores = self._hosts.score(loaded, missing, score)
         else:
-            scores = self.score_part(loaded, missing, stop=stop, **options)
-        output = next(iter(known.values()))
-        if output is not None and item.variant.lens:  # scored before without the lens: the same
-            kept = self.store.load(output).arrays  # bits in the last layer
-            for name in kept.keys() & scores:
-                scores[name][-1] = kept[name]
-        tokens = loaded.texts.tokens
-        counts = {"num_tokens": tokens.lengths, "num_scored": tokens.num_scored}
-        provenance = self._provenance(loaded, started)
-        records = []
-        for variant, entry in known.items():
-            row = -1 if variant.layer is None else variant.layer
-            arrays = {
-                name: scores.per_token[name.removeprefix(TOKEN_PREFIX)][row]
-                if is_per_token(name)
-                else scores[name][row]
-                for name in _lacking(item, {variant: entry})
-            }
-            if arrays:
-                one = replace(identity, variant=variant)
-                arrays |= counts if entry is None else {}
-                records.append(Record(one, provenance, arrays, scores.offsets_N1))
-        return records
+            scores = score()
+        self._keep_output(scores, item, kept)
+        seconds = time.perf_counter() - started
+        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds)
+        return new_records(identity, kept, item, scores, loaded.texts.tokens, made_with)
 
     def score_part(
-        self, loaded: LoadedCheckpoint, item: Item, order: int = 0, **options: Any
+        self,
+        loaded: LoadedCheckpoint,
+        item: Item,
+        order: int = 0,
+        *,
+        callbacks: Callbacks = SILENT,
+        desc: str = "score",
     ) -> Scores:
         """An item's statistics, [R, N]; of several processes each does its part.
 
         Args:
           loaded, item: as for `score`.
           order: number of the leading process's order, which all have alike.
-          options: of `score_rows`.
+          callbacks, desc: of `score_rows`.
         """
         model = quantised(loaded.model, item.variant.quantisation)
         if self._hosts is not None:
-            options |= dict(stop=self._hosts.stop, same=partial(self._hosts.same, order))
+            agree = partial(self._hosts.same, order)
+            callbacks = replace(callbacks, stop=self._hosts.stop, agree=agree)
         tokens, lens = loaded.texts.tokens, bool(item.variant.lens)
         statistics, per_token = scored_as(item.statistics)
         scores = score_rows(
@@ -223,7 +190,8 @@ class CheckpointScorer:
             per_token=per_token,
             lens=self._translators(item, loaded) if item.variant.is_tuned else lens,
             batch_tokens=self._batch_tokens(loaded.model, tokens, lens),
-            **options,
+            desc=desc,
+            callbacks=callbacks,
         )
         per_text = {name: np.atleast_2d(array) for name, array in scores.items()}
         tokens_of = {name: np.atleast_2d(array) for name, array in scores.per_token.items()}
@@ -241,7 +209,7 @@ class CheckpointScorer:
             if item.variant.is_quantised or item.variant.is_tuned:
                 continue
             identity = self._identity(files, texts, model.dtype, item)
-            missing = _lacking(item, self._known(identity, item, model.spec.L))
+            missing = lacking(item, kept_results(self.store, identity, item, model.spec.L))
             if not missing:
                 continue
             lens = bool(item.variant.lens)
@@ -253,14 +221,6 @@ class CheckpointScorer:
                 batch_tokens=self._batch_tokens(model, texts.tokens, lens),
                 statistics=scored_as(missing)[0],
             )
-
-    def _known(self, identity: Identity, item: Item, L: int) -> dict[Variant, Entry | None]:
-        """What the store has of an item's output and layers; the output comes first."""
-        output, lens = identity.variant, item.variant.lens
-        layers = range(L + 1) if lens else ()
-        variants = [output, *(replace(output, layer=layer, lens=lens) for layer in layers)]
-        found = self.store.find_all(replace(identity, variant=one) for one in variants)
-        return dict(zip(variants, found, strict=True))
 
     def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
         if not self.settings.batch:
@@ -297,49 +257,31 @@ class CheckpointScorer:
         """Removes what was kept of an item's vector, once it is whole or can never be."""
         partial_path(self.store.path, item).unlink(missing_ok=True)
 
-    def _partial(self, item: Item, identity: Identity) -> Partial:
+    def _unfinished(self, item: Item, identity: Identity) -> UnfinishedScores:
         facts = {
             "identity": identity.facts,
             "lens": item.variant.lens,
-            "versions": _versions(),
+            "versions": result_versions(),
             "device": device(),
             "mesh": self.settings.mesh,
         }
-        return Partial(partial_path(self.store.path, item), facts, self.settings.save_every)
+        path = partial_path(self.store.path, item)
+        return UnfinishedScores(path, facts, self.settings.save_every)
+
+    def _keep_output(
+        self, scores: Scores, item: Item, kept: Mapping[Variant, Entry | None]
+    ) -> None:
+        """Where the output was scored before without the lens, the last layer has its bits."""
+        output = next(iter(kept.values()))
+        if output is not None and item.variant.lens:
+            arrays = self.store.load(output).arrays
+            for name in arrays.keys() & scores:
+                scores[name][-1] = arrays[name]
 
     def _identity(
         self, files: CheckpointFiles, texts: Tokenised, dtype: str, item: Item
     ) -> Identity:
-        """Of an item's output, in the precision that it is scored in."""
-        return Identity(
-            ref=files.ref.name,
-            revision=files.ref.revision,
-            commit=files.commit,
-            texts=self.texts.fingerprint,
-            tokenizer=texts.fingerprint,
-            special_rule=texts.special_rule,
-            variant=Variant(dtype, item.variant.quantisation),
-        )
-
-    def _provenance(self, loaded: LoadedCheckpoint, started: float) -> Provenance:
-        model = loaded.model
-        default = default_dtype(jax.default_backend(), model.stored_dtype)
-        return Provenance(
-            is_default_dtype=model.dtype == default,
-            num_layers=model.spec.L,
-            truncated=int(loaded.texts.tokens.truncated.sum()),
-            apart=int(loaded.texts.tokens.apart.sum()),
-            context=model.spec.context,
-            versions=_versions(),
-            device=device(),
-            seconds=round(time.perf_counter() - started, 3),
-            files=tuple(tuple(stat) for stat in loaded.files.files),
-            model={
-                "model_type": model.model_type,
-                "num_parameters": model.num_parameters,
-                "stored_dtype": model.stored_dtype,
-            },
-        )
+        return output_identity(files, self.texts.fingerprint, texts, dtype, item)
 
     def _log_device(self, dtype: str) -> None:
         """Says once which dtype and device a run uses."""
@@ -347,17 +289,3 @@ class CheckpointScorer:
             why = " (auto)" if self.settings.dtype == "auto" else ""
             logging.info("scoring in %s%s on %s", dtype, why, device())
             self._device_logged = True
-
-
-def _lacking(item: Item, known: Mapping[Variant, Entry | None]) -> tuple[str, ...]:
-    """The statistics of an item that any of its results is without."""
-    return tuple(
-        name
-        for name in item.statistics
-        if any(entry is None or name not in entry.statistics for entry in known.values())
-    )
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what a result depends on, the rule that made its tokens among them."""
-    return versions() | {RULE_NAME: str(RULE)}

@@ -24,7 +24,7 @@ from jaxmap import distributed
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.files import fetch
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
-from jaxmap.engine.scores import Stopped
+from jaxmap.engine.callbacks import Stopped
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.requests import Item
 

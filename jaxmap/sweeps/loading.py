@@ -11,8 +11,9 @@ import jax
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.formats import num_bytes
 from jaxmap.checkpoint.sources.types import CheckpointFiles
-from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer, LoadedCheckpoint
+from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
 from jaxmap.sweeps.limits import Limits
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint
 from jaxmap.sweeps.prefetch import Stopwatch
 from jaxmap.sweeps.stages import Busy, Failed, Loaded, Prepared
 from jaxmap.sweeps.weight_distance import Distances

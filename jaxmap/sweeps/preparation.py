@@ -12,7 +12,7 @@ from jaxmap.checkpoint.sources.cache import Budget
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.hub import DiskFullError
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
-from jaxmap.engine.scores import Stopped
+from jaxmap.engine.callbacks import Stopped
 from jaxmap.store import Store
 from jaxmap.store.claims import Claims
 from jaxmap.store.requests import Item

@@ -9,7 +9,7 @@ from typing import Literal
 
 from absl import logging
 
-from jaxmap.engine.scores import Stopped
+from jaxmap.engine.callbacks import Stopped
 from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import Heartbeat

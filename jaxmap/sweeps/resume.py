@@ -1,7 +1,7 @@
 """A vector that is being computed, kept now and then: STORE/partial/*.npz.
 
 Batches are planned before the first is scored, so what is done is a set of batches and the sums
-of their texts; going on gives the bits that an uninterrupted run gives. One file an item, replaced
+of their texts; resuming gives the bits that an uninterrupted run gives. One file per item, replaced
 as a whole and removed when the item is done. Readers of a store do not look here.
 """
 
@@ -25,8 +25,8 @@ from jaxmap.store.record import hash_facts
 _DONE, _FACTS = "done", "facts"  # beside the arrays
 
 
-class Partial:
-    """Results of the batches done so far; see `jaxmap.engine.scores.Saved`.
+class UnfinishedScores:
+    """Results of the batches done so far; see `jaxmap.engine.callbacks.Resumable`.
 
     Args:
       path: the file.

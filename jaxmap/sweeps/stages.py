@@ -6,7 +6,7 @@ import dataclasses
 
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.store.requests import Item
-from jaxmap.sweeps.checkpoint_scorer import LoadedCheckpoint
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint
 from jaxmap.sweeps.tasks import Task
 
 

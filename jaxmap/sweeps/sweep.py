@@ -20,7 +20,7 @@ from jaxmap.atomic import remove_stale_temps
 from jaxmap.checkpoint.refs import is_folder
 from jaxmap.checkpoint.sources.cache import FOLDER as DOWNLOADS
 from jaxmap.checkpoint.sources.cache import Budget
-from jaxmap.engine.scores import Stopped
+from jaxmap.engine.callbacks import Stopped
 from jaxmap.store.claims import Claims
 from jaxmap.store.heartbeat import Heartbeat, Workers
 from jaxmap.store.requests import PARTIAL

@@ -17,6 +17,7 @@ from jaxmap.analysis.kl_files import write_kl, write_kl_matrix
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
+from jaxmap.engine.callbacks import Callbacks
 from jaxmap.engine.readout import read
 from jaxmap.engine.scorer import Scorer, Scorers
 from jaxmap.engine.scores import score_tokens
@@ -27,7 +28,7 @@ from jaxmap.stats import divergence
 from jaxmap.stats.divergence import kl_strips
 from jaxmap.store import Store
 from jaxmap.store.export import export
-from jaxmap.sweeps.resume import Partial
+from jaxmap.sweeps.resume import UnfinishedScores
 
 
 def random_tokens(count):
@@ -62,9 +63,9 @@ def test_a_text_takes_as_long_in_a_large_set(model, tmp_path):
     few, many = random_tokens(500), random_tokens(5000)
 
     def seconds(tokens, saves):
-        partial = Partial(tmp_path / "partial.npz", {}, saves)
+        unfinished = UnfinishedScores(tmp_path / "partial.npz", {}, saves)
         started = time.process_time()
-        score_tokens(scorer, model, tokens, partial=partial)
+        score_tokens(scorer, model, tokens, callbacks=Callbacks(unfinished))
         return (time.process_time() - started) / len(tokens)
 
     seconds(few, 60)  # compiles

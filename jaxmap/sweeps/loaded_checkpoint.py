@@ -1,0 +1,48 @@
+"""A checkpoint in memory, with the texts as its tokenizer reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from absl import logging
+
+from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.sources.types import CheckpointFiles
+from jaxmap.corpus.token_cache import Tokenised
+from jaxmap.corpus.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint in memory, and the texts as its tokenizer reads them."""
+
+    files: CheckpointFiles
+    model: weights.Model
+    texts: Tokenised
+
+    @property
+    def ids_hash(self) -> str:
+        """sha256 hex of the ids of all texts."""
+        tokens = self.texts.tokens
+        return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()
+
+
+def log_texts(files: CheckpointFiles, tokens: Tokens, context: int | None) -> None:
+    """Says how many texts were cut, and how many responses stand apart from their prompts."""
+    if tokens.truncated.any():
+        logging.warning(
+            "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
+            files.ref,
+            tokens.truncated.sum(),
+            len(tokens),
+            context,
+        )
+    if tokens.apart.any():
+        logging.info(
+            "%s: %d of %d responses are tokenised apart from their prompt, as a token of the "
+            "whole reaches across the border",
+            files.ref,
+            tokens.apart.sum(),
+            len(tokens),
+        )
