@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
@@ -83,7 +83,7 @@ def parents_of(
     the model's card on the Hub (`base_model`; the answer is kept in the store).
 
     Folders have no card. Offline, and for models that the Hub does not give out, nothing is known
-    and nothing is kept; how many is said on stderr. `ask` replaces the Hub.
+    and nothing is kept; a warning says how many. `ask` replaces the Hub.
     """
     models = list(dict.fromkeys(models))
     parents: Parents = {}
@@ -97,10 +97,10 @@ def parents_of(
         return parents
     if ask is None:
         if _is_offline():
-            print(
-                f"parents of {len(unknown)} models are not known: offline (HF_HUB_OFFLINE); "
-                "name a file of them as `parents`",
-                file=sys.stderr,
+            logging.warning(
+                "parents of %d models are not known: offline (HF_HUB_OFFLINE); name a file of them "
+                "as `parents`",
+                len(unknown),
             )
             return parents
         ask = _ask_hub
@@ -112,14 +112,13 @@ def parents_of(
             except InputError as error:
                 refused.append(str(error))
     except JaxmapError as error:
-        print(f"parents: {error}; going on with those known so far", file=sys.stderr)
+        logging.warning("parents: %s; only those known so far are used", error)
     finally:
         if cards != sources[0]:
             _write(path, {child: _plain(names) for child, names in sorted(cards.items())})
     if refused:
-        print(
-            f"parents of {len(refused)} models are not known, for example: {refused[0]}",
-            file=sys.stderr,
+        logging.warning(
+            "parents of %d models are not known, for example: %s", len(refused), refused[0]
         )
     return parents
 

@@ -53,12 +53,9 @@ class PrecisionFloor(Table):
         """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
         raise_for(self.failures)
 
-    def rows(self) -> list[tuple[str, str, float, float]]:
+    def rows(self) -> list[tuple[object, ...]]:
         """One row per model and precision."""
-        return [
-            (floor.entry.label, floor.dtype, floor.kl, floor.standard_error)
-            for floor in self.floors.found
-        ]
+        return self.floors.rows()
 
     def text(self) -> str:
         """A table, and one line for each failure."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxmap.errors import InputError
 from jaxmap.naming import natural_key
 from jaxmap.store.record import Entry, checkpoint_name
+from jaxmap.store.text_facts import TextFacts
 from jaxmap.variant import TUNED, Variant
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -140,3 +145,22 @@ def _order(entry: Entry) -> tuple[object, ...]:
 
 def _age(entry: Entry) -> tuple[int, str, str]:
     return entry.generation, entry.provenance.created, entry.identity.key
+
+
+def labelled(entries: list[Entry], texts: TextFacts) -> xarray.Dataset:
+    """The labels of results over (model) and the bytes of texts over (text), with the units of a
+    store's arrays as attributes."""
+    import xarray
+
+    return xarray.Dataset(
+        coords={
+            **{name: ("model", column) for name, column in columns(entries).items()},
+            "text_bytes": ("text", texts.text_bytes),
+        },
+        attrs={
+            "units": "log_likelihood in nats, text_bytes in UTF-8 bytes",
+            "mean_text_bytes": texts.mean_bytes,
+            "texts": texts.fingerprint,
+            "source": texts.source,
+        },
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +74,27 @@ class Item:
             and (one.precision, one.quantisation) == (wanted.precision, wanted.quantisation)
             and (one.is_output or one.tuned == wanted.tuned)
         )
+
+
+def is_complete(item: Item, entries: Iterable[Entry], commit: str | None = None) -> bool:
+    """Whether these results of one checkpoint hold all of an item, of any one commit or of the
+    given one: the output, with a lens the layers 0..L, each with all statistics asked for."""
+    layers: dict[tuple[str, str], set[int | None]] = defaultdict(set)
+    depth: dict[tuple[str, str], int | None] = {}
+    statistics = set(item.statistics)
+    for entry in entries:
+        one = entry.identity
+        there = item.matches(entry) and statistics <= entry.statistics
+        if there and commit in (None, one.commit):
+            layers[one.commit, one.variant.precision].add(one.variant.layer)
+            depth[one.commit, one.variant.precision] = entry.provenance.num_layers
+    lens = item.variant.lens
+    for run, found in layers.items():
+        last = depth[run]
+        wanted = range(last + 1) if lens and last is not None else ()
+        if None in found and (not lens or last is not None) and found.issuperset(wanted):
+            return True
+    return False
 
 
 def partial_path(store_path: Path, item: Item) -> Path:

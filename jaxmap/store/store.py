@@ -29,10 +29,10 @@ from jaxmap.store import text_facts
 from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.folder import Folder
 from jaxmap.store.json_files import encode_json
-from jaxmap.store.labels import arrange, columns
+from jaxmap.store.labels import arrange, labelled
 from jaxmap.store.record import Entry, Identity, Record, file_stem, now
 from jaxmap.store.records import Records, shown
-from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure
+from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure, is_complete
 from jaxmap.store.statistics import STATISTICS
 from jaxmap.store.text_facts import TextFacts, Texts
 
@@ -273,40 +273,12 @@ class Store:
 
     def labels(self, entries: list[Entry]) -> xarray.Dataset:
         """`dataset` of these results without the arrays."""
-        import xarray
-
-        return xarray.Dataset(
-            coords={
-                **{name: ("model", column) for name, column in columns(entries).items()},
-                "text_bytes": ("text", self.texts.text_bytes),
-            },
-            attrs={
-                "units": "log_likelihood in nats, text_bytes in UTF-8 bytes",
-                "mean_text_bytes": self.texts.mean_bytes,
-                "texts": self.texts.fingerprint,
-                "source": self.texts.source,
-            },
-        )
+        return labelled(entries, self.texts)
 
     # Inside
 
     def _is_done(self, item: Item, commit: str | None) -> bool:
-        layers: dict[tuple[str, str], set[int | None]] = defaultdict(set)
-        depth: dict[tuple[str, str], int | None] = {}
-        wanted_statistics = set(item.statistics)
-        for entry in self._records.of(item.ref, item.revision):
-            one = entry.identity
-            there = item.matches(entry) and wanted_statistics <= entry.statistics
-            if there and commit in (None, one.commit):
-                layers[one.commit, one.variant.precision].add(one.variant.layer)
-                depth[one.commit, one.variant.precision] = entry.provenance.num_layers
-        lens = item.variant.lens
-        for run, found in layers.items():
-            last = depth[run]
-            wanted = range(last + 1) if lens and last is not None else ()
-            if None in found and (not lens or last is not None) and found.issuperset(wanted):
-                return True
-        return False
+        return is_complete(item, self._records.of(item.ref, item.revision), commit)
 
     def failure_path(self, item: Item) -> Path:
         """Where the failure of an item is kept, if there is one."""

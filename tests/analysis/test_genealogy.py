@@ -65,7 +65,7 @@ def test_a_file_wins_over_the_store_and_that_over_cards(tmp_path):
     assert known_parents(tmp_path) == {"org/child": ("org/other",), "org/merge": ("org/a",)}
 
 
-def test_a_model_that_is_not_there_costs_the_others_nothing(tmp_path, capsys):
+def test_a_model_that_is_not_there_costs_the_others_nothing(tmp_path, caplog):
     def ask(name):
         if name == "org/merge":
             raise InputError("org/merge: no such model")
@@ -74,7 +74,7 @@ def test_a_model_that_is_not_there_costs_the_others_nothing(tmp_path, capsys):
     assert parents_of(tmp_path, CARDS, ask=ask) == {
         "org/child": ("org/parent",), "org/base": (),
     }  # fmt: skip
-    assert "parents of 1 models are not known, for example: org/merge" in capsys.readouterr().err
+    assert "parents of 1 models are not known, for example: org/merge" in caplog.text
     assert parents_of(tmp_path, CARDS, ask=CARDS.__getitem__) == CARDS  # asked again
 
 
