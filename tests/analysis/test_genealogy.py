@@ -78,24 +78,24 @@ def test_a_model_that_is_not_there_costs_the_others_nothing(tmp_path, caplog):
     assert parents_of(tmp_path, CARDS, ask=CARDS.__getitem__) == CARDS  # asked again
 
 
-def test_a_network_that_fails_keeps_what_came(tmp_path, capsys):
+def test_a_network_that_fails_keeps_what_came(tmp_path, caplog):
     def ask(name):
         if name == "org/merge":
             raise JaxmapError("org/merge: HTTP 503 after 5 tries")
         return CARDS[name]
 
     assert parents_of(tmp_path, CARDS, ask=ask) == {"org/child": ("org/parent",)}
-    assert "HTTP 503" in capsys.readouterr().err
+    assert "HTTP 503" in caplog.text
     assert read_parents(tmp_path / "genealogy/cards.json") == {"org/child": ("org/parent",)}
 
 
-def test_offline_and_folders(tmp_path, monkeypatch, capsys):
+def test_offline_and_folders(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "model").mkdir()
     assert parents_of(tmp_path, [str(tmp_path / "model")]) == {}
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     assert parents_of(tmp_path, ["org/name"]) == {}
-    assert "offline" in capsys.readouterr().err
+    assert "offline" in caplog.text
     assert not (tmp_path / "genealogy").exists()
 
 

@@ -255,6 +255,37 @@ def test_floor(made, tmp_path):
     assert not found.failures
 
 
+def test_compare(made, tmp_path):
+    reference, model = f"{made}/run@step0", f"{made}/run@step1"
+    ran = shell(
+        "compare", f"--store={tmp_path}/store", f"--texts={made}/texts.jsonl",
+        f"--reference={reference}", f"--models={model}", "--quantize=none,int8",
+        f"--out={tmp_path}/shell",
+    )  # fmt: skip
+    assert ran.code == 0, ran
+    found = jaxmap.compare(
+        model, TEXTS, tmp_path / "python", reference=reference, quantize=["none", "int8"]
+    )
+    found.raise_for_failures()
+    found.save(tmp_path / "out")
+    table = (tmp_path / "out" / "compare.csv").read_bytes()
+    assert table == (tmp_path / "shell" / "compare.csv").read_bytes()
+    assert len(found.to_dataframe()) == 2
+
+
+def test_verify(made, tmp_path):
+    pytest.importorskip("torch")
+    options = {"n": 2, "double": 1}
+    ran = shell(
+        "verify", f"--models={made}/gpt2", f"--texts={made}/texts.jsonl",
+        f"--out={tmp_path}/shell.csv", *(f"--{name}={value}" for name, value in options.items()),
+    )  # fmt: skip
+    assert ran.code == 0, ran
+    found = jaxmap.verify(made / "gpt2", TEXTS, out=tmp_path / "python.csv", **options)
+    assert (tmp_path / "python.csv").read_bytes() == (tmp_path / "shell.csv").read_bytes()
+    assert len(found.to_dataframe()) == 2 * (1 + 3)  # the output; the embedding and two layers
+
+
 def test_train_lens(made, tmp_path):
     texts = [text * 3 for text in TEXTS if len(text) > 5]
     write_texts(tmp_path / "texts.jsonl", texts)

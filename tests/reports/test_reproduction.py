@@ -9,6 +9,7 @@ import pytest
 from support.published_oracle import Oracle
 from support.synthetic_release import SMALL, make_release
 
+import jaxmap
 from jaxmap.analysis.context import Context
 from jaxmap.cli.program import run
 from jaxmap.errors import InputError
@@ -68,6 +69,15 @@ def test_tables(reproduced):
         key = row["trajectory"].removeprefix("pythia-"), int(row["from_step"]), int(row["to_step"])
         assert float(row["kl_bits_per_byte"]) == pytest.approx(steps[key], rel=1e-9)
     assert table(out / "diffusion.csv")[0]["group"] == "sizes"
+
+
+def test_a_notebook_reproduces_the_same(reproduced, tmp_path):
+    out, _ = reproduced
+    found = jaxmap.reproduce(out.parent / "kl-scale", tmp_path / "out")
+    tables = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.csv")}
+    assert len(tables) > 7
+    assert tables == {name: (out / name).read_bytes() for name in tables}
+    assert len(found.to_dataframe())
 
 
 def test_groups_and_the_drift_of_texts(reproduced):
