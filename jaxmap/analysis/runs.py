@@ -59,10 +59,12 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
         for key, rows in rows_by_run(plain).items()
         if len(rows) > 1
     }
+    names = store.names
     gaps: dict[tuple[str, str], set[int]] = defaultdict(set)
     for item in (*(failure.item for failure in store.failures()), *store.missing()):
-        if item.name.time is not None and not item.variant.is_quantised:
-            gaps[item.name.run_name, item.name.unit].add(item.name.time)
+        name = names.parse(item.ref, item.revision)
+        if name.time is not None and not item.variant.is_quantised:
+            gaps[name.run_name, name.unit].add(name.time)
     count = Counter(key.name.rpartition("/")[2] for key in found)
     runs = []
     for key, group in found.items():

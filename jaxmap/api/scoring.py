@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jaxmap import naming
 from jaxmap.api.arguments import (
     Models,
     Names,
@@ -20,6 +21,7 @@ from jaxmap.api.arguments import (
 )
 from jaxmap.api.outcomes import Scored
 from jaxmap.api.run_options import Job, of_the_run, shard_of
+from jaxmap.naming import GRAMMAR, read_runs_file
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -36,6 +38,7 @@ def score(
     store: StoreLike,
     *,
     models_file: Path | None = None,
+    runs_file: Path | None = None,
     dtype: str = "auto",
     lens: bool | str = False,
     quantize: Names = ("none",),
@@ -73,6 +76,8 @@ def score(
       store: a folder, made if it is not there. It belongs to one set of texts.
       models_file: a file with more references: a JSON list, or one a line, where # begins a
         comment.
+      runs_file: a .toml or .json file of what names do not say of training runs (docs/names.md);
+        the store keeps it.
       dtype: the arithmetic. "float32": all of it, with weights held as stored. "bfloat16",
         "float16": weights and activations. "bfloat16_3x": as float32, but products in three
         bfloat16 passes. "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
@@ -119,9 +124,10 @@ def score(
         **of_the_run(save_every, cache_budget, mesh, batch),
     )
     shard = shard_of(shard_index, shard_count)
+    names = GRAMMAR if runs_file is None else read_runs_file(runs_file)
     text_set = texts_of(texts)
     job = Job(distributed, coordinator_address, num_processes, process_id)
-    return _run(refs, text_set, store, settings, shard, job, command)
+    return _run(refs, names, 0, text_set, store, settings, shard, job, command)
 
 
 def sweep(
@@ -164,18 +170,20 @@ def sweep(
         config = read_config(dict(load_config(os.fspath(config))), where)
     elif not isinstance(config, SweepConfig):
         config = read_config(dict(config), "config")
-    refs = config.refs()
+    refs, names = config.refs(), config.names()
     settings = config.settings_with(**of_the_run(save_every, cache_budget, mesh, batch))
     if statistics is not None:
         settings = dataclasses.replace(settings, statistics=names_of(statistics))
     shard = shard_of(shard_index, shard_count)
     text_set = texts_of(config.texts, config.limit or None)
     job = Job(distributed, coordinator_address, num_processes, process_id)
-    return _run(refs, text_set, store, settings, shard, job, command)
+    return _run(refs, names, config.every, text_set, store, settings, shard, job, command)
 
 
 def _run(
     refs: list[Ref],
+    names: naming.Names,
+    every: int,
     texts: TextSet,
     store: StoreLike,
     settings: Settings,
@@ -183,10 +191,11 @@ def _run(
     job: Job,
     command: str,
 ) -> Scored:
-    from jaxmap.checkpoint.listing import find
+    from jaxmap.checkpoint.listing import find, thinned
 
-    refs = find(refs)  # last of what may be refused: it may ask the Hub
+    refs = thinned(find(refs), every, names)  # last of what may be refused: it may ask the Hub
     opened = open_for_writing(store, texts)
+    opened.describe_runs(names)
     from jaxmap import runtime
 
     runtime.prepare()

@@ -16,7 +16,7 @@ from pathlib import Path
 from jaxmap.checkpoint.refs import MOST_REFS, Ref, is_folder, parse_refs
 from jaxmap.checkpoint.sources.types import nearest
 from jaxmap.errors import InputError
-from jaxmap.naming import natural_key, parse
+from jaxmap.naming import Names, natural_key, parse
 
 # So many revisions of one model are looked up before the first of them is fetched; of so many that
 # are not there, each fails when its turn comes.
@@ -51,6 +51,23 @@ def find(refs: Iterable[Ref]) -> list[Ref]:
                 )
     _check(list(found))
     return list(found)
+
+
+def thinned(refs: Sequence[Ref], every: int, names: Names) -> list[Ref]:
+    """Of each run every so-manieth checkpoint from its first on, and its last; 0 or 1: all.
+
+    Models that are no checkpoints of a run stay.
+    """
+    runs: dict[str, list[tuple[int, Ref]]] = defaultdict(list)
+    for ref in refs:
+        name = names.parse(ref.name, ref.revision)
+        if every > 1 and name.time is not None:
+            runs[name.run_name].append((name.time, ref))
+    left_out = set()
+    for saved in runs.values():
+        ordered = [ref for _, ref in sorted(saved, key=lambda one: one[0])]
+        left_out |= set(ordered) - {*ordered[::every], ordered[-1]}
+    return [ref for ref in refs if ref not in left_out]
 
 
 def read_models_file(path: str | os.PathLike[str], first: int = 0) -> list[Ref]:

@@ -72,6 +72,14 @@ def define_models(values: flags.FlagValues) -> None:
     )
 
 
+def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
+    text = (
+        "A .toml or .json file of what names do not say of training runs: tokens a step, order, "
+        "which run goes on from which (docs/names.md)."
+    )
+    string(values, "runs_file", None, f"{text} {more}".rstrip())
+
+
 def required_models(values: flags.FlagValues) -> None:
     """`models` or `models_file`, or both."""
     required(values, "models_file" if values.models_file else "models")

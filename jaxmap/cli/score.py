@@ -10,6 +10,7 @@ from jaxmap.cli.command import (
     define_dtype,
     define_ignored_keys,
     define_models,
+    define_runs_file,
     define_store,
     define_texts,
     integer,
@@ -24,6 +25,7 @@ def _define_score(values: flags.FlagValues) -> None:
     define_store(values, made=True)
     define_texts(values)
     define_models(values)
+    define_runs_file(values, "The store keeps it.")
     define_dtype(values)
     define_lens(values)
     flags.DEFINE_list(
@@ -57,6 +59,7 @@ def _score(values: flags.FlagValues) -> int:
             values.texts,
             values.store,
             models_file=values.models_file,
+            runs_file=values.runs_file or None,
             dtype=values.dtype,
             lens=values.lens,
             quantize=values.quantize,

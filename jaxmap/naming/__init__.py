@@ -14,9 +14,22 @@ none, to the last part of the reference:
 
 The name of a repository is read with more caution than a revision, because `Step-3`, `SPIN-iter3`
 and `Llama-2-7B` are finished models.
+
+What names do not say, people may give: `Names` is the grammar with such facts before it.
 """
 
 from jaxmap.naming.names import Name, parse, parse_run
+from jaxmap.naming.run_facts import GRAMMAR, Names, RunFacts, names_of, read_runs_file
 from jaxmap.naming.words import natural_key
 
-__all__ = ["Name", "natural_key", "parse", "parse_run"]
+__all__ = [
+    "GRAMMAR",
+    "Name",
+    "Names",
+    "RunFacts",
+    "names_of",
+    "natural_key",
+    "parse",
+    "parse_run",
+    "read_runs_file",
+]

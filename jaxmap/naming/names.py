@@ -85,17 +85,17 @@ def parse(ref: str, revision: str | None = None) -> Name:
         part = place.rest
     if place.time is None:
         path, place = read_ref(ref)
-    return _name(path, part, place, is_run=place.time is not None)
+    return name_of(path, part, place, is_run=place.time is not None)
 
 
 def parse_run(run_name: str) -> Name:
     """Reads the name of a run as `Name.run_name` has it, with or without its organisation."""
     ref, at, part = run_name.rpartition("@")
     path, part = (ref, part) if at and ref else (run_name, "")
-    return _name(path, part, Place(), is_run=True)
+    return name_of(path, part, Place(), is_run=True)
 
 
-def _name(path: str, part: str, place: Place, is_run: bool) -> Name:
+def name_of(path: str, part: str, place: Place, is_run: bool) -> Name:
     """What a model's path and the part of it that names a run say; `is_run`: there are several."""
     organisation, model, inner = _describe(path, is_run)
     part = without_prefix(part, model)

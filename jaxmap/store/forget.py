@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
-from jaxmap.naming import natural_key, parse
+from jaxmap.naming import Names, natural_key
 from jaxmap.results import Table
 from jaxmap.store.json_files import CorruptError, encode_json
 from jaxmap.store.record import checkpoint_name, hash_facts, now
@@ -83,7 +83,7 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
             counts[model][0] += 1
             for path in entry.paths:
                 path.unlink(missing_ok=True)
-    _forget_distances(store, wanted, known - wanted)
+    _forget_distances(store, wanted, known - wanted, store.names)
     rows = [(checkpoint_name(*model), a, b, c) for model, (a, b, c) in counts.items()]
     return Forgotten(tuple(sorted(rows, key=lambda row: natural_key(row[0]))))
 
@@ -132,10 +132,12 @@ def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _forget_distances(store: Store, wanted: set[Checkpoint], others: set[Checkpoint]) -> None:
+def _forget_distances(
+    store: Store, wanted: set[Checkpoint], others: set[Checkpoint], names: Names
+) -> None:
     """Of checkpoints whose place in a run no other model of the store has."""
-    stays = {(name.run_name, name.time) for name in (parse(*other) for other in others)}
+    stays = {(name.run_name, name.time) for name in (names.parse(*other) for other in others)}
     rows = Rows(store.path)
-    for name in sorted({parse(*model) for model in wanted}, key=lambda one: one.run_name):
+    for name in sorted({names.parse(*model) for model in wanted}, key=lambda one: one.run_name):
         if name.time is not None and (name.run_name, name.time) not in stays:
             rows.forget(name.run_name, name.time)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.naming import Name, parse
+from jaxmap.naming import GRAMMAR, Name, Names
 from jaxmap.store.statistics import LOG_LIKELIHOOD, VECTORS
 from jaxmap.variant import AUTO, Variant
 
@@ -136,6 +136,7 @@ class Entry:
       statistics: names of the arrays that are there.
       further: files with statistics that were added later, or that are per token.
       vector_hash: of the numbers that maps are made of: equal vectors are told without being read.
+      names: what reads names, with what was given of runs; set by the store.
     """
 
     path: Path
@@ -146,11 +147,12 @@ class Entry:
     statistics: frozenset[str] = frozenset(VECTORS[:1])
     further: tuple[Path, ...] = ()
     vector_hash: str = ""
+    names: Names = field(default=GRAMMAR, compare=False, repr=False)
 
     @property
     def name(self) -> Name:
         """What the checkpoint's name says."""
-        return parse(self.identity.ref, self.identity.revision)
+        return self.names.parse(self.identity.ref, self.identity.revision)
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
     STORE/store.json                            the texts it was made with: fingerprint, bytes
     STORE/asked/HASH.json                       what each run asked for
+    STORE/runs.json                             what was given of training runs
     STORE/records/, STORE/token_arrays/         one result each, see `jaxmap.store.records`
     STORE/failures/MODEL-KEY.json               one item that could not be scored each
 
@@ -17,6 +18,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,8 @@ import numpy as np
 
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError
-from jaxmap.naming import natural_key
-from jaxmap.store import text_facts
+from jaxmap.naming import Names, natural_key
+from jaxmap.store import given_runs, text_facts
 from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.folder import Folder
 from jaxmap.store.json_files import encode_json
@@ -49,6 +51,7 @@ class Store:
         self._records = Records(path, texts)
         self._failures = Folder(path / "failures", ".json", decode_failure, group=_checkpoint)
         self._asked = Folder(path / "asked", ".json", decode_asked)
+        self._given = Names()  # to this object alone
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], texts: Texts) -> Store:
@@ -147,15 +150,33 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All results, shown or not, without labels."""
-        return self._records.all()
+        entries, names = self._records.all(), self.names
+        return [replace(entry, names=names) for entry in entries] if names.given else entries
 
     def records(self) -> list[Entry]:
         """The results to show: labelled, in a fixed order, one commit a checkpoint."""
-        return arrange(shown(self._records.all()))[0]
+        return arrange(shown(self.entries()))[0]
 
     def superseded(self) -> list[Entry]:
         """Results of a commit, or a tokenizer, that a newer one replaced under the same name."""
-        return arrange(shown(self._records.all()))[1]
+        return arrange(shown(self.entries()))[1]
+
+    # Runs
+
+    @property
+    def names(self) -> Names:
+        """What reads the names of checkpoints: the grammar, and what was given of runs."""
+        return self._given.over(given_runs.read(self.path))
+
+    def describe_runs(self, names: Names) -> None:
+        """Keeps what is given of runs; before it goes what was given earlier of the same ones."""
+        given_runs.write(self.path, names)
+
+    def with_runs(self, names: Names) -> Store:
+        """This store, read with further facts of runs; nothing is kept."""
+        other = Store(self.path, self.texts)
+        other._given = names
+        return other
 
     def corrupt(self) -> dict[Path, str]:
         """Files that are not what was written, and why; they count as absent."""

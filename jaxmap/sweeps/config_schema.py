@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxmap.checkpoint.listing import read_models_file
 from jaxmap.checkpoint.refs import Ref, parse_refs
 from jaxmap.errors import InputError
+from jaxmap.naming import Names, names_of, read_runs_file
 from jaxmap.sweeps.settings import PLAIN, Settings, refuse_unknown
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class SweepConfig:
       models: references and patterns: "org/name@step{0,1000:143001:1000}".
       models_file: a file with more of them: a JSON list, or one a line (# begins a comment).
       first: only so many of models_file; 0: all.
+      every: of each training run only every so-manieth checkpoint, its first and its last; 0: all.
+      runs: what names do not say of training runs, mappings with the fields of `RunFacts`.
+      runs_file: a .toml or .json file with more of them; it goes before `runs`.
       texts: the file of texts.
       limit: only so many of the texts; 0: all.
       settings: what is asked of each model: dtype, lens, tuned_lens, quantize, statistics,
@@ -37,6 +41,9 @@ class SweepConfig:
     models: tuple[str, ...] = ()
     models_file: str = ""
     first: int = 0
+    every: int = 0
+    runs: tuple[Mapping[str, Any], ...] = ()
+    runs_file: str = ""
     texts: str = "texts.jsonl"
     limit: int = 0
     settings: Settings = PLAIN
@@ -44,6 +51,11 @@ class SweepConfig:
     def settings_with(self, **options: Any) -> Settings:
         """The settings, with options of the run itself: OF_THE_RUN."""
         return dataclasses.replace(self.settings, **options)
+
+    def names(self) -> Names:
+        """What reads names, with what is given of runs; InputError where that cannot be."""
+        given = names_of(self.runs)
+        return read_runs_file(self.runs_file).over(given) if self.runs_file else given
 
     def refs(self) -> list[Ref]:
         """The models, each once, patterns as they stand; InputError where none is named, or the
@@ -64,7 +76,9 @@ def config_dict(**fields: Any) -> ConfigDict:
     from ml_collections import ConfigDict
 
     values = _plain(read_config(fields))
-    return ConfigDict({n: ",".join(v) if isinstance(v, tuple) else v for n, v in values.items()})
+    runs = values.pop("runs")
+    joined = {n: ",".join(v) if isinstance(v, tuple) else v for n, v in values.items()}
+    return ConfigDict({**joined, "runs": runs})
 
 
 def _plain(config: SweepConfig) -> dict[str, Any]:
@@ -114,7 +128,14 @@ def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig
     read: dict[str, Any] = {}
     for name, value in values.items():
         default = known[name]
-        if isinstance(default, tuple):
+        if name == "runs":
+            if not isinstance(value, list | tuple) or not all(
+                isinstance(one, Mapping) for one in value
+            ):
+                raise InputError(f"{where}: runs: {value!r:.60} is not a list of mappings")
+            value = tuple(value)
+            names_of(value)
+        elif isinstance(default, tuple):
             if isinstance(value, str):
                 # Commas of models are those of `parse_refs`, which knows braces.
                 value = [value] if name == "models" else value.split(",")

@@ -13,7 +13,6 @@ from jaxmap import distributed
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
-from jaxmap.naming import parse
 from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
@@ -66,7 +65,8 @@ def score_models(
     if not 0 <= index < count:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
-    refs = in_order(as_known(refs, store))
+    names = store.names
+    refs = in_order(as_known(refs, store), names)
 
     def items_of(ref: Ref):
         return settings.items(ref.name, ref.revision)
@@ -76,7 +76,9 @@ def score_models(
         scorer = CheckpointScorer(texts, store, settings, follower)
         return Outcome(follows=follower.follow(scorer.load_part, scorer.score_part))
     store.ask((item for ref in refs for item in items_of(ref)), command)
-    tasks = plan_tasks(refs, share(refs, index, count), items_of, settings.weight_distance)
+    tasks = plan_tasks(
+        refs, share(refs, index, count, names), items_of, settings.weight_distance, names
+    )
     if not distributed.several():
         scorer = CheckpointScorer(texts, store, settings)
         outcome = Sweep(scorer, tasks, stop=stop, command=command, limits=limits).run()
@@ -99,7 +101,7 @@ def score_models(
 def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:
     """Warns of checkpoints of one run that were just scored and are one and the same."""
     asked = {(ref.name, ref.revision) for ref in refs}
-    if not outcome.scored or all(parse(*one).time is None for one in asked):
+    if not outcome.scored or all(store.names.parse(*one).time is None for one in asked):
         return
     for group in identical_checkpoints(store.records()):
         if any((one.identity.ref, one.identity.revision) in asked for one in group.entries):

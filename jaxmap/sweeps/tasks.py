@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.errors import InputError
-from jaxmap.naming import parse
+from jaxmap.naming import GRAMMAR, Names
 from jaxmap.store.requests import Item
 
 
@@ -35,19 +35,21 @@ class Task:
       items: what is asked; none: only the distances of later checkpoints to it.
       group: with which others it is done.
       number: its place among the tasks of this worker, from 0.
+      time: its place in the run of the group: a step, or tokens where names tell no steps; None
+        where it is no checkpoint of a run.
     """
 
     ref: Ref
     items: tuple[Item, ...]
     group: Group
     number: int
+    time: int | None = None
 
     @property
     def step(self) -> int:
-        """Its place in the run of the group: a step, or tokens where names tell no steps."""
-        time = parse(self.ref.name, self.ref.revision).time
-        assert time is not None  # or the group had no run
-        return time
+        """`time`, of a task whose group has a run."""
+        assert self.time is not None
+        return self.time
 
 
 def plan_tasks(
@@ -55,6 +57,7 @@ def plan_tasks(
     mine: range,
     items_of: Callable[[Ref], list[Item]],
     window: int,
+    given: Names = GRAMMAR,
 ) -> list[Task]:
     """The tasks of a worker, in order.
 
@@ -63,8 +66,9 @@ def plan_tasks(
       mine: the places of this worker's.
       items_of: what is asked of a checkpoint.
       window: weight distances look back over so many of a run; 0: none are wanted.
+      given: reads names, with what was given of runs.
     """
-    names = [parse(ref.name, ref.revision) for ref in refs]
+    names = [given.parse(ref.name, ref.revision) for ref in refs]
     runs = [name.run_name if window and name.time is not None else None for name in names]
     steps: dict[str, dict[int, int]] = {}  # run -> step -> place; one checkpoint a step
     for place, (name, run) in enumerate(zip(names, runs, strict=True)):
@@ -90,8 +94,8 @@ def plan_tasks(
             # Of the run's checkpoints that are other workers', those that ours are measured to.
             before = [p for p in steps[run].values() if p < own[0]][-window:]
             for p in before:
-                tasks.append(Task(refs[p], (), group, 0))
+                tasks.append(Task(refs[p], (), group, 0, names[p].time))
         else:
             group = groups[run]
-        tasks.append(Task(ref, tuple(items_of(ref)), group, len(tasks)))
+        tasks.append(Task(ref, tuple(items_of(ref)), group, len(tasks), names[place].time))
     return tasks
