@@ -60,6 +60,7 @@ def texts() -> Iterator[Row]:
     import jax
     from flax import nnx
 
+    from jaxmap.checkpoint.storage import Storage
     from jaxmap.checkpoint.weights import Model
     from jaxmap.corpus.batches import plan
     from jaxmap.engine.scorer import BATCH_TOKENS, Scorer
@@ -68,7 +69,9 @@ def texts() -> Iterator[Row]:
 
     spec = spec_of_tiny()
     graph, params = nnx.split(Decoder(spec, rngs=nnx.Rngs(0)))
-    model = Model(spec, graph, params, "float32", "float32", "gpt_neox", 0)
+    model = Model(
+        spec, graph, params, "float32", "float32", "gpt_neox", 0, Storage("float32", 0, 0)
+    )
     scorer = Scorer(graph, vocabulary_block=64)
     random = np.random.default_rng(0)
     sets = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.analysis import genealogy
+from jaxmap.analysis.copies import Pair, bases_of, released_copies
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
 from jaxmap.analysis.published import Groups, clean_groups
 from jaxmap.analysis.pythia import WARMUP
@@ -95,7 +96,14 @@ class Context:
 
     def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
         """Parents of models, as the file, the store, their cards or `ask` tell."""
-        return genealogy.parents_of(self.store.path, models, self.parents_file, self._ask)
+        recorded = {e.identity.ref: bases for e in self.entries if (bases := bases_of(e))}
+        return genealogy.parents_of(self.store.path, models, self.parents_file, self._ask, recorded)
+
+    @cached_property
+    def copies(self) -> list[Pair]:
+        """Released copies in fewer bits, each with its base: `released_copies`."""
+        named = None if self.parents_file is None else genealogy.read_parents(self.parents_file)
+        return released_copies(self.entries, named)
 
     def types_of(self, entries: Iterable[Entry]) -> dict[str, str]:
         """Type of each model by its name, where it is known."""

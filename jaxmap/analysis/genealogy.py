@@ -19,6 +19,7 @@ from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
+from jaxmap.checkpoint.sources.card import card_of
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
@@ -78,9 +79,11 @@ def parents_of(
     models: Iterable[str],
     override: str | os.PathLike[str] | None = None,
     ask: Callable[[str], tuple[str, ...]] | None = None,
+    recorded: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Parents:
-    """Parents of Hub models, from the first of these that knows: the file `override`, the store,
-    the model's card on the Hub (`base_model`; the answer is kept in the store).
+    """Parents of models, from the first of these that knows: the file `override`, the store,
+    what was `recorded` with the results (an adapter's base, a card beside the files), the model's
+    card on the Hub (`base_model`; the answer is kept in the store).
 
     Folders have no card. Offline, and for models that the Hub does not give out, nothing is known
     and nothing is kept; a warning says how many. `ask` replaces the Hub.
@@ -88,7 +91,8 @@ def parents_of(
     models = list(dict.fromkeys(models))
     parents: Parents = {}
     path = store_path / FOLDER / "cards.json"
-    sources = [read_parents(path) if path.exists() else {}, known_parents(store_path) or {}]
+    sources = [read_parents(path) if path.exists() else {}, dict(recorded or {})]
+    sources.append(known_parents(store_path) or {})
     sources.append(read_parents(override) if override is not None else {})
     for source in sources:  # later ones win
         parents.update({model: source[model] for model in models if model in source})
@@ -146,12 +150,7 @@ def progress_over(models: list[str]) -> Iterable[str]:
 
 def base_models(card: Mapping[str, object] | None) -> tuple[str, ...]:
     """What a model card's metadata names as `base_model`: none, one, or several (a merge)."""
-    named = (card or {}).get("base_model")
-    if isinstance(named, str) and named.strip():
-        return (named.strip(),)
-    if isinstance(named, list):
-        return tuple(dict.fromkeys(one.strip() for one in named if isinstance(one, str)))
-    return ()
+    return card_of(card).base_models
 
 
 def generations(num_models: int, pairs_P2: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "map", "model", "method", "perplexity", "x", "y", "explained_x", "explained_y", "recipe",
-    "group", "scores",
+    "group", "scores", "format", "bits_per_weight",
 )  # fmt: skip
 TITLES = {
     "trajectories": "figure 1, training runs",
@@ -219,4 +219,4 @@ class Atlas(Result):
                 how = (one.recipe, one.group, "cleaned" if one.cleaned else "raw")
                 for entry, (x, y) in zip(one.entries, embedding.xy_K2.tolist(), strict=True):
                     place = (one.name, entry.label, embedding.method, perplexity, x, y)
-                    yield (*place, *explained, *how)
+                    yield (*place, *explained, *how, entry.file_type, entry.bits_per_weight)

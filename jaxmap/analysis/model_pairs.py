@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxmap.analysis.context import Context
+from jaxmap.analysis.copies import Named, Pair
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import OF_MODELS, Setting
 from jaxmap.stats.clean import Cleaned
 from jaxmap.stats.scale import random_pairs
 from jaxmap.store.record import Entry
 
-Pair = tuple[Entry, Entry]
 BaseKey = tuple[str, str | None, str]  # ref, revision, dtype
 
 
@@ -43,8 +43,11 @@ def settings_of_models(context: Context) -> ModelSettings:
     ]
     # Layers as published: of the models themselves, through the logit lens.
     layered = [entry for entry in entries if entry.variant.is_own_layer]
-    singles = context.singles
-    used = {base[_base_key(e)].path: base[_base_key(e)] for e in (*quantised, *layered)
+    copies = context.copies
+    made = {copy.path for _, copy in copies}
+    singles = [entry for entry in context.singles if entry.path not in made]
+    of_copies = {one.path: one for one, _ in copies}
+    used = of_copies | {base[_base_key(e)].path: base[_base_key(e)] for e in (*quantised, *layered)
             if _base_key(e) in base}  # fmt: skip
     models = list(({entry.path: entry for entry in singles} | used).values())
     if not models and not layered:
@@ -53,7 +56,7 @@ def settings_of_models(context: Context) -> ModelSettings:
     cleaned = context.cleaned(models or layered)
     reader = _Models(context, models, cleaned)
     found = {
-        **_of_copies(reader, quantised, base),
+        **_of_copies(reader, quantised, base, copies),
         **_of_families(reader, singles),
         "layer": _of_layers(reader, layered),
     }
@@ -108,16 +111,25 @@ class _Models:
 
 
 def _of_copies(
-    reader: _Models, quantised: Sequence[Entry], base: dict[BaseKey, Entry]
+    reader: _Models,
+    quantised: Sequence[Entry],
+    base: dict[BaseKey, Entry],
+    released: Sequence[Pair],
 ) -> dict[str, Setting]:
-    """8-bit and 4-bit: a model and its quantised copy, fp4 for 4 bits where there is any."""
+    """8-bit and 4-bit: a model and its copy, made here (fp4 for 4 bits where there is any) or
+    released."""
     fours = {entry.variant.quantisation for entry in quantised} & {"fp4", "nf4"}
     four = "fp4" if "fp4" in fours or not fours else "nf4"
     found = {}
-    for name, variant in (("8-bit", "int8"), ("4-bit", four)):
+    for name, variant, bits in (("8-bit", "int8", 8), ("4-bit", four, 4)):
         pairs = [(base[_base_key(e)], e) for e in quantised if e.variant.quantisation == variant]
-        notes = (Note(name, variant),) if name == "4-bit" and pairs else ()
-        reason = f"no model is there both plain and in {variant}"
+        notes: tuple[Note, ...] = (Note(name, variant),) if name == "4-bit" and pairs else ()
+        as_released = [pair for pair in released if pair[1].bits == bits]
+        pairs += as_released
+        if as_released:
+            kinds = ", ".join(dict.fromkeys(copy.file_type for _, copy in as_released))
+            notes += (Note(name, f"{len(as_released)} released copies: {kinds}"),)
+        reason = f"no model is there both plain and in {variant}, or in a released copy"
         found[name] = reader.setting(name, pairs, reason, notes)
     return found
 
@@ -146,11 +158,14 @@ def _of_families(reader: _Models, singles: Sequence[Entry]) -> dict[str, Setting
     by_name = {entry.identity.ref: entry for entry in singles}
     parents = reader.context.parents_of(by_name)
     types = reader.context.types_of(singles)
-    families = [
-        (by_name[child], by_name[found[0]])
-        for child, found in parents.items()
-        if child in by_name and len(found) == 1 and found[0] in by_name and found[0] != child
-    ]
+    named = Named(singles)
+    families = []
+    for child, found in parents.items():
+        if child in by_name and len(found) == 1 and found[0] != child:
+            precision = by_name[child].identity.variant.precision
+            parent = by_name.get(found[0]) or named.find(found[0], precision)
+            if parent is not None and parent is not by_name[child]:
+                families.append((by_name[child], parent))
     families.sort(key=lambda pair: pair[0].label)
     merges = sum(len(found) > 1 for child, found in parents.items() if child in by_name)
     left_out = (Note("ft", f"{merges} merges with several parents are left out"),) if merges else ()

@@ -34,7 +34,10 @@ COLUMNS = (
     "setting", "median", "mean", "q25", "q75", "n", "standard_error", "floor", "near_floor",
     "recipe", "group", "scores",
 )  # fmt: skip
-PAIR_COLUMNS = ("setting", "model_a", "model_b", "kl_bits_per_byte", "standard_error")
+PAIR_COLUMNS = (
+    "setting", "model_a", "model_b", "kl_bits_per_byte", "standard_error", "format_b",
+    "bits_per_weight_b",
+)  # fmt: skip
 DRAWS = 200  # resamples of the texts for the standard error of a median
 
 
@@ -128,7 +131,8 @@ class Scale(Result):
             entries, pairs_P2 = row.setting.entries, row.setting.pairs_P2
             values = (column.tolist() for column in row.divergence)
             for (i, j), kl, error in zip(pairs_P2.tolist(), *values, strict=True):
-                yield row.setting.name, entries[i].label, entries[j].label, kl, error
+                a, b = entries[i], entries[j]
+                yield row.setting.name, a.label, b.label, kl, error, b.file_type, b.bits_per_weight
 
 
 def find_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[Note, ...]]:

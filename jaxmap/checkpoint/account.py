@@ -117,6 +117,19 @@ def account(
     return places, spec
 
 
+def not_of_the_text(
+    checkpoint: Checkpoint, tensors: Mapping[str, Stored], places: Sequence[Place]
+) -> set[str]:
+    """Tensors of a whole checkpoint that belong to other models in its files: those that see or
+    hear, and layers that predict tokens after the next one."""
+    left = set(tensors) - {name for place in places for name in place.names}
+    if checkpoint.config().peek("text_config"):
+        return left
+    L = checkpoint.architecture.spec.L
+    further = range(L, L + checkpoint.architecture.extra_layers)
+    return {name for name in left if _is_of(name, further)}
+
+
 def _is_of(name: str, layers: range) -> bool:
     """Whether a tensor is of one of some layers, by its name."""
     found = re.search(r"\.layers\.(\d{1,6})\.", name)

@@ -15,6 +15,8 @@ from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
 from jaxmap.model.spec import Spec
 
+ADAPTER = ".adapter"  # a folder inside that of a base, with an adapter's own files
+
 
 class Architecture(NamedTuple):
     """What a config.json says.
@@ -101,6 +103,34 @@ class Checkpoint:
         return "" if encoding is None else encoding.label
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is to be added to the weights."""
+        return (self.folder / ADAPTER).is_dir()
+
+    @property
+    def base_name(self) -> str:
+        """The model that a quantised copy was made of, as its settings name it; "" where they do
+        not, and for what is no copy."""
+        config = self.config()
+        facts = config.peek("quantization_config")
+        if not isinstance(facts, dict):
+            return ""
+        named = (facts.get("model_name_or_path"), config.peek("_name_or_path"))
+        return next((one for one in named if isinstance(one, str) and one), "")
+
+    @property
+    def bits(self) -> int | None:
+        """Of a code of most matrices; None where they are floats of 16 bits or more."""
+        encoding = self.architecture.encoding
+        return None if encoding is None else encoding.bits
+
+    @property
+    def file_type(self) -> str:
+        """The kind of file of a format that has several; "" for others."""
+        return ""
+
+    @property
     def num_bytes(self) -> int:
-        """Bytes of the files with the weights."""
-        return formats.num_bytes(self.folder)
+        """Bytes of the files with the weights, of an adapter's too."""
+        own = formats.num_bytes(self.folder)
+        return own + (formats.adapter_bytes(self.folder / ADAPTER) if self.has_adapter else 0)

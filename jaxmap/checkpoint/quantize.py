@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 from flax import nnx
 
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import place_of
 from jaxmap.checkpoint.account import parameter_shapes
+from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder, quantisable
@@ -31,6 +33,7 @@ from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
 
+BITS = {"int8": 8, "nf4": 4, "fp4": 4}  # of a code
 _OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts
 
 
@@ -67,7 +70,11 @@ def quantised(model: Model, variant: str) -> Model:
     graph, params = nnx.split(decoder)
     if model.mesh is not None:
         params = place(params, decoder.spec, model.mesh)
-    return dataclasses.replace(model, graph=graph, params=params, quantisation=variant)
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    storage = Storage(variant, num_bytes, model.num_parameters, bits=BITS[variant])
+    return dataclasses.replace(
+        model, graph=graph, params=params, quantisation=variant, storage=storage
+    )
 
 
 def _kernels(

@@ -22,15 +22,20 @@ from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxmap.checkpoint.account import Place, account, names_for_message
-from jaxmap.checkpoint.checkpoint import Checkpoint
+from jaxmap.checkpoint.account import (
+    Place,
+    account,
+    names_for_message,
+    not_of_the_text,
+)
+from jaxmap.checkpoint.checkpoint import ADAPTER, Checkpoint
 from jaxmap.checkpoint.encodings import decoded
 from jaxmap.checkpoint.formats import index_of, open_adapter, open_tensors
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.lora import merged, read_adapter
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
-from jaxmap.checkpoint.sources.adapter import INSIDE
+from jaxmap.checkpoint.storage import Storage
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.mesh import axes_of
@@ -58,6 +63,7 @@ class Model:
       stored_dtype: of most of the weights on disk.
       model_type: from config.json.
       num_parameters: numbers in the parameters.
+      storage: how they are stored: in the files, or in memory as a copy.
       quantisation: of its linear layers; of QUANTISATIONS.
       mesh: the devices, where they are several; graph and params are then those of `held.held`.
     """
@@ -69,6 +75,7 @@ class Model:
     stored_dtype: str
     model_type: str
     num_parameters: int
+    storage: Storage
     quantisation: str = "none"
     mesh: Mesh | None = None
 
@@ -82,12 +89,14 @@ class Opened:
       spec: of config.json; whether the head is tied is known from the tensors.
       places: of the parameters.
       tensors: of the files, by name.
+      other_bytes: of the files, that are no part of the text model: vision, further layers.
     """
 
     checkpoint: Checkpoint
     spec: Spec
     places: Sequence[Place]
     tensors: Mapping[str, Stored]
+    other_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -151,7 +160,19 @@ class Opened:
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
         count = sum(math.prod(place.shape) for place in self.places)
         kind = self.checkpoint.architecture.model_type
-        return Model(self.spec, graph, params, dtype, self.stored_dtype, kind, count, mesh=mesh)
+        stored, storage = self.stored_dtype, self.storage(count)
+        return Model(self.spec, graph, params, dtype, stored, kind, count, storage, mesh=mesh)
+
+    def storage(self, num_parameters: int) -> Storage:
+        """How the files store the weights; what is in them of other models does not count."""
+        one, parts = self.checkpoint, self.other_bytes
+        return Storage(
+            (one.encoding or self.stored_dtype) + ("+lora" if one.has_adapter else ""),
+            one.num_bytes - parts,
+            num_parameters,
+            one.file_type,
+            one.bits,
+        )
 
 
 @functools.lru_cache(maxsize=4)  # of one architecture after another, each asked for several times
@@ -177,14 +198,18 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
     with contextlib.ExitStack() as stack:
         tensors = stack.enter_context(open_tensors(checkpoint.folder))
         floats = decoded(encoding, tensors)
-        if (own := checkpoint.folder / INSIDE).is_dir():
+        if checkpoint.has_adapter:
+            own = checkpoint.folder / ADAPTER
             family, spec, *_ = checkpoint.architecture
             adapter = read_adapter(own, stack.enter_context(open_adapter(own)))
             floats = merged(floats, adapter, family.prefix, tied=spec.tied)
         if encoding is not None and encoding.approximates:
             _say_once(encoding.approximates)
         places, spec = account(checkpoint, floats, index_of(checkpoint.folder))
-        yield Opened(checkpoint, spec, places, floats)
+        others = not_of_the_text(checkpoint, floats, places)
+        yield Opened(
+            checkpoint, spec, places, floats, sum(floats[name].file_bytes for name in others)
+        )
 
 
 def shapes(found: Opened, dtype: str = "auto") -> Model:

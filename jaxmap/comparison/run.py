@@ -138,7 +138,7 @@ class _Runner:
                 if model is None:
                     model = weights.load(side.checkpoint, dtype=self._asked.dtype)
                 copy = quantised(model, quantisation)
-                size = _size_of(side.checkpoint, copy, quantisation)
+                size = _size_of(copy)
                 found = self._measure(copy, theirs, _label(side.name, quantisation))
                 found.save(path)
                 facts = json.dumps(dataclasses.asdict(size), indent=1)
@@ -208,13 +208,10 @@ def _label(name: str, quantisation: str) -> str:
     return name if quantisation == "none" else f"{name}+{quantisation}"
 
 
-def _size_of(checkpoint: Checkpoint, model: weights.Model, quantisation: str) -> Size:
+def _size_of(model: weights.Model) -> Size:
     """Of the files of a checkpoint, or of the arrays of a copy that was made in memory."""
-    if quantisation == "none":
-        stored = checkpoint.encoding or model.stored_dtype
-        return Size(stored, checkpoint.num_bytes, model.num_parameters)
-    in_memory = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
-    return Size(quantisation, in_memory, model.num_parameters)
+    one = model.storage
+    return Size(one.file_type or one.format, one.num_bytes, one.num_parameters)
 
 
 def _check_same(texts: TextSet, reference: str, theirs: Tokens, model: str, ours: Tokens) -> None:

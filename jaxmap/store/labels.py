@@ -102,7 +102,8 @@ def rows_by_run(entries: Sequence[Entry]) -> dict[RunKey, list[int]]:
 
 
 def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
-    """The facts of labelled entries as arrays [K]; -1 is no known step, or not a layer."""
+    """The facts of labelled entries as arrays [K]; -1 is no known step, or not a layer;
+    NaN is no known size."""
     ones = [entry.identity for entry in entries]
     steps = [entry.name.step for entry in entries]
     variants = [one.variant for one in ones]
@@ -117,8 +118,15 @@ def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
         "layer": np.array(
             [-1 if one.layer is None else one.layer for one in variants], dtype=np.int64
         ),
+        "format": np.array([entry.file_type for entry in entries], dtype=str),
+        "bits_per_weight": _numbers(entry.bits_per_weight for entry in entries),
+        "gib": _numbers(entry.num_bytes and entry.num_bytes / 2**30 for entry in entries),
         "lens": np.array([TUNED if one.is_tuned else one.lens for one in variants], dtype=str),
     }
+
+
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _short_label(entry: Entry) -> str:

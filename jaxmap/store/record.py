@@ -166,6 +166,35 @@ class Entry:
         return replace(one, precision=AUTO) if self.provenance.is_default_dtype else one
 
     @property
+    def format(self) -> str:
+        """How its weights are stored: "float16", "gptq-4bit", "int8", ...; "" where not known."""
+        if "format" not in self.provenance.model and self.identity.variant.is_quantised:
+            return self.identity.variant.quantisation
+        model = self.provenance.model
+        return str(model.get("format") or model.get("stored_dtype") or "")
+
+    @property
+    def file_type(self) -> str:
+        """The kind of a format that has several, such as Q4_K_M of GGUF; else the format."""
+        return str(self.provenance.model.get("file_type") or self.format)
+
+    @property
+    def bits(self) -> int | None:
+        """Of a code of most matrices; None for floats of 16 bits or more, and where not known."""
+        return self.provenance.model.get("bits")
+
+    @property
+    def num_bytes(self) -> int | None:
+        """Bytes of its weights' files, or of a copy's arrays; None where not known."""
+        return self.provenance.model.get("num_bytes")
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """With scales and all that is not quantised; None where not known."""
+        count = self.provenance.model.get("num_parameters")
+        return 8 * self.num_bytes / count if self.num_bytes and count else None
+
+    @property
     def has_vector(self) -> bool:
         """Whether it has what maps are made of; without it a result is not shown."""
         return not self.statistics.isdisjoint(VECTORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class StatusReport(Table):
     """The state of a store; `text()` is for people."""
 
     file = "status.csv"
-    columns = ("model", "state", "reason")
+    columns = ("model", "state", "reason", "format", "bits_per_weight", "gib")
 
     path: Path
     num_texts: int
@@ -40,6 +41,7 @@ class StatusReport(Table):
     identical: list[IdenticalCheckpoints]
     commands: Sequence[str] = ()  # that asked for what is failed or missing
     tokens: TokenCheck | None = None  # results of an earlier rule of tokens
+    entries: Sequence[Entry] = ()  # an export's rows
 
     @property
     def complete(self) -> bool:
@@ -47,12 +49,22 @@ class StatusReport(Table):
         there, asked = self.distances
         return not (self.failed or self.missing) and there == asked
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """What was asked for: its label, whether it is done, failed or missing, and why."""
+    def rows(self) -> list[tuple[object, ...]]:
+        """What was asked for: its label, whether it is done, failed or missing, and why; of what is
+        done how its weights are stored, and their bits and GiB where they are known."""
+        none = (None, None, None)
+        by_name = defaultdict[tuple[str, str | None], list[Entry]](list)
+        for entry in self.entries:
+            by_name[entry.identity.ref, entry.identity.revision].append(entry)
+
+        def size(item: Item) -> tuple[object, ...]:
+            found = filter(item.matches, by_name[item.ref, item.revision])
+            return next((_size(entry) for entry in found), none)
+
         return [
-            *((item.label, "done", "") for item in self.done),
-            *((one.item.label, "failed", one.reason) for one in self.failed),
-            *((item.label, "missing", "") for item in self.missing),
+            *((item.label, "done", "", *size(item)) for item in self.done),
+            *((one.item.label, "failed", one.reason, *none) for one in self.failed),
+            *((item.label, "missing", "", *none) for item in self.missing),
         ]
 
     def text(self) -> str:
@@ -69,6 +81,13 @@ class StatusReport(Table):
             f"missing     {len(self.missing)}",
             *_some(item.label for item in self.missing),
         ]
+        copies = [e for e in self.entries if e.bits is not None and e.variant.is_output]
+        if copies:
+            copies.sort(key=lambda entry: entry.num_bytes or 0)
+            lines += [
+                f"copies      {len(copies)} in fewer than 16 bits, the smallest first",
+                *_some(map(_of_copy, copies)),
+            ]
         there, asked_for = self.distances
         if asked_for:
             lines.append(f"distances   {there} of {asked_for} between weights")
@@ -151,6 +170,7 @@ def status(
         mean_bytes=store.texts.mean_bytes,
         source=store.texts.source,
         results=[entry.label for entry in shown],
+        entries=shown,
         tokens=check_tokens(store, shown) if compare_tokens else None,
         done=[item for item in store.asked() if item not in open_items],
         failed=failed,
@@ -162,6 +182,16 @@ def status(
         identical=identical_checkpoints(shown),
         commands=store.commands(open_items or store.asked()),
     )
+
+
+def _size(entry: Entry) -> tuple[object, ...]:
+    gib = None if entry.num_bytes is None else entry.num_bytes / 2**30
+    return entry.file_type, entry.bits_per_weight, gib
+
+
+def _of_copy(entry: Entry) -> str:
+    bits, size = entry.bits_per_weight or 0.0, (entry.num_bytes or 0) / 2**30
+    return f"{entry.label}: {entry.file_type}, {bits:.3g} bits per weight, {size:.3g} GiB"
 
 
 def _of_worker(seen: Seen) -> str:

@@ -18,6 +18,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.sources.types import CheckpointFiles
+from jaxmap.checkpoint.storage import Storage
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
@@ -69,6 +70,7 @@ class CheckpointScorer:
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
         self._device_logged = False
+        self._storage: Storage | None = None  # of what was scored last
         self._batches: dict[tuple, int] = {}  # tokens of the largest that fits
 
     def load(
@@ -157,7 +159,7 @@ class CheckpointScorer:
             scores = score()
         self._keep_output(scores, item, kept)
         seconds = time.perf_counter() - started
-        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds)
+        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds, self._storage)
         return new_records(identity, kept, item, scores, loaded.texts.tokens, made_with)
 
     def score_part(
@@ -177,6 +179,7 @@ class CheckpointScorer:
           callbacks, desc: of `score_rows`.
         """
         model = quantised(loaded.model, item.variant.quantisation)
+        self._storage = model.storage
         if self._hosts is not None:
             agree = partial(self._hosts.same, order)
             callbacks = replace(callbacks, stop=self._hosts.stop, agree=agree)

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import jax
 
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.sources.types import CheckpointFiles
+from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.token_cache import Tokenised
@@ -66,9 +68,18 @@ def lacking(item: Item, kept: Mapping[Variant, Entry | None]) -> tuple[str, ...]
 
 
 def provenance(
-    files: CheckpointFiles, model: Model, tokenised: Tokenised, seconds: float
+    files: CheckpointFiles,
+    model: Model,
+    tokenised: Tokenised,
+    seconds: float,
+    storage: Storage | None = None,
 ) -> Provenance:
-    """What the results of a checkpoint were made with, and the seconds that they took."""
+    """What the results of a checkpoint were made with, and the seconds that they took.
+
+    storage: of a copy that was made in memory; None: the checkpoint's own.
+    """
+    card = files.card
+    bases = card.base_models or tuple(filter(None, [Checkpoint(files.folder).base_name]))
     default = default_dtype(jax.default_backend(), model.stored_dtype)
     return Provenance(
         is_default_dtype=model.dtype == default,
@@ -84,6 +95,9 @@ def provenance(
             "model_type": model.model_type,
             "num_parameters": model.num_parameters,
             "stored_dtype": model.stored_dtype,
+            **(storage or model.storage).facts,
+            **({"base": list(bases)} if bases else {}),
+            **({"base_relation": card.relation} if card.relation else {}),
         },
     )
 

@@ -27,6 +27,7 @@ _COLUMNS = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])  # code i of a word -> where it 
 
 class Awq(Encoding):
     methods = ("awq",)
+    bits = 4
 
     def __init__(self, facts: Config):
         super().__init__(facts)

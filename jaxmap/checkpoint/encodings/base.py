@@ -27,10 +27,12 @@ class Encoding(ABC):
     Class attributes:
       methods: its names, `quant_method`.
       approximates: what the copy also does that reading its weights leaves out; "" for nothing.
+      bits: of a code of most matrices; None where the settings do not say one number.
     """
 
     methods: ClassVar[tuple[str, ...]]
     approximates: str = ""
+    bits: int | None = None
 
     def __init__(self, facts: Config):
         self.facts = facts
@@ -77,7 +79,7 @@ def weight_of(
         with np.errstate(over="ignore"):  # what is infinite is refused where it is loaded
             return np.ascontiguousarray(weight).astype(dtype, copy=False)
 
-    return Stored(file, shape, dtype, kind, read, read)
+    return Stored(file, shape, dtype, kind, read, read, tuple(parts.values()))
 
 
 def part(tensors: Mapping[str, Stored], name: str, weight: str, file: Path) -> Stored:

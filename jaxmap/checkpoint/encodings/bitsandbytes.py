@@ -34,7 +34,9 @@ class BitsAndBytes(Encoding):
 
     def __init__(self, facts: Config):
         super().__init__(facts)
-        if facts.get("load_in_8bit") or facts.get("_load_in_8bit"):
+        eight = bool(facts.get("load_in_8bit") or facts.get("_load_in_8bit"))
+        self.bits = 8 if eight else 4
+        if eight:
             self.approximates = "activations in 8 bit"
         facts.inert(
             *"""_load_in_4bit _load_in_8bit bnb_4bit_compute_dtype bnb_4bit_quant_storage
@@ -45,8 +47,11 @@ class BitsAndBytes(Encoding):
 
     @property
     def label(self) -> str:
-        eight = self.facts.peek("load_in_8bit") or self.facts.peek("_load_in_8bit")
-        return "bnb-int8" if eight else f"bnb-{self.facts.peek('bnb_4bit_quant_type') or 'fp4'}"
+        return (
+            "bnb-int8"
+            if self.bits == 8
+            else f"bnb-{self.facts.peek('bnb_4bit_quant_type') or 'fp4'}"
+        )
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
         found = dict(tensors)

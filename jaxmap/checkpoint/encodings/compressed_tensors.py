@@ -31,9 +31,12 @@ class CompressedTensors(Encoding):
     def __init__(self, facts: Config):
         super().__init__(facts)
         groups = (facts.get("config_groups") or {}).values()
-        self.bits = sorted({group["weights"]["num_bits"] for group in groups if group["weights"]})
-        if any(type(bits) is not int or not 1 <= bits <= 8 for bits in self.bits):
-            raise InputError(f"{facts.where}: config_groups: num_bits {self.bits}; 1 to 8 are read")
+        self._bits = sorted({group["weights"]["num_bits"] for group in groups if group["weights"]})
+        if any(type(bits) is not int or not 1 <= bits <= 8 for bits in self._bits):
+            raise InputError(
+                f"{facts.where}: config_groups: num_bits {self._bits}; 1 to 8 are read"
+            )
+        self.bits = self._bits[0] if len(self._bits) == 1 else None
         if any(group.get("input_activations") for group in groups):
             self.approximates = "activations of few bits"
         for key in ("sparsity_config", "transform_config"):
@@ -84,13 +87,13 @@ class CompressedTensors(Encoding):
     def _bits_of(self, codes: Stored, module: str, inputs: int) -> int:
         fits = [
             bits
-            for bits in self.bits
+            for bits in self._bits
             if codes.shape[1] in (-(-inputs * bits // 32), -(-inputs // (32 // bits)))
         ]
         if len(fits) != 1:
             raise InputError(
                 f"{codes.file}: {module}.weight_packed of {list(codes.shape)} is no matrix of "
-                f"{inputs} inputs in {' or '.join(map(str, self.bits)) or 'any'} bits"
+                f"{inputs} inputs in {' or '.join(map(str, self._bits)) or 'any'} bits"
             )
         return fits[0]
 

@@ -77,6 +77,7 @@ class ModelOpt(Encoding):
         algorithm = facts.get("quant_algo")
         if algorithm not in ("FP8", "NVFP4", None):
             raise InputError(f"{facts.where}: quant_algo = {algorithm!r}; FP8 and NVFP4 are read")
+        self.bits = {"FP8": 8, "NVFP4": 4}.get(algorithm)
         facts.inert(
             "config_groups", "exclude_modules", "group_size", "ignore", "kv_cache_quant_algo"
         )

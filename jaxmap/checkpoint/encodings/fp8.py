@@ -24,6 +24,7 @@ _OF_ACTIVATIONS = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", 
 
 class Fp8(Encoding):
     methods = ("fp8", "fbgemm_fp8")
+    bits = 8
     approximates = "activations in 8-bit floats"
 
     def __init__(self, facts: Config):

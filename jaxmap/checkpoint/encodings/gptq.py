@@ -28,6 +28,7 @@ from jaxmap.errors import InputError
 
 class Gptq(Encoding):
     methods = ("gptq",)
+    bits: int
 
     def __init__(self, facts: Config):
         super().__init__(facts)

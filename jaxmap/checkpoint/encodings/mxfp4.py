@@ -28,6 +28,7 @@ def halves(packed: np.ndarray) -> np.ndarray:
 
 class Mxfp4(Encoding):
     methods = ("mxfp4",)
+    bits = 4
 
     def __init__(self, facts: Config):
         super().__init__(facts)

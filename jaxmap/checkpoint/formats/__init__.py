@@ -125,6 +125,12 @@ def num_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in one.files(folder, chosen))
 
 
+def adapter_bytes(folder: Path) -> int:
+    """Bytes of an adapter's file."""
+    names = [name for one in ADAPTERS for name in one.looks_for if (folder / name).is_file()]
+    return sum((folder / name).stat().st_size for name in names[:1])
+
+
 @contextlib.contextmanager
 def open_adapter(folder: Path) -> Iterator[Mapping[str, Stored]]:
     """The tensors of an adapter's folder by name; files stay open inside the context."""

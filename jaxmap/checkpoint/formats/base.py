@@ -28,6 +28,7 @@ class Stored:
       dtype_name: as the file names it.
       read: gives it in memory.
       mapped: gives it without reading where it can: what is not touched stays on disk.
+      parts: the tensors that it is decoded from; none where it is stored as it is.
     """
 
     file: Path
@@ -36,6 +37,7 @@ class Stored:
     dtype_name: str
     read: Callable[[], np.ndarray]
     mapped: Callable[[], np.ndarray]
+    parts: tuple[Stored, ...] = ()
 
     @property
     def is_float(self) -> bool:
@@ -52,6 +54,11 @@ class Stored:
     def num_bytes(self) -> int:
         """Bytes of the array; 0 where its numbers are of an unknown kind."""
         return 0 if self.dtype is None else int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that it takes up in files."""
+        return sum(part.file_bytes for part in self.parts) if self.parts else self.num_bytes
 
 
 class Format(ABC):

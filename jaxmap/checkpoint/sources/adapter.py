@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxmap.architectures.config import read_json
+from jaxmap.checkpoint.checkpoint import ADAPTER
 from jaxmap.checkpoint.formats.adapter import CONFIG
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.card import Card
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError
-
-INSIDE = ".adapter"  # the folder, in that of the links, with the adapter's own files
 
 
 def is_adapter(names: list[str]) -> bool:
@@ -65,14 +65,14 @@ def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles])
     if any(name != "tokenizer_config.json" for name in tokenizer):
         links = {name: path for name, path in links.items() if not tokenizer_files([name])}
         links |= {name: own.folder / name for name in tokenizer}
-    links |= {f"{INSIDE}/{file.name}": own.folder / file.name for file in own.files}
+    links |= {f"{ADAPTER}/{file.name}": own.folder / file.name for file in own.files}
     folder = resolved.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Whole or absent: built beside its place, then renamed. Old links may lead nowhere.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
             new = Path(temporary) / "files"
-            (new / INSIDE).mkdir(parents=True)
+            (new / ADAPTER).mkdir(parents=True)
             for name, path in links.items():
                 (new / name).symlink_to(path.absolute())
             if folder.is_dir():
@@ -82,4 +82,5 @@ def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles])
         if not folder.is_dir():  # else another process was as fast
             raise JaxmapError(f"{resolved.ref}: cannot write {folder}: {error}") from error
     # Files of two places have no one signature: they are looked at again each time.
-    return CheckpointFiles(resolved.ref, folder, resolved.commit, ())
+    card = Card((str(resolved.parts[1].ref),), "adapter")
+    return CheckpointFiles(resolved.ref, folder, resolved.commit, (), card)

@@ -75,4 +75,4 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
         return folder.fetch(resolved)
     where, read_out = str(resolved.ref), git.read_out(resolved)
     files = stat_files(read_out, folder.names_of(read_out, where), where)
-    return CheckpointFiles(resolved.ref, read_out, resolved.commit, files)
+    return CheckpointFiles(resolved.ref, read_out, resolved.commit, files, git.card_of(resolved))

@@ -15,6 +15,7 @@ from pathlib import Path
 from jaxmap.checkpoint.formats import choose
 from jaxmap.checkpoint.formats.index import shards
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.card import read_card
 from jaxmap.checkpoint.sources.git import LFS_POINTER
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
@@ -53,7 +54,7 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
     where, folder = str(resolved.ref), resolved.folder
     if stat_files(folder, [file.name for file in resolved.files], where) != resolved.files:
         raise JaxmapError(f"{where}: files changed after they were looked at; run it again")
-    return CheckpointFiles(resolved.ref, folder, resolved.commit, resolved.files)
+    return CheckpointFiles(resolved.ref, folder, resolved.commit, resolved.files, read_card(folder))
 
 
 def content_hash(folder: Path, files: Iterable[FileStat], where: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from jaxmap.checkpoint.formats import choose
 from jaxmap.checkpoint.formats.index import likely_shards
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.card import CARD, NO_CARD, Card, parse_card
 from jaxmap.checkpoint.sources.types import Resolved
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError
@@ -37,6 +38,12 @@ def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
 def names_of(resolved: Resolved) -> list[str]:
     """The files of a commit that matter."""
     return list(_git_names(resolved.folder, resolved.commit, str(resolved.ref)))
+
+
+def card_of(resolved: Resolved) -> Card:
+    """The model card at a commit, where there is one."""
+    done = _git(resolved.folder, "show", f"{resolved.commit}:{CARD}")
+    return NO_CARD if done.returncode else parse_card(done.stdout.decode(errors="replace"))
 
 
 def read_out(resolved: Resolved) -> Path:

@@ -7,6 +7,7 @@ SHA-256 is checked here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,7 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import ALL, choose
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.folder import cached_revisions
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.checkpoint.sources.types import (
@@ -99,7 +101,15 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
     more = likely_shards(listed, choice.index) if choice.index else []
     names = [*choice.names, *more]
     folder = hub.repository(ref.repository) / "snapshots" / info.sha / ref.subfolder
-    return Resolved(ref, info.sha, "hub", folder, remote=tuple(listed[name] for name in names))
+    return Resolved(
+        ref,
+        info.sha,
+        "hub",
+        folder,
+        remote=tuple(listed[name] for name in names),
+        card=card_of(info.card_data.to_dict()) if info.card_data else NO_CARD,
+        has_card=CARD in listed and not info.card_data,
+    )
 
 
 def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
@@ -125,8 +135,22 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
         _download(file, resolved, hub)
         if file.name == "config.json":  # the first: what cannot be read need not come down
             Checkpoint(folder).check_readable()
+    card = resolved.card
+    if resolved.has_card and _is_copy(folder, names):
+        # Only then is it of use, and no score depends on it.
+        with contextlib.suppress(JaxmapError):
+            _download(Remote(CARD, None, None), resolved, hub)
+        card = read_card(folder)
     _remember(resolved, hub)
-    return CheckpointFiles(resolved.ref, folder, resolved.commit, stat_files(folder, names, where))
+    signature = stat_files(folder, names, where)
+    return CheckpointFiles(resolved.ref, folder, resolved.commit, signature, card)
+
+
+def _is_copy(folder: Path, names: Collection[str]) -> bool:
+    """Whether what was fetched is a copy of another model, as far as its files tell."""
+    if "config.json" not in names:  # an adapter, a GGUF
+        return True
+    return bool(Checkpoint(folder).config().peek("quantization_config"))
 
 
 def _inside(listed: Mapping[str, Remote], ref: Ref) -> dict[str, Remote]:

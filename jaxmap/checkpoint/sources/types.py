@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.checkpoint.sources.card import NO_CARD, Card
 from jaxmap.errors import InputError
 
 
@@ -47,6 +48,8 @@ class Resolved:
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
     parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base
+    card: Card = NO_CARD  # as far as the Hub's listing tells
+    has_card: bool = False  # whether there is a card that the listing does not tell of
 
     @property
     def num_bytes(self) -> int:
@@ -63,6 +66,7 @@ class CheckpointFiles:
     folder: Path
     commit: str
     files: tuple[FileStat, ...]
+    card: Card = NO_CARD  # what the model's card says; it is no part of the identity
 
 
 Signature = Sequence[Sequence]  # of FileStat, or the lists that JSON makes of them

@@ -1,0 +1,61 @@
+"""Which models of a store are released copies of others in it, in fewer bits; who is whose base."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from jaxmap.checkpoint.refs import is_folder
+from jaxmap.store.record import Entry
+
+Pair = tuple[Entry, Entry]  # a base, and what was made of it
+
+
+def released_copies(
+    entries: Sequence[Entry], parents: Mapping[str, tuple[str, ...]] | None = None
+) -> list[Pair]:
+    """Models stored in fewer than 16 bits, each with the model in the store that it is a copy of.
+
+    That is the one whose name its card, its config.json or `parents` gives, in the same precision;
+    a card that calls it anything but quantized is believed. The largest copy comes last.
+    """
+    outputs = [entry for entry in entries if entry.variant.is_own_output]
+    named = Named(outputs)
+    pairs = []
+    for entry in outputs:
+        relation = entry.provenance.model.get("base_relation", "quantized")
+        bases = (parents or {}).get(entry.identity.ref, bases_of(entry))
+        if entry.bits is None or relation != "quantized" or len(bases) != 1:
+            continue
+        base = named.find(bases[0], entry.identity.variant.precision)
+        if base is not None and base.bits is None and base is not entry:
+            pairs.append((base, entry))
+    return sorted(pairs, key=lambda pair: pair[1].bits_per_weight or 0.0)
+
+
+def bases_of(entry: Entry) -> tuple[str, ...]:
+    """What a record says that its model was made of; () where it says nothing."""
+    return tuple(map(str, entry.provenance.model.get("base", ())))
+
+
+class Named:
+    """Results by the names that others give their models: a folder however its path is written."""
+
+    def __init__(self, entries: Iterable[Entry]):
+        self._found: dict[tuple[str, str | None, str], Entry] = {}
+        for entry in entries:
+            one = entry.identity
+            key = (_place(one.ref), one.revision, one.variant.precision)
+            self._found.setdefault(key, entry)
+
+    def find(self, name: str, precision: str) -> Entry | None:
+        """The result of a model by its name; a revision that nobody has is passed over."""
+        before, at, revision = name.rpartition("@")
+        for ref, wanted in ((name, None), *([(before, revision), (before, None)] if at else [])):
+            if found := self._found.get((_place(ref), wanted, precision)):
+                return found
+        return None
+
+
+def _place(name: str) -> str:
+    return os.path.realpath(name) if is_folder(name) else name

@@ -1,0 +1,67 @@
+"""What a model card says of a model's parents: base_model and base_model_relation.
+
+The card is README.md, whose first lines are YAML between two lines of dashes; the Hub gives these
+facts with its listing of a repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CARD = "README.md"
+RELATIONS = ("adapter", "finetune", "merge", "quantized")
+
+
+@dataclass(frozen=True)
+class Card:
+    """The models that a model was made of, and how.
+
+    Fields:
+      base_models: as they are named; several of a merge.
+      relation: of RELATIONS; "" where the card does not say.
+    """
+
+    base_models: tuple[str, ...] = ()
+    relation: str = ""
+
+
+NO_CARD = Card()
+
+
+def card_of(facts: Mapping[str, Any] | None) -> Card:
+    """A card's facts about parents; what is not of the usual form is passed over."""
+    facts = facts or {}
+    named, relation = facts.get("base_model"), facts.get("base_model_relation")
+    names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    models = dict.fromkeys(one.strip() for one in names if isinstance(one, str) and one.strip())
+    return Card(tuple(models), relation if relation in RELATIONS else "")
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a folder; an empty one where there is none, or none that can be read."""
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return NO_CARD
+    return parse_card(text)
+
+
+def parse_card(text: str) -> Card:
+    """The card in a README's text."""
+    import yaml
+
+    lines = text.lstrip("\ufeff").splitlines()
+    if not lines or lines[0].strip() != "---":
+        return NO_CARD
+    ends = (n for n, line in enumerate(lines[1:], start=1) if line.strip() == "---")
+    end = next(ends, None)
+    if end is None:
+        return NO_CARD
+    try:
+        facts = yaml.safe_load("\n".join(lines[1:end]))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return NO_CARD
+    return card_of(facts if isinstance(facts, dict) else None)
