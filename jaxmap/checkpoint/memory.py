@@ -42,7 +42,7 @@ def give_back() -> None:
 
 def free_memory() -> int:
     """Bytes that a process may still take: what the system calls available, within its cgroup."""
-    found = [_available(), *_of_cgroup()]
+    found = [_available(), *of_cgroup()]
     return max(0, min(found))
 
 
@@ -57,7 +57,7 @@ def _available() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _of_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+def of_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
     """What a container's limit leaves (version 2, then 1); files that are only cached are free."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),

@@ -22,7 +22,7 @@ from jaxmap.errors import InputError, JaxmapError
 
 DEFAULT_N = 10_000
 _DRAWN_PER_KEPT = 4  # the published set: 40,000 drawn, the first 10,000 kept
-_SCRATCH_IN_MEMORY = 64 << 20  # bytes
+_IN_MEMORY = 64 << 20  # bytes of documents; more go to a scratch file
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,23 @@ def sample_chunks(
     max_bytes: int = 1024,
     seed: int = 42,
     scratch: Path | None = None,
+    in_memory: int = _IN_MEMORY,
 ) -> list[Chunk]:
     """The first n of 4n chunks drawn without replacement from those of more than min_bytes bytes.
 
     With the defaults and at least 40,000 kept chunks: `random.seed(42)` and
     `random.sample(chunks, 40_000)[:10_000]` (arXiv 2502.16173). Of fewer than 4n all are drawn.
 
-    documents: (name, text); n: None for 10,000, or all that there are if fewer; scratch: folder
-    for the scratch file. Raises InputError where n was given and fewer exist, JaxmapError where
-    the scratch file cannot be written.
+    Args:
+      documents: name and text of each.
+      n: how many; None: 10,000, or all that there are if fewer.
+      min_bytes, max_bytes: a chunk has more than the first and at most the second.
+      seed: of the draw.
+      scratch: folder for the scratch file.
+      in_memory: bytes of documents from which a scratch file is used.
+
+    Raises InputError where n was given and fewer exist, JaxmapError where the scratch file cannot
+    be written.
     """
     if n is not None and n < 1:
         raise InputError(f"n={n}: give at least 1 text to draw")
@@ -106,7 +114,7 @@ def sample_chunks(
     first_kept = array("q")  # number of kept chunks before each document
     offsets = array("q", [0])  # where each document starts in the scratch file
     num_kept = 0
-    with tempfile.SpooledTemporaryFile(_SCRATCH_IN_MEMORY, dir=folder) as file:
+    with tempfile.SpooledTemporaryFile(in_memory, dir=folder) as file:
         for name, document in documents:
             data = _encode(name, document)
             kept = sum(len(p.encode("utf-8")) > min_bytes for p in _pieces(data, max_bytes))

@@ -23,7 +23,7 @@ from jaxmap.corpus.tokenizer_json import Pipeline
 from jaxmap.corpus.vocabularies import read_vocabulary
 from jaxmap.errors import InputError, JaxmapError
 
-_TEXTS_A_CALL = 1000
+_TEXTS_PER_CALL = 1000
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class TextTokenizer:
         texts: TextSet,
         context: int | None = None,
         on_progress: Callable[[int], object] | None = None,
+        per_call: int = _TEXTS_PER_CALL,
     ) -> Tokens:
         """Ids of every text, cut on the right to `context` ids (None: never cut).
 
@@ -88,7 +89,7 @@ class TextTokenizer:
         log p(prompt + response) = log p(prompt) + log p(response | prompt). Where the whole's ids
         do not begin with the prompt's, as a token reaches across the border, the response is
         tokenised apart, as a text that goes on, and follows the prompt's ids. Id 0 is never scored.
-        on_progress is called with the number of texts just done.
+        on_progress is called with the number of texts just done, at most per_call.
         """
         if context is not None and context < 1:
             raise InputError(f"context={context}: a model reads at least 1 token")
@@ -97,8 +98,8 @@ class TextTokenizer:
         first_scored = np.zeros(num_texts, np.int32)
         truncated, apart = np.zeros(num_texts, bool), np.zeros(num_texts, bool)
         parts = []
-        for start in range(0, num_texts, _TEXTS_A_CALL):
-            stop = min(start + _TEXTS_A_CALL, num_texts)
+        for start in range(0, num_texts, per_call):
+            stop = min(start + per_call, num_texts)
             for n, (ids, first, is_apart) in enumerate(self._slice(texts, start, stop), start):
                 length = len(ids) if context is None else min(len(ids), context)
                 parts.append(np.array(ids[:length], np.int32))

@@ -227,7 +227,7 @@ def train_lens(
         bar.update(begin)
         for step in range(begin, training.steps):
             batch = train[_which(training.seed, step, len(train))]
-            state, loss_L = tuner.step(model.params, state, *_on_device(batch), reach=batch.reach)
+            state, loss_L = tuner.step(model.params, state, *on_device(batch), reach=batch.reach)
             now_L = np.asarray(loss_L)
             if not np.isfinite(now_L).all():
                 raise JaxmapError(
@@ -244,7 +244,7 @@ def train_lens(
     count = sum(batch.num_places for batch in found)
     logit_L, tuned_L = np.zeros((2, model.spec.L))
     for batch in found:
-        given = (*_on_device(batch), batch.reach)
+        given = (*on_device(batch), batch.reach)
         logit_L += np.asarray(tuner.measure(model.params, translators, *given))
         tuned_L += np.asarray(tuner.measure(model.params, state[0], *given))
     return Trained(state[0], logit_L / count, tuned_L / count, count, len(usable) - held, held)
@@ -269,6 +269,6 @@ def _batches(tokens: Tokens, batch_tokens: int) -> list[Batch]:
     return list(batches(tokens, plan(tokens, batch_tokens=batch_tokens)))
 
 
-def _on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
+def on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
     arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
     return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.segment_BT > 0)

@@ -97,7 +97,7 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
     squares = float((cosine_SS**2).sum()) - num_steps
     dimension = num_steps * (num_steps - 1) / squares if squares > 0 else float("inf")
     dimension = max(2.0, min(dimension, float(np.shape(x_ID)[1])))
-    xy_I2, value_2, total = _project(cosine_SS * np.outer(size_S, size_S))
+    xy_I2, value_2, total = project(cosine_SS * np.outer(size_S, size_S))
     turns = turns_of(xy_I2)
     rng = np.random.default_rng(seed)
     far = 0
@@ -105,11 +105,11 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
         for first in range(0, draws, TOGETHER):
             count = min(TOGETHER, draws - first)
             step_RSD = np.stack([_directions(rng, num_steps, dimension) for _ in range(count)])
-            far += sum(turns_of(xy_I2) >= turns for xy_I2 in _planes(step_RSD * size_S[:, None]))
+            far += sum(turns_of(xy_I2) >= turns for xy_I2 in planes(step_RSD * size_S[:, None]))
     return Winding(turns, (1 + far) / (1 + draws), dimension, float(value_2.sum() / total), xy_I2)
 
 
-def _project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The leading plane of a path, from the inner products of its steps."""
     size = len(gram_SS) + 1
     place_II = np.zeros((size, size))  # inner products of the points, seen from the first
@@ -119,8 +119,8 @@ def _project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return leading_plane(place_II)
 
 
-def _planes(step_RSD: np.ndarray) -> Iterator[np.ndarray]:
-    """`_project` of many paths at once, from their steps: places [I, 2] of each.
+def planes(step_RSD: np.ndarray) -> Iterator[np.ndarray]:
+    """`project` of many paths at once, from their steps: places [I, 2] of each.
 
     By subspace iteration: the spectrum of a Brownian path falls as 1 / k^2, so that a few rounds
     find its leading plane. A path for which they do not is decomposed.

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmap.corpus import chunks as chunks_module
 from jaxmap.corpus.chunks import chunk, sample_chunks
 from jaxmap.errors import InputError, JaxmapError
 
@@ -102,11 +101,10 @@ def test_chunks_of_exactly_min_bytes_are_dropped():
     assert (only.text, only.document, only.doc_idx, only.chunk_idx) == ("y" * 257, "b", 1, 0)
 
 
-def test_large_corpora_go_through_a_file(tmp_path, monkeypatch):
+def test_large_corpora_go_through_a_file(tmp_path):
     documents = make_documents(300)
     expected = sample_chunks(documents, 50)
-    monkeypatch.setattr(chunks_module, "_SCRATCH_IN_MEMORY", 1000)
-    assert sample_chunks(documents, 50, scratch=tmp_path) == expected
+    assert sample_chunks(documents, 50, scratch=tmp_path, in_memory=1000) == expected
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(JaxmapError, match="scratch file"):
-        sample_chunks(documents, 50, scratch=tmp_path / "missing")
+        sample_chunks(documents, 50, scratch=tmp_path / "missing", in_memory=1000)

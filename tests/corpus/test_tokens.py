@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmap.corpus import tokens as tokens_module
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.errors import InputError
@@ -139,22 +138,20 @@ def test_a_response_beyond_the_context_is_not_scored(folders):
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=12),
     context=st.integers(1, 12),
-    a_call=st.integers(1, 5),
+    per_call=st.integers(1, 5),
     paired=st.booleans(),
     rule=st.sampled_from(list(RULES)),
 )
 def test_context_cuts_the_right_end_whatever_the_slices(
-    folders, texts, context, a_call, paired, rule
+    folders, texts, context, per_call, paired, rule
 ):
     tokenizer = load_tokenizer(folders[rule])
     texts = TextSet(tuple(texts), tuple(reversed(texts)) if paired else None)
     whole = tokenizer.encode(texts, None)
     done = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens_module, "_TEXTS_A_CALL", a_call)
-        cut = tokenizer.encode(texts, context, done.append)
+    cut = tokenizer.encode(texts, context, done.append, per_call)
     assert sum(done) == len(cut) == len(texts)
-    assert all(count <= a_call for count in done)
+    assert all(count <= per_call for count in done)
     assert split(cut) == [ids[:context] for ids in split(whole)]
     assert cut.truncated.tolist() == (whole.lengths > context).tolist()
     assert cut.first_scored.tolist() == np.minimum(whole.first_scored, context).tolist()

@@ -28,7 +28,7 @@ from jaxmap.engine.translators import Translators
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
 from jaxmap.lens.loss import distribution, kl
-from jaxmap.lens.trainer import Training, Tuner, _on_device, train_lens
+from jaxmap.lens.trainer import Training, Tuner, on_device, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TENSORS, find_lens, parse_lens, read_lens
 from jaxmap.model.inputs import Inputs
 from jaxmap.store import Store
@@ -138,7 +138,7 @@ def test_memory_is_one_block_forward_and_backward(tmp_path):
     lowered = tuner.step.lower(
         model.params,
         (translators, optimiser.init(translators)),
-        *_on_device(batch),
+        *on_device(batch),
         reach=batch.reach,
     )
     text, places = lowered.as_text(), batch.ids_BT.size

@@ -24,7 +24,7 @@ from support.stores import texts as make_texts
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.memory import _of_cgroup, free_memory
+from jaxmap.checkpoint.memory import free_memory, of_cgroup
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.errors import InputError
 from jaxmap.naming import parse
@@ -537,10 +537,10 @@ def test_free_memory(tmp_path):
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
-    assert _of_cgroup(tmp_path) == [450]
+    assert of_cgroup(tmp_path) == [450]
     (tmp_path / "memory.max").write_text("max\n")
-    assert _of_cgroup(tmp_path) == []
-    assert _of_cgroup(tmp_path / "none") == []
+    assert of_cgroup(tmp_path) == []
+    assert of_cgroup(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(

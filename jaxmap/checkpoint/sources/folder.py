@@ -57,8 +57,20 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
     return CheckpointFiles(resolved.ref, folder, resolved.commit, resolved.files, read_card(folder))
 
 
-def content_hash(folder: Path, files: Iterable[FileStat], where: str) -> str:
+def content_hash(
+    folder: Path,
+    files: Iterable[FileStat],
+    where: str,
+    *,
+    piece: int = _PIECE,
+    show_progress: int = _SHOW_PROGRESS,
+) -> str:
     """Hashes names and contents: SHA-256 over the lines `name, NUL, SHA-256 of the file`.
+
+    Args:
+      folder, files, where: the folder, files of it, and what to call it in errors.
+      piece: bytes that are read at a time.
+      show_progress: bytes of all files from which a progress bar is shown.
 
     JaxmapError when a file changes while it is read.
     """
@@ -67,17 +79,17 @@ def content_hash(folder: Path, files: Iterable[FileStat], where: str) -> str:
     whole = hashlib.sha256()
     with ExitStack() as stack:
         bar = None
-        if total >= _SHOW_PROGRESS:
+        if total >= show_progress:
             options = {"unit_scale": True, "unit_divisor": 1024, "leave": False}
             bar = stack.enter_context(progress(total, f"hashing {where}", "B", **options))
         for file in files:
             digest = hashlib.sha256()
             try:
                 with open(folder / file.name, "rb") as stream:
-                    while piece := stream.read(_PIECE):
-                        digest.update(piece)
+                    while data := stream.read(piece):
+                        digest.update(data)
                         if bar is not None:
-                            bar.update(len(piece))
+                            bar.update(len(data))
             except OSError as error:
                 raise InputError(f"{where}: cannot read {file.name}: {error.strerror}") from error
             whole.update(f"{file.name}\0{digest.hexdigest()}\n".encode("utf-8", "surrogateescape"))
