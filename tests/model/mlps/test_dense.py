@@ -56,9 +56,12 @@ def test_the_two_gelus_are_told_apart():
 @pytest.mark.parametrize("act", ["gelu", "silu"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gated", [True, False])
-def test_mlp(gated, bias, act):
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (0.7, 1.9)], ids=["plain", "multiplied"])
+def test_mlp(factors, gated, bias, act):
     spec = spec_of(Config(CASES["gpt_neox"], "a test"))
-    spec = dataclasses.replace(spec, act=act, gated=gated, mlp_bias=bias, F=20)
+    multipliers = dataclasses.replace(spec.multipliers, gate=factors[0], mlp_out=factors[1])
+    changes = dict(act=act, gated=gated, mlp_bias=bias, F=20, multipliers=multipliers)
+    spec = dataclasses.replace(spec, **changes)
     layer = Mlp(spec, Kind(), dtype=jnp.float32, rngs=nnx.Rngs(0))
     random = np.random.default_rng(1)
     w = {}
@@ -78,7 +81,9 @@ def test_mlp(gated, bias, act):
     def linear(name, x):
         return x @ w[name] + w[name, "bias"]
 
-    hidden = BY_HAND[act](linear("gate" if gated else "up", x_BTD))
-    expected = linear("down", hidden * linear("up", x_BTD) if gated else hidden)
+    gate, out = factors
+    up_BTF = linear("up", x_BTD)
+    hidden = BY_HAND[act](gate * linear("gate", x_BTD)) * up_BTF if gated else BY_HAND[act](up_BTF)
+    expected = out * linear("down", hidden)
     ours = layer(jnp.asarray(x_BTD, jnp.float32), None)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5)
