@@ -20,16 +20,16 @@ class Block:
     """What an accumulator is given of a block of the vocabulary.
 
     Fields:
-      model: the logits of the model.
-      compared, reference: the logits of the model and of the reference over the tokens that both
-        have; the latter None without a reference.
+      model, reference: the logits of the model and of the reference, None without one.
+      model_shared, reference_shared: the same over the tokens that both have.
       id_W: the token of each column.
       target_N, target_logit_N: the token that follows, and its logit.
     """
 
     model: BlockLogits
-    compared: BlockLogits
     reference: BlockLogits | None
+    model_shared: BlockLogits
+    reference_shared: BlockLogits | None
     id_W: jax.Array
     target_N: jax.Array
     target_logit_N: jax.Array
@@ -58,6 +58,10 @@ class Parts:
     def smallest(self, x: jax.Array) -> jax.Array:
         return jax.lax.pmin(x, self.axis)
 
+    def beside(self, x_NK: jax.Array) -> jax.Array:
+        """Those of all parts, one after another: [N, parts x K]."""
+        return jax.lax.all_gather(x_NK, self.axis, axis=1, tiled=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class Accumulator:
@@ -78,15 +82,18 @@ def _no_sum(N: int) -> jax.Array:
     return jnp.zeros(N, jnp.float32)
 
 
-def _add_centred(sum_N: jax.Array, block: Block) -> jax.Array:
-    model = block.model
-    new_N = jnp.sum(model.exp_NW * model.centred_NW, axis=-1)
-    return model.rescaled(sum_N, model.shift_N) + new_N
+def _centred(of: str) -> Accumulator:
+    """Sum of exp(c) c over the centred logits c = logit - maximum."""
 
+    def add(sum_N: jax.Array, block: Block) -> jax.Array:
+        one = getattr(block, of)
+        return one.rescaled(sum_N, one.shift_N) + jnp.sum(one.exp_NW * one.centred_NW, axis=-1)
 
-def _join_centred(sum_N: jax.Array, parts: Parts) -> jax.Array:
-    part, max_N = parts.part.model, parts.whole.model.max_N
-    return parts.total(rescaled(sum_N, shift(part, max_N), part, max_N))
+    def join(sum_N: jax.Array, parts: Parts) -> jax.Array:
+        part, max_N = getattr(parts.part, of), getattr(parts.whole, of).max_N
+        return parts.total(rescaled(sum_N, shift(part, max_N), part, max_N))
+
+    return Accumulator(_no_sum, add, join)
 
 
 def _gap(of: str, other: str) -> Accumulator:
@@ -131,8 +138,10 @@ def _top(of: str) -> Accumulator:
     def add(best: tuple[jax.Array, jax.Array], block: Block) -> tuple[jax.Array, jax.Array]:
         id_N, logit_N = best
         logit_NW = getattr(block, of).logit_NW
-        new_id_N = block.id_W[jnp.argmax(logit_NW, axis=-1)]
         new_N = jnp.max(logit_NW, axis=-1)
+        # Not argmax, which XLA does not vectorise on CPU.
+        at_top_NW = logit_NW == new_N[:, None]
+        new_id_N = jnp.min(jnp.where(at_top_NW, block.id_W[None], last), axis=-1)
         higher_N = new_N > logit_N
         return jnp.where(higher_N, new_id_N, id_N), jnp.maximum(new_N, logit_N)
 
@@ -144,13 +153,66 @@ def _top(of: str) -> Accumulator:
     return Accumulator(start, add, join)
 
 
+def _likeliest(of: str, count: int) -> Accumulator:
+    """The tokens of the `count` largest logits, largest first: int32 [N, count], -1 where there are
+    fewer tokens; with them, their logits."""
+
+    def start(N: int) -> tuple[jax.Array, jax.Array]:
+        return jnp.full((N, count), -1, jnp.int32), jnp.full((N, count), -jnp.inf, jnp.float32)
+
+    def add(best: tuple[jax.Array, jax.Array], block: Block) -> tuple[jax.Array, jax.Array]:
+        logit_NM, column_NM = _candidates(getattr(block, of).logit_NW, count)
+        id_NM = jnp.where(jnp.isneginf(logit_NM), -1, block.id_W[0] + column_NM)  # consecutive
+        return largest_of(
+            jnp.concatenate([best[0], id_NM], axis=1), jnp.concatenate([best[1], logit_NM], axis=1)
+        )
+
+    def largest_of(id_NK: jax.Array, logit_NK: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logit_NK, place_NK = jax.lax.top_k(logit_NK, count)
+        return jnp.take_along_axis(id_NK, place_NK, axis=1), logit_NK
+
+    def join(best: tuple[jax.Array, jax.Array], parts: Parts) -> tuple[jax.Array, jax.Array]:
+        return largest_of(*map(parts.beside, best))
+
+    return Accumulator(start, add, join)
+
+
+def _candidates(logit_NW: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Logits of each row that have the `count` largest among them, and their columns, in order.
+
+    The largest are in the groups of columns with the largest maxima, so that only the maxima and
+    these groups need be sorted.
+    """
+    N, W = logit_NW.shape
+    groups = W // _GROUP
+    if groups <= 2 * count:
+        return logit_NW, jnp.broadcast_to(jnp.arange(W)[None], (N, W))
+    whole = groups * _GROUP
+    logit_NGC = logit_NW[:, :whole].reshape(N, groups, _GROUP)
+    _, group_NK = jax.lax.top_k(jnp.max(logit_NGC, axis=-1), count)
+    group_NK = jnp.sort(group_NK, axis=-1)  # of equal logits the first is wanted
+    chosen_NKC = jnp.take_along_axis(logit_NGC, group_NK[:, :, None], axis=1)
+    column_NKC = group_NK[:, :, None] * _GROUP + jnp.arange(_GROUP)[None, None]
+    rest_NR = jnp.broadcast_to(jnp.arange(whole, W)[None], (N, W - whole))
+    return (
+        jnp.concatenate([chosen_NKC.reshape(N, -1), logit_NW[:, whole:]], axis=1),
+        jnp.concatenate([column_NKC.reshape(N, -1), rest_NR], axis=1),
+    )
+
+
+_GROUP = 16  # columns
+LIKELIEST = 5  # tokens that are kept of each distribution
+
 ACCUMULATORS: dict[str, Accumulator] = {
-    # Sum of exp(c) c over the centred logits c = logit - maximum.
-    "centred": Accumulator(_no_sum, _add_centred, _join_centred),
-    "gap_of_reference": _gap("reference", "compared"),
-    "gap_of_model": _gap("compared", "reference"),
+    "centred": _centred("model"),
+    "centred_of_reference": _centred("reference"),
+    "gap_of_reference": _gap("reference_shared", "model_shared"),
+    "gap_of_model": _gap("model_shared", "reference_shared"),
     # Tokens whose logit is larger than the target's.
     "above": Accumulator(_no_count, _count_above, _join_count),
     "top": _top("model"),
-    "top_of_reference": _top("reference"),
+    "top_shared": _top("model_shared"),
+    "top_of_reference": _top("reference_shared"),
+    "likeliest": _likeliest("model_shared", LIKELIEST),
+    "likeliest_of_reference": _likeliest("reference_shared", LIKELIEST),
 }

@@ -43,18 +43,25 @@ class Distributions:
 
     Fields:
       model: by the model.
-      shared: by the model, over the tokens that the reference has too; None where it has all.
-      reference: by the reference, over the tokens that the model has too; None without one.
+      reference: by the reference; None without one.
+      model_cut: by the model, over the tokens that the reference has too; None where it has all.
+      reference_cut: by the reference, over the tokens that the model has too; likewise.
     """
 
     model: Distribution
-    shared: Distribution | None = None
     reference: Distribution | None = None
+    model_cut: Distribution | None = None
+    reference_cut: Distribution | None = None
 
     @property
-    def compared(self) -> Distribution:
-        """What the reference is compared with."""
-        return self.model if self.shared is None else self.shared
+    def model_shared(self) -> Distribution:
+        """By the model, over the tokens that both have."""
+        return self.model if self.model_cut is None else self.model_cut
+
+    @property
+    def reference_shared(self) -> Distribution | None:
+        """By the reference, over the tokens that both have."""
+        return self.reference if self.reference_cut is None else self.reference_cut
 
     def joined(self, axis: str) -> Distributions:
         """See `Distribution.joined`."""

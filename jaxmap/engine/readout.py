@@ -15,7 +15,13 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxmap.engine.accumulators import ACCUMULATORS, Block, Parts
-from jaxmap.engine.distribution import Distributions, add_block, nothing_seen
+from jaxmap.engine.distribution import (
+    BlockLogits,
+    Distribution,
+    Distributions,
+    add_block,
+    nothing_seen,
+)
 from jaxmap.engine.statistics import Found, chosen
 from jaxmap.engine.unembedding import Columns, Reference, Unembedding, over_blocks
 from jaxmap.errors import InputError
@@ -52,7 +58,9 @@ def read(
     elif reference is None:
         raise InputError("a statistic that compares the model needs a reference", field="reference")
     else:
-        rows = unembedding.head_VE.shape[0]
+        heads = unembedding, reference.unembedding
+        rows = max(head.head_VE.shape[0] for head in heads)
+        unembedding = unembedding.of_rows(rows)
         reference = Reference(reference.states, reference.unembedding.of_rows(rows))
     needed = tuple(dict.fromkeys(name for s in wanted for name in s.accumulators))
 
@@ -62,6 +70,9 @@ def read(
         if axis is not None:
             first = jax.lax.axis_index(axis) * unembedding.head_VE.shape[0]
         logit_N = _target_logit(hidden_NE, unembedding, target_N, first, axis)
+        other_N = None
+        if reference is not None:
+            other_N = _target_logit(reference.states, reference.unembedding, target_N, first, axis)
         over, sums = _scan(
             hidden_NE, unembedding, reference, target_N, logit_N, needed, block, first
         )
@@ -69,7 +80,7 @@ def read(
             parts = Parts(over, over.joined(axis), axis)
             over = parts.whole
             sums = {name: ACCUMULATORS[name].join(sums[name], parts) for name in needed}
-        found = Found(over, target_N, logit_N, sums)
+        found = Found(over, target_N, logit_N, other_N, sums)
         return {statistic.name: statistic.finish(found) for statistic in wanted}
 
     given = (hidden_NE, unembedding, target_N, reference)
@@ -133,33 +144,50 @@ def _scan(
       others: see `read`; `reference` has as many rows.
     """
     size = unembedding.size
+    other_size = None if reference is None else reference.unembedding.size
     # How many rows are tokens of both; None: all.
-    shared = size if reference is None else _smaller(size, reference.unembedding.size)
+    shared = size if reference is None else _smaller(size, other_size)
 
     def fold(state: tuple[Distributions, dict[str, Any]], columns: Columns) -> Any:
         over, sums = state
+
+        def added(
+            logit_NW: jax.Array, whole: Distribution, cut: Distribution | None, size: int | None
+        ) -> tuple[BlockLogits, BlockLogits]:
+            """A model's logits, and those over the tokens that both have."""
+            block = add_block(whole, columns.masked(logit_NW, size))
+            if cut is None:
+                return block, block
+            return block, add_block(cut, columns.masked(logit_NW, shared))
+
         logit_NW = columns.of(unembedding).logits(hidden_NE)
-        compared = model = add_block(over.model, columns.masked(logit_NW, size))
-        other = None
+        mine = added(logit_NW, over.model, over.model_cut, size)
+        theirs: tuple[BlockLogits | None, BlockLogits | None] = (None, None)
         if reference is not None and over.reference is not None:
             logit_NW = columns.of(reference.unembedding).logits(reference.states)
-            other = add_block(over.reference, columns.masked(logit_NW, shared))
-            if over.shared is not None:
-                compared = add_block(over.shared, columns.masked(model.logit_NW, shared))
-        seen = Block(model, compared, other, columns.id_W, target_N, target_logit_N)
-        sums = {name: ACCUMULATORS[name].update(sums[name], seen) for name in accumulators}
+            theirs = added(logit_NW, over.reference, over.reference_cut, other_size)
+        block = Block(
+            mine[0], theirs[0], mine[1], theirs[1], columns.id_W, target_N, target_logit_N
+        )
+        sums = {name: ACCUMULATORS[name].update(sums[name], block) for name in accumulators}
         over = Distributions(
-            model.now,
-            None if over.shared is None else compared.now,
-            None if other is None else other.now,
+            mine[0].now,
+            None if theirs[0] is None else theirs[0].now,
+            None if over.model_cut is None else mine[1].now,
+            None if over.reference_cut is None or theirs[1] is None else theirs[1].now,
         )
         return over, sums
 
     N = hidden_NE.shape[0]
+
+    def nothing(size: int | None) -> Distribution:
+        return nothing_seen(N, padded=size is not None)
+
     over = Distributions(
-        nothing_seen(N, padded=size is not None),
-        None if shared == size else nothing_seen(N, padded=True),
-        None if reference is None else nothing_seen(N, padded=shared is not None),
+        nothing(size),
+        None if reference is None else nothing(other_size),
+        None if shared == size else nothing(shared),
+        None if reference is None or shared == other_size else nothing(shared),
     )
     sums = {name: ACCUMULATORS[name].start(N) for name in accumulators}
     return over_blocks(fold, (over, sums), unembedding.head_VE.shape[0], block, first)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxmap.engine.distribution import Distributions
+from jaxmap.engine.distribution import Distribution, Distributions
 from jaxmap.errors import InputError
 
 
@@ -25,12 +25,14 @@ class Found:
     Fields:
       over: the distributions.
       target_N, target_logit_N: the token that follows, and its logit in the model.
+      reference_logit_N: its logit in the reference; None without one.
       sums: what each of the statistic's accumulators came to, by name.
     """
 
     over: Distributions
     target_N: jax.Array
     target_logit_N: jax.Array
+    reference_logit_N: jax.Array | None
     sums: Mapping[str, Any]
 
 
@@ -63,10 +65,27 @@ def _log_likelihood(found: Found) -> jax.Array:
     return found.target_logit_N - model.max_N - jnp.log(model.sum_N)
 
 
+def _reference_log_likelihood(found: Found) -> jax.Array:
+    reference = _there(found.over.reference)
+    return _there(found.reference_logit_N) - reference.max_N - jnp.log(reference.sum_N)
+
+
 def _entropy(found: Found) -> jax.Array:
+    return _entropy_of(found.over.model, found.sums["centred"])
+
+
+def _reference_entropy(found: Found) -> jax.Array:
+    return _entropy_of(_there(found.over.reference), found.sums["centred_of_reference"])
+
+
+def _entropy_of(of: Distribution, centred_N: jax.Array) -> jax.Array:
     """-sum p log p, both terms 0 or more: log p is the centred logit less the log of the sum."""
-    sum_N = found.over.model.sum_N
-    return jnp.log(sum_N) - found.sums["centred"] / sum_N
+    return jnp.log(of.sum_N) - centred_N / of.sum_N
+
+
+def _reference_top_probability(found: Found) -> jax.Array:
+    """The largest logit's exponential is 1."""
+    return 1 / _there(found.over.reference).sum_N
 
 
 def _top_token(found: Found) -> jax.Array:
@@ -84,22 +103,67 @@ def _target_rank(found: Found) -> jax.Array:
 
 
 def _same_top_token(found: Found) -> jax.Array:
-    return _top_token(found) == found.sums["top_of_reference"][0]
+    return found.sums["top_shared"][0] == found.sums["top_of_reference"][0]
+
+
+def _same_top_5(found: Found) -> jax.Array:
+    """How many of the 5 likeliest tokens of one are among those of the other."""
+    id_NK, other_NK = found.sums["likeliest"][0], found.sums["likeliest_of_reference"][0]
+    same_NKK = (id_NK[:, :, None] == other_NK[:, None, :]) & (id_NK >= 0)[:, :, None]
+    return jnp.sum(same_NKK, axis=(1, 2), dtype=jnp.int32)
 
 
 def _token_kl(found: Found) -> jax.Array:
     """KL(reference || model) = sum p log(p / q), p the reference's."""
-    return _kl(found.over.reference, found.over.compared, found.sums["gap_of_reference"])
+    over = found.over
+    return _kl(over.reference_shared, over.model_shared, found.sums["gap_of_reference"])
 
 
 def _token_kl_reverse(found: Found) -> jax.Array:
     """KL(model || reference)."""
-    return _kl(found.over.compared, found.over.reference, found.sums["gap_of_model"])
+    over = found.over
+    return _kl(over.model_shared, over.reference_shared, found.sums["gap_of_model"])
+
+
+def _mass_outside(found: Found) -> jax.Array:
+    """What the model gives tokens that the reference does not have."""
+    return _outside(found.over.model, found.over.model_shared)
+
+
+def _reference_mass_outside(found: Found) -> jax.Array:
+    over = found.over
+    return _outside(_there(over.reference), _there(over.reference_shared))
+
+
+def _outside(whole: Distribution, part: Distribution) -> jax.Array:
+    if part is whole:
+        return jnp.zeros_like(whole.sum_N)
+    inside_N = part.sum_N * jnp.exp(part.max_N - whole.max_N) / whole.sum_N
+    return jnp.maximum(0, 1 - inside_N)
+
+
+def _there(value: Any) -> Any:
+    assert value is not None  # what needs a reference is not asked for without one
+    return value
 
 
 def _kl(p: Any, q: Any, gap_N: jax.Array) -> jax.Array:
     return gap_N / p.sum_N - jnp.log(p.sum_N) + jnp.log(q.sum_N)
 
+
+def _beside(
+    name: str,
+    unit: str,
+    dtype: Literal["float32", "int32", "bool"],
+    per_text: Literal["sum", "mean"],
+    accumulators: tuple[str, ...],
+    finish: Callable[[Found], jax.Array],
+) -> Statistic:
+    return Statistic(name, unit, dtype, per_text, accumulators, finish, needs_reference=True)
+
+
+_OF_REFERENCE = ("top_shared", "top_of_reference")
+_LIKELIEST = ("likeliest", "likeliest_of_reference")
 
 STATISTICS: dict[str, Statistic] = {
     statistic.name: statistic
@@ -109,33 +173,24 @@ STATISTICS: dict[str, Statistic] = {
         Statistic("target_rank", "", "int32", "mean", ("above", "top"), _target_rank),
         Statistic("top_token", "", "int32", "none", ("top",), _top_token),
         Statistic("top_is_target", "", "bool", "mean", ("top",), _top_is_target),
-        Statistic(
-            "token_kl",
+        _beside("token_kl", "nats", "float32", "sum", ("gap_of_reference",), _token_kl),
+        _beside("token_kl_reverse", "nats", "float32", "sum", ("gap_of_model",), _token_kl_reverse),
+        _beside("same_top_token", "", "bool", "mean", _OF_REFERENCE, _same_top_token),
+        _beside("same_top_5", "", "int32", "mean", _LIKELIEST, _same_top_5),
+        _beside("mass_outside", "", "float32", "mean", (), _mass_outside),
+        _beside(
+            "reference_log_likelihood", "nats", "float32", "sum", (), _reference_log_likelihood
+        ),
+        _beside(
+            "reference_entropy",
             "nats",
             "float32",
             "sum",
-            ("gap_of_reference",),
-            _token_kl,
-            needs_reference=True,
+            ("centred_of_reference",),
+            _reference_entropy,
         ),
-        Statistic(
-            "token_kl_reverse",
-            "nats",
-            "float32",
-            "sum",
-            ("gap_of_model",),
-            _token_kl_reverse,
-            needs_reference=True,
-        ),
-        Statistic(
-            "same_top_token",
-            "",
-            "bool",
-            "mean",
-            ("top", "top_of_reference"),
-            _same_top_token,
-            needs_reference=True,
-        ),
+        _beside("reference_top_probability", "", "float32", "mean", (), _reference_top_probability),
+        _beside("reference_mass_outside", "", "float32", "mean", (), _reference_mass_outside),
     )
 }
 DEFAULT = ("log_likelihood",)

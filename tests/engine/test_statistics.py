@@ -52,9 +52,19 @@ def oracle(logp_NV, target_N, reference_NV=None):
     if reference_NV is not None:
         V = min(logp_NV.shape[-1], reference_NV.shape[-1])
         p_NV, q_NV = log_softmax_64(reference_NV[:, :V]), log_softmax_64(logp_NV[:, :V])
-        found["token_kl"] = (np.exp(p_NV) * (p_NV - q_NV)).sum(-1)
-        found["token_kl_reverse"] = (np.exp(q_NV) * (q_NV - p_NV)).sum(-1)
-        found["same_top_token"] = top_N == p_NV.argmax(-1)
+        five = [{*row.argsort()[-5:]} for row in (*p_NV, *q_NV)]
+        whole_NV = log_softmax_64(reference_NV)
+        found |= {
+            "token_kl": (np.exp(p_NV) * (p_NV - q_NV)).sum(-1),
+            "token_kl_reverse": (np.exp(q_NV) * (q_NV - p_NV)).sum(-1),
+            "same_top_token": q_NV.argmax(-1) == p_NV.argmax(-1),
+            "same_top_5": [len(a & b) for a, b in zip(five, five[len(p_NV) :], strict=False)],
+            "mass_outside": np.exp(logp_NV[:, V:]).sum(-1),
+            "reference_log_likelihood": whole_NV[each_N, target_N],
+            "reference_entropy": -(np.exp(whole_NV) * whole_NV).sum(-1),
+            "reference_top_probability": np.exp(whole_NV.max(-1)),
+            "reference_mass_outside": np.exp(whole_NV[:, V:]).sum(-1),
+        }
     return found
 
 
@@ -154,6 +164,30 @@ def test_equal_logits():
         found = readout(jnp.full(N, target))
         assert (np.asarray(found["top_token"]) % 3 == 0).all()
         np.testing.assert_array_equal(found["top_is_target"], found["target_rank"] == 1)
+
+
+@strict
+@pytest.mark.parametrize("rows", [(700, 700), (700, 690), (690, 700)])
+def test_the_likeliest_of_many(rows):
+    """Blocks of 16 columns many times over, whose largest are looked for in groups."""
+    random = np.random.default_rng(3)
+    hidden_NE, other_NE = random.normal(0, 1, (2, N, E)).astype(np.float32)
+    other_NE = hidden_NE + np.float32(0.3) * other_NE
+    head_VE = random.normal(0, 1, (700, E)).astype(np.float32)
+    found = read(
+        jnp.asarray(hidden_NE),
+        Unembedding(jnp.asarray(head_VE[: rows[0]])),
+        jnp.zeros(N, jnp.int32),
+        ("same_top_5", "same_top_token"),
+        block=300,
+        reference=Reference(jnp.asarray(other_NE), Unembedding(jnp.asarray(head_VE[: rows[1]]))),
+    )
+    logits = [x.astype(np.float64) @ head_VE[: min(rows)].T for x in (hidden_NE, other_NE)]
+    order = [np.argsort(-logit_NV, axis=-1) for logit_NV in logits]
+    expected = [len({*a[:5]} & {*b[:5]}) for a, b in zip(*order, strict=True)]
+    np.testing.assert_array_equal(found["same_top_5"], expected)
+    assert len(set(expected)) > 2
+    np.testing.assert_array_equal(found["same_top_token"], order[0][:, 0] == order[1][:, 0])
 
 
 @strict
@@ -323,7 +357,8 @@ def test_a_vocabulary_cut_over_devices():
     )
     assert {name for _, name, *_ in found} == set(STATISTICS)
     for mesh, name, worst, spread in found:
-        assert spread > 0.1 or STATISTICS[name].dtype == "bool", (mesh, name)
+        same = STATISTICS[name].dtype == "bool" or name == "mass_outside"  # none: it has all
+        assert spread > 0.02 or same, (mesh, name)
         assert worst < 2e-5, (mesh, name)
 
 
