@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from jaxmap.errors import InputError
 
@@ -52,12 +53,17 @@ def default_dtype(backend: str, stored: str) -> str:
     return {"cpu": "float32", "tpu": "bfloat16_3x"}.get(backend, stored)
 
 
+def check_precision(name: str, field: str, known: Iterable[str] = PRECISIONS) -> None:
+    """InputError, naming the parameter and listing the known ones, unless it is a precision."""
+    if name not in PRECISIONS:
+        raise InputError(f"{name!r} is unknown; known: {', '.join(known)}", field=field)
+
+
 def parse_precisions(names: list[str]) -> tuple[str, ...]:
     """These precisions, each once, without float32; InputError lists the known ones."""
     known = ", ".join(COMPARED)
     for name in names:
-        if name not in PRECISIONS:
-            raise InputError(f"{name!r} is unknown; known: {known}", field="dtypes")
+        check_precision(name, "dtypes", COMPARED)
     found = tuple(dict.fromkeys(name for name in names if name != REFERENCE))
     if not found:
         raise InputError(

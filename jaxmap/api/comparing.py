@@ -33,6 +33,7 @@ def compare(
     out: Path | None = None,
     quantize: Names = ("none",),
     dtype: str = "auto",
+    floor_dtype: str = "",
     batch_tokens: int | None = None,
     ignore_config_keys: Names = (),
     command: str = "",
@@ -51,13 +52,19 @@ def compare(
     Args:
       models, models_file, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
       reference: the one model that the others are compared with.
-      out: a folder for compare.csv and compare.md, a table for a model card; None: not written.
+      out: a folder for compare.csv, compare_statistics.csv (all statistics with their standard
+        errors, also by the reference's confidence) and compare.md, a table for a model card; None:
+        not written.
       quantize: which copies of each model: "none" is the model itself; "int8", "nf4" and "fp4"
         have their linear layers in 8 or 4 bit.
+      floor_dtype: another arithmetic than `dtype`, such as "bfloat16": the reference and each copy
+        are compared with themselves in it, which shows how much of a divergence may be rounding.
+        It about doubles the time. "": no floors.
       command: what somebody types to do the same again, for compare.md; "": nothing.
 
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
     """
+    from jaxmap.precision import check_precision
     from jaxmap.variant import QUANTISATIONS
 
     refs, [its_ref, *more] = models_of(models, models_file), models_of(reference)
@@ -67,6 +74,10 @@ def compare(
     if unknown := [name for name in quantisations if name not in QUANTISATIONS]:
         known = ", ".join(QUANTISATIONS)
         raise InputError(f"{unknown[0]!r} is unknown; known: {known}", field="quantize")
+    if floor_dtype:
+        check_precision(floor_dtype, "floor_dtype")
+        if floor_dtype == dtype:
+            raise InputError(f"{dtype} is the arithmetic compared in", field="floor_dtype")
     if out is not None:
         check_writable(FilePath(out))
     text_set = texts_of(texts)
@@ -81,6 +92,7 @@ def compare(
         refs=tuple(refs),
         quantisations=quantisations,
         dtype=dtype,
+        floor_dtype=floor_dtype,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
     )

@@ -27,7 +27,7 @@ def _define(values: flags.FlagValues) -> None:
     define_texts(values)
     string(values, "reference", None, "The model that the others are compared with.")
     define_models(values)
-    string(values, "out", None, "A folder for compare.csv and compare.md.")
+    string(values, "out", None, "A folder for compare.csv, compare_statistics.csv and compare.md.")
     flags.DEFINE_list(
         "quantize",
         ["none"],
@@ -36,6 +36,13 @@ def _define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     define_dtype(values)
+    string(
+        values,
+        "floor_dtype",
+        "",
+        "Another arithmetic than --dtype, such as bfloat16, in which the reference and each copy "
+        "are compared with themselves: how much of a divergence may be rounding.",
+    )
     define_batch_tokens(values)
     define_ignored_keys(values)
 
@@ -54,6 +61,7 @@ def _run(values: flags.FlagValues) -> int:
         out=values.out,
         quantize=values.quantize,
         dtype=values.dtype,
+        floor_dtype=values.floor_dtype,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
         command=command_line(),
@@ -67,16 +75,20 @@ COMMANDS = {
         "models beside a reference, token by token, with a table for the model card",
         """Compares models that have the tokenizer of a reference (its quantised copies, its
 fine-tunes, checkpoints of its training) with it. At each token: the KL divergence of the two
-next-token distributions, both ways, exact over the whole vocabulary; whether both find the same
-token likeliest; both log-probabilities. compare.csv has means, quantiles and standard errors over
-texts, compare.md the same as a table for a model card. Beside them stands the KL of the papers,
-estimated from the variance of log-likelihoods over texts: it is another quantity, and the one that
-`jaxmap kl` gives for models with any tokenizers.
+next-token distributions, both ways, exact over the whole vocabulary; how many of their likeliest
+tokens are the same; both log-probabilities and entropies. Of vocabularies of two sizes the tokens
+that both have are compared, and what either gives to others is told.
+
+--out has three files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
+and shares with standard errors over texts, of all tokens and by how sure the reference is.
+compare.md: a table for a model card. The KL of the papers, estimated from the variance of
+log-likelihoods over texts, stands beside: it is another quantity, and the one that `jaxmap kl`
+gives for models with any tokenizers. --floor_dtype shows how much of either is rounding.
 
 Run the same command again after a crash: what is measured is kept in the store.
 
   jaxmap compare --store=runs --texts=texts.jsonl --reference=./model \\
-      --models=./model --quantize=int8,nf4 --out=card
+      --models=./model --quantize=int8,nf4 --floor_dtype=bfloat16 --out=card
   jaxmap compare --store=runs --texts=texts.jsonl --reference=org/base --models=org/tuned --out=card
 """,
         _define,

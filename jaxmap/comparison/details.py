@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 
@@ -79,7 +80,7 @@ def by_confidence(found: TokenComparison) -> dict[str, np.ndarray]:
     """Tokens by the highest probability of the reference."""
     kinds = {}
     last = len(CONFIDENCE) - 2
-    for i, (low, high) in enumerate(zip(CONFIDENCE, CONFIDENCE[1:], strict=False)):
+    for i, (low, high) in enumerate(itertools.pairwise(CONFIDENCE)):
         below_M = found.reference_top_M < high if i < last else True
         name = f"confidence {low:g} to {high:g}"
         kinds[name] = (found.reference_top_M >= low) & below_M
@@ -94,20 +95,20 @@ class _Sample:
         self, subset: str, chosen_M: np.ndarray, chosen_N: np.ndarray | None
     ) -> Iterator[Detail]:
         """Those of the chosen tokens; what is per byte only where they are all of some texts."""
-        text_M = self._text_M[chosen_M]
-        tokens, texts = len(text_M), len(np.unique(text_M))
-        if not tokens:
+        text_M, N = self._text_M[chosen_M], len(self._bytes_N)
+        if not len(text_M):
             return
-        N = len(self._bytes_N)
-        for name, unit, one in self._estimates(chosen_M, text_M, N, chosen_N):
-            yield Detail(subset, name, unit, one.value, one.standard_error, tokens, texts)
+        per_byte = chosen_N is not None
+        # Texts without a chosen token say nothing of a kind of token: they are not in its sample.
+        sampled_N = np.bincount(text_M, minlength=N) > 0 if chosen_N is None else chosen_N
+        counts = len(text_M), int(sampled_N.sum())
+        for name, unit, one in self._estimates(chosen_M, text_M, sampled_N, per_byte):
+            yield Detail(subset, name, unit, one.value, one.standard_error, *counts)
 
     def _estimates(
-        self, chosen_M: np.ndarray, text_M: np.ndarray, N: int, chosen_N: np.ndarray | None
+        self, chosen_M: np.ndarray, text_M: np.ndarray, sampled_N: np.ndarray, per_byte: bool
     ) -> Iterator[tuple[str, str, Estimate]]:
-        found = self._found
-        # Texts without a chosen token say nothing of them: they are not in the sample.
-        sampled_N = np.bincount(text_M, minlength=N) > 0
+        found, N = self._found, len(sampled_N)
 
         def per_text(value_M: np.ndarray) -> np.ndarray:
             sum_N = np.bincount(text_M, value_M[chosen_M].astype(np.float64), minlength=N)
@@ -135,7 +136,7 @@ class _Sample:
         yield "mass_outside", "", ratio(per_text(found.mass_outside_M), tokens_N)
         outside_N = per_text(found.reference_mass_outside_M)
         yield "reference_mass_outside", "", ratio(outside_N, tokens_N)
-        if chosen_N is None:
+        if not per_byte:
             return
         bits_N = self._bytes_N[sampled_N] * math.log(2)
         yield "token_kl_bits_per_byte", "bits/byte", ratio(kl_N, bits_N)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxmap.atomic import write_atomic
-from jaxmap.comparison.summary import bits_per_byte, mean_per_token, rounded
+from jaxmap.comparison.card import card
+from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
+from jaxmap.comparison.details import Detail
+from jaxmap.comparison.kept import Pair
+from jaxmap.comparison.summary import Estimate, bits_per_byte, mean_per_token, rounded
 from jaxmap.comparison.tokens import TokenComparison
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.results import Table
 from jaxmap.stats.divergence import kl_pairs
+from jaxmap.tables import to_frame, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +69,39 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """What a model's weights take up."""
+class Floor(NamedTuple):
+    """A model beside itself in another arithmetic: how much of a divergence may be rounding."""
 
-    format: str
-    num_bytes: int
-    num_parameters: int
+    dtype: str
+    token_kl: Estimate  # nats
+    kl: Estimate  # the estimator of the papers, bits per byte
+    same_top_token: float
 
 
-def row_of(
-    reference: str, model: str, size: Size, found: TokenComparison, bytes_N: np.ndarray
-) -> Row:
+class Compared(NamedTuple):
+    """One model beside the reference: its row, all statistics, its floor where one was asked."""
+
+    row: Row
+    details: tuple[Detail, ...]
+    floor: Floor | None = None
+
+
+def floor_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Floor:
+    """The floor that a comparison of a model with itself shows."""
+    row = row_of(pair, found, bytes_N)
+    return Floor(
+        pair.dtype,
+        Estimate(row.token_kl_nats, row.token_kl_standard_error),
+        Estimate(row.kl_bits_per_byte, row.kl_standard_error),
+        row.same_top_token,
+    )
+
+
+def row_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Row:
     """The row of a comparison.
 
     Args:
-      reference, model: their names.
-      size: of the model.
+      pair: what was compared with what.
       found: both at every token.
       bytes_N: UTF-8 bytes of what is scored of each text.
     """
@@ -94,11 +118,11 @@ def row_of(
         else (math.nan, math.nan)
     )
     return Row(
-        reference=reference,
-        model=model,
-        format=size.format,
-        bits_per_weight=8 * size.num_bytes / size.num_parameters,
-        gib=size.num_bytes / 2**30,
+        reference=pair.reference,
+        model=pair.model,
+        format=pair.format,
+        bits_per_weight=8 * pair.num_bytes / pair.num_parameters,
+        gib=pair.num_bytes / 2**30,
         kl_bits_per_byte=float(estimate.kl[0]),
         kl_standard_error=float(estimate.standard_error[0]),
         token_kl_nats=token_kl.value,
@@ -117,19 +141,45 @@ def row_of(
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Table):
-    """What `compare` found: one row per model, and (model, error) of those that failed."""
+    """What `compare` found: one row per model, and (model, error) of those that failed.
+
+    Fields:
+      reference: its name.
+      compared: each model beside it.
+      reference_floor: the reference beside itself in another arithmetic, where it was asked.
+    """
 
     file = "compare.csv"
     columns = COLUMNS
 
     reference: str
-    found: tuple[Row, ...]
+    compared: tuple[Compared, ...]
     texts_fingerprint: str
+    reference_floor: Floor | None = None
     failures: tuple[tuple[str, JaxmapError], ...] = ()
     command: str = ""
 
+    @property
+    def found(self) -> tuple[Row, ...]:
+        """The rows of the table."""
+        return tuple(one.row for one in self.compared)
+
     def rows(self) -> list[tuple[object, ...]]:
         return [dataclasses.astuple(row) for row in self.found]
+
+    def details(self) -> pandas.DataFrame:
+        """All statistics with their standard errors, the columns of compare_statistics.csv."""
+        return to_frame(DETAIL_COLUMNS, self._detail_rows())
+
+    def _detail_rows(self) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        for one in self.compared:
+            names = one.row.reference, one.row.model
+            rows += [(*names, *dataclasses.astuple(detail)) for detail in one.details]
+            rows += _floor_rows(one.row.model, one.floor, one.row)
+        if self.compared:
+            rows += _floor_rows(self.reference, self.reference_floor, self.found[0])
+        return rows
 
     def raise_for_failures(self) -> None:
         """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
@@ -139,37 +189,24 @@ class Comparison(Table):
             raise (InputError if only_input else JaxmapError)(reasons)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes compare.csv and compare.md into `folder`, which is made, and names them."""
-        page = Path(folder) / "compare.md"
+        """Writes compare.csv, compare_statistics.csv and compare.md into `folder`, which is made,
+        and names them."""
+        folder = Path(folder)
+        page = folder / "compare.md"
         write_atomic(page, self.markdown().encode("utf-8", errors="surrogateescape"))
-        return [*super().save(folder), page]
+        details = folder / "compare_statistics.csv"
+        write_csv(details, DETAIL_COLUMNS, self._detail_rows())
+        return [*super().save(folder), details, page]
 
     def markdown(self) -> str:
         """The table for a model card, with errors and rounded to what they leave."""
-        heads = (
-            "model", "format", "bits per weight", "GiB", "token KL, nats", "same top token",
-            "Δ bits per byte", "KL, bits per byte",
-        )  # fmt: skip
-        lines = [_line(heads), _line([":--", ":--", *["--:"] * (len(heads) - 2)])]
-        lines += [_line(_cells(row)) for row in self.found]
-        first = self.found[0] if self.found else None
-        about = [
-            f"Compared with {_escaped(self.reference)}"
-            + (f" on {first.texts:,} texts ({first.tokens:,} tokens)" if first else "")
-            + f", text set {self.texts_fingerprint[:16]}. *Token KL* is the mean over tokens of "
-            "KL(reference || model) of the next-token distributions, over the whole vocabulary. "
-            "*KL* is the estimate from the variance of log-likelihoods over texts (Oyama et al. "
-            "2025), another quantity, in which models with any tokenizers can be compared. "
-            "± is one standard error over texts.",
-        ]
-        if self.command:
-            about += ["", f"`{self.command}`"]
-        return "\n".join([*lines, "", *about, ""])
+        return card(self)
 
     def text(self) -> str:
         """The table as plain text, and one line per failure."""
         lines = []
-        for row in self.found:
+        for one in self.compared:
+            row = one.row
             kl = rounded(row.token_kl_nats, row.token_kl_standard_error)
             variance = rounded(row.kl_bits_per_byte, row.kl_standard_error)
             lines += [
@@ -179,27 +216,30 @@ class Comparison(Table):
                 f"  same top token {row.same_top_token:.1%}",
                 f"  bits per byte {row.bits_per_byte:.4g} ({row.delta_bits_per_byte:+.3g})",
                 f"  KL from the variance over texts {variance} bits per byte",
+                *_floor_lines(one.floor),
             ]
+        if self.reference_floor is not None:
+            lines += [f"{self.reference} beside itself:", *_floor_lines(self.reference_floor)]
         lines += [f"{name}: not compared: {error}" for name, error in self.failures]
         return "\n".join([*lines, ""])
 
 
-def _cells(row: Row) -> list[str]:
+def _floor_rows(model: str, floor: Floor | None, row: Row) -> list[tuple[object, ...]]:
+    if floor is None:
+        return []
+    counts = row.tokens, row.texts
+    subset = f"floor {floor.dtype}"
     return [
-        _escaped(row.model),
-        row.format,
-        f"{row.bits_per_weight:.3g}",
-        f"{row.gib:.3g}",
-        rounded(row.token_kl_nats, row.token_kl_standard_error),
-        f"{row.same_top_token:.1%}",
-        f"{row.delta_bits_per_byte:+.3g}",
-        rounded(row.kl_bits_per_byte, row.kl_standard_error),
+        (model, model, subset, "token_kl", "nats", *floor.token_kl, *counts),
+        (model, model, subset, "kl", "bits/byte", *floor.kl, *counts),
+        (model, model, subset, "same_top_token", "", floor.same_top_token, math.nan, *counts),
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("|", "\\|")
+def _floor_lines(floor: Floor | None) -> list[str]:
+    if floor is None:
+        return []
+    return [
+        f"  itself in {floor.dtype}: token KL {rounded(*floor.token_kl)} nats, KL "
+        f"{rounded(*floor.kl)} bits per byte, same top token {floor.same_top_token:.1%}"
+    ]

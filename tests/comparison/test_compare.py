@@ -157,6 +157,10 @@ def test_copies_their_files_and_what_is_kept(models, texts, tmp_path, monkeypatc
     assert float(rows[1]["gib"]) < float(rows[0]["gib"])
     page = (out / "compare.md").read_text()
     assert page.count("\n| ") == 3
+    with (out / "compare_statistics.csv").open() as file:
+        details = [row for row in csv.DictReader(file) if row["subset"] == "all"]
+    assert {row["model"] for row in details} == {f"{llama}+int8", f"{llama}+nf4"}
+    assert {row["statistic"] for row in details} >= {"token_kl_q999", "perplexity_ratio"}
     assert "±" in page
     assert "jaxmap compare" in page
     loads = watch(monkeypatch)
@@ -166,6 +170,49 @@ def test_copies_their_files_and_what_is_kept(models, texts, tmp_path, monkeypatc
     assert loads == []
     with (out / "compare.csv").open() as file:
         assert list(csv.DictReader(file)) == rows
+
+
+def test_floors(models, texts, tmp_path, monkeypatch):
+    """The reference and each copy beside themselves in bfloat16, as `jaxmap floor` measures it."""
+    llama, store, out = models["llama"][0], tmp_path / "store", tmp_path / "card"
+    asked = dict(reference=llama, quantize="none,nf4", dtype="float32", floor_dtype="bfloat16")
+    found = package.compare(llama, texts, store, out=out, **asked)
+    own, nf4 = found.compared
+    assert own.floor == found.reference_floor
+    assert 1e-7 < own.floor.token_kl.value < nf4.row.token_kl_nats / 20
+    assert nf4.floor.token_kl.value != own.floor.token_kl.value
+    floor = package.floor(llama, texts, tmp_path / "floors", dtypes="bfloat16")
+    [(_, dtype, kl, error)] = floor.rows()
+    assert (own.floor.dtype, dtype) == ("bfloat16", "bfloat16")
+    assert own.floor.kl.value == pytest.approx(kl, rel=1e-2)
+    assert own.floor.kl.standard_error == pytest.approx(error, rel=1e-2)
+    with (out / "compare_statistics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    floors = {(r["model"], r["statistic"]) for r in rows if r["subset"] == "floor bfloat16"}
+    assert {(f"{llama}+nf4", "token_kl"), (str(llama), "kl")} <= floors
+    page = (out / "compare.md").read_text()
+    assert "| floor of token KL | floor of KL |" in page
+    assert "The reference's own, in bfloat16: token KL" in page
+    assert found.text().count("  itself in bfloat16: token KL") == 3
+    loads = watch(monkeypatch)
+    assert package.compare(llama, texts, store, **asked).compared == found.compared
+    assert loads == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "floor_dtype", "message"),
+    [
+        ("float32", "float8", "floor_dtype: 'float8' is unknown; known: float32"),
+        ("bfloat16", "bfloat16", "floor_dtype: bfloat16 is the arithmetic compared in"),
+        ("auto", "float32", "floor_dtype: float32 is the arithmetic compared in"),
+    ],
+)
+def test_a_floor_in_no_other_arithmetic(models, texts, tmp_path, dtype, floor_dtype, message):
+    llama = models["llama"][0]
+    with pytest.raises(InputError, match=message):
+        package.compare(
+            llama, texts, tmp_path / "s", reference=llama, dtype=dtype, floor_dtype=floor_dtype
+        ).raise_for_failures()
 
 
 def test_other_tokens_are_refused_and_the_others_go_on(models, texts, tmp_path):
@@ -182,6 +229,7 @@ def test_other_tokens_are_refused_and_the_others_go_on(models, texts, tmp_path):
     )  # fmt: skip
     assert ran.code == 2
     assert f"{other}: not compared: reads text 0 ('The quick" in ran.out
+    assert "(5 of 6 texts differ)" in ran.out
     assert "`jaxmap kl` compares any" in ran.out
     with (out / "compare.csv").open() as file:
         assert [row["model"] for row in csv.DictReader(file)] == [str(phi)]
