@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "trajectory", "from_step", "to_step", "kl_bits_per_byte", "standard_error", "recipe", "group",
+    "unit",
 )  # fmt: skip
 
 
@@ -29,8 +30,9 @@ COLUMNS = (
 class RunSteps:
     """The intervals of one run, in order of training.
 
-    start_I and end_I are training steps (int64), kl_I and error_I bits per byte (float64); an
-    interval that was left out is NaN, and is drawn as a gap.
+    start_I and end_I are times in `unit` (step or token, int64), kl_I and error_I bits per byte
+    (float64); an interval that was left out is NaN, and is drawn as a gap. during_I: whether it
+    ends during warmup (bool).
     """
 
     run: str
@@ -38,14 +40,17 @@ class RunSteps:
     end_I: np.ndarray
     kl_I: np.ndarray
     error_I: np.ndarray
+    during_I: np.ndarray
+    unit: str = "step"
 
 
 @dataclass(frozen=True)
 class Consecutive(Result):
-    """The intervals of all runs, cleaned for pretraining, and the step at which warmup ends."""
+    """The intervals of all runs, cleaned for pretraining, and the step at which warmup ends; None
+    where runs differ in it."""
 
     runs: tuple[RunSteps, ...]
-    warmup_steps: int
+    warmup_steps: int | None
     recipe: Recipe = "jaxmap"
     group: str = GROUP
 
@@ -71,7 +76,7 @@ class Consecutive(Result):
         for one in self.runs:
             columns = (one.start_I, one.end_I, one.kl_I, one.error_I)
             for row in zip(*(column.tolist() for column in columns), strict=True):
-                yield (one.run, *row, self.recipe, self.group)
+                yield (one.run, *row, self.recipe, self.group, one.unit)
 
 
 def measure_consecutive(
@@ -80,12 +85,17 @@ def measure_consecutive(
     """KL of each interval between neighbouring saved checkpoints; NaN for a gap."""
     found = []
     for run, rows in zip(pre.runs, pre.rows, strict=True):
-        if not (rows >= 0).any():
+        if not (rows >= 0).any() or len(rows) < 2:
             continue
         kl_I = np.full(len(rows) - 1, np.nan)
         error_I = kl_I.copy()
         there = (rows[:-1] >= 0) & (rows[1:] >= 0)
         pairs_P2 = np.stack([rows[:-1][there], rows[1:][there]], axis=1)
         kl_I[there], error_I[there] = kl_pairs(pre.ll_KN, pairs_P2, pre.mean_bytes)
-        found.append(RunSteps(run.name, run.steps[:-1], run.steps[1:], kl_I, error_I))
-    return Consecutive(tuple(found), pre.warmup, recipe, group)
+        during_I = run.steps[1:] <= run.warmup
+        times = run.times
+        found.append(RunSteps(run.name, times[:-1], times[1:], kl_I, error_I, during_I, run.unit))
+    ends = {run.warmup for run in pre.runs if run.warmup} or {0}
+    in_steps = all(run.named_unit == "step" for run in pre.runs)
+    end = ends.pop() if len(ends) == 1 and in_steps else None
+    return Consecutive(tuple(found), end, recipe, group)

@@ -11,11 +11,12 @@ import numpy as np
 
 from jaxmap.analysis import genealogy
 from jaxmap.analysis.copies import Pair, bases_of, released_copies
+from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
 from jaxmap.analysis.published import Groups, clean_groups
-from jaxmap.analysis.pythia import WARMUP
 from jaxmap.analysis.recipes import Recipe, recipe_of
 from jaxmap.analysis.runs import single_models
+from jaxmap.analysis.timeline import on_timeline
 from jaxmap.stats.clean import Cleaned, clean_map
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
@@ -30,7 +31,9 @@ class Context:
 
     Args:
       store: any.
-      warmup_steps: training steps that count as warmup.
+      warmup_steps: training steps that count as warmup; None: as `warmup` has it.
+      time: what runs are measured and drawn along: steps, tokens or auto (see `timeline`).
+      stages: apart, or joined: a run that goes on from another is counted on from it.
       parents: a .json file of child -> parent that is used instead of model cards.
       ask: asked for the parents of a model in place of the Hub (see `genealogy.parents_of`).
       recipe: how results are cleaned and pairs chosen: `jaxmap`, `published`, or `auto`, which is
@@ -41,14 +44,16 @@ class Context:
         self,
         store: Store,
         *,
-        warmup_steps: int = WARMUP,
+        warmup_steps: int | None = None,
+        time: str = "auto",
+        stages: str = "apart",
         parents: str | os.PathLike[str] | None = None,
         ask: Callable[[str], tuple[str, ...]] | None = None,
         recipe: str = "auto",
     ):
         self.store = store
         self.recipe: Recipe = recipe_of(recipe, store)
-        self.warmup_steps = warmup_steps
+        self.warmup_steps, self.time, self.stages = warmup_steps, time, stages
         self.parents_file, self._ask = parents, ask
         self._totals: dict[Path, float] = {}
         self._cleaned: dict[tuple[Path, ...], Cleaned] = {}
@@ -93,6 +98,24 @@ class Context:
             group = self.published_groups.together
             return None if group is None else group.cleaned
         return load_pretraining(self.store, self.warmup_steps, self.entries, self.vectors)
+
+    @cached_property
+    def _timed(self) -> tuple[Pretraining | None, tuple[Note, ...]]:
+        pre = self.pretraining
+        if pre is None or self.recipe == "published":
+            return pre, ()
+        return on_timeline(pre, self.store.names, self.time, self.stages)
+
+    @property
+    def timeline(self) -> Pretraining | None:
+        """`pretraining`, with the times and stages that are wanted; the published recipe knows
+        steps alone. InputError where no run tells these times."""
+        return self._timed[0]
+
+    @property
+    def timeline_notes(self) -> tuple[Note, ...]:
+        """What was left out of it."""
+        return self._timed[1]
 
     def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
         """Parents of models, as the file, the store, their cards or `ask` tell."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ from jaxmap.analysis.published import LEAST_PUBLISHED, on_published_steps
 from jaxmap.analysis.pythia import SHOWN_START, START_FROM, WINDOW
 from jaxmap.analysis.recipes import Recipe
 from jaxmap.analysis.run_pairs import GROUP
+from jaxmap.analysis.runs import Run
 from jaxmap.analysis.trajectories import (
     DisplacementCurve,
     ExponentCurve,
-    Trajectory,
     displacements_of,
     exponents_of,
     trajectories_of,
@@ -34,8 +34,8 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2", "recipe", "group")
-MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs", "recipe", "group")
+COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2", "recipe", "group", "unit")
+MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs", "recipe", "group", "unit")
 
 
 @dataclass(frozen=True)
@@ -88,27 +88,30 @@ class Diffusion(Result):
             columns = (one.starts.tolist(), one.exponent.tolist(), one.r2.tolist())
             for start, exponent, r2 in zip(*columns, strict=True):
                 row = (one.trajectory.run, start, one.trajectory.space, exponent, r2)
-                yield (*row, self.recipe, self.group)
+                yield (*row, self.recipe, self.group, one.trajectory.unit)
 
     def _displacement_rows(self) -> Iterator[tuple[object, ...]]:
         for one in self.displacements:
             columns = (one.lags.tolist(), one.msd.tolist(), one.pairs.tolist())
+            of = one.trajectory
             for row in zip(*columns, strict=True):
-                yield (one.trajectory.run, one.trajectory.space, *row, self.recipe, self.group)
+                yield (of.run, of.space, *row, self.recipe, self.group, of.unit)
 
 
 def measure_diffusion(
     context: Context,
     *,
-    start_from: int = START_FROM,
-    window: int = WINDOW,
+    start_from: int | None = None,
+    window: int | None = None,
     shown_start: int | None = None,
 ) -> Diffusion:
     """Exponents, displacements and steps of the runs of a store, cleaned for pretraining.
 
     Args:
-      start_from: the first step from which an exponent is measured.
-      window: saved checkpoints after a start that enter its exponent.
+      start_from: the first step from which an exponent is measured; None: step 1,000 as published,
+        or, of a run too short for a window from there on, a quarter of its warmup.
+      window: saved checkpoints after a start that enter its exponent; None: 10 as published, or
+        where no run has so many from step 1,000 on, 5 or the most that fit.
       shown_start: the start of figure 5's left panel; None: step 120,000 as published, or where
         runs are shorter the last start before five sixths of the run.
 
@@ -116,16 +119,25 @@ def measure_diffusion(
     """
     store = context.store
     basis = _published_basis(context) if context.recipe == "published" else _basis(context)
-    if window < basis.least:
+    runs = basis.saved.runs
+    chosen = _window(runs, start_from) if window is None else window
+    if chosen < basis.least and window is not None:
         raise InputError(f"a slope needs {basis.least} checkpoints", field="window", value=window)
-    trajectories = trajectories_of(store, basis.saved)
-    found = exponents_of(trajectories, start_from, window, basis.least)
-    if not any(len(one.starts) for one in found):
+
+    def start_of(run: Run) -> int:
+        if start_from is not None:
+            return start_from
+        return START_FROM if _fits(run, START_FROM, chosen) else run.warmup // 4
+
+    trajectories = trajectories_of(store, basis.saved, start_of)
+    found = exponents_of(trajectories, chosen, basis.least)
+    if chosen < basis.least or not any(len(one.starts) for one in found):
+        start = START_FROM if start_from is None else start_from
         raise InputError(
-            f"{store.path}: no run has {window} saved checkpoints after a start from step "
-            f"{start_from} on{_what_fits(trajectories, start_from, window)}"
+            f"{store.path}: no run has {WINDOW if window is None else window} saved checkpoints "
+            f"after a start from step {start} on{_what_fits(runs, start, chosen)}"
         )
-    notes = [*basis.notes]
+    notes = [*basis.notes, *context.timeline_notes]
     if not any(one.space == "weight" for one in trajectories):
         notes.append(Note("weight space", "the store holds no distances between weights"))
     if not any(np.isfinite(one.exponent).any() for one in found):
@@ -136,9 +148,9 @@ def measure_diffusion(
         notes.append(Note("exponents", still))
     return Diffusion(
         tuple(found),
-        tuple(displacements_of(trajectories, start_from)),
+        tuple(displacements_of(trajectories)),
         basis.consecutive,
-        window,
+        chosen,
         _shown_start(found) if shown_start is None else shown_start,
         tuple(notes),
         context.recipe,
@@ -162,13 +174,13 @@ class _Basis:
 
 def _basis(context: Context) -> _Basis:
     """All runs of the store, and the checkpoints that were asked for."""
-    pre = context.pretraining
-    if pre is None:
+    pre = context.timeline
+    if pre is None or context.pretraining is None:
         raise InputError(
             f"{context.store.path}: no two checkpoints of one training run (names like "
             "org/name@step1000, run/step1000 or run@step1000): nothing diffuses"
         )
-    return _Basis(pre, measure_consecutive(pre), LEAST, pre.notes)
+    return _Basis(pre, measure_consecutive(pre), LEAST, context.pretraining.notes)
 
 
 def _published_basis(context: Context) -> _Basis:
@@ -183,9 +195,26 @@ def _published_basis(context: Context) -> _Basis:
     return _Basis(on_published_steps(group.cleaned), steps, LEAST_PUBLISHED, group.notes)
 
 
-def _what_fits(trajectories: list[Trajectory], start_from: int, window: int) -> str:
+def _fits(run: Run, start: int, window: int) -> bool:
+    """Whether a whole window follows a start from there on."""
+    return bool((run.steps[: max(len(run.steps) - window, 0)] >= start).any())
+
+
+def _window(runs: Sequence[Run], start_from: int | None) -> int:
+    """The published window, or a smaller one that fits some run; below LEAST where none does."""
+    start = START_FROM if start_from is None else start_from
+    if any(_fits(run, start, WINDOW) for run in runs):
+        return WINDOW
+    for window in range(WINDOW // 2, LEAST - 1, -1):
+        starts = [run.warmup // 4 if start_from is None else start_from for run in runs]
+        if any(_fits(run, one, window) for run, one in zip(runs, starts, strict=True)):
+            return window
+    return LEAST - 1
+
+
+def _what_fits(runs: Sequence[Run], start_from: int, window: int) -> str:
     """Values of `start_from` or `window` for which some run is long enough."""
-    after = [one.steps for one in trajectories]
+    after = [run.steps for run in runs]
     lower = [int(steps[-window - 1]) for steps in after if len(steps) > window]
     fewer = max((int((steps >= start_from).sum()) - 1 for steps in after), default=0)
     cures = [f"`start_from={max(lower)}`"] if lower else []

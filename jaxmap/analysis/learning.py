@@ -19,12 +19,13 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("trajectory", "step", "bits_per_byte", "standard_error")
+COLUMNS = ("trajectory", "step", "bits_per_byte", "standard_error", "unit")
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """One run: step_I int64; bits_I and error_I (one standard error) in bits per byte, float64.
+    """One run: step_I int64, its times (steps or tokens, see `Run.unit`); bits_I and error_I (one
+    standard error) in bits per byte, float64.
 
     NaN is a checkpoint that is not there, and is drawn as a gap.
     """
@@ -52,7 +53,7 @@ class Learning(Result):
     curves: tuple[LearningCurve, ...]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per checkpoint: trajectory, step, bits_per_byte, standard_error."""
+        """One row per checkpoint: trajectory, step, bits_per_byte, standard_error, unit."""
         return to_frame(COLUMNS, self._rows())
 
     def draw(self) -> Figures:
@@ -70,7 +71,7 @@ class Learning(Result):
         for one in self.curves:
             columns = (one.step_I, one.bits_I, one.error_I)
             for row in zip(*(column.tolist() for column in columns), strict=True):
-                yield (one.name, *row)
+                yield (one.name, *row, one.run.unit)
 
 
 def measure_learning(context: Context) -> Learning:
@@ -78,7 +79,7 @@ def measure_learning(context: Context) -> Learning:
 
     A checkpoint that is absent or left out by cleaning is NaN; a run left out is not there.
     """
-    pre = context.pretraining if context.has_losses else None
+    pre = context.timeline if context.has_losses else None
     found = []
     for run, rows in zip(pre.runs, pre.rows, strict=True) if pre else ():
         kept = np.flatnonzero(rows >= 0)
@@ -89,5 +90,5 @@ def measure_learning(context: Context) -> Learning:
         entries = [entry for entry in (run.entries[i] for i in kept) if entry is not None]
         text_bytes = context.store.texts.text_bytes
         bits_I[kept], error_I[kept] = bits_per_byte(context.vectors(entries), text_bytes)
-        found.append(LearningCurve(run, run.steps, bits_I, error_I))
+        found.append(LearningCurve(run, run.times, bits_I, error_I))
     return Learning(tuple(found))

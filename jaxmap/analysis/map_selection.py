@@ -35,10 +35,10 @@ def make_atlas(context: Context) -> Atlas:
     """
     if context.recipe == "published":
         return _published_atlas(context)
-    pre = context.pretraining
+    pre, timed = context.pretraining, context.timeline
     settings = settings_of_models(context)
     candidates: dict[str, Map | str] = {
-        "trajectories": _of_runs(context, pre),
+        "trajectories": _of_runs(context, pre, timed),
         "models": _of_singles(context),
         **{
             name: _of_setting(context, name, settings.settings[setting])
@@ -46,9 +46,9 @@ def make_atlas(context: Context) -> Atlas:
         },
     }
     maps, absent = _sorted_out(candidates)
-    notes: list[Note] = [*(pre.notes if pre else ()), *settings.cleaning]
+    notes: list[Note] = [*(pre.notes if pre else ()), *context.timeline_notes, *settings.cleaning]
     notes += [note for setting in OF_SETTING for note in settings.settings[setting].notes]
-    return Atlas(maps, absent, pre, tuple(notes))
+    return Atlas(maps, absent, timed, tuple(notes))
 
 
 def _sorted_out(candidates: Mapping[str, Map | str]) -> tuple[tuple[Map, ...], dict[str, str]]:
@@ -94,10 +94,10 @@ def require_maps(context: Context, atlas: Atlas) -> Atlas:
     return atlas
 
 
-def _of_runs(context: Context, pre: Pretraining | None) -> Map | str:
-    if pre is None:
+def _of_runs(context: Context, pre: Pretraining | None, timed: Pretraining | None) -> Map | str:
+    if pre is None or timed is None:
         return "the store holds no two checkpoints of one training run"
-    return _map(context, "trajectories", pre.entries, pre.ll_KN, pre.mean_bytes, pre.row_pairs())
+    return _map(context, "trajectories", pre.entries, pre.ll_KN, pre.mean_bytes, timed.row_pairs())
 
 
 def _of_singles(context: Context) -> Map | str:

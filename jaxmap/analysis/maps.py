@@ -121,7 +121,8 @@ class Atlas(Result):
     Fields:
       maps: those that the store fills.
       absent: the others, each with the reason why not.
-      pretraining: the training runs, cleaned; None where the store holds none.
+      pretraining: the training runs, cleaned, with the times of their axis; None where the store
+        holds none.
       cleaning: what was dropped and chosen.
       steps: the intervals of figure 4, where they are not those of `pretraining`.
       recipe: how results were cleaned and chosen.

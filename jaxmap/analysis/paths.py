@@ -52,11 +52,11 @@ def measure_paths(pre: Pretraining, draws: int = DRAWS) -> tuple[PathShape, ...]
     with progress(len(pre.runs), "paths", "run", leave=False) as bar:
         for run, rows in zip(pre.runs, pre.rows, strict=True):
             kept = np.flatnonzero(rows >= 0)
-            for part in (kept, kept[run.steps[kept] >= pre.warmup]):
+            for part in (kept, kept[run.steps[kept] >= run.warmup]):
                 if len(part) < 2 or (part is not kept and len(part) == len(kept)):
                     continue
                 x_IN = x_KN[rows[part]]
-                first, count = int(run.steps[part[0]]), len(part)
+                first, count = int(run.times[part[0]]), len(part)
                 shape = path_statistics(x_IN)
                 found.append(PathShape(run.name, first, count, shape, winding(x_IN, draws)))
             bar.update()

@@ -10,6 +10,8 @@ import numpy as np
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
+from jaxmap.analysis.stages import origins_of
+from jaxmap.analysis.warmup import with_warmup
 from jaxmap.stats.clean import Dropped, clean_pretraining
 from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
@@ -23,7 +25,6 @@ class Pretraining:
     ll_KN: float64, nats, of the kept checkpoints on the kept texts.
     rows: for each run, the row of each saved checkpoint in ll_KN, -1: none; int64 [I].
     texts: indices of the kept texts; mean_bytes: of these.
-    warmup: the step from which the learning rate is warmed up.
     """
 
     runs: tuple[Run, ...]
@@ -31,8 +32,15 @@ class Pretraining:
     ll_KN: np.ndarray
     texts: np.ndarray
     mean_bytes: float
-    warmup: int
     dropped: Dropped
+
+    @property
+    def warmup(self) -> str:
+        """From where the learning rates are warmed up, for people."""
+        ends = {run.warmup for run in self.runs if run.warmup} or {0}
+        few = sorted(ends) if len(ends) <= 3 else [min(ends), max(ends)]
+        between = ", " if len(ends) <= 3 else " to "
+        return between.join(f"{end}" for end in few)
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -85,19 +93,21 @@ class Pretraining:
 
 def load_pretraining(
     store: Store,
-    warmup: int,
+    warmup: int | None,
     entries: Sequence[Entry] | None = None,
     vectors: Callable[[Iterable[Entry]], np.ndarray] | None = None,
 ) -> Pretraining | None:
     """Reads and cleans the runs of a store; None when it holds none.
 
-    `entries` are `store.records()`, where the caller has them already; `vectors` reads in place
-    of `store.log_likelihoods`. A store written by hand may hold vectors that are not finite; they
-    are left out by name.
+    `warmup` is the step at which all learning rates are warmed up; None: see `warmup`. `entries`
+    are `store.records()`, where the caller has them already; `vectors` reads in place of
+    `store.log_likelihoods`. A store written by hand may hold vectors that are not finite; they are
+    left out by name.
     """
     runs = runs_of(store, entries)
     if not runs:
         return None
+    runs = with_warmup(runs, warmup, origins_of(runs, store.names))
     saved = [
         (r, place, int(step), entry)
         for r, run in enumerate(runs)
@@ -105,14 +115,15 @@ def load_pretraining(
         if entry is not None
     ]
     run_K, place_K, step_K = np.array([one[:3] for one in saved], np.int64).T
+    warmup_R = np.array([run.warmup for run in runs])
     cleaned = clean_pretraining(
         (vectors or store.log_likelihoods)(one[3] for one in saved),
         [one[3].label for one in saved],
         run_K,
         place_K,
-        step_K,
+        step_K - warmup_R[run_K],
         np.array([is_bad(runs[r].full_name, step) for r, _, step, _ in saved]),
-        warmup=warmup,
+        warmup=0,
     )
     rows = [np.full(len(run.steps), -1, np.int64) for run in runs]
     for row, place in enumerate(cleaned.rows):
@@ -123,6 +134,5 @@ def load_pretraining(
         cleaned.ll_KN,
         cleaned.texts,
         float(store.texts.text_bytes[cleaned.texts].mean()),
-        warmup,
         cleaned.dropped,
     )

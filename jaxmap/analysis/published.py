@@ -18,7 +18,7 @@ import numpy as np
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import Setting
 from jaxmap.analysis.pretraining import Pretraining
-from jaxmap.analysis.pythia import BAD_RUNS, CHECKPOINTS, INTERVALS, is_bad
+from jaxmap.analysis.pythia import BAD_RUNS, CHECKPOINTS, INTERVALS, WARMUP, is_bad
 from jaxmap.analysis.runs import Run, runs_of
 from jaxmap.stats.clean import clean_pretraining
 
@@ -70,12 +70,13 @@ class Groups:
 
 def clean_groups(
     store: Store,
-    warmup: int,
+    warmup: int | None,
     entries: Sequence[Entry],
     vectors: Callable[[Iterable[Entry]], np.ndarray],
 ) -> Groups:
     """Cleans each group by itself; `entries` are `store.records()`, `vectors` reads them."""
-    runs = {run.full_name: run for run in runs_of(store, entries)}
+    warmup = WARMUP if warmup is None else warmup
+    runs = {run.full_name: replace(run, warmup=warmup) for run in runs_of(store, entries)}
     sizes = [runs[name] for name in SIZES if name in runs]
     seeds = [
         runs[name]
@@ -85,7 +86,7 @@ def clean_groups(
     text_bytes_N = store.texts.text_bytes
 
     def group(name: str, of: Sequence[Run]) -> Group | None:
-        return _clean(name, of, warmup, text_bytes_N, vectors) if of else None
+        return _clean(name, of, text_bytes_N, vectors) if of else None
 
     return Groups(
         group(SIZES_GROUP, sizes),
@@ -97,7 +98,6 @@ def clean_groups(
 def _clean(
     name: str,
     runs: Sequence[Run],
-    warmup: int,
     text_bytes_N: np.ndarray,
     vectors: Callable[[Iterable[Entry]], np.ndarray],
 ) -> Group:
@@ -118,7 +118,7 @@ def _clean(
         place_K,
         step_K,
         excluded_K,
-        warmup=warmup,
+        warmup=runs[0].warmup,
         keep_floor=False,
     )
     kept_runs, rows, first = [], [], 0
@@ -134,7 +134,6 @@ def _clean(
         cleaned.ll_KN,
         cleaned.texts,
         float(text_bytes_N[cleaned.texts].mean()),
-        warmup,
         cleaned.dropped,
     )
     return Group(name, pre, _notes(name, runs, pre))
@@ -184,7 +183,7 @@ def _intervals(name: str, group: Group | None, window: slice) -> Setting:
         there = [
             (int(rows[i]), int(rows[i + 1]))
             for i, (before, step) in enumerate(itertools.pairwise(steps))
-            if step - before == INTERVAL and step > pre.warmup
+            if step - before == INTERVAL and step > run.warmup
         ]
         pairs += there[window]
         if len(there) < INTERVALS:

@@ -6,6 +6,8 @@ for them. This module imports nothing, so that the command line can show the def
 
 from __future__ import annotations
 
+TIMES = ("auto", "steps", "tokens")  # see `timeline`
+STAGES = ("apart", "joined")
 RECIPES = ("auto", "jaxmap", "published")  # see `recipes`
 CHECKPOINTS = (0, *(2**i for i in range(10)), *range(1000, 143_001, 1000))  # steps, all 154
 WARMUP = 2000  # training steps; the learning rate is warmed up by then

@@ -54,14 +54,14 @@ def _late_and_early(
     """The last and the first INTERVALS intervals after warmup of each run, or half of all each."""
     later, early, notes = [], [], []
     for place in places:
-        pairs = _intervals(pre, place)
+        run, pairs = pre.runs[place], _intervals(pre, place)
         count = min(INTERVALS, len(pairs) // 2)
         early += [pair for pair in pairs[:count] if min(pair) >= 0]
         later += [pair for pair in pairs[len(pairs) - count :] if min(pair) >= 0]
         if 0 < count < INTERVALS:
             few = (
-                f"{pre.runs[place].name} has {len(pairs)} intervals from step {pre.warmup} on; "
-                f"{count} of them for each"
+                f"{run.name} has {len(pairs)} intervals from step {run.warmup} on; {count} of them "
+                "for each"
             )
             notes.append(Note("later, early", few))
     return later, early, tuple(notes)
@@ -77,7 +77,8 @@ def _too_short(pre: Pretraining) -> str:
 
 def _intervals(pre: Pretraining, place: int) -> list[Rows]:
     """Rows of neighbouring saved checkpoints from warmup on; -1 for one that is not there."""
-    rows = pre.rows[place][pre.runs[place].steps >= pre.warmup].tolist()
+    run = pre.runs[place]
+    rows = pre.rows[place][run.steps >= run.warmup].tolist()
     return list(itertools.pairwise(rows))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxmap.analysis.pythia import WARMUP
 from jaxmap.naming import Name, natural_key
 from jaxmap.store import Store
 from jaxmap.store.labels import rows_by_run
@@ -20,13 +21,47 @@ class Run:
 
     Plain: unquantised, in the default dtype, the model's own output. A checkpoint that was asked
     for, or failed, and has no result is a gap: it has a step and no entry.
+
+    Fields:
+      name: short, unique in the store.
+      full_name: with its organisation or folder.
+      facts: what the names say that all checkpoints share.
+      entries: None is a gap.
+      steps: int64 [I], the places that the names tell; see `named_unit`. Where stages are joined
+        they count from the start of the first.
+      warmup: the step at which the learning rate is warmed up.
+      unit: what `times` count: step or token.
+      axis: int64 [I], the times where they are not the steps.
+      named_places: of each checkpoint the full name of its own run and its place there, where that
+        is not this run.
     """
 
-    name: str  # short, unique in the store
-    full_name: str  # with its organisation or folder
+    name: str
+    full_name: str
     facts: Name
     entries: tuple[Entry | None, ...]
-    steps: np.ndarray  # int64 [I]; tokens where the names tell no steps
+    steps: np.ndarray
+    warmup: int = WARMUP
+    unit: str = "step"
+    axis: np.ndarray | None = None
+    named_places: tuple[tuple[str, int], ...] | None = None
+
+    @property
+    def times(self) -> np.ndarray:
+        """int64 [I], what the run is measured and drawn along."""
+        return self.steps if self.axis is None else self.axis
+
+    @property
+    def named_unit(self) -> str:
+        """What the names of the checkpoints count: step or token."""
+        return next((one.name.unit for one in self.entries if one is not None), "step")
+
+    @property
+    def origins(self) -> tuple[tuple[str, int], ...]:
+        """Of each checkpoint the full name of the run that its name tells, and the place there."""
+        if self.named_places is not None:
+            return self.named_places
+        return tuple((self.full_name, int(step)) for step in self.steps)
 
     @property
     def parameters(self) -> float:

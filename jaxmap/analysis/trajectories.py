@@ -7,33 +7,39 @@ cleaning are NaN, in both spaces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.pythia import is_bad
+from jaxmap.analysis.runs import Run
 from jaxmap.stats.diffusion import LEAST, displacement, exponents
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.store import Store
 from jaxmap.store.weight_distances import read_distances
 
 Space = Literal["log_likelihood", "weight"]
+ROUNDED = 0.05  # of an interval, by which intervals of tokens may differ
 
 
 @dataclass(frozen=True)
 class Trajectory:
     """Squared distances between the saved checkpoints of one run, above the diagonal.
 
-    steps int64 [I]; distance float64 [I, I], NaN where there is none.
+    steps int64 [I], the times at which they were saved, in `unit` (step or token); distance float64
+    [I, I], NaN where there is none; from_I, bool [I]: the starts that are measured; None: all.
     """
 
     run: str
     space: Space
     steps: np.ndarray
     distance: np.ndarray
+    unit: str = "step"
+    from_I: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ class ExponentCurve:
 
 @dataclass(frozen=True)
 class DisplacementCurve:
-    """Mean squared displacement of one trajectory: lags in steps int64 [A], msd float64 [A] (NaN:
-    no pair), pairs averaged int [A]."""
+    """Mean squared displacement of one trajectory: lags in its unit, int64 [A], msd float64 [A]
+    (NaN: no pair), pairs averaged int [A]."""
 
     trajectory: Trajectory
     lags: np.ndarray
@@ -58,9 +64,19 @@ class DisplacementCurve:
     pairs: np.ndarray
 
 
-def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
-    """Runs in the order of the store, log-likelihood space first, then weight space."""
+def trajectories_of(
+    store: Store, pre: Pretraining, start_of: Callable[[Run], int] | None = None
+) -> list[Trajectory]:
+    """Runs in the order of the store, log-likelihood space first, then weight space.
+
+    `start_of` gives the first step of a run from which it is measured.
+    """
     found = []
+
+    def trajectory(run: Run, space: Space, distance_II: np.ndarray) -> Trajectory:
+        from_I = None if start_of is None else run.steps >= start_of(run)
+        return Trajectory(run.name, space, run.times, distance_II, run.unit, from_I)
+
     for run, rows in zip(pre.runs, pre.rows, strict=True):
         kept = np.flatnonzero(rows >= 0)
         if len(kept) < 2:
@@ -68,62 +84,66 @@ def trajectories_of(store: Store, pre: Pretraining) -> list[Trajectory]:
         distance_II = np.full((len(rows), len(rows)), np.nan)
         kl = kl_KK(pre.ll_KN[rows[kept]], pre.mean_bytes, errors=False).kl
         distance_II[np.ix_(kept, kept)] = kl
-        found.append(Trajectory(run.name, "log_likelihood", run.steps, distance_II))
-    names = [run.full_name for run in pre.runs]
-    commits = {
-        name: {
-            int(step): entry.identity.commit
-            for step, entry in zip(run.steps, run.entries, strict=True)
-            if entry is not None
-        }
-        for name, run in zip(names, pre.runs, strict=True)
-    }
+        found.append(trajectory(run, "log_likelihood", distance_II))
+    commits: dict[str, dict[int, str]] = defaultdict(dict)
+    for run in pre.runs:
+        for (name, step), entry in zip(run.origins, run.entries, strict=True):
+            if entry is not None:
+                commits[name][step] = entry.identity.commit
     weights = read_distances(store.path, commits)
-    for name, run, rows in zip(names, pre.runs, pre.rows, strict=True):
-        if name in weights and (rows >= 0).any():
-            distance_II = weights[name].at(run.steps)
-            out = np.array([is_bad(run.full_name, int(step)) for step in run.steps])
-            distance_II[out, :] = np.nan
-            distance_II[:, out] = np.nan
-            found.append(Trajectory(run.name, "weight", run.steps, distance_II))
+    for run, rows in zip(pre.runs, pre.rows, strict=True):
+        names = dict.fromkeys(name for name, _ in run.origins)
+        if not any(name in weights for name in names) or not (rows >= 0).any():
+            continue
+        # Distances were measured within each run that names tell.
+        distance_II = np.full((len(rows), len(rows)), np.nan)
+        for name in names:
+            if name in weights:
+                own = [i for i, origin in enumerate(run.origins) if origin[0] == name]
+                steps = np.array([run.origins[i][1] for i in own])
+                distance_II[np.ix_(own, own)] = weights[name].at(steps)
+        out = np.array([is_bad(name, step) for name, step in run.origins])
+        distance_II[out, :] = np.nan
+        distance_II[:, out] = np.nan
+        found.append(trajectory(run, "weight", distance_II))
     return found
 
 
 def exponents_of(
-    trajectories: Sequence[Trajectory], start_from: int, window: int, least: int = LEAST
+    trajectories: Sequence[Trajectory], window: int, least: int = LEAST
 ) -> list[ExponentCurve]:
-    """Exponents over the next `window` saved checkpoints of every start from `start_from` on, from
-    at least `least` of them."""
+    """Exponents over the next `window` saved checkpoints of every start that is measured, from at
+    least `least` of them."""
     if not trajectories:
         return []
     found = exponents(*_padded(trajectories), window=window, least=least)
     result = []
     for one, exponent_I, r2_I in zip(trajectories, *found, strict=True):
         last = len(one.steps) - window
-        places = [i for i in range(max(last, 0)) if one.steps[i] >= start_from]
+        places = [i for i in range(max(last, 0)) if one.from_I is None or one.from_I[i]]
         result.append(ExponentCurve(one, one.steps[places], exponent_I[places], r2_I[places]))
     return result
 
 
-def displacements_of(
-    trajectories: Sequence[Trajectory], start_from: int
-) -> list[DisplacementCurve]:
+def displacements_of(trajectories: Sequence[Trajectory]) -> list[DisplacementCurve]:
     """Displacement against lag over the evenly spaced checkpoints at the end of each run.
 
     These are the longest stretch of equal intervals that ends with the run and begins at or after
-    `start_from`; runs without three such checkpoints are left out.
+    the first start that is measured; runs without three such checkpoints are left out. Intervals
+    of tokens, which names round, may differ by a twentieth, and lags are multiples of their mean.
     """
     even, lag_of = [], []
     for one in trajectories:
         gaps = np.diff(one.steps)
+        slack = 0.0 if one.unit == "step" else ROUNDED * gaps[-1:].sum()
+        measured = np.ones(len(one.steps), bool) if one.from_I is None else one.from_I
         first = len(one.steps) - 1
-        while first > 0 and gaps[first - 1] == gaps[-1] and one.steps[first - 1] >= start_from:
+        while first > 0 and abs(gaps[first - 1] - gaps[-1]) <= slack and measured[first - 1]:
             first -= 1
         if len(one.steps) - first >= 3:
-            even.append(
-                Trajectory(one.run, one.space, one.steps[first:], one.distance[first:, first:])
-            )
-            lag_of.append(int(gaps[-1]))
+            steps, distance = one.steps[first:], one.distance[first:, first:]
+            even.append(replace(one, steps=steps, distance=distance, from_I=None))
+            lag_of.append(round(float(gaps[first:].mean())))
     if not even:
         return []
     found = displacement(_padded(even)[0])

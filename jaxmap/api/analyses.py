@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
 from jaxmap.api.arguments import Path, StoreLike, Texts, open_for_reading, texts_of
 from jaxmap.errors import InputError
+from jaxmap.naming import read_runs_file
 from jaxmap.results import Result
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def scale(
     store: StoreLike,
     *,
     out: Path | None = None,
-    warmup_steps: int = WARMUP,
+    warmup_steps: int | None = None,
     parents: Path | None = None,
     recipe: str = "auto",
 ) -> Scale:
@@ -79,7 +79,8 @@ def scale(
     Args:
       store: a store or its folder.
       out: a folder to save the result in.
-      warmup_steps: training steps that count as warmup.
+      warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
+        tenth of a run that has fewer than three checkpoints from there on.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
       recipe: how scores are cleaned and pairs chosen: "jaxmap", "published" (as the authors of the
         paper have it), or "auto", which is the published one for a store of their released data.
@@ -95,9 +96,12 @@ def diffusion(
     store: StoreLike,
     *,
     out: Path | None = None,
-    warmup_steps: int = WARMUP,
-    start_from: int = START_FROM,
-    window: int = WINDOW,
+    warmup_steps: int | None = None,
+    start_from: int | None = None,
+    window: int | None = None,
+    time: str = "auto",
+    stages: str = "apart",
+    runs_file: Path | None = None,
     recipe: str = "auto",
 ) -> Diffusion:
     """How KL, and the distance of weights where the store has it, grows with training steps.
@@ -108,16 +112,26 @@ def diffusion(
     Args:
       store: a store or its folder.
       out: a folder to save the result in.
-      warmup_steps: training steps that count as warmup.
-      start_from: the first step from which an exponent is measured.
-      window: saved checkpoints after the start that enter an exponent.
+      warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
+        tenth of a run that has fewer than three checkpoints from there on.
+      start_from: the first step from which an exponent is measured; None: 1,000 as published, or a
+        quarter of the warmup of a run that is too short for that.
+      window: saved checkpoints after the start that enter an exponent; None: 10 as published, or
+        5 or the most that fit where all runs are too short for that.
+      time: what runs are measured and drawn along: "steps"; "tokens", as names or `runs_file` tell;
+        "auto": steps, or tokens where only these are told.
+      stages: "apart", or "joined": a run that goes on from another (stage2 from stage1, or as
+        `runs_file` says) is counted and drawn on from it, as one line or as a branch.
+      runs_file: a .toml or .json file of what names do not say of runs (docs/runs.md), beside what
+        the store keeps.
       recipe: as of `scale`.
 
     Raises InputError for a store without a run that is long enough.
     """
     from jaxmap.analysis.diffusion import measure_diffusion
 
-    context = _context(store, warmup_steps, recipe=recipe)
+    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    context = _context(store, warmup_steps, recipe=recipe, **axis)
     return _saved(measure_diffusion(context, start_from=start_from, window=window), out)
 
 
@@ -125,8 +139,11 @@ def make_map(
     store: StoreLike,
     *,
     out: Path | None = None,
-    warmup_steps: int = WARMUP,
+    warmup_steps: int | None = None,
     parents: Path | None = None,
+    time: str = "auto",
+    stages: str = "apart",
+    runs_file: Path | None = None,
     recipe: str = "auto",
 ) -> Atlas:
     """The maps that a store can fill, each as t-SNE and as principal components.
@@ -138,15 +155,18 @@ def make_map(
     Args:
       store: a store or its folder.
       out: a folder to save the result in.
-      warmup_steps: training steps that count as warmup.
+      warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
+        tenth of a run that has fewer than three checkpoints from there on.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+      time, stages, runs_file: as of `diffusion`.
       recipe: as of `scale`.
 
     Raises InputError for a store that fills no map.
     """
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
-    context = _context(store, warmup_steps, parents, recipe)
+    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    context = _context(store, warmup_steps, parents, recipe, **axis)
     return _saved(require_maps(context, make_atlas(context)), out)
 
 
@@ -155,7 +175,10 @@ def report(
     *,
     out: Path | None = None,
     figures: Path | None = None,
-    warmup_steps: int = WARMUP,
+    warmup_steps: int | None = None,
+    time: str = "auto",
+    stages: str = "apart",
+    runs_file: Path | None = None,
     recipe: str = "auto",
 ) -> Report:
     """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
@@ -166,17 +189,18 @@ def report(
       store: a store or its folder.
       out: an .html file to write it to.
       figures: a folder for the figures of the page as .png, .svg and .pdf.
-      warmup_steps: training steps that count as warmup.
+      warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
+        tenth of a run that has fewer than three checkpoints from there on.
+      time, stages, runs_file: as of `diffusion`.
       recipe: as of `scale`.
     """
-    from jaxmap.analysis.context import Context
     from jaxmap.analysis.genealogy import ask_nobody
     from jaxmap.reports.page import check_ending, make_report
 
     if out is not None:
         check_ending(FilePath(out))
-    opened = open_for_reading(store)
-    context = Context(opened, warmup_steps=warmup_steps, ask=ask_nobody, recipe=recipe)
+    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    context = _context(store, warmup_steps, recipe=recipe, ask=ask_nobody, **axis)
     page = make_report(context)
     if out is not None:
         page.write(FilePath(out))
@@ -271,15 +295,21 @@ def _saved(result: R, out: Path | None) -> R:
 
 def _context(
     store: StoreLike,
-    warmup_steps: int = WARMUP,
+    warmup_steps: int | None = None,
     parents: Path | None = None,
     recipe: str = "auto",
+    runs_file: Path | None = None,
+    **options: Any,
 ) -> Context:
     from jaxmap.analysis.context import Context
 
+    opened = open_for_reading(store)
+    if runs_file is not None:
+        opened = opened.with_runs(read_runs_file(runs_file))
     return Context(
-        open_for_reading(store),
+        opened,
         warmup_steps=warmup_steps,
         parents=None if parents is None else FilePath(parents),
         recipe=recipe,
+        **options,
     )

@@ -76,7 +76,7 @@ def score(
       store: a folder, made if it is not there. It belongs to one set of texts.
       models_file: a file with more references: a JSON list, or one a line, where # begins a
         comment.
-      runs_file: a .toml or .json file of what names do not say of training runs (docs/names.md);
+      runs_file: a .toml or .json file of what names do not say of training runs (docs/runs.md);
         the store keeps it.
       dtype: the arithmetic. "float32": all of it, with weights held as stored. "bfloat16",
         "float16": weights and activations. "bfloat16_3x": as float32, but products in three

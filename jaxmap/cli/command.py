@@ -75,7 +75,7 @@ def define_models(values: flags.FlagValues) -> None:
 def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
     text = (
         "A .toml or .json file of what names do not say of training runs: tokens a step, order, "
-        "which run goes on from which (docs/names.md)."
+        "which run goes on from which (docs/runs.md)."
     )
     string(values, "runs_file", None, f"{text} {more}".rstrip())
 

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from absl import flags
 
-from jaxmap.analysis.pythia import RECIPES, START_FROM, WARMUP, WINDOW
-from jaxmap.cli.command import Command, define_store, integer, required, string
+from jaxmap.analysis.pythia import RECIPES, STAGES, START_FROM, TIMES, WARMUP, WINDOW
+from jaxmap.cli.command import (
+    Command,
+    define_runs_file,
+    define_store,
+    integer,
+    required,
+    string,
+)
 from jaxmap.cli.output import as_flags
 
 
 def _define_warmup(values: flags.FlagValues) -> None:
-    integer(values, "warmup_steps", WARMUP, "Training steps that count as warmup.")
+    integer(
+        values,
+        "warmup_steps",
+        None,
+        f"Training steps that count as warmup; if unset {WARMUP:,}, as published for Pythia, or a "
+        "tenth of a run that has fewer than three checkpoints from there on.",
+    )
+
+
+def _define_axis(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "time",
+        "auto",
+        list(TIMES),
+        "What runs are measured and drawn along. tokens: as names or --runs_file tell. auto: "
+        "steps, or tokens where only these are told.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "stages",
+        "apart",
+        list(STAGES),
+        "joined: a run that goes on from another (stage2 from stage1, or as --runs_file says) is "
+        "counted and drawn on from it, as one line or as a branch.",
+        flag_values=values,
+    )
+    define_runs_file(values, "Beside what the store keeps.")
+
+
+def _axis(values: flags.FlagValues) -> dict[str, Any]:
+    return dict(time=values.time, stages=values.stages, runs_file=values.runs_file or None)
 
 
 def _define_parents(values: flags.FlagValues) -> None:
@@ -59,8 +97,21 @@ def _define_diffusion(values: flags.FlagValues) -> None:
     string(values, "out", None, "The folder for diffusion.csv, msd.csv and figures 4 and 5.")
     _define_warmup(values)
     _define_recipe(values)
-    integer(values, "start_from", START_FROM, "The first step from which an exponent is measured.")
-    integer(values, "window", WINDOW, "Saved checkpoints after the start that enter an exponent.")
+    _define_axis(values)
+    integer(
+        values,
+        "start_from",
+        None,
+        f"The first step from which an exponent is measured; if unset {START_FROM:,}, or a quarter "
+        "of the warmup of a run that is too short for that.",
+    )
+    integer(
+        values,
+        "window",
+        None,
+        f"Saved checkpoints after the start that enter an exponent; if unset {WINDOW}, or fewer "
+        "where all runs are too short for that.",
+    )
 
 
 def _diffusion(values: flags.FlagValues) -> int:
@@ -74,6 +125,7 @@ def _diffusion(values: flags.FlagValues) -> int:
         start_from=values.start_from,
         window=values.window,
         recipe=values.recipe,
+        **_axis(values),
     )
     print(f"{found.recipe} recipe, group: {found.group}")
     for note in found.notes:
@@ -86,6 +138,7 @@ def _define_map(values: flags.FlagValues) -> None:
     define_store(values)
     string(values, "out", None, "The folder for coordinates.csv, path_statistics.csv and figures.")
     _define_warmup(values)
+    _define_axis(values)
     _define_recipe(values)
     _define_parents(values)
 
@@ -99,6 +152,7 @@ def _map(values: flags.FlagValues) -> int:
         warmup_steps=values.warmup_steps,
         parents=values.parents or None,
         recipe=values.recipe,
+        **_axis(values),
     )
     print(f"{len(atlas.save(values.out))} files written")
     print(as_flags(atlas.text(), list(values)), end="")
@@ -115,6 +169,7 @@ def _define_report(values: flags.FlagValues) -> None:
         "A folder for the figures of the page as .png, .svg and .pdf; none are written if unset.",
     )
     _define_warmup(values)
+    _define_axis(values)
     _define_recipe(values)
 
 
@@ -126,7 +181,12 @@ def _report(values: flags.FlagValues) -> int:
     from jaxmap.reports.page import check_ending
 
     check_ending(Path(values.out))
-    page = report(values.store, warmup_steps=values.warmup_steps, recipe=values.recipe)
+    page = report(
+        values.store,
+        warmup_steps=values.warmup_steps,
+        recipe=values.recipe,
+        **_axis(values),
+    )
     size = page.write(values.out).stat().st_size
     print(f"report in {values.out} ({size / 1e6:.1f} MB)")
     if values.figures:

@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 
 def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
-    """Draw KL (bits/byte) of each interval at the step where it ends, +- one standard error.
+    """Draw KL (bits/byte) of each interval at the time where it ends, +- one standard error.
 
-    Left: intervals that end during warmup, on a log(1 + step) axis. Right: those after it. A side
+    Left: intervals that end during warmup, on a log(1 + time) axis. Right: those after it. A side
     without any is left out, and without either there is no figure. Both y axes are logarithmic: an
     interval whose KL is exactly 0 (Pythia's first update has learning rate 0) has no place there
     and is left out. width in inches.
     """
     from matplotlib.ticker import MaxNLocator
 
-    runs, warmup_until = consecutive.runs, consecutive.warmup_steps
-    parts = [part for part in ("during", "after") if _any(runs, part, warmup_until)]
+    runs, until = consecutive.runs, consecutive.warmup_steps
+    parts = [part for part in ("during", "after") if _any(runs, part)]
     if not parts:
         return None
     styles = style.run_styles(run.run for run in runs)
+    unit = runs[0].unit
     with style.look():
         figure = new_figure(width, 3.8)
         panels = dict(zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True))
         for part, axes in panels.items():
             for run in runs:
-                _line(axes, run, _part(run, part, warmup_until), styles[run.run])
+                _line(axes, run, _part(run, part), styles[run.run])
         if left := panels.get("during"):
-            last = max(s for run in runs for s in run.end_I if s <= warmup_until)
-            style.log_step_axis(left, 1, last)
-            left.set_title(f"Warmup: up to step {warmup_until:,}")
-            left.set_xlabel("training step, log(1 + step)")
+            ends = np.concatenate([run.end_I[run.during_I] for run in runs])
+            style.log_time_axis(left, unit, 1 if unit == "step" else int(ends.min()), ends.max())
+            left.set_title("Warmup" if until is None else f"Warmup: up to step {until:,}")
         if right := panels.get("after"):
-            right.set_title(f"After step {warmup_until:,}")
-            right.set_xlabel("training step")
+            right.set_title("After warmup" if until is None else f"After step {until:,}")
+            right.set_xlabel(style.time_label(unit))
             right.xaxis.set_major_locator(MaxNLocator(4))
-            right.xaxis.set_major_formatter("{x:,.0f}")
+            right.xaxis.set_major_formatter(lambda x, _: style.time_tick(x, unit))
         for axes in panels.values():
             axes.set_ylabel("KL to the checkpoint before\n(bits per byte)")
             style.plain_log_axis(axes)
@@ -55,15 +55,14 @@ def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
     return figure
 
 
-def _part(run: RunSteps, part: str, warmup_until: int) -> np.ndarray:
+def _part(run: RunSteps, part: str) -> np.ndarray:
     """Which intervals end during warmup, or after it."""
-    during_I = run.end_I <= warmup_until
-    return during_I if part == "during" else ~during_I
+    return run.during_I if part == "during" else ~run.during_I
 
 
-def _any(runs: Sequence[RunSteps], part: str, warmup_until: int) -> bool:
+def _any(runs: Sequence[RunSteps], part: str) -> bool:
     """Whether there is anything to draw in a part."""
-    return any((run.kl_I[_part(run, part, warmup_until)] > 0).any() for run in runs)
+    return any((run.kl_I[_part(run, part)] > 0).any() for run in runs)
 
 
 def _line(axes: Axes, run: RunSteps, chosen_I: np.ndarray, look: style.LineStyle) -> None:

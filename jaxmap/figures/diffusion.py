@@ -88,10 +88,12 @@ def _draw_distances(
         )  # fmt: skip
         style.plain_log_axis(left)
     left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    left.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    unit = curves[0].trajectory.unit
+    left.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.time_tick(x, unit)))
     left.xaxis.set_minor_formatter(NullFormatter())
-    left.set_title(f"From step {start:,}")
-    left.set_xlabel("lag $t - t_0$ (training steps)")
+    left.set_title(f"From {'step ' if unit == 'step' else ''}{style.time_tick(start, unit)}"
+                   f"{' tokens' if unit == 'token' else ''}")  # fmt: skip
+    left.set_xlabel(f"lag $t - t_0$ (training {unit}s)")
     left.set_ylabel("KL (bits per byte)")
     if twin is None:
         return
@@ -112,14 +114,22 @@ def _draw_exponents(
     for one in curves:
         right.plot(one.starts, one.exponent, **_line(one, styles, len(curves)))
     right.axhline(1.0, color=style.FAINT, linewidth=0.9)
-    right.set_xlabel("start $t_0$ (training step)")
+    unit = curves[0].trajectory.unit
+    right.set_xlabel(f"start $t_0$ ({style.time_label(unit)})")
     right.set_ylabel("diffusion exponent $c$")
     right.set_title("Exponent at each start")
     right.annotate(
         "Brownian", (1, 1.0), xycoords=("axes fraction", "data"), xytext=(3, 0),
         textcoords="offset points", ha="left", va="center", fontsize=8, rotation=90,
     )  # fmt: skip
-    right.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < 1000 else f"{x / 1000:g}k")
+    right.xaxis.set_major_formatter(lambda x, _: _short(x, unit))
+
+
+def _short(time: float, unit: str) -> str:
+    """A place on a crowded axis: 120k steps."""
+    if unit == "token":
+        return style.time_tick(time, unit)
+    return f"{time:g}" if abs(time) < 1000 else f"{time / 1000:g}k"
 
 
 def _line(one: ExponentCurve, styles: dict[str, style.LineStyle], lines: int) -> dict[str, Any]:

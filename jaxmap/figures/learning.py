@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw(learning: Learning, width: float = 7.2) -> Figure | None:
-    """Draw bits per byte against step on a log(1 + step) axis, +- one standard error.
+    """Draw bits per byte against training time on a logarithmic axis, +- one standard error.
 
     None without runs.
     """
@@ -46,9 +46,10 @@ def draw(learning: Learning, width: float = 7.2) -> Figure | None:
                 markersize=style.marker_size(look, len(run.step_I)),
                 label=run.name,
             )
+        unit = runs[0].run.unit
         last = max(int(run.step_I[-1]) for run in runs)
-        style.log_step_axis(axes, 0, last)
-        axes.set_xlabel("training step, log(1 + step)")
+        first = 0 if unit == "step" else min(int(run.step_I[0]) for run in runs)
+        style.log_time_axis(axes, unit, first, last)
         axes.set_ylabel("bits per byte of text (lower is better)")
         style.run_legend(figure, styles)
     return figure

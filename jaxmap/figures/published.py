@@ -231,7 +231,7 @@ def figure_4(consecutive: Consecutive, width: float = 8.0) -> Figure | None:
     runs = [run for run in consecutive.runs if len(run.kl_I)]
     if not runs:
         return None
-    warmup = consecutive.warmup_steps
+    warmup = consecutive.warmup_steps or 0
     with style.look():
         figure = new_figure(width, 3.4)
         left, right = figure.subplots(1, 2)

@@ -134,6 +134,41 @@ def look() -> Iterator[None]:
         fonts.setLevel(level)
 
 
+def time_label(unit: str) -> str:
+    """What stands under an axis of training: `training step` or `training tokens`."""
+    return "training step" if unit == "step" else "training tokens"
+
+
+def time_tick(time: float, unit: str) -> str:
+    """A place on such an axis: 120,000 steps, 4.2B tokens."""
+    if unit == "step":
+        return f"{time:,.0f}"
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(time) >= 0.9995 * size:
+            return f"{time / size:.3g}{letter}"
+    return f"{time:.3g}"
+
+
+def log_time_axis(axes: Axes, unit: str, low: float, high: float) -> None:
+    """Puts training times [low, high] on a logarithmic axis and labels it: steps as log(1 + step),
+    with ticks at powers of two; tokens with ticks at 1, 2 and 5 times powers of ten."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter, SymmetricalLogLocator
+
+    if unit == "step":
+        log_step_axis(axes, low, high)
+        axes.set_xlabel("training step, log(1 + step)")
+        return
+    from_here = max(low, high / 1e5, 1.0)  # below it the axis is linear, down to 0
+    axes.set_xscale("symlog", linthresh=from_here)
+    axes.set_xlim(left=0 if low <= 0 else None)
+    few = high / from_here < 1e3
+    subs = (1.0, 2.0, 5.0) if few else (1.0,)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=from_here, subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: time_tick(x, unit)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("training tokens, logarithmic")
+
+
 def log_step_axis(axes: Axes, low: float, high: float) -> None:
     """Put training steps [low, high] on a log(1 + step) axis, with ticks at powers of two."""
     import numpy as np

@@ -233,7 +233,7 @@ def read_runs_file(path: str | os.PathLike[str]) -> Names:
         raise refused(f"not {kind}: {error}") from error
     runs = values.get("runs") if isinstance(values, dict) else None
     if not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
-        raise refused("holds no [[runs]]: see docs/names.md")
+        raise refused("holds no [[runs]]: see docs/runs.md")
     try:
         return names_of(runs)
     except InputError as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.maps import Atlas, Map
+from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
@@ -19,7 +20,6 @@ from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.reports.wording import scores_are
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.stats.embed import Embedding
-from jaxmap.store.labels import rows_by_run
 
 SCRIPTS = ("page.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
@@ -48,7 +48,7 @@ def payload(context: Context, atlas: Atlas) -> dict[str, Any]:
     return {
         "palette": list(PALETTE),
         "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
-        "maps": [_map(context, one) for one in atlas.maps],
+        "maps": [_map(context, one, atlas.pretraining) for one in atlas.maps],
         "heat": heat(context),
     }
 
@@ -104,23 +104,33 @@ def script(drawn: dict[str, Any]) -> str:
     )
 
 
-def _map(context: Context, one: Map) -> dict[str, Any]:
+def _map(context: Context, one: Map, runs: Pretraining | None) -> dict[str, Any]:
     nearest_K, kl_K = _nearest(one)
     entries = one.entries
+    is_runs = one.name == "trajectories" and runs is not None
+    times: list[int | None] = [entry.name.step for entry in entries]
+    paths, unit = [], "step"
+    if is_runs and runs is not None:
+        times, paths, unit = [None] * len(entries), _paths(runs), runs.runs[0].unit
+        for run, rows in zip(runs.runs, runs.rows, strict=True):
+            for row, time in zip(rows.tolist(), run.times.tolist(), strict=True):
+                if row >= 0:
+                    times[row] = time
     return {
         "title": f"{TITLES[one.name]} ({len(entries):,})",
         "said": f"{SAID[one.name]} {scores_are(one.recipe, one.group, one.cleaned)}",
         "labels": shown_names(entries),
-        "model": [base_name(entry) for entry in entries] if one.name == "trajectories" else None,
+        "model": [base_name(entry) for entry in entries] if is_runs else None,
         "type": list(one.kinds),
-        "step": [entry.name.step for entry in entries],
+        "step": times,
+        "unit": unit,
         "size": [size_of(entry) for entry in entries],
         "layer": [entry.identity.variant.layer for entry in entries],
         "loss": _numbers(context.bits_per_byte(entries)),
         "nearest": nearest_K,
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
-        "paths": _paths(one) if one.name == "trajectories" else [],
+        "paths": paths,
         "embeddings": [_embedding(found) for found in one.embeddings],
     }
 
@@ -144,8 +154,9 @@ def _nearest(one: Map) -> tuple[list[int], np.ndarray]:
     return nearest_K.tolist(), kl[np.arange(len(kl)), nearest_K]
 
 
-def _paths(one: Map) -> list[list[int]]:
-    return list(rows_by_run(one.entries).values())
+def _paths(runs: Pretraining) -> list[list[int]]:
+    """The rows of each run, in time."""
+    return [rows[rows >= 0].tolist() for rows in runs.rows if (rows >= 0).any()]
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

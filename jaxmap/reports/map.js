@@ -21,6 +21,8 @@
     menu.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
     if (options.some(([value]) => value === before)) menu.value = before;
   };
+  const name = (one, key) => key === "step" && one.unit === "token" ? "training tokens"
+    : colorings[key].name;
   const map = () => data.maps[which.value];
   const steps = (one) => [...new Set(one.step.filter((step) => step !== null))].sort((a, b) => a - b);
 
@@ -29,7 +31,7 @@
     fill(method, one.embeddings.map((found, i) => [String(i), found.title]));
     fill(color, Object.keys(colorings).filter((key) => one[key] &&
       new Set(one[key].filter((value) => value !== null)).size > 1)
-      .map((key) => [key, colorings[key].name]));
+      .map((key) => [key, name(one, key)]));
     get("map-names").replaceChildren(...one.labels.slice(0, 3000).map((label) => {
       const option = document.createElement("option");
       option.value = label;
@@ -65,7 +67,7 @@
     const high = finite.reduce((a, b) => Math.max(a, b));
     const ticks = [0, 1, 2, 3, 4].map((i) => low + (high - low) * i / 4);
     return { keys: [], marker: { color: shown, colorscale: "Viridis", cmin: low, cmax: high,
-      showscale: true, colorbar: { title: { text: colorings[key].name, side: "top" },
+      showscale: true, colorbar: { title: { text: name(one, key), side: "top" },
         orientation: "h", y: 1.02, yanchor: "bottom", thickness: 10, len: 0.9, outlinewidth: 0,
         tickvals: ticks, ticktext: ticks.map((tick) => short(key === "loss" ? from(tick)
           : Math.round(from(tick)))) } } };
@@ -131,7 +133,8 @@
       item.append(dot, text);
       return item;
     }));
-    get("map-now").textContent = moments.length ? `up to step ${now.toLocaleString("en")}` : "";
+    get("map-now").textContent = moments.length
+      ? `up to ${one.unit === "token" ? `${short(now)} tokens` : `step ${now.toLocaleString("en")}`}` : "";
     const told = get("map-found");
     if (!search.value.trim()) told.textContent = "";
     else if (!rings.length) told.textContent = "No model of that name on this map.";

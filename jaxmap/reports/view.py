@@ -14,7 +14,6 @@ from jaxmap.analysis.kl import KlTable, kl_between
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas
-from jaxmap.analysis.pythia import START_FROM, WARMUP, WINDOW
 from jaxmap.analysis.scale import Scale, measure_scale
 from jaxmap.errors import InputError
 from jaxmap.reports.interactive import payload
@@ -68,11 +67,8 @@ class View:
     @cached_property
     def diffusion(self) -> Diffusion | str:
         """How the training runs move, or why there is nothing to tell."""
-        # As published for Pythia; a run with a shorter warmup has few checkpoints after it.
-        warmup = self.context.warmup_steps
-        start, window = (START_FROM, WINDOW) if warmup >= WARMUP else (warmup // 4, WINDOW // 2)
         try:
-            return measure_diffusion(self.context, start_from=start, window=window)
+            return measure_diffusion(self.context)
         except InputError as error:
             return self._reason(error)
 

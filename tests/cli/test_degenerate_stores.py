@@ -105,20 +105,25 @@ def test_the_same_checkpoints_are_named_by_every_command(tmp_path, capsys):
     assert run(["report", f"--store={store.path}", f"--out={tmp_path}/r.html"]) == 0
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert told in page
-    assert "scale: absent: none of the ten settings can be filled: later: no run has" in page
-    assert "diffusion: absent: no run has 10 saved checkpoints" in page
+    assert "exponents: no start has a finite one: after each, the distance to fewer than 3" in page
+    for command in ("scale --warmup_steps=32", "diffusion --start_from=1000"):
+        name, *more = command.split()
+        with pytest.raises(InputError, match=r"no run has (three neigh|10 saved)"):
+            run([name, f"--store={store.path}", f"--out={tmp_path}/{name}", *more])
 
 
 def test_what_would_fit_is_named(tmp_path):
     store, _ = filled(tmp_path / "store", TEXTS, *steps(*[other() for _ in STEPS]))
     at = [f"--store={store.path}", f"--out={tmp_path}/out"]
+    assert run(["diffusion", *at]) == 0  # the warmup follows the run, the window what is there
     with pytest.raises(InputError, match="--start_from=0 with --window=7 fits"):
-        run(["diffusion", *at])
+        run(["diffusion", *at, "--window=10"])
     assert run(["diffusion", *at, "--start_from=0", "--window=7"]) == 0
     with pytest.raises(InputError, match="--window=4 fits"):
-        run(["diffusion", *at, "--start_from=4"])
+        run(["diffusion", *at, "--start_from=4", "--window=10"])
     with pytest.raises(InputError, match="--start_from=2 or --window=4 fits"):
         run(["diffusion", *at, "--start_from=4", "--window=5"])
     with pytest.raises(InputError, match="--warmup_steps=16 leaves some"):
-        run(["scale", *at])
+        run(["scale", *at, "--warmup_steps=2000"])
     assert run(["scale", *at, "--warmup_steps=16"]) == 0
+    assert run(["scale", *at]) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -17,11 +19,13 @@ from jaxmap.naming import parse_run
 def steps(run: str, kl: list[float], end: list[int]) -> RunSteps:
     end_I = np.array(end, np.int64)
     kl_I = np.array(kl)
-    return RunSteps(run, np.array([0, *end[:-1]], np.int64), end_I, kl_I, 0.1 * kl_I)
+    start_I, during_I = np.array([0, *end[:-1]], np.int64), np.zeros(len(end), bool)
+    return RunSteps(run, start_I, end_I, kl_I, 0.1 * kl_I, during_I)
 
 
 def of(*runs: RunSteps, warmup: int = 2000) -> Consecutive:
-    return Consecutive(runs, warmup)
+    timed = [replace(run, during_I=run.end_I <= warmup) for run in runs]
+    return Consecutive(tuple(timed), warmup)
 
 
 def drawn(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:

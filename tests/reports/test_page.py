@@ -280,7 +280,8 @@ def test_the_page_tells_the_scale_the_paths_and_what_was_left_out(mapped):
     words = Page(page.read_text(encoding="utf-8")).words
     for told in (
         "How large is a KL?", "intra-type", "Shapes of training paths", "straightness",
-        "texts dropped, those that jump most", "diffusion: absent:", "4-bit versions: absent",
+        "texts dropped, those that jump most", "over the 3 checkpoints after it",
+        "4-bit versions: absent",
         "perplexity 5.66667 in place of 30",
     ):  # fmt: skip
         assert told in words

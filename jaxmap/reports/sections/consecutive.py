@@ -14,10 +14,11 @@ def section(view: View) -> Section | None:
     steps = view.atlas.consecutive
     if steps is None or not view.learning.curves:
         return None
+    until = "" if steps.warmup_steps is None else f" (up to step {steps.warmup_steps:,})"
     caption = (
-        "KL divergence between each saved checkpoint and the one before it, drawn at the step "
+        "KL divergence between each saved checkpoint and the one before it, drawn at the time "
         "where the interval ends. A high point is an interval in which the model's "
-        f"predictions changed much. During warmup (up to step {steps.warmup_steps:,}), where "
+        f"predictions changed much. During warmup{until}, where "
         "checkpoints lie at powers of two, intervals double in length, so a rising line is not by "
         "itself a faster change. After it checkpoints are evenly spaced, and heights compare "
         "directly. Bands are one standard error. "
