@@ -100,14 +100,14 @@ def _kernels(
             raise InputError(
                 f"{model.model_type}: {row.name} is many tensors, which cannot be quantised"
             )
-        held = module.kernel.shape[1:] if stacked else module.kernel.shape
+        padded = module.kernel.shape[1:] if stacked else module.kernel.shape
         shape = shapes[f"{where}/kernel"][1 if stacked else 0 :]
         _, kernel_axes, output_axes = module.equation.replace("->", ",").split(",")
         inputs = sum(axis not in output_axes for axis in kernel_axes)
         assert not set(kernel_axes[:inputs]) & set(output_axes), module.equation
         extents = tuple(
-            extent(letter, size, held_size, model.spec, decoder.spec)
-            for letter, size, held_size in zip(kernel_axes, shape, held, strict=True)
+            extent(letter, size, padded_size, model.spec, decoder.spec)
+            for letter, size, padded_size in zip(kernel_axes, shape, padded, strict=True)
         )
         kernel = Kernel(row.name, module, row.lies, stacked, shape, inputs, extents)
         stored = (where.split("/")[1] if stacked else "", row.name)

@@ -44,13 +44,13 @@ class Reader:
     """Reads parameters onto a mesh.
 
     Args:
-      spec, held: of the checkpoint, and of what the devices hold (`held.held`).
+      spec, padded: the spec of the checkpoint, and the result of `padding.padded_spec` for it.
     """
 
-    def __init__(self, tensors: Mapping[str, Stored], mesh: Mesh, spec: Spec, held: Spec):
+    def __init__(self, tensors: Mapping[str, Stored], mesh: Mesh, spec: Spec, padded: Spec):
         self._tensors = tensors
         self._mesh = mesh
-        self._specs = (spec, held)
+        self._specs = (spec, padded)
 
     def sharding(self, leaf: nnx.Variable) -> NamedSharding:
         return NamedSharding(self._mesh, partition(leaf, self._specs[1], axes_of(self._mesh)))
@@ -66,7 +66,7 @@ class Reader:
 
         Args:
           place: where it stands.
-          leaf: the shape that is held, and its letters.
+          leaf: the shape on the devices, and its letters.
           dtype: to hold it in.
         """
         sharding = self.sharding(leaf)
@@ -96,10 +96,10 @@ class Reader:
         block = np.zeros([stop - start for start, stop in index], dtype)
         letters = letters_of(leaf) or " " * len(leaf.shape)
         from_, to = [], []
-        for letter, size, held_size, (start, stop) in zip(
+        for letter, size, padded_size, (start, stop) in zip(
             letters, place.shape, leaf.shape, index, strict=True
         ):
-            origin = extent(letter, size, held_size, *self._specs).origins[start:stop]
+            origin = extent(letter, size, padded_size, *self._specs).origins[start:stop]
             to.append(np.flatnonzero(origin >= 0))
             from_.append(origin[origin >= 0])
         if not all(map(len, to)):  # nothing but padding

@@ -39,7 +39,7 @@ from jaxmap.checkpoint.storage import Storage
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.mesh import axes_of
-from jaxmap.model.padding import held
+from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
@@ -65,7 +65,8 @@ class Model:
       num_parameters: numbers in the parameters.
       storage: how they are stored: in the files, or in memory as a copy.
       quantisation: of its linear layers; of QUANTISATIONS.
-      mesh: the devices, where they are several; graph and params are then those of `held.held`.
+      mesh: the devices, if there are several; graph and params are then padded
+        (`padding.padded_spec`).
     """
 
     spec: Spec
@@ -155,7 +156,7 @@ class Opened:
 
     def model(self, dtype: str, arrays: Mapping[str, Any], mesh: Mesh | None = None) -> Model:
         """The model of arrays by path: of numbers, or of shapes alone."""
-        own = self.spec if mesh is None else held(self.spec, axes_of(mesh))
+        own = self.spec if mesh is None else padded_spec(self.spec, axes_of(mesh))
         graph, leaves = _leaves(own, dtype)
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
         count = sum(math.prod(place.shape) for place in self.places)
@@ -248,7 +249,7 @@ def load(
     if mesh is None:
         arrays = _read(where, kinds, where.read() if tensors is None else tensors)
         return where.model(dtype, arrays)
-    own = held(where.spec, axes_of(mesh))
+    own = padded_spec(where.spec, axes_of(mesh))
     reader = Reader(where.tensors, mesh, where.spec, own)
     parts = read_all(reader, where.places, _leaves(own, dtype)[1], kinds, _BAR_BYTES)
     for place in where.places:
@@ -290,12 +291,12 @@ def _read(
                 _, stored = next(stream)
                 bar.update(stored.nbytes)
                 with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
-                    held_here = stored.astype(found.tensors[name].float_dtype, copy=False)
-                    raw[i] = finite(held_here)
+                    as_stored = stored.astype(found.tensors[name].float_dtype, copy=False)
+                    raw[i] = finite(as_stored)
                     for j, place in enumerate(group):
                         stack = whole[place.path].reshape(len(names), *place.item)
-                        stack[i] = place.row.lies.read(held_here, place.item)
-                        if stack.dtype != held_here.dtype and raw[i]:
+                        stack[i] = place.row.lies.read(as_stored, place.item)
+                        if stack.dtype != as_stored.dtype and raw[i]:
                             cast[j, i] = finite(stack[i])
             for j, place in enumerate(group):
                 _check_finite(found, place, raw, cast[j], dtypes[place.path])

@@ -22,7 +22,7 @@ from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Sc
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse, structs
-from jaxmap.model.padding import held
+from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS
 
@@ -72,7 +72,7 @@ def parameters(
     Args:
       weights, activations: their dtypes.
     """
-    own = held(spec, axes)
+    own = padded_spec(spec, axes)
     graph, shapes = decoder.abstract(own, jnp.dtype(activations))
     leaves = {
         path: leaf.replace(jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(weights)))

@@ -42,7 +42,7 @@ class Unembedding:
         """That of a decoder."""
         spec = decoder.spec
         bias_V = None if decoder.head_bias is None else decoder.head_bias[...]
-        size = spec.V if spec.held_V else None
+        size = spec.V if spec.padded_V else None
         return cls(decoder.head_VE, bias_V, decoder.adjust, size)
 
     def logits(self, hidden_NE: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""One decoder for every causal family; the Spec says which."""
+"""One decoder for every causal language model; a `Spec` says which architecture it has."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jaxmap.model.sublayer import Sublayer
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
 
-# What a layer may be made of: Kind.mixer and Kind.mlp. Each class says itself what it supports.
+# The values of Kind.mixer and Kind.mlp. Each class says itself what it supports.
 MIXERS: dict[str, type[Sublayer]] = {
     "attention": Attention,
     "attention+ssd": TwoMixers,
@@ -54,7 +54,7 @@ def quantisable(part: str) -> bool:
 
 
 class Block(nnx.Module):
-    """One layer, x_BTD -> x_BTD. An absent norm slot is the identity."""
+    """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity."""
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.parallel = spec.parallel
@@ -134,7 +134,7 @@ class Decoder(nnx.Module):
         table = nnx.initializers.normal(0.02)
         E = spec.embed_D or spec.D
         make = dict(dtype=dtype, rngs=rngs)
-        rows, letters = spec.held_V or spec.V, "ve" if spec.embed_D else "vd"
+        rows, letters = spec.padded_V or spec.V, "ve" if spec.embed_D else "vd"
         self.embed = parameter(table(rngs.params(), (rows, E), dtype), letters)
         self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
         self.embed_norm = _norm(spec, spec.D, dtype) if spec.embed_norm else None
@@ -162,7 +162,7 @@ class Decoder(nnx.Module):
 
     @property
     def head_VE(self) -> jax.Array:
-        """The unembedding, to multiply `unembedded` states with."""
+        """The unembedding matrix, by which states from `unembedded` are multiplied, [V, E]."""
         head_VE = self.embed[...] if self.head is None else self.head[...]
         if self.spec.head_normed:
             square_VE = jnp.square(head_VE.astype(jnp.float32))
@@ -197,15 +197,18 @@ class Decoder(nnx.Module):
         read: Callable[..., Any] | None = None,
         beside: Any = None,
     ) -> tuple[jax.Array, Any]:
-        """The residual stream after the last block, x_BTD, and `read` of it before every block.
+        """Runs the blocks over a batch.
+
+        Returns the residual stream after the last block, x_BTD, and the results of `read`.
 
         Args:
           inputs: a batch of packed texts.
-          reach: tokens of the longest text of the batch, or more; None: a whole row.
-          block: queries that attention takes at a time.
-          read: applied to x_BTD before each block, inside the scan; its results are stacked on a
-            leading axis of L, of which entry 0 is read off the embedding.
-          beside: arrays with a leading axis of L; `read` is given each layer's beside the state.
+          reach: an upper bound on the number of tokens of a text; None: the length of a row.
+          block: the number of queries that attention computes at a time.
+          read: a function of x_BTD that is called before each block, inside the scan. Its results
+            are stacked on a leading axis of L; entry 0 comes from the embedding.
+          beside: arrays with a leading axis of L. `read` gets each layer's slice as its second
+            argument.
         """
         T = inputs.ids_BT.shape[1]
         geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
@@ -231,7 +234,7 @@ class Decoder(nnx.Module):
         return x_BTD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *taps)
 
     def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
-        """What the head is multiplied with: the residual stream of a batch, normed, projected."""
+        """The states that the head multiplies: the residual stream, normalised and projected."""
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
         # A float32 residual stream ends here.
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))
@@ -239,11 +242,11 @@ class Decoder(nnx.Module):
 
     @property
     def adjust(self) -> LogitAdjustment:
-        """What the model does to its logits after the head."""
+        """The function that the model applies to its logits after the head."""
         return LogitAdjustment(self.spec.logit_scale, self.spec.logit_softcap)
 
     def logits(self, ids_BT: jax.Array) -> jax.Array:
-        """All logits at once, float32 [B, T, V], one text a row: for training and tests."""
+        """All logits at once, float32 [B, T, V], one text per row: for training and tests."""
         inputs = Inputs.from_ids(ids_BT)
         x_BTD, _ = self.residual(inputs)
         logits_BTV = contract(
@@ -258,12 +261,12 @@ def abstract(spec: Spec, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:
 
 
 def named(params: nnx.State) -> dict[str, nnx.Variable]:
-    """The parameters by path, "blocks/0/attn/q/kernel", in a fixed order."""
+    """The parameters by path, such as "blocks/0/attn/q/kernel", in a fixed order."""
     return {"/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(params)}
 
 
 def from_named(leaves: dict[str, nnx.Variable]) -> nnx.State:
-    """`named` backwards."""
+    """The inverse of `named`."""
     return nnx.from_flat_state(
         [
             (tuple(int(part) if part.isdigit() else part for part in path.split("/")), leaf)

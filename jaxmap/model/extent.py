@@ -10,44 +10,44 @@ from jaxmap.model.spec import Spec
 
 
 class Extent(NamedTuple):
-    """An axis of `groups` x `each` entries held as one of `held_groups` x `held_each`.
+    """An axis of `groups` x `each` entries, padded to `padded_groups` x `padded_each`.
 
-    The entries beyond are zeros, those of a group at its end.
+    Zeros are added at the end of each group, and whole groups of zeros at the end of the axis.
     """
 
     groups: int
     each: int
-    held_groups: int
-    held_each: int
+    padded_groups: int
+    padded_each: int
 
     @property
-    def held(self) -> int:
-        """Entries, zeros included."""
-        return self.held_groups * self.held_each
+    def padded(self) -> int:
+        """The number of entries with the zeros."""
+        return self.padded_groups * self.padded_each
 
     def pad(self, x: Any, axis: int) -> Any:
-        """An array of NumPy or JAX with the zeros in."""
+        """The NumPy or JAX array `x` with zeros added on `axis`."""
         if self[:2] == self[2:]:
             return x
         xp, rest = x.__array_namespace__(), x.shape[axis + 1 :]
         x = x.reshape(*x.shape[:axis], self.groups, self.each, *rest)
         more = [(0, 0)] * x.ndim
-        more[axis] = (0, self.held_groups - self.groups)
-        more[axis + 1] = (0, self.held_each - self.each)
+        more[axis] = (0, self.padded_groups - self.groups)
+        more[axis + 1] = (0, self.padded_each - self.each)
         return _pad(xp, x, more).reshape(*x.shape[:axis], -1, *rest)
 
     def trim(self, x: Any, axis: int) -> Any:
-        """An array without the zeros."""
+        """The NumPy or JAX array `x` without the zeros on `axis`: the inverse of `pad`."""
         if self[:2] == self[2:]:
             return x
         before, rest = x.shape[:axis], x.shape[axis + 1 :]
-        x = x.reshape(*before, self.held_groups, self.held_each, *rest)
+        x = x.reshape(*before, self.padded_groups, self.padded_each, *rest)
         index = (slice(None),) * axis + (slice(self.groups), slice(self.each))
         return x[index].reshape(*before, -1, *rest)
 
     @property
     def origins(self) -> np.ndarray:
-        """Which entry each held one is, int; -1: a zero."""
+        """The index before padding of each padded entry, int [padded]; -1 for a zero."""
         return self.pad(1 + np.arange(self.groups * self.each), 0) - 1
 
 
@@ -59,16 +59,16 @@ def _pad(xp: Any, x: Any, more: list[tuple[int, int]]) -> Any:
     return jnp.pad(x, more)
 
 
-def extent(letter: str, size: int, held_size: int, spec: Spec, held_spec: Spec) -> Extent:
-    """How an axis is held.
+def extent(letter: str, size: int, padded_size: int, spec: Spec, padded_spec: Spec) -> Extent:
+    """How one axis of a parameter is padded.
 
     Args:
-      letter: of the axis.
-      size, held_size: in the checkpoint's parameter, and in the one that is held.
-      spec, held_spec: of the checkpoint, and what `held` makes of it.
+      letter: the axis's letter in the alphabet of `spec`.
+      size, padded_size: its length in the checkpoint and on the devices.
+      spec, padded_spec: the checkpoint's spec, and the result of `padding.padded_spec` for it.
     """
-    if letter == "h" and size != held_size:
-        G, held_G = spec.G, held_spec.G
-        return Extent(G, spec.H // G, held_G, held_spec.H // held_G)
-    assert size <= held_size, f"{size} entries do not fit into {held_size}"
-    return Extent(1, size, 1, held_size)
+    if letter == "h" and size != padded_size:
+        G, padded_G = spec.G, padded_spec.G
+        return Extent(G, spec.H // G, padded_G, padded_spec.H // padded_G)
+    assert size <= padded_size, f"{size} entries do not fit into {padded_size}"
+    return Extent(1, size, 1, padded_size)

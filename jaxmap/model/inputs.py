@@ -1,4 +1,4 @@
-"""What a decoder is given: a batch of packed texts, and facts that differ by layer."""
+"""The inputs of a decoder: a batch of packed texts, and the facts that differ by layer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jaxmap.model.spec import Spec
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Rows of texts lying one after another; all int32 [B, T].
+    """A batch of rows, each with several texts one after another; all arrays are int32 [B, T].
 
     Fields:
-      ids_BT: token ids; anything valid at padding.
-      segment_BT: which text of the row a token belongs to, from 1; 0 is padding.
-      position_BT: the token's place in its own text, from 0.
-      length_BT: tokens of the text that the token belongs to.
+      ids_BT: token ids; any valid id at padding.
+      segment_BT: the number of the token's text in its row, from 1; 0 is padding.
+      position_BT: the token's index in its own text, from 0.
+      length_BT: the number of tokens of the token's text.
     """
 
     ids_BT: jax.Array
@@ -32,23 +32,23 @@ class Inputs:
 
     @classmethod
     def from_ids(cls, ids_BT: jax.Array) -> Inputs:
-        """One text a row, no padding."""
+        """A batch with one text per row and no padding."""
         B, T = ids_BT.shape
         position_BT = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32), (B, T))
         return cls(ids_BT, jnp.ones((B, T), jnp.int32), position_BT, jnp.full((B, T), T, jnp.int32))
 
 
 class Positions(Protocol):
-    """What says where the tokens of a batch stand: `Inputs` or `Geometry`."""
+    """Anything that has the tokens' positions: `Inputs` or `Geometry`."""
 
     @property
     def position_BT(self) -> jax.Array: ...
 
 
 def first_of_text(where: Positions) -> jax.Array:
-    """The place in the batch of the first token of each token's text, int32 [B x T].
+    """The index in the flattened batch of the first token of each token's text, int32 [B * T].
 
-    Every place of padding has position 0: it is a text of its own.
+    Padding has position 0, so every padded entry counts as a text of its own.
     """
     B, T = where.position_BT.shape
     place_BT = jnp.arange(B * T, dtype=jnp.int32).reshape(B, T)
@@ -58,14 +58,14 @@ def first_of_text(where: Positions) -> jax.Array:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LayerFacts:
-    """Facts of one layer (or, with a leading axis, of all), scanned beside the weights.
+    """Facts of one layer (or, with a leading axis, of all), scanned together with the weights.
 
     Fields:
-      scale: float32, factor on q·k.
-      window: int32, tokens that a query sees, itself included; 0: all.
-      rope: int32, which of the spec's ropes turns queries and keys; -1: none.
-      branch, after: float32, factors on what is added to the residual stream, and on the stream
-        after the layer (`Spec.halve_every`).
+      scale: float32, the factor on q·k.
+      window: int32, the number of tokens that a query sees, itself included; 0: all.
+      rope: int32, the index in Spec.ropes of the rotation of queries and keys; -1: none.
+      branch: float32, the factor on what the layer adds to the residual stream.
+      after: float32, the factor on the residual stream after the layer (`Spec.halve_every`).
     """
 
     scale: jax.Array
@@ -76,7 +76,7 @@ class LayerFacts:
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
-        """Arrays over the layers start..stop-1."""
+        """The facts of layers start to stop - 1, as arrays with a leading axis."""
         L = spec.L
         scale = np.asarray(spec.scale or (spec.C**-0.5,) * L, np.float32)
         window = np.asarray(spec.window or (0,) * L, np.int32)
@@ -90,13 +90,13 @@ class LayerFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Where the tokens of a batch stand: computed once, read by every layer.
+    """The positions of a batch's tokens, computed once and read by every layer.
 
     Fields:
       segment_BT, position_BT: see `Inputs`.
       cos, sin: float32 [ropes, B, T, 1, rotated/2], or None without rotary positions.
-      reach: tokens of the longest text of the batch, or more.
-      block: queries that attention takes at a time.
+      reach: an upper bound on the number of tokens of a text.
+      block: the number of queries that attention computes at a time.
     """
 
     segment_BT: jax.Array

@@ -1,7 +1,7 @@
-"""How a parameter lies in a stored tensor: whole, turned, or as a part of it.
+"""The layout of a parameter in a stored tensor: all of it, transposed, or a part of it.
 
-A pattern is einops's over the alphabet of `Spec`, read from the stored tensor to the parameter:
-"(h c) d -> d h c". It is the documentation of a fused tensor too: GPT-NeoX stores "(h p c) d" and
+A pattern is an einops pattern over the alphabet of `Spec`, from the stored tensor to the
+parameter: "(h c) d -> d h c". It documents fused tensors as well: GPT-NeoX stores "(h p c) d" and
 GPT-2 "d (p h c)", where p counts the parts (query, key, value).
 """
 
@@ -20,15 +20,18 @@ Array = Any  # of NumPy or of JAX
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How one layer's parameter lies in a stored tensor.
+    """The layout of one layer's parameter in a stored tensor.
 
     Fields:
-      pattern: einops pattern from the stored tensor to the parameter of one layer; "": as it is.
-      part: (i, n) where the stored tensor interleaves n parts of one size, of which this is the
-        i-th: the pattern then gives a leading axis p.
-      cut: (start, stop, of) where this is rows start..stop-1 of the `of` rows of the stored tensor.
-      blocks: (which, of) where the stored tensor's first axis is `of` blocks of one size and this
-        is those of them, in this order; the pattern reads them joined.
+      pattern: einops pattern from the stored tensor to the parameter of one layer; "": the same
+        shape.
+      part: (i, n) if the stored tensor interleaves n parts of equal size and the parameter is part
+        i; the pattern then has p as the leading axis of its result.
+      cut: (start, stop, rows) if the parameter is rows start to stop - 1 of a stored tensor of
+        `rows` rows.
+      blocks: (indices, count) if the first axis of the stored tensor consists of `count` blocks of
+        equal size and the parameter is these blocks, in this order; the pattern applies to them
+        joined.
     """
 
     pattern: str = ""
@@ -38,12 +41,12 @@ class Layout:
 
     @property
     def letters(self) -> tuple[str, str]:
-        """The stored tensor's side of the pattern and the parameter's; both "" without one."""
+        """Both sides of the pattern, stored tensor and parameter; ("", "") without a pattern."""
         stored, _, parameter = (side.strip() for side in self.pattern.partition("->"))
         return stored, parameter
 
     def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
-        """What the pattern's letters stand for, from the shape of the parameter of one layer."""
+        """The size of each letter of the pattern, for a parameter of this shape (one layer)."""
         letters = self.letters[1].split()
         return dict(zip(letters, (self.part[1], *shape) if self.part else shape, strict=True))
 
@@ -59,7 +62,7 @@ class Layout:
         return (self.cut[2], *stored[1:]) if self.cut else tuple(stored)
 
     def read(self, stored: Array, shape: tuple[int, ...]) -> Array:
-        """The parameter of one layer, a view of the stored tensor where it can be."""
+        """The parameter of one layer, of this shape; a view of the stored tensor if possible."""
         x = stored[self.cut[0] : self.cut[1]] if self.cut else stored
         if self.blocks:
             which, of = self.blocks
@@ -71,7 +74,7 @@ class Layout:
 
 
 def joined(layouts: Sequence[Layout], values: Sequence[Array]) -> Array:
-    """The stored tensor from all the parameters that it holds: `Layout.read` backwards."""
+    """The stored tensor from all parameters in it, in order: the inverse of `Layout.read`."""
     first, xp = layouts[0], values[0].__array_namespace__()
     order = sorted(range(len(layouts)), key=lambda i: layouts[i].part or layouts[i].cut or 0)
 

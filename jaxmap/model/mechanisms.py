@@ -1,6 +1,7 @@
-"""What a Spec is made of: positions, query norms, experts, latent attention, recurrent mixers.
+"""The parts of a Spec: positions, query norms, experts, latent attention, recurrent mixers.
 
-Each is the facts of one mechanism, for `spec.Spec` to hold; letters are those of `spec`.
+Each class has the facts of one mechanism and is a field of `spec.Spec`. The letters are defined
+in `spec`.
 """
 
 from __future__ import annotations
@@ -11,26 +12,34 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class DynamicNtk:
-    """Dynamic NTK scaling: the base grows with a text longer than the model was trained on."""
+    """Dynamic NTK scaling: the base grows with the length of texts beyond the trained length.
+
+    Fields:
+      theta: the base of the frequencies.
+      factor: the scaling factor of config.json.
+      trained: the trained length in tokens.
+      dims: the number of rotated channels in the formula.
+    """
 
     theta: float
     factor: float
-    trained: int  # tokens
-    dims: int  # rotated channels as the formula counts them
+    trained: int
+    dims: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864) with its scaling resolved.
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), scaling included.
 
     Fields:
-      dims: rotated channels of each head; the rest pass through.
-      inv_freq: radians per position of each channel pair, dims/2 of them.
-      pairs: which channels turn together: "half" (i, i + dims/2) or "adjacent" (2i, 2i + 1).
-      gain: factor on cosine and sine (YaRN's and LongRoPE's attention factor).
-      long_inv_freq, long_gain, long_beyond: what texts of more than `long_beyond` tokens use
-        (LongRoPE); a gain of 0: the same.
-      ntk: set when the frequencies depend on the text's length (dynamic NTK).
+      dims: the number of rotated channels of each head; the other channels stay as they are.
+      inv_freq: radians per position of each channel pair, dims/2 numbers.
+      pairs: which channels are rotated together: "half" (i, i + dims/2) or "adjacent" (2i, 2i + 1).
+      gain: the factor on cosine and sine (the attention factor of YaRN and LongRoPE).
+      long_inv_freq, long_gain: frequencies and factor of texts of more than `long_beyond` tokens
+        (LongRoPE); a long_gain of 0 stands for `gain`.
+      long_beyond: see above, in tokens.
+      ntk: set if the frequencies depend on the text's length (dynamic NTK).
     """
 
     dims: int
@@ -56,9 +65,9 @@ class Alibi:
     """Linear biases (Press et al. 2021, arXiv:2108.12409): slope x key position, added to scores.
 
     Fields:
-      slopes: one a head.
-      rounded: slope and position are rounded to bfloat16 and their product is scaled like q·k, as
-        the reference does for Falcon even in float32.
+      slopes: one per head.
+      rounded: whether slope and position are rounded to bfloat16 and their product is scaled like
+        q·k, as transformers does for Falcon even in float32.
     """
 
     slopes: tuple[float, ...]
@@ -70,9 +79,10 @@ class QkNorm:
     """Normalisation of queries and keys before they are rotated.
 
     Fields:
-      over: "head": each head by one shared scale; "heads": each head by its own; "all": all heads
-        together.
-      norm: a key of norms.NORMS; bias, offset, eps: as in `Spec`.
+      over: "head": each head, with one scale for all heads; "heads": each head with a scale of its
+        own; "all": all heads together.
+      norm: a key of norms.NORMS.
+      eps, bias, offset: as in `Spec`.
     """
 
     over: str
@@ -88,7 +98,10 @@ class QkNorm:
 
 @dataclasses.dataclass(frozen=True)
 class ClampedSwiglu:
-    """How gpt-oss gates: min(g, limit) sigmoid(alpha g) (clip(u, ±limit) + 1)."""
+    """The gated activation of gpt-oss: min(g, limit) sigmoid(alpha g) (clip(u, ±limit) + 1).
+
+    g is the gate's output and u the output of the up projection.
+    """
 
     alpha: float
     limit: float
@@ -96,27 +109,29 @@ class ClampedSwiglu:
 
 @dataclasses.dataclass(frozen=True)
 class Experts:
-    """MLPs of which each token takes the k that a router chooses for it.
+    """A mixture of E MLPs ("experts"); a router chooses k of them for each token.
 
     Fields:
-      E, k, F: experts, those of a token, their width.
-      score: a key of experts.SCORES, from the router's logits to weights.
-      renorm: the chosen weights are divided by their sum, or by `least` where that is more.
+      E, k, F: the number of experts, the number chosen for each token, the width of an expert.
+      score: a key of experts.SCORES, the function from the router's logits to weights.
+      renorm: whether the chosen weights are divided by the larger of their sum and `least`.
       least: see `renorm`.
-      jitter: how near to the best logit others must come to share with it ("sparsemixer").
-      scale: on the weights, last.
-      groups, groups_kept: only experts of the best groups (neighbours, all of one size) can be
-        chosen; 1: no groups.
-      group_score: what makes a group good: its best expert's score ("max") or the sum of its best
-        two ("top2").
-      correction: a stored number an expert is added to the scores for choosing only.
-      router_bias, bias: in the router; in the experts.
-      glu: set where the gate is not act(gate) * up.
-      gated, act: as in `Spec`, of the experts; "": the Spec's.
-      shared_F: width of an MLP that every token takes too; 0: none.
-      shared_gate: the shared MLP's output is scaled by the sigmoid of a learned projection.
-      on_shared: the experts read the shared MLP's output, not what the block reads.
-      held_E: experts that the arrays have room for, those from E on never chosen; 0: E.
+      jitter: the relative distance from the best logit within which other experts share the weight
+        with the best ("sparsemixer").
+      scale: a last factor on the weights.
+      groups: the number of groups of neighbouring experts, all of one size; 1: no groups.
+      groups_kept: how many groups experts are chosen from, those with the best `group_score`.
+      group_score: the score of a group: that of its best expert ("max"), or the sum of its best two
+        ("top2").
+      correction: whether a stored number per expert is added to the scores, for choosing only.
+      router_bias, bias: whether the router and the experts have biases.
+      glu: set if the gated activation is not act(gate) * up.
+      gated, act: as in `Spec`, for the experts; "" for `act` stands for the Spec's.
+      shared_F: the width of an MLP that is applied to every token as well; 0: none.
+      shared_gate: whether the shared MLP's output is scaled by the sigmoid of a learned projection.
+      on_shared: whether the experts read the shared MLP's output instead of the block's input.
+      padded_E: the number of experts in the arrays; those from E on are zeros and are never chosen;
+        0: E.
     """
 
     E: int
@@ -139,7 +154,7 @@ class Experts:
     shared_F: int = 0
     shared_gate: bool = False
     on_shared: bool = False
-    held_E: int = 0
+    padded_E: int = 0
 
     def __post_init__(self):
         if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
@@ -155,17 +170,17 @@ class Experts:
 
 @dataclasses.dataclass(frozen=True)
 class Latent:
-    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): what it is compressed to.
+    """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): its widths.
 
-    Spec.C is `nope + rope`. The biases of the compressing projections are Spec.qkv_bias.
+    Spec.C is `nope + rope`. Spec.qkv_bias says whether the compressing projections have biases.
 
     Fields:
-      q_rank: width of the compressed queries; 0: they are not compressed.
-      kv_rank: width of the compressed keys and values.
-      nope, rope: channels of a query's or key's head that are not turned, and that are; the turned
-        part of a key is shared by all heads.
-      v: channels of a value's head.
-      eps: of the norms of what is compressed.
+      q_rank: the width of the compressed queries; 0: they are not compressed.
+      kv_rank: the width of the compressed keys and values.
+      nope, rope: the channels of a query or key head without rotation and with it; the rotated part
+        of a key is shared by all heads.
+      v: the channels of a value head.
+      eps: the epsilon of the norms of the compressed vectors.
     """
 
     q_rank: int
@@ -178,21 +193,25 @@ class Latent:
 
 @dataclasses.dataclass(frozen=True)
 class StateSpace:
-    """What state-space mixers are made of: Mamba (arXiv:2312.00752), Mamba-2 (arXiv:2405.21060).
+    """Facts of state-space mixers: Mamba (arXiv:2312.00752) and Mamba-2 (arXiv:2405.21060).
+
+    The mixers are "selective_scan" (Mamba) and "ssd" (Mamba-2).
 
     Fields:
-      inner: channels inside the mixer.
-      state: numbers that a channel remembers.
-      taps: tokens that the convolution sees, itself included.
-      rank: width that a token's time steps are projected from ("selective_scan").
-      heads, groups: heads of channels with one time step each, and groups of heads that write to
-        and read from the state alike ("ssd").
-      step_limit: bounds on time steps ("ssd").
-      act: after the convolution; the gate is always SiLU.
-      conv_bias, in_bias, out_bias: in the convolution, the first and the last projection.
-      norm: "selective_scan": of what is projected from the channels, "plain" or "scaled"; "ssd": of
-        each group's output, "gated" before or "gate_last" after it is; "": none.
-      eps: of that norm.
+      inner: the number of channels inside the mixer.
+      state: the size of each channel's state.
+      taps: the length of the convolution in tokens, the token itself included.
+      rank: the width of the low-rank projection of the time steps ("selective_scan").
+      heads: heads of channels that share a time step ("ssd").
+      groups: groups of heads that share the projections into and out of the state ("ssd").
+      step_limit: lower and upper bound of the time steps ("ssd").
+      act: the activation after the convolution; the gate is always SiLU.
+      conv_bias, in_bias, out_bias: whether the convolution, the first and the last projection have
+        biases.
+      norm: for "selective_scan", the norm of time steps and projections, "plain" (without a scale)
+        or "scaled"; for "ssd", the norm of each group's output, "gated" (after the gate) or
+        "gate_last" (before it); "": none.
+      eps: the epsilon of that norm.
     """
 
     inner: int
@@ -226,9 +245,9 @@ class Rglru:
     """Real-gated linear recurrent unit (Griffin, De et al. 2024, arXiv:2402.19427).
 
     Fields:
-      width: channels of the recurrence.
-      heads: blocks of channels, each of which gates itself.
-      taps: tokens that the convolution before it sees.
+      width: the number of channels of the recurrence.
+      heads: the number of blocks of channels; the gates of a block are read off this block alone.
+      taps: the length in tokens of the convolution before the recurrence.
     """
 
     width: int
@@ -245,10 +264,10 @@ class Delta:
     """Gated delta rule (Yang et al. 2024, arXiv:2412.06464).
 
     Fields:
-      H, G: heads of values, and of queries and keys; value heads share them as attention's
-        queries share keys.
-      K, C: channels of a key's head, and of a value's.
-      taps: tokens that the convolutions of queries, keys and values see.
+      H, G: the numbers of value heads and of query and key heads; H / G value heads share a query
+        and a key.
+      K, C: the channels of a key head and of a value head.
+      taps: the length in tokens of the convolutions of queries, keys and values.
     """
 
     H: int

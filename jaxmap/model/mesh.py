@@ -1,13 +1,14 @@
-"""Many devices for one model: which part of a parameter lies on which.
+"""Many devices for one model: how parameters and batches are divided among them.
 
-A mesh has three axes. The rows of a batch are cut over "data" and "fsdp"; that part of the program
-is manual: each piece runs the one-device program on its own rows and hears nothing of the others,
-so a text's score cannot depend on them. The axes of parameters are cut by their letters: heads,
-MLP width, vocabulary and experts over "model", where GSPMD divides the arithmetic; the width over
-"fsdp", from which a layer's weights are gathered when the layer begins. A parameter that says no
-letters is held whole by every device.
+A mesh has three axes. The rows of a batch are divided over "data" and "fsdp". This part of the
+program is manual (`shard_map`): each device runs the one-device program on its own rows without
+communication, so a text's score cannot depend on the other rows. The axes of parameters are
+divided by their letters: heads, MLP width, vocabulary and experts over "model", where GSPMD
+divides the arithmetic; the model's width over "fsdp", from which a layer's weights are gathered
+when the layer begins. Every device has a full copy of parameters without letters.
 
-What "model" does not divide is padded with zeros that cannot reach a score (module `held`).
+Axes whose length is not a multiple of "model" are padded with zeros, which cannot change a score
+(module `padding`).
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 
 NAMES = ("data", "fsdp", "model")
-ROWS = ("data", "fsdp")  # what cuts the rows of a batch
+ROWS = ("data", "fsdp")  # the mesh axes over which the rows of a batch are divided
 
-# The alphabet of `Spec`; x is experts held one behind the other, o a stored tensor's rows, of
-# whatever they are.
+# The mesh axis of each letter. The letters are those of `Spec`, and two more: x is a stack of
+# experts, o the rows of a stored tensor, whatever they stand for.
 _CUT = dict.fromkeys("hgfvxo", "model") | {"d": "fsdp"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """How many devices each axis of a mesh has."""
+    """The number of devices along each axis of a mesh."""
 
     data: int = 1
     fsdp: int = 1
@@ -46,7 +47,7 @@ class Axes:
 
     @property
     def rows(self) -> int:
-        """Pieces that the rows of a batch are cut into."""
+        """The number of parts into which the rows of a batch are divided."""
         return self.data * self.fsdp
 
     def __str__(self) -> str:
@@ -55,7 +56,7 @@ class Axes:
 
 
 def parse(text: str) -> Axes | None:
-    """Axes from "data=4,model=2"; None from "auto". InputError for anything else."""
+    """The axes that `text` gives, "data=4,model=2"; None for "auto". Else raises InputError."""
     if text == "auto":
         return None
     sizes: dict[str, int] = {}
@@ -73,9 +74,16 @@ def parse(text: str) -> Axes | None:
 
 
 def make(axes: Axes, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of these devices (by default all), or of the first so many of one process's.
+    """A mesh of `axes.size` of the devices.
 
-    The devices may be those of a described topology. InputError when there are too few.
+    With one process, the first devices are used; with several, all must be used.
+
+    Args:
+      axes: the number of devices along each axis.
+      devices: by default all of `jax.devices()`; also devices of a described topology.
+
+    Raises:
+      InputError: when there are too few devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     alone = len({device.process_index for device in devices}) == 1
@@ -99,13 +107,16 @@ def axes_of(mesh: Mesh) -> Axes:
 
 
 def letters_of(leaf: nnx.Variable) -> str:
-    """A letter an axis, a space where it has none (layers, and what does not say)."""
+    """One letter per axis; a space for axes without a letter, such as layers."""
     letters = leaf.get_metadata().get("letters", "")
     return letters.rjust(len(leaf.shape)) if len(letters) <= len(leaf.shape) else ""
 
 
 def partition(leaf: nnx.Variable, spec: Spec, axes: Axes) -> PartitionSpec:
-    """How one parameter is cut: by letter, where the axis divides, each mesh axis once."""
+    """The partition of one parameter: by letter, if the mesh axis divides the length.
+
+    Each mesh axis is used at most once.
+    """
     cut: list[str | None] = []
     for letter, size in zip(letters_of(leaf), leaf.shape, strict=False):
         axis = _CUT.get(letter)
@@ -118,18 +129,18 @@ def partition(leaf: nnx.Variable, spec: Spec, axes: Axes) -> PartitionSpec:
 
 
 def placed(params: nnx.State, spec: Spec, mesh: Mesh) -> nnx.State:
-    """The sharding of each parameter, or of its shape: the same tree."""
+    """The sharding of each parameter (an array or its shape), as a tree like `params`."""
     axes = axes_of(mesh)
     return _mapped(params, lambda leaf: NamedSharding(mesh, partition(leaf, spec, axes)))
 
 
 def place(params: nnx.State, spec: Spec, mesh: Mesh) -> nnx.State:
-    """The parameters where they belong; those that are there already are not copied."""
+    """The parameters, moved to the devices of the mesh; those already in place are not copied."""
     return jax.device_put(params, placed(params, spec, mesh))
 
 
 def structs(params: nnx.State, spec: Spec, mesh: Mesh) -> nnx.State:
-    """Shapes with shardings, to compile for: nothing is allocated."""
+    """The parameters' shapes with their shardings, to compile for without allocating."""
     axes = axes_of(mesh)
 
     def struct(leaf: nnx.Variable) -> jax.ShapeDtypeStruct:
@@ -140,7 +151,7 @@ def structs(params: nnx.State, spec: Spec, mesh: Mesh) -> nnx.State:
 
 
 def manual(params: nnx.State, spec: Spec, axes: Axes) -> nnx.State:
-    """`placed` as the manual part of the program sees it: what is cut over "model" stays whole."""
+    """The partitions for the manual part of the program, which does not divide over "model"."""
 
     def kept(leaf: nnx.Variable) -> PartitionSpec:
         cut = partition(leaf, spec, axes)
@@ -157,7 +168,7 @@ def _mapped(params: nnx.State, change) -> nnx.State:
 
 
 def bytes_of(params: nnx.State, spec: Spec, axes: Axes) -> int:
-    """Bytes of the parameters that one device holds."""
+    """The bytes of parameters on one device."""
     total = 0
     for _, leaf in nnx.to_flat_state(params):
         cut = [getattr(axes, axis) for axis in partition(leaf, spec, axes) if axis]
@@ -174,12 +185,12 @@ def _devices(name: str) -> int:
 
 
 def model_devices() -> int:
-    """Over how many devices the program that is being traced cuts heads, widths and the like."""
+    """The size of the mesh axis "model" in the program that is being traced; 1 without a mesh."""
     return _devices("model")
 
 
 def laid_out(kernel: jax.Array, letters: str) -> jax.Array:
-    """A kernel made inside the program, cut over "model" as a parameter of these letters is."""
+    """A kernel computed inside the program, divided over "model" like a parameter's letters say."""
     pieces, cut = model_devices(), list[str | None]()
     for letter, size in zip(letters, kernel.shape, strict=True):
         own = _CUT.get(letter) == "model" and "model" not in cut and size % pieces == 0
@@ -190,7 +201,7 @@ def laid_out(kernel: jax.Array, letters: str) -> jax.Array:
 
 
 def gathered_ends(params: nnx.State, spec: Spec) -> nnx.State:
-    """`gathered`, but the blocks, whose time comes with their layer."""
+    """`gathered` for all parameters but the blocks, which are gathered layer by layer."""
     if _devices("fsdp") == 1:
         return params
     ends: dict[tuple, nnx.Variable] = {}
@@ -202,7 +213,7 @@ def gathered_ends(params: nnx.State, spec: Spec) -> nnx.State:
 
 
 def gathered(weights: nnx.State, spec: Spec) -> nnx.State:
-    """Parameters with their width whole again, where "fsdp" cuts it."""
+    """Parameters whose width, divided over "fsdp", is gathered from all devices."""
     pieces = _devices("fsdp")
     if pieces == 1 or spec.D % pieces:
         return weights
@@ -214,7 +225,7 @@ def gathered(weights: nnx.State, spec: Spec) -> nnx.State:
         axis = letters_of(leaf).find("d")
         if axis < 0 or value.shape[axis] != spec.D // pieces:
             return value
-        # Left to GSPMD, what is cut over "model" would be made whole as well.
+        # Left to itself, GSPMD would gather the axes that are divided over "model" as well.
         cut = partition(leaf, spec, axes)
         return jax.shard_map(
             lambda value: jax.lax.all_gather(value, "fsdp", axis=axis, tiled=True),

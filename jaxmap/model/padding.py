@@ -1,4 +1,4 @@
-"""What a mesh holds where its "model" axis does not divide: zeros that cannot reach a score."""
+"""Pads a model with zeros so that its axes divide evenly among devices; no score changes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,28 @@ def _up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def held(spec: Spec, axes: Axes) -> Spec:
-    """The spec of what the devices hold: one with zeros where "model" does not divide.
+def padded_spec(spec: Spec, axes: Axes) -> Spec:
+    """The spec of the padded model, whose axes are multiples of the mesh axis "model".
 
-    - vocabulary: rows at the end, which the readout leaves out;
-    - key/value heads: whole groups, or, where the axis is a multiple of them, heads in every
-      group, whichever makes fewer; their part of the output projection is zero;
-    - MLP width, which the way down multiplies with zero; experts, which no token chooses.
-    A device never holds or computes more for it than it would of the whole. Heads are not padded
-    where a norm goes over all of them together, where layers differ in theirs, and beside mixers
-    other than attention; the width not beside other MLPs: these are whole on every device.
+    These are padded with zeros:
+    - the vocabulary, by rows at the end, which the readout leaves out;
+    - heads, either by whole groups of one key/value head and its query heads or, if the mesh axis
+      is a multiple of the number of groups, by query heads in every group, whichever adds fewer;
+      their rows of the output projection are zero;
+    - the width of MLPs, whose padding the down projection multiplies by zero;
+    - experts, whose padding no token chooses.
+
+    Padding never makes a device store or compute more than the undivided axis would. Heads are
+    not padded if a norm covers all of them together, if layers differ in their number, or if a
+    mixer does not support it (`Sublayer.pads_heads`); likewise the width (`pads_width`). Every
+    device then has the whole axis.
     """
     m = axes.model
     if m == 1:
         return spec
     changes: dict[str, Any] = {}
     if spec.V % m:
-        changes["held_V"] = _up(spec.V, m)
+        changes["padded_V"] = _up(spec.V, m)
     kinds = [kind for kind, _, _ in spec.stacks()]
     mixers = {kind.mixer for kind in kinds} - {"none"}
     over_all = spec.qk_norm is not None and spec.qk_norm.over == "all"
@@ -53,20 +58,22 @@ def held(spec: Spec, axes: Axes) -> Spec:
             "F": _up(spec.F, m),
             "kinds": tuple(dataclasses.replace(k, F=k.F and _up(k.F, m)) for k in spec.kinds),
         }
-        # Two widths that become one would join stacks that stand apart.
+        # If two widths became equal, two separate stacks of layers would become one.
         if len(list(dataclasses.replace(spec, **wide).stacks())) == len(kinds):
             changes |= wide
     if spec.experts is not None:
         e = spec.experts
         changes["experts"] = dataclasses.replace(
-            e, held_E=_up(e.E, m), shared_F=e.shared_F and _up(e.shared_F, m)
+            e, padded_E=_up(e.E, m), shared_F=e.shared_F and _up(e.shared_F, m)
         )
     return dataclasses.replace(spec, **changes)
 
 
 def _heads(spec: Spec, m: int) -> tuple[int, int]:
-    """Query and key/value heads, the fewest that m devices share with whole groups on each, or
-    with each group on as many devices."""
+    """The smallest numbers of query and key/value heads that m devices can divide evenly.
+
+    Each device has whole groups, or each group is on the same number of devices.
+    """
     if any(kind.mixer == "latent" for kind, _, _ in spec.stacks()):
         H = _up(spec.H, m)
         return (H, H) if spec.G == spec.H else (spec.H, spec.G)

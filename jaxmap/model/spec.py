@@ -1,6 +1,6 @@
-"""Architecture facts of one decoder, as data.
+"""The architecture of one decoder, as data.
 
-The alphabet, used for fields, array suffixes, einsums and layouts alike:
+The same letters name sizes in fields, array suffixes, einsums and layouts:
 
   B rows  T, S query and key tokens  D width  H query heads  G key/value heads
   C channels per head  F MLP width  V vocabulary  L layers
@@ -14,7 +14,7 @@ from itertools import groupby
 
 from jaxmap.model.mechanisms import Alibi, Delta, Experts, Latent, QkNorm, Rglru, Rope, StateSpace
 
-# The places where a block may normalise; an absent slot is the identity.
+# Where a block may normalise; a slot that is left out is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
 #   attn_res  on the residual stream after the mixer
 #   mlp_in    before the MLP           mlp_out   on the MLP's output, before it is added
@@ -27,9 +27,10 @@ class Multipliers:
     """Fixed factors inside a block, as muP-trained models have them (Falcon-H1, arXiv:2507.22448).
 
     Fields:
-      attn_in, attn_out, ssm_in, ssm_out: on what a mixer that is one of two reads and gives.
-      ssm_parts: on the gate, channels, write and read directions and time steps of a state space.
-      gate, mlp_out: on an MLP's gate before its activation; on its output.
+      attn_in, attn_out, ssm_in, ssm_out: on the input and output of each mixer of `TwoMixers`.
+      ssm_parts: on the five parts of a state space's first projection: gate, channels, projections
+        into and out of the state, time steps.
+      gate, mlp_out: on an MLP's gate before its activation, and on its output.
     """
 
     attn_in: float = 1.0
@@ -43,12 +44,12 @@ class Multipliers:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a layer is made of. Neighbouring layers of one kind are stacked and scanned together.
+    """The kind of a layer. Neighbouring layers of one kind are stacked and scanned together.
 
     Fields:
       mixer: a key of decoder.MIXERS, or "none".
       mlp: a key of decoder.MLPS, or "none".
-      G, F: key/value heads and MLP width where they are not the Spec's; 0: the Spec's.
+      G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
     """
 
     mixer: str = "attention"
@@ -59,9 +60,10 @@ class Kind:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything about an architecture that can change a logit, hashable.
+    """Everything about an architecture that can change a logit; hashable.
 
-    Two checkpoints with equal specs share one compiled program.
+    Two checkpoints with equal specs share one compiled program. The sizes L to V are in the
+    alphabet at the top of this module.
     """
 
     L: int
@@ -71,7 +73,7 @@ class Spec:
     C: int
     F: int
     V: int
-    context: int | None  # tokens; longer texts are cut; None: texts of any length are read
+    context: int | None  # tokens; longer texts are cut; None: no limit
     kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
     # Residual wiring: which norm slots exist; in a parallel block both branches read the block's
@@ -79,8 +81,8 @@ class Spec:
     norms: frozenset[str] = frozenset({"attn_in", "mlp_in"})
     parallel: bool = False
     residual_scale: float = 1.0  # on each branch before it is added
-    halve_every: int = 0  # layers after which the residual stream is halved (RWKV); 0: never
-    residual_float32: bool = False  # the residual stream is float32 whatever the weights are
+    halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
+    residual_float32: bool = False  # the residual stream is always float32
     multipliers: Multipliers = Multipliers()
     norm: str = "rms"  # a key of norms.NORMS
     norm_scale: bool = True
@@ -93,17 +95,17 @@ class Spec:
     out_bias: bool = False
     qk_norm: QkNorm | None = None
     clip_qkv: float = 0.0  # bound on queries, keys and values; 0: none
-    clip_normed: bool = False  # clipped after the query norm, not before
+    clip_normed: bool = False  # clip after the query norm instead of before
     softcap: float = 0.0  # scores become softcap tanh(score / softcap); 0: none
-    sinks: bool = False  # a learned score a head that takes weight and gives no value
+    sinks: bool = False  # a learned score per head in the softmax, without a value
     ropes: tuple[Rope, ...] = ()
-    rope_of: tuple[int, ...] = ()  # per layer, which of `ropes`, -1: none; empty: the first
+    rope_of: tuple[int, ...] = ()  # per layer, index in `ropes`, -1: none; empty: 0
     alibi: Alibi | None = None
-    out_gate: bool = False  # what is mixed is scaled by the sigmoid of a gate read off the input
-    latent: Latent | None = None  # what the layers with Kind.mixer "latent" are made of
-    rglru: Rglru | None = None  # those with "rglru"
-    delta: Delta | None = None  # those with "delta"
-    ssm: StateSpace | None = None  # what the layers with "selective_scan" or "ssd" are made of
+    out_gate: bool = False  # scale the output by the sigmoid of a projection of the input
+    latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
+    rglru: Rglru | None = None  # facts of layers with "rglru"
+    delta: Delta | None = None  # facts of layers with "delta"
+    ssm: StateSpace | None = None  # facts of layers with "selective_scan" or "ssd"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all
 
@@ -111,13 +113,14 @@ class Spec:
     act: str = "silu"  # a key of mlp.ACTIVATIONS
     gated: bool = True
     mlp_bias: bool = False
-    experts: Experts | None = None  # what the layers with Kind.mlp "experts" are made of
+    experts: Experts | None = None  # facts of layers with Kind.mlp "experts"
 
     # Ends.
-    held_V: int = 0  # rows of embedding and head, those from V on no tokens; 0: V
+    padded_V: int = 0  # rows of embedding and head; rows from V on are zeros; 0: V
     positions: int = 0  # rows of the learned position table; 0: none
-    position_offset: int = 0  # its row for the first token
-    # Radians a position of fixed sines, then cosines, added to the embedding: D/2; empty: none.
+    position_offset: int = 0  # the table's row for position 0
+    # D/2 frequencies in radians per position of fixed sines and cosines, which are added to the
+    # embedding; empty: none.
     sinusoids: tuple[float, ...] = ()
     embed_D: int = 0  # width of the embedding where it is projected to D (OPT-350m); 0: D
     embed_scale: float = 1.0

@@ -1,4 +1,4 @@
-"""What every mixer and MLP is, and what each says that it supports."""
+"""The base class of mixers and MLPs, with the features that each declares to support."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from jaxmap.model.spec import Kind, Spec
 class Sublayer(nnx.Module):
     """A mixer or an MLP: (x_BTD, geometry, facts) -> x_BTD, made as cls(spec, kind, dtype=, rngs=).
 
-    A mixer sees other tokens of the same text; an MLP, but RWKV's channel mixing, each token alone.
+    A mixer combines tokens of the same text. An MLP computes each token by itself, except RWKV's
+    channel mixing, which reads the token before as well.
 
     Class attributes, which a subclass sets to what it supports:
       quantisable: its kernels are used only by calling its Linear layers, so that layers with
-        weights in 8 or 4 bit can stand in for them.
-      pads_heads: zeros beside its heads leave its output as it is, so that heads can be padded to
-        a multiple of a mesh's "model" axis.
-      pads_width: likewise zeros in its inner width F.
+        8-bit or 4-bit weights can replace them.
+      pads_heads: additional heads of zeros do not change its output, so that heads can be padded
+        to a multiple of a mesh's "model" axis.
+      pads_width: likewise for zeros in its inner width F.
     """
 
     quantisable: ClassVar[bool] = False

@@ -50,15 +50,15 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
     return checkpoint.architecture.spec, stored if stored in _BYTES else "float32"
 
 
-def passes_of(dtype: str, held: str, platform: str) -> tuple[int, int]:
-    """Products of a device that make up one with weights held so, and one of activations.
+def passes_of(dtype: str, weights: str, platform: str) -> tuple[int, int]:
+    """How many products of the device one float product takes: with weights, between activations.
 
     Where products are taken apart, weights in bfloat16 have no low part (`linear.multiply`); TPUs
     take float32 in six.
     """
     precision = PRECISIONS[dtype]
     if precision.passes:
-        return precision.passes - (held == "bfloat16"), precision.passes
+        return precision.passes - (weights == "bfloat16"), precision.passes
     one = 6 if platform == "tpu" and precision.activations == "float32" else 1
     return one, one
 
@@ -103,7 +103,7 @@ def plan_for(
     if dtype == "auto":
         dtype = default_dtype(platform, stored)
     precision = PRECISIONS[dtype]
-    held = precision.weights or stored
+    weights = precision.weights or stored
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
     axes, needed = parse(mesh), None
     look = "{desc}: {n_fmt} programs [{elapsed}]"
@@ -117,7 +117,7 @@ def plan_for(
             except InputError:
                 axes = Axes(model=len(devices))  # shown with what is lacking
         made = make(axes, devices)
-        _, shapes, own = placement.parameters(spec, held, precision.activations, axes)
+        _, shapes, own = placement.parameters(spec, weights, precision.activations, axes)
         parameter_bytes = bytes_of(shapes, own, axes_of(made))
         row = min(placement.longest_row(spec), batch_tokens)
 
@@ -133,10 +133,10 @@ def plan_for(
         if largest_batch and not hopeless and limit is not None:
             room = placement.USABLE * limit
             most = placement.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
-    work = count(spec, weight_bytes=_BYTES[held], activation_bytes=_BYTES[precision.activations])
+    work = count(spec, weight_bytes=_BYTES[weights], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
-    passes, attention_passes = passes_of(dtype, held, platform)
+    passes, attention_passes = passes_of(dtype, weights, platform)
     arithmetic = traffic = None
     if chip is not None:
         attention = num_tokens * tokens / 2 * work.key_flops

@@ -18,7 +18,7 @@ from jaxmap.errors import InputError
 from jaxmap.model.extent import Extent, extent
 from jaxmap.model.mechanisms import Alibi, QkNorm
 from jaxmap.model.mesh import Axes, make, parse
-from jaxmap.model.padding import held
+from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Kind, Spec
 
 NATS = 1e-4  # a text
@@ -151,7 +151,7 @@ def test_one_device_has_no_mesh():
     spec = Spec(L=1, D=8, H=2, G=2, C=4, F=8, V=97, context=64)
     assert jax.device_count() == 1
     assert [mesh_for(text, spec, "float32") for text in (None, "auto", "data=1")] == [None] * 3
-    assert held(spec, Axes(data=8, fsdp=2)) is spec
+    assert padded_spec(spec, Axes(data=8, fsdp=2)) is spec
     with pytest.raises(InputError, match=r"mesh=data=4,model=2: 8 devices, but there are 1"):
         make(Axes(data=4, model=2))
 
@@ -178,7 +178,7 @@ _SPEC = Spec(L=2, D=40, H=15, G=5, C=4, F=53, V=97, context=64)
 
 
 @pytest.mark.parametrize(
-    ("H", "G", "m", "H_held", "G_held"),
+    ("H", "G", "m", "padded_H", "padded_G"),
     [
         (15, 5, 2, 18, 6),  # a group more
         (15, 5, 8, 24, 8),
@@ -189,31 +189,31 @@ _SPEC = Spec(L=2, D=40, H=15, G=5, C=4, F=53, V=97, context=64)
         (6, 2, 4, 8, 2),
     ],
 )
-def test_heads_are_padded_where_groups_stay_together(H, G, m, H_held, G_held):
-    own = held(dataclasses.replace(_SPEC, H=H, G=G), Axes(model=m))
-    assert H_held == own.H
-    assert G_held == own.G
-    assert (own.F, own.held_V, own.V) == (-(-53 // m) * m, -(-97 // m) * m, 97)
+def test_heads_are_padded_where_groups_stay_together(H, G, m, padded_H, padded_G):
+    own = padded_spec(dataclasses.replace(_SPEC, H=H, G=G), Axes(model=m))
+    assert padded_H == own.H
+    assert padded_G == own.G
+    assert (own.F, own.padded_V, own.V) == (-(-53 // m) * m, -(-97 // m) * m, 97)
 
 
 def test_what_is_not_padded():
     norm = QkNorm("all", "rms", 1e-6)
     kinds = (Kind(G=5), Kind(G=3))
     for change in (dict(qk_norm=norm), dict(kinds=kinds), dict(kinds=(Kind("rglru"),) * 2)):
-        own = held(dataclasses.replace(_SPEC, **change), Axes(model=2))
+        own = padded_spec(dataclasses.replace(_SPEC, **change), Axes(model=2))
         assert (own.H, own.G) == (15, 5)
     # 53 and 54 channels would both become 54: one stack where there are two.
     widths = dataclasses.replace(_SPEC, kinds=(Kind(F=53), Kind(F=54)))
-    assert held(widths, Axes(model=2)).kinds == widths.kinds
+    assert padded_spec(widths, Axes(model=2)).kinds == widths.kinds
 
 
 def test_slopes_go_with_their_heads():
     slopes = tuple(float(i + 1) for i in range(15))
     spec = dataclasses.replace(_SPEC, alibi=Alibi(slopes))
-    own = held(spec, Axes(model=2))
+    own = padded_spec(spec, Axes(model=2))
     assert own.alibi is not None
     assert own.alibi.slopes == (*slopes, 0.0, 0.0, 0.0)
-    wide = held(dataclasses.replace(spec, H=15, G=1), Axes(model=4)).alibi
+    wide = padded_spec(dataclasses.replace(spec, H=15, G=1), Axes(model=4)).alibi
     assert wide is not None
     assert wide.slopes == (*slopes, 0.0)
 
@@ -222,14 +222,14 @@ def test_slopes_go_with_their_heads():
 def test_padding_can_be_taken_off(how):
     x = np.random.default_rng(0).normal(size=(2, how.groups * how.each, 3))
     padded = how.pad(x, 1)
-    assert padded.shape[1] == how.held
+    assert padded.shape[1] == how.padded
     np.testing.assert_array_equal(how.trim(padded, 1), x)
     np.testing.assert_array_equal(padded[:, how.origins >= 0], x)
     assert not padded[:, how.origins < 0].any()
 
 
 def test_every_axis_finds_its_place():
-    own = held(_SPEC, Axes(model=2))
+    own = padded_spec(_SPEC, Axes(model=2))
     assert extent("h", 15, 18, _SPEC, own) == (5, 3, 6, 3)
     assert extent("g", 5, 6, _SPEC, own) == (1, 5, 1, 6)
     assert extent(" ", 40, 40, _SPEC, own) == (1, 40, 1, 40)

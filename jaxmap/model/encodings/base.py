@@ -1,4 +1,4 @@
-"""What the encodings of weights have in common: numbers as a file holds them, or a layer."""
+"""The interface of an encoding that replaces the linear layers of a float model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from jaxmap.model.layout import Layout
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """The kernel of one `Linear` of a decoder, with what an encoding must know of it.
+    """The kernel of one `Linear` of a decoder, with the facts that an encoding needs.
 
     Fields:
-      name: of the stored tensor, for messages.
+      name: the stored tensor's name, for messages.
       linear: the layer.
-      layout: how the kernel lies in the stored tensor.
-      stacked: whether it has a leading axis of layers.
-      shape, inputs: of the kernel of one layer; how many of its axes, the first, are inputs.
-      extents: how a mesh holds these axes.
+      layout: the position of the kernel in the stored tensor.
+      stacked: whether the kernel has a leading axis of layers.
+      shape: the shape of one layer's kernel, without the padding of a mesh.
+      inputs: how many of its leading axes are input features.
+      extents: how each axis is padded for a mesh.
     """
 
     name: str
@@ -36,15 +37,15 @@ class Kernel:
     extents: tuple[Extent, ...]
 
     @property
-    def held(self) -> jax.Array:
-        """The kernel, with a leading axis of layers in any case."""
+    def padded(self) -> jax.Array:
+        """The kernel as the devices store it; it always gets a leading axis of layers."""
         value = self.linear.kernel[...]
         return value if self.stacked else value[None]
 
     @property
     def stored(self) -> jax.Array:
-        """`held` without what a mesh adds."""
-        value = self.held
+        """`padded` without the zeros that a mesh adds."""
+        value = self.padded
         for axis, how in enumerate(self.extents, start=1):
             value = how.trim(value, axis)
         return value
@@ -60,13 +61,13 @@ class Kernel:
 
 
 class LayerEncoding(Protocol):
-    """An encoding in which linear layers stay on the device, and are made from a float model."""
+    """An encoding that is computed from a float model and stays packed on the device."""
 
     @property
     def name(self) -> str: ...
 
     def linear(self, kernels: Sequence[Kernel]) -> Sequence[nnx.Module]:
-        """Layers to put in the place of those whose kernels are stored in one tensor."""
+        """The layers that replace those whose kernels are stored in one tensor, in order."""
 
     def experts(self, name: str, linear: Linear) -> nnx.Module:
-        """A layer to put in the place of a stack of experts' matrices, [L, E, in, out]."""
+        """The layer that replaces a stack of experts' matrices, [L, E, in, out]."""

@@ -1,6 +1,6 @@
-"""Weights in 4 bit, blockwise, as bitsandbytes quantises them: nf4 and fp4.
+"""Blockwise 4-bit quantisation of weights as in bitsandbytes: nf4 and fp4.
 
-The layers stand in for `Linear` in a decoder and are called like it.
+The layers replace `Linear` in a decoder and are called in the same way.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layout import Layout, joined
 from jaxmap.model.mesh import laid_out
 
-# The code tables, by the 4-bit code, divided so that the largest is 1.
+# The value of each 4-bit code, scaled so that the largest is 1.
 CODES: dict[str, np.ndarray] = {
-    # 4-bit floating point: a sign, two bits of exponent, one of mantissa, zero and a subnormal.
+    # 4-bit floating point: one sign bit, two exponent bits, one mantissa bit, with subnormals.
     "fp4": np.array(
         [0, 0.0625, 8, 12, 4, 6, 2, 3, -0.0, -0.0625, -8, -12, -4, -6, -2, -3], np.float32
     )
@@ -42,10 +42,14 @@ BLOCK = 64  # weights that share a scale
 
 
 def pack(weight_X: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
-    """Blockwise 4-bit quantisation of a tensor, flattened as it is stored.
+    """Quantises a flattened tensor to 4 bits, in blocks of 64 weights (bitsandbytes' layout).
 
-    Each block of 64 is divided by its largest magnitude and each weight given the nearest value of
-    the table; the first of two weights is the high half of its byte.
+    Each block is divided by its largest magnitude, and each weight is replaced by the nearest
+    value of the table. The first of two weights is in the high half of its byte.
+
+    Args:
+      weight_X: float weights, in the order in which the tensor is stored.
+      code: "nf4" or "fp4".
 
     Returns the codes, uint8 [ceil(X / 2)], and the scales, float32 [ceil(X / 64)].
     """
@@ -57,7 +61,7 @@ def pack(weight_X: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
     scale_Z = jnp.abs(x_ZB).max(1)
     some_Z = jnp.where(scale_Z > 0, scale_Z, 1)
     unit_ZB = x_ZB * (1 / some_Z)[:, None]
-    if X % BLOCK:  # bitsandbytes divides in a last block that is not whole
+    if X % BLOCK:  # bitsandbytes divides, rather than multiplies, in an incomplete last block
         unit_ZB = unit_ZB.at[-1].set(x_ZB[-1] / some_Z[-1])
     rank_ZB = (unit_ZB[..., None] > bound).sum(-1, dtype=jnp.uint8)
     code_X = jnp.asarray(order, jnp.uint8)[rank_ZB].reshape(-1)[: X + X % 2]
@@ -65,7 +69,7 @@ def pack(weight_X: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
 
 
 def unpack(packed: jax.Array, scale_Z: jax.Array, code: str, X: int) -> jax.Array:
-    """The X weights that `pack` stands for, float32 [X]; of several, with leading axes."""
+    """The inverse of `pack`: float32 [..., X] from arrays that may have leading axes."""
     table, lead = jnp.asarray(CODES[code]), packed.shape[:-1]
     pairs = jnp.stack([table[packed >> 4], table[packed & 15]], axis=-1)
     x_X = pairs.reshape(*lead, -1)[..., :X]
@@ -75,13 +79,15 @@ def unpack(packed: jax.Array, scale_Z: jax.Array, code: str, X: int) -> jax.Arra
 
 
 class Packed(nnx.Module):
-    """A stored tensor (out, in) in 4 bit; the parts of a fused one are read from the same.
+    """A stored tensor (out, in) in 4 bits, which the parts of a fused tensor share.
 
-    Where every row is whole blocks, rows are held apart, and a mesh cuts over them.
+    If every row consists of whole blocks, the arrays have an axis of rows, which a mesh divides.
 
     Args:
-      packed, scale: of the flat tensor, see `pack`; with a leading axis of layers outside the scan
-        over them.
+      packed, scale: the flattened tensor from `pack`, with a leading axis of layers outside the
+        scan over layers.
+      code: "nf4" or "fp4".
+      shape: the shape of the stored tensor.
     """
 
     def __init__(self, packed: jax.Array, scale: jax.Array, *, code: str, shape: tuple[int, ...]):
@@ -89,8 +95,8 @@ class Packed(nnx.Module):
         if I % BLOCK == 0:
             packed, scale = (x.reshape(*x.shape[:-1], O, -1) for x in (packed, scale))
         self.letters = "o " if I % BLOCK == 0 else "  "
-        self.packed = parameter(packed, self.letters)  # uint8, two weights a byte
-        self.scale = parameter(scale, self.letters)  # float32, one a block
+        self.packed = parameter(packed, self.letters)  # uint8, two weights per byte
+        self.scale = parameter(scale, self.letters)  # float32, one per block
         self.code = code
         self.shape = shape
 
@@ -102,9 +108,9 @@ class Packed(nnx.Module):
 
 
 class FourBitExperts(nnx.Module):
-    """A stack of kernels in 4 bit, one an expert, which is unpacked alone.
+    """A stack of kernels in 4 bits, one per expert; experts are unpacked one at a time.
 
-    Each is quantised as torch's Linear holds it, (out, in), whatever the file looked like.
+    Each is quantised in the order of torch's Linear, (out, in), whatever the order in the file.
     """
 
     def __init__(
@@ -126,24 +132,25 @@ class FourBitExperts(nnx.Module):
 
     @property
     def stacked(self) -> int:
-        """How many experts."""
+        """The number of experts."""
         return self.packed.shape[0]
 
     def one(self, i: jax.Array) -> jax.Array:
-        """The kernel of an expert, float32 (in, out)."""
+        """The kernel of expert `i`, float32 [in, out]."""
         count = math.prod(self.shape)
         stored = unpack(self.packed[...][i], self.scale[...][i], self.code, count)
         return stored.reshape(self.shape).T
 
 
 class FourBitLinear(nnx.Module):
-    """A `Linear` on dequantised weights, rounded to the activations' dtype.
+    """A `Linear` whose weights are dequantised and rounded to the activations' dtype.
 
     Fields:
-      weights: the stored tensor, that of other layers too if it is fused.
-      layout, shape: how the kernel lies in it, and the kernel's shape.
-      inputs_first: the stored tensor was transposed before it was quantised.
-      extents: how a mesh holds the kernel's axes; empty: as they are.
+      weights: the stored tensor; layers that were fused in the file share it.
+      layout: the position of the kernel in the stored tensor.
+      shape: the kernel's shape.
+      inputs_first: whether the stored tensor was transposed before it was quantised.
+      extents: how each axis of the kernel is padded for a mesh; empty: not at all.
     """
 
     def __init__(
@@ -166,8 +173,8 @@ class FourBitLinear(nnx.Module):
         self.extents = extents
 
     def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
-        # Cut as the codes are until here, and as a kernel from here on: what devices exchange is
-        # the dequantised kernel where inputs are cut, and nothing where rows are.
+        # Sharded like the codes before this line, like a kernel after it: devices exchange the
+        # dequantised kernel if its inputs are sharded, and nothing if its rows are.
         stored = laid_out(self.weights().astype(x.dtype), self.weights.letters)
         kernel = self.layout.read(stored.T if self.inputs_first else stored, self.shape)
         for axis, extent in enumerate(self.extents):
@@ -180,13 +187,13 @@ class FourBitLinear(nnx.Module):
 
 
 class FourBit:
-    """The encoding: a code table by its name, nf4 or fp4."""
+    """The encodings "nf4" and "fp4", which differ in their table of values."""
 
     def __init__(self, name: str):
         self.name = name
 
     def linear(self, kernels: Sequence[Kernel]) -> list[FourBitLinear]:
-        """A stored tensor is quantised whole, whatever layers it holds the kernels of."""
+        """Quantises a stored tensor as a whole, even if it holds the kernels of several layers."""
         first = kernels[0]
         stored_shape = first.layout.stored_shape(first.shape)
         shape = stored_shape[::-1] if first.inputs_first else stored_shape
@@ -214,7 +221,7 @@ class FourBit:
         ]
 
     def experts(self, name: str, linear: Linear) -> FourBitExperts:
-        """Each expert's matrix alone; kernels [L, E, in, out]."""
+        """Quantises each expert's matrix by itself; the kernels are [L, E, in, out]."""
         kernels = linear.kernel[...]
         L, E, *inner = kernels.shape
         packed, scale = _packed_each(kernels.reshape(L * E, *inner), self.name)
@@ -230,7 +237,7 @@ class FourBit:
 
 @partial(jax.jit, static_argnums=1)
 def _packed_each(kernels: jax.Array, code: str) -> tuple[jax.Array, jax.Array]:
-    """Codes and scales of kernels (in, out), with a leading axis of them."""
+    """Codes and scales of kernels [n, in, out], each with a leading axis of n."""
     return jax.lax.map(lambda kernel: pack(kernel.T.reshape(-1), code), kernels)
 
 
@@ -242,7 +249,7 @@ def _packed(
     inputs_first: bool,
     code: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """Codes and scales of the stored tensors, with a leading axis of layers."""
+    """Codes and scales of the stored tensors, each with a leading axis of layers."""
 
     def one(parts: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         stored = joined(layouts, parts)

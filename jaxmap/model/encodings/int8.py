@@ -1,7 +1,7 @@
-"""Linear layers in 8 bit whose activations are quantised too: LLM.int8(), as bitsandbytes does it.
+"""LLM.int8() as in bitsandbytes: linear layers with 8-bit weights and 8-bit activations.
 
-The layers stand in for `Linear` in a decoder and are called like it. I is input features, O output
-features, N tokens of a batch.
+The layers replace `Linear` in a decoder and are called in the same way. In array names, I is
+input features, O output features and N the tokens of a batch.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.inputs import Positions, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, parameter
 
-OUTLIER = 6.0  # activations of this magnitude or more keep their column out of 8 bit
-_FEW = 32  # columns that are taken apart from the others
-Columns = jax.Array | slice  # some of the input features
+OUTLIER = 6.0  # a column with activations of this magnitude or more is not quantised
+_FEW = 32  # up to so many outlier columns are gathered instead of multiplying all columns
+Columns = jax.Array | slice  # a selection of the input features
 
 
 def round_rows(x_NI: jax.Array, absmax_N: jax.Array) -> jax.Array:
-    """Each row as int8, its `absmax` as 127; halves to even."""
-    # In this order: where a value is half the largest, the last bit decides.
+    """Each row as int8 [N, I], scaled so that `absmax` becomes 127, halves rounded to even."""
+    # The order of the operations matters: a quotient of exactly a half depends on the last bit.
     scale_N = jnp.where(absmax_N > 0, 1 / absmax_N, 0) * 127
     return jnp.round(x_NI.astype(jnp.float32) * scale_N[:, None]).astype(jnp.int8)
 
 
 def quantise_rows(weight_OI: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """int8 weights and the largest magnitude of each row, float32 [O]; float16 comes first."""
+    """The weights as int8 [O, I], rounded to float16 first, and each row's largest magnitude.
+
+    The magnitudes are float32 [O].
+    """
     half_OI = weight_OI.astype(jnp.float16)
     absmax_O = jnp.abs(half_OI).max(1).astype(jnp.float32)
     return round_rows(half_OI, absmax_O), absmax_O
@@ -43,14 +46,15 @@ def int8_product(
 ) -> jax.Array:
     """LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339): x_NI times the weights, float32 [N, O].
 
-    A column of activations that reaches 6 anywhere in a text is multiplied, for that text, in the
-    activations' dtype with dequantised weights; the others as int8, each token scaled by its
-    largest magnitude below 6, and accumulated in int32.
+    A column with an activation of magnitude 6 or more anywhere in a text is an outlier column of
+    that text: it is multiplied in the activations' dtype with dequantised weights. The other
+    columns are multiplied as int8, each token scaled by its largest magnitude below 6, and
+    accumulated in int32.
 
     Args:
       x_NI: activations; they are rounded to float16 before they are quantised.
       weight_OI, absmax_O: from `quantise_rows`.
-      group_N: the same for tokens of one text, below N: the place of its first token.
+      group_N: the text of each token, as the index of the text's first token, int32.
     """
 
     def small(code_NI: jax.Array) -> jax.Array:
@@ -65,7 +69,7 @@ def int8_product(
 
 
 def dequantise_rows(weight_OI: jax.Array, absmax_O: jax.Array) -> jax.Array:
-    """What `quantise_rows` stands for, float32."""
+    """The inverse of `quantise_rows`: float32 [O, I]."""
     return weight_OI.astype(jnp.float32) * (absmax_O / 127)[:, None]
 
 
@@ -75,10 +79,10 @@ def _in_two_parts(
     small: Callable[[jax.Array], jax.Array],
     large: Callable[[jax.Array, Columns], jax.Array],
 ) -> jax.Array:
-    """What `small` makes of the int8 codes, scaled, plus what `large` does of outlier columns.
+    """The sum of `small` on the int8 codes, scaled, and `large` on the outlier columns.
 
-    Where a batch has no outliers the second is left out, and where it has them in few columns, as
-    is usual, only these are given to it (a quarter of the time on a CPU, the same numbers).
+    `large` is not called if a batch has no outliers. If few columns have outliers, as is usual,
+    `large` gets only these: the numbers are the same in a quarter of the time on a CPU.
     """
     half_NI = x_NI.astype(jnp.float16)
     large_NI = jnp.abs(half_NI) >= OUTLIER
@@ -108,13 +112,13 @@ def _in_two_parts(
 
 
 class Int8Linear(nnx.Module):
-    """A `Linear` in 8 bit, whose activations are quantised too.
+    """A `Linear` with 8-bit weights and 8-bit activations.
 
     Fields:
+      weight, absmax: int8 [O, I] and float32 [O] from `quantise_rows`.
       inputs: how many of the last axes of the activations are input features.
       outputs: the shape of the output features.
-      weight, absmax: int8 and float32, see `quantise_rows`; `letters` are those of the first
-        output and the first input feature.
+      letters: the letters of the first output and the first input axis (see `mesh`).
     """
 
     def __init__(
@@ -144,13 +148,13 @@ class Int8Linear(nnx.Module):
 
 
 def same_text_and_expert(first_N: jax.Array, expert_M: jax.Array, E: int) -> jax.Array:
-    """A number below M that choices of one expert by tokens of one text share, int32 [M].
+    """Numbers the pairs of text and expert: int32 [M], equal where text and expert are equal.
 
     Args:
       first_N: see `first_of_text`.
-      expert_M: the choices of each token, as many for each, one token after another; E for one
-        that another device computes.
-      E: how many experts there are.
+      expert_M: the experts chosen by each token, M / N per token; E stands for an expert of
+        another device.
+      E: the number of experts.
     """
     key_M = jnp.repeat(first_N, len(expert_M) // len(first_N)) * (E + 1) + expert_M
     order_M = jnp.argsort(key_M)
@@ -159,7 +163,7 @@ def same_text_and_expert(first_N: jax.Array, expert_M: jax.Array, E: int) -> jax
 
 
 class Int8Experts(nnx.Module):
-    """A stack of kernels in 8 bit, one an expert.
+    """A stack of kernels in 8 bits, one per expert.
 
     Fields:
       weight, absmax: int8 [E, O, I] and float32 [E, O], see `quantise_rows`.
@@ -172,7 +176,7 @@ class Int8Experts(nnx.Module):
 
     @property
     def stacked(self) -> int:
-        """How many experts."""
+        """The number of experts."""
         return self.weight.shape[0]
 
     def __call__(
@@ -182,11 +186,14 @@ class Int8Experts(nnx.Module):
         group_M: jax.Array,
         multiplied: Callable[[Callable[[jax.Array, jax.Array], jax.Array], jax.Array], jax.Array],
     ) -> jax.Array:
-        """Each row of activations through its expert in LLM.int8(), float32 [M, O].
+        """Multiplies each row of activations by its expert's kernel, float32 [M, O].
 
         Args:
-          x_MI, expert_M, group_M: rows, their experts, and of which text and expert they are.
-          multiplied: (run, rows) -> run(expert, some of the rows) for all of them.
+          x_MI: activations.
+          expert_M: the expert of each row.
+          group_M: numbers the pairs of text and expert, from `same_text_and_expert`.
+          multiplied: (run, rows) -> the results of run(expert, rows of this expert), in the order
+            of the rows.
         """
 
         def small(code_MI: jax.Array) -> jax.Array:
@@ -209,16 +216,16 @@ class Int8Experts(nnx.Module):
 
 
 class Int8:
-    """The encoding: a row of output features at a time."""
+    """The encoding "int8": every row of output features has a scale of its own."""
 
     name = "int8"
 
     def linear(self, kernels: Sequence[Kernel]) -> list[Int8Linear]:
-        """Rows are quantised alone, so it does not matter what is stored together."""
+        """Quantises each kernel by itself: rows are independent, fused or not."""
         return [self._one(kernel) for kernel in kernels]
 
     def _one(self, kernel: Kernel) -> Int8Linear:
-        weight, absmax = _each(kernel.held, kernel.inputs)
+        weight, absmax = _each(kernel.padded, kernel.inputs)
         _check_finite(kernel.name, absmax)
         if not kernel.stacked:
             weight, absmax = weight[0], absmax[0]
@@ -226,13 +233,13 @@ class Int8:
             weight,
             absmax,
             inputs=kernel.inputs,
-            outputs=tuple(how.held for how in kernel.extents[kernel.inputs :]),
+            outputs=tuple(how.padded for how in kernel.extents[kernel.inputs :]),
             bias=kernel.linear.bias,
             letters=kernel.linear.letters[kernel.inputs] + kernel.linear.letters[0],
         )
 
     def experts(self, name: str, linear: Linear) -> Int8Experts:
-        """Each expert's matrix alone; kernels [L, E, in, out]."""
+        """Quantises each expert's matrix by itself; the kernels are [L, E, in, out]."""
         kernels = linear.kernel[...]
         L, E, *inner = kernels.shape
         weight, absmax = _each(kernels.reshape(L * E, *inner), 1)
@@ -244,7 +251,7 @@ class Int8:
 
 @partial(jax.jit, static_argnums=1)
 def _each(kernels: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
-    """`quantise_rows` of kernels with a leading axis of them, whose next `inputs` are inputs."""
+    """`quantise_rows` of each of a stack of kernels, whose first `inputs` axes are inputs."""
 
     def one(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
         I = int(np.prod(kernel.shape[:inputs]))  # noqa: E741 input features
@@ -255,4 +262,4 @@ def _each(kernels: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
 
 def _check_finite(name: str, absmax: jax.Array) -> None:
     if not bool(jnp.isfinite(absmax).all()):
-        raise InputError(f"int8: weights of {name} overflow float16, from which they are quantised")
+        raise InputError(f"int8: weights of {name} overflow float16, where they are rounded first")

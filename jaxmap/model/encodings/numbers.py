@@ -1,4 +1,4 @@
-"""Kinds of numbers, under the names that safetensors gives them."""
+"""NumPy dtypes by the names that safetensors gives them."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ NUMBERS: dict[str, np.dtype] = {
     **{f"U{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
     "BOOL": np.dtype(bool),
 }
-# What a weight can be without a scale.
+# The dtypes of weights that need no scale.
 FLOATS = frozenset(NUMBERS[name] for name in ("F64", "F32", "F16", "BF16"))

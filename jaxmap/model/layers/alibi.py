@@ -10,9 +10,10 @@ from jaxmap.model.mechanisms import Alibi
 
 
 def slopes(heads: int, *, rounded: bool = False) -> Alibi:
-    """2^(-8i/n) for i = 1..n where the heads are n, a power of two.
+    """The slopes 2^(-8i/n), i = 1..n, of n heads if n is a power of two.
 
-    Others take the even i of the next power of two, then the odd ones until each has its own.
+    For another number of heads, the slopes of the largest power of two below it come first, then
+    every second slope of the next power of two.
     """
     n = 2 ** math.ceil(math.log2(heads))
     every = [float(np.float32(2.0 ** (-8 * i / n))) for i in range(1, n + 1)]

@@ -1,4 +1,4 @@
-"""The one way in which activations meet weights."""
+"""Products of activations and weights, in the precision that was chosen, and linear layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _PRECISION: contextvars.ContextVar[Precision | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def computing_in(dtype: str) -> Iterator[None]:
-    """What is traced inside is computed in one of PRECISIONS; outside, in its operands' dtype."""
+    """Products traced in this context are computed in `dtype`, a key of PRECISIONS.
+
+    Outside of any such context they are computed in the operands' own dtype.
+    """
     token = _PRECISION.set(PRECISIONS[dtype])
     try:
         yield
@@ -28,12 +31,12 @@ def computing_in(dtype: str) -> Iterator[None]:
 
 
 def activated(x: jax.Array) -> jax.Array:
-    """Weights, such as embeddings, that become activations: in the dtype of activations."""
+    """Weights that become activations, such as embeddings, cast to the activations' dtype."""
     return x.astype(activations_dtype(x))
 
 
 def activations_dtype(weights: jax.Array) -> jnp.dtype:
-    """The dtype of activations beside these weights: theirs, unless the precision says."""
+    """The dtype of activations: what the precision says, otherwise the dtype of `weights`."""
     precision = _PRECISION.get()
     return jnp.dtype(weights.dtype if precision is None else precision.activations)
 
@@ -41,14 +44,15 @@ def activations_dtype(weights: jax.Array) -> jnp.dtype:
 def multiply(
     product: Callable[..., jax.Array], a: jax.Array, b: jax.Array, *, exact: bool = False
 ) -> jax.Array:
-    """`product`, bilinear, of activations and weights (or of activations), float32.
+    """Applies the bilinear function `product` to `a` and `b`; the result is float32.
 
-    float32 operands are multiplied as float32 on every backend: the defaults of GPUs (TF32) and
-    TPUs (bfloat16) lose 13 to 16 of the 24 bits of the mantissa. Where the precision says so, and
-    not `exact`, they are taken apart into a high and a low bfloat16 part each, and three products
-    of parts are added up, smallest first, which leaves 16 bits or more (Henry, Tang and Heinecke
-    2019, arXiv:1904.06376); two, where the weights are bfloat16 and have no low part. Weights that
-    are held in fewer bits than activations lose none.
+    `a` is activations, `b` weights or activations. float32 operands are multiplied as float32 on
+    every backend: the defaults of GPUs (TF32) and TPUs (bfloat16) lose 13 to 16 of the 24 bits of
+    the mantissa. In the precision "bfloat16_3x", unless `exact`, each operand is split into a high
+    and a low bfloat16 part, and three products of parts are added, smallest first, which leaves 16
+    bits or more (Henry, Tang and Heinecke 2019, arXiv:1904.06376). Two products suffice for
+    bfloat16 weights, which have no low part. Weights that are stored in fewer bits than the
+    activations lose none.
     """
     whole = b.dtype == jnp.bfloat16
     b = b.astype(a.dtype)
@@ -60,15 +64,15 @@ def multiply(
     def of(a: jax.Array, b: jax.Array) -> jax.Array:
         return product(a, b, precision=None, preferred_element_type=jnp.float32)
 
-    # Written out, not as a flag of the product: the CPU ignores the flag.
+    # Written out instead of `precision="high"`, which the CPU ignores.
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     rest = of(a_low, b_high) if whole else of(a_low, b_high) + of(a_high, b_low)
     return rest + of(a_high, b_high)
 
 
 def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """float32 as a sum of two bfloat16 numbers, less than 2^-16 of it left over."""
-    # XLA may drop a pair of conversions, but not this.
+    """Splits float32 into a sum of two bfloat16 numbers, to a relative error below 2^-16."""
+    # XLA may remove a conversion to bfloat16 and back, but not this operation.
     high = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
     return high.astype(jnp.bfloat16), (x - high).astype(jnp.bfloat16)
 
@@ -78,7 +82,7 @@ def contract(
 ) -> jax.Array:
     """Einsum of two arrays, accumulated in float32 and rounded once to `out_dtype`.
 
-    See `multiply`. `out_dtype` is that of `a` unless given.
+    The default of `out_dtype` is the dtype of `a`; `exact` is explained in `multiply`.
     """
 
     def product(a: jax.Array, b: jax.Array, **how) -> jax.Array:
@@ -88,14 +92,18 @@ def contract(
 
 
 def parameter(value: jax.Array, letters: str = "") -> nnx.Param:
-    """A parameter that says what its axes are, the last ones, a letter each (see `mesh`)."""
+    """A parameter with one letter for each of its last axes, by which `mesh` divides them."""
     return nnx.Param(value, letters=letters)
 
 
 class Linear(nnx.Module):
-    """A named kernel; the equation is its documentation: "btd,dhc->bthc".
+    """A linear layer whose einsum equation documents its axes: "btd,dhc->bthc".
 
-    `stack` is the letter of a leading axis that the equation leaves out: as many kernels.
+    Args:
+      equation: einsum of the activations and one kernel.
+      shape: the shape of the kernel, with the leading axis of `stack`.
+      bias: the shape of the bias; None: no bias.
+      stack: the letter of a leading axis of several kernels, which the equation leaves out.
     """
 
     def __init__(
@@ -118,15 +126,15 @@ class Linear(nnx.Module):
 
     @property
     def stacked(self) -> int:
-        """How many kernels a stack has."""
+        """The number of kernels of a stack."""
         return self.kernel.shape[0]
 
     def one(self, i: jax.Array) -> jax.Array:
-        """A kernel of a stack."""
+        """Kernel `i` of a stack."""
         return self.kernel[...][i]
 
     def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
-        """Of activations; where their tokens stand (`Positions`) matters in 8 bit alone."""
+        """Applies the layer to activations. Only Int8Linear reads `where` (`Positions`)."""
         y = contract(self.equation, x, self.kernel[...], out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""What models do to their logits after the unembedding."""
+"""The functions that models apply to their logits after the unembedding."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class LogitAdjustment:
-    """A bias is added, logits are scaled, then capped; two of equal facts are equal.
+    """Adds a bias, scales the logits, then caps them. Hashable, and equal by value.
 
     Fields:
-      scale: the factor.
-      softcap: c of c tanh(logit / c); 0: no cap.
+      scale: the factor on the logits.
+      softcap: c in c tanh(logit / c); 0: no cap.
     """
 
     scale: float = 1.0
     softcap: float = 0.0
 
     def __call__(self, logits: jax.Array, bias: jax.Array | None) -> jax.Array:
-        """float32; any shape that the bias fits."""
+        """Adjusts float32 logits of any shape to which the bias can be broadcast."""
         if bias is not None:
             logits = logits + bias.astype(jnp.float32)
         if self.scale != 1:

@@ -1,4 +1,4 @@
-"""Normalisation layers; statistics in float32 whatever the activations' dtype."""
+"""Normalisation layers. Their statistics are float32 whatever the activations' dtype."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ NORMS = {"rms": _rms, "layer": _layer}
 
 
 class Norm(nnx.Module):
-    """Normalised over the last axis, then scaled and shifted where the family does.
+    """Normalisation over the last axis, then a scale and a shift where the model has them.
 
-    `shape` is that of scale and bias: (D,), or (H, C) for heads with their own; `letters` as in
-    `linear.parameter`.
+    Args:
+      kind: a key of NORMS.
+      shape: the shape of scale and bias: (D,), or (H, C) for one norm per head.
+      eps: added to the mean square or the variance.
+      offset: added to the stored scale.
+      letters: the letters of the axes of scale and bias, see `linear.parameter`.
     """
 
     def __init__(

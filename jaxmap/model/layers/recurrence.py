@@ -1,11 +1,11 @@
-"""What recurrent mixers share: a causal convolution and a linear recurrence over packed rows.
+"""A causal convolution and a linear recurrence over packed rows, shared by recurrent mixers.
 
-Texts lie one after another in a row, so nothing may pass from one to the next: a convolution's
-taps that reach before a text's first token see zero, and a state starts from zero there. Both
-follow from `position_BT`, a token's place in its own text; it is 0 at every place of padding.
+A row holds several texts, and nothing may pass from one text to the next: a convolution reads
+zeros before a text's first token, and the state is zero there. Both follow from `position_BT`, a
+token's index in its own text, which is 0 at padding.
 
-Long rows are taken in chunks, one after another, each computed at once: what is held is a chunk's
-states, not a row's.
+Long rows are computed in chunks, one after another, so that memory holds the states of one chunk,
+not of a row.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import jax.numpy as jnp
 def causal_conv(
     x_BTC: jax.Array, kernel_CW: jax.Array, bias_C: jax.Array | None, position_BT: jax.Array
 ) -> jax.Array:
-    """Each channel convolved with its own W taps, of which the last is on the token itself.
+    """Convolves each channel with its own W taps; the last tap is on the token itself.
 
-    Accumulated in float32 and rounded once, to the dtype of x_BTC.
+    The sum is accumulated in float32 and rounded once to the dtype of x_BTC, [B, T, C].
     """
     T, W = x_BTC.shape[1], kernel_CW.shape[1]
     x_BTC32 = x_BTC.astype(jnp.float32)
@@ -40,14 +40,14 @@ def causal_conv(
 def over_chunks(
     step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, arrays: Any, *, chunk: int
 ) -> Any:
-    """Runs `step(carry, arrays of a chunk) -> (carry, outputs)` along the tokens; the outputs.
+    """Runs `step(carry, arrays of a chunk) -> (carry, outputs)` along the tokens.
 
     Args:
       carry: the state before the first token.
-      arrays: a tree of [B, T, ...]; a last chunk that is not whole is filled up with zeros.
-      chunk: tokens that a step takes; `step` gets and returns [B, chunk, ...].
+      arrays: a tree of arrays [B, T, ...]; an incomplete last chunk is padded with zeros.
+      chunk: the number of tokens of a step; `step` gets and returns [B, chunk, ...].
 
-    Returns the outputs' tree of [B, T, ...].
+    Returns the tree of outputs, [B, T, ...].
     """
     T = jax.tree.leaves(arrays)[0].shape[1]
     chunk = min(chunk, T)
@@ -68,13 +68,13 @@ def over_chunks(
 def states_of_chunk(
     state: jax.Array, decay: jax.Array, update: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The states h_t = decay_t h_{t-1} + update_t after each token of a chunk, by doubling.
+    """The states h_t = decay_t h_{t-1} + update_t of a chunk, by an associative scan.
 
     Args:
-      state: [B, ...], before the chunk.
+      state: the state before the chunk, [B, ...].
       decay, update: [B, t, ...]; a decay of 0 begins a text. Their trailing shapes may broadcast.
 
-    Returns the last state and all of them, [B, t, ...].
+    Returns the last state, [B, ...], and the state after each token, [B, t, ...].
     """
 
     def joined(earlier, later):
@@ -93,8 +93,8 @@ def linear_scan(
 
     Args:
       decay, update: float32 [B, T, ...], of one shape.
-      position_BT: see `Inputs`; where it is 0, what came before is forgotten.
-      chunk: tokens computed at once.
+      position_BT: see `Inputs`; where it is 0, the earlier state is dropped.
+      chunk: the number of tokens computed at once.
     """
     first_BT = position_BT == 0
     decay = jnp.where(first_BT.reshape(*first_BT.shape, *(1,) * (decay.ndim - 2)), 0, decay)

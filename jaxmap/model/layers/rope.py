@@ -1,6 +1,6 @@
-"""Rotary positions: the angles of a batch, and the rotation itself.
+"""Rotary position embedding: the angles of a batch, and the rotation itself.
 
-Where the frequencies come from: `jaxmap.architectures.rope`.
+The frequencies are computed in `jaxmap.architectures.rope`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from jaxmap.model.mechanisms import Rope
 
 
 def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Array:
-    """Angles in radians, float32 [B, T, dims/2], of each token by its position in its own text.
+    """The angle of each token and channel pair, in radians, float32 [B, T, dims/2].
 
-    `length_BT` is the number of tokens of the text that a token belongs to: LongRoPE and dynamic
-    NTK choose their frequencies by it, text by text, whatever else shares the row.
+    Positions count from the start of each text. `length_BT` is the number of tokens of the token's
+    text: LongRoPE and dynamic NTK choose the frequencies of each text by it.
     """
     inv_freq = jnp.asarray(rope.inv_freq, jnp.float32)
     if rope.long_inv_freq:
@@ -34,13 +34,13 @@ def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Arra
 
 
 def gain(rope: Rope, length_BT: jax.Array) -> jax.Array:
-    """The factor on cosine and sine, float32 [B, T], chosen as `angles` chooses."""
+    """The factor on cosine and sine, float32 [B, T], chosen by the length of each text."""
     long = (length_BT > rope.long_beyond) & bool(rope.long_gain)
     return jnp.where(long, rope.long_gain, rope.gain).astype(jnp.float32)
 
 
 def rotate(x_BTHC: jax.Array, cos_BT1R: jax.Array, sin_BT1R: jax.Array, pairs: str) -> jax.Array:
-    """Turns the channel pairs of each head, R of them, in float32; see `Rope.pairs`."""
+    """Rotates the R channel pairs of each head, in float32. `pairs` is `Rope.pairs`."""
     R = cos_BT1R.shape[-1]
     x, rest = x_BTHC[..., : 2 * R].astype(jnp.float32), x_BTHC[..., 2 * R :]
     a, b = (x[..., :R], x[..., R:]) if pairs == "half" else (x[..., ::2], x[..., 1::2])

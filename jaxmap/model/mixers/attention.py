@@ -1,4 +1,4 @@
-"""Causal self-attention over rows in which several texts lie one after another."""
+"""Causal self-attention over rows that hold several texts one after another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
-_WIDTHS = 8  # numbers of keys that the blocks of queries may have
+_WIDTHS = 8  # how many different numbers of keys the blocks of queries may have
 
 
 def attend(
@@ -34,27 +34,30 @@ def attend(
 ) -> jax.Array:
     """Softmax attention of each token on itself and earlier tokens of its own text, [B, T, H, C].
 
-    Queries are taken `geometry.block` at a time, each with the keys that it can see and few
-    others: no text is longer than `geometry.reach`, so a block's keys start at most reach - 1
-    tokens before it. A layer's window is part of the mask. Values may have another number of
-    channels than queries and keys.
+    The queries of `geometry.block` tokens are computed together, with the keys that they can see
+    and few others: no text is longer than `geometry.reach`, so the keys of a block start at most
+    reach - 1 tokens before it. A layer's window is part of the mask. Values may have a different
+    number of channels from queries and keys. Scores are float32; the result has the dtype of the
+    queries.
 
     Args:
-      geometry, facts: where tokens stand; scale, window and rope of the layer.
+      geometry: the positions of the tokens.
+      facts: the scale and the window of the layer.
       softcap: see `Spec`; 0: none.
-      alibi: biases by key position, which move all scores of a query alike; not beside sinks.
-      sink_H: a score a head that takes weight and gives no value.
+      alibi: biases by the key's position; not to be combined with sinks.
+      sink_H: a score per head that takes part in the softmax but has no value.
     """
-    assert alibi is None or sink_H is None, "a sink's score does not move with the others"
+    # ALiBi shifts all scores of a query by the same number, a sink's score it does not.
+    assert alibi is None or sink_H is None, "a sink's score would need the same shift"
     B, T, H, C = q_BTHC.shape
     G = k_BTGC.shape[2]
-    # Heads before tokens, once: each block of queries would otherwise copy its keys to be so.
+    # Transposed to heads before tokens once; otherwise each block would copy its keys.
     q_BGRTC = q_BTHC.reshape(B, T, G, H // G, C).transpose(0, 2, 3, 1, 4)
     k_BGTC, v_BGTC = k_BTGC.transpose(0, 2, 1, 3), v_BTGC.transpose(0, 2, 1, 3)
     sink_GR1 = None if sink_H is None else sink_H.astype(jnp.float32).reshape(G, H // G, 1)
 
     def mixed(start: int | jax.Array, queries: int, keys: int) -> jax.Array:
-        """What some queries make of as many keys as are asked for, ending with their own."""
+        """The attention of `queries` queries from `start` on `keys` keys that end with theirs."""
         first = jnp.maximum(start + queries - keys, 0)
         own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=queries)
         seen = partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=keys)
@@ -106,10 +109,11 @@ def attend(
 
 
 def _blocks(T: int, block: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
-    """Blocks of queries: (first query, how many blocks, queries of each, keys of each).
+    """Divides T queries into blocks: (first query, blocks, queries per block, keys per block).
 
-    Neighbouring blocks with as many keys are one entry, so that a program holds few of them,
-    whatever T: numbers of keys are rounded up to one of _WIDTHS, to no less than a block.
+    Neighbouring blocks with the same number of keys form one entry, which is one loop of the
+    program. There are at most _WIDTHS numbers of keys, each at least a block, so that the program
+    is small whatever T is.
     """
     step = max(block, -(-min(T, block + reach - 1) // _WIDTHS))
     widths = []
@@ -125,7 +129,10 @@ def _blocks(T: int, block: int, reach: int) -> Iterator[tuple[int, int, int, int
 
 
 def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.Array:
-    """slope x key position, float32 [B, H, S]; the query's position would change nothing."""
+    """slope x key position, float32 [B, H, S].
+
+    The softmax is the same whether positions are absolute or relative to the query.
+    """
     slope_H = jnp.asarray(alibi.slopes, jnp.float32)
     position_BS = position_BS.astype(jnp.float32)
     if alibi.rounded:
@@ -135,7 +142,7 @@ def _alibi_bias(alibi: Alibi, position_BS: jax.Array, facts: LayerFacts) -> jax.
 
 
 def _to_bfloat16(x: jax.Array) -> jax.Array:
-    """Rounded to bfloat16 but held as float32: XLA may drop a pair of conversions, not this."""
+    """Rounds float32 to the nearest bfloat16 number; XLA might remove a pair of conversions."""
     return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 

@@ -1,7 +1,7 @@
 """Gated delta rule (Yang et al. 2024, arXiv:2412.06464), in chunks of tokens.
 
-H is heads of values, G heads of queries and keys, K and C the channels of a key's and a value's
-head; t and s tokens of a chunk.
+In array names, H is value heads, G query and key heads, K and C the channels of a key head and a
+value head, t and s tokens of a chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 64  # tokens computed at once
-_LEAST = 1e-6  # under the root by which queries and keys are divided
+_LEAST = 1e-6  # added to the squared length when queries and keys are divided by their length
 
 
 def delta_rule(
@@ -34,16 +34,17 @@ def delta_rule(
     *,
     chunk: int = _CHUNK,
 ) -> jax.Array:
-    """o_t = S_t q_t, float32 [B, T, H, C], where a state S is corrected towards v_t at k_t.
+    """The gated delta rule: o_t = S_t q_t, float32 [B, T, H, C].
 
-    S_t = S' + rate_t (v_t - S' k_t) k_tᵀ with S' = exp(log_decay_t) S_{t-1}, from S = 0 at each
-    text's start. The corrections of a chunk's tokens solve one triangular system (section 3.3).
+    The state is S_t = S' + rate_t (v_t - S' k_t) k_tᵀ with S' = exp(log_decay_t) S_{t-1}, and 0
+    before the first token of a text. The updates of a chunk's tokens solve one triangular system
+    (Yang et al. 2024, section 3.3).
 
     Args:
-      q_BTHK, k_BTHK, v_BTHC, rate_BTH: float32; the keys of length 1, or the rule may grow.
-      log_decay_BTH: float32, not positive.
+      q_BTHK, k_BTHK, v_BTHC, rate_BTH: float32; keys must have length 1, or the state can diverge.
+      log_decay_BTH: float32, at most 0.
       position_BT: see `Inputs`.
-      chunk: tokens computed at once.
+      chunk: the number of tokens computed at once.
     """
     B, T, H, K = q_BTHK.shape
     C = v_BTHC.shape[-1]
@@ -55,14 +56,14 @@ def delta_rule(
 
     def step(state_BHKC: jax.Array, scanned) -> tuple[jax.Array, jax.Array]:
         q_BtHK, k_BtHK, v_BtHC, g_BtH, rate_BtH, position_Bt = scanned
-        # Places of the chunk before a token's text began; less than 0: before the chunk.
+        # Index in the chunk of the first token of each token's text; negative: before the chunk.
         start_Bt = s_t - position_Bt
         same_Bts = (start_Bt[:, :, None] == start_Bt[:, None, :]) & (s_t[:, None] >= s_t)
         old_Bt1 = (start_Bt < 0)[..., None]
-        # Decay from s, exclusive, to t: summed for each s alone, so that nothing large cancels.
+        # Decay from s (excluded) to t, summed separately for each s to avoid cancellation.
         g_BHts = jnp.where(later_ts, g_BtH.transpose(0, 2, 1)[..., None], 0)
         decay_BHts = jnp.where(same_Bts[:, None], jnp.exp(jnp.cumsum(g_BHts, axis=2)), 0)
-        # Decay of the state before the chunk; nothing of it reaches a text that began later.
+        # Decay of the state before the chunk, which texts that begin in the chunk do not see.
         decay_BtH = jnp.where(old_Bt1, jnp.exp(jnp.cumsum(g_BtH, axis=1)), 0)
 
         overlap_BHts = exact("bthk,bshk->bhts", k_BtHK, k_BtHK) * decay_BHts
@@ -87,7 +88,7 @@ def delta_rule(
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """Vectors divided by their length, float32."""
+    """Vectors (last axis) divided by their length, float32."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _LEAST)
 
@@ -95,8 +96,8 @@ def _unit(x: jax.Array) -> jax.Array:
 class GatedDelta(Sublayer):
     """x_BTD -> x_BTD: queries, keys and values convolved over tokens, then the gated delta rule.
 
-    The decay of a head is exp(-exp(A) softplus(a + dt)) and its rate sigmoid(b), a and b read off
-    the input; what comes out is normed and gated.
+    The decay of a head is exp(-exp(A) softplus(a + dt)) and its rate sigmoid(b), where a and b are
+    projections of the input. The output is normalised and gated.
     """
 
     quantisable = True
@@ -122,7 +123,7 @@ class GatedDelta(Sublayer):
         self.conv_q, self.conv_k = (taps(d.G, d.K, "gkw") for _ in range(2))
         self.conv_v = taps(d.H, d.C, "hcw")
         self.step_bias = parameter(jnp.ones((d.H,), dtype), "h")
-        # Float32 whatever the weights are: it is an exponent.
+        # Always float32, because it is an exponent.
         self.log_rate = parameter(jnp.zeros((d.H,), jnp.float32), "h")
         self.norm = Norm("rms", (d.C,), eps=spec.eps, dtype=dtype)
 

@@ -15,10 +15,10 @@ from jaxmap.model.sublayer import Sublayer
 
 
 class LatentAttention(Sublayer):
-    """x_BTD -> x_BTD; queries, and keys and values together, go through a narrow layer each.
+    """x_BTD -> x_BTD, with low-rank projections of queries and of keys and values together.
 
-    Only some channels of a head are turned by the rope; those of a key are read off the input
-    directly and shared by all heads. Z is the width of a narrow layer.
+    Only some channels of a head are rotated. Those of the keys are projected from the input
+    directly and shared by all heads. In array names, Z is the rank of a projection.
     """
 
     quantisable = True

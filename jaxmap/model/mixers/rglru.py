@@ -18,7 +18,7 @@ _SHARPNESS = 8.0  # c of equation 3
 
 
 class Gate(nnx.Module):
-    """sigmoid(W x + b), W a block of its own for each head; float32 [B, T, H, C]."""
+    """sigmoid(W x + b) with a block of W for each head; float32 [B, T, H, C]."""
 
     def __init__(self, unit: Rglru, *, dtype, rngs: nnx.Rngs):
         H, C = unit.heads, unit.width // unit.heads
@@ -28,7 +28,7 @@ class Gate(nnx.Module):
 
     def __call__(self, x_BTHC: jax.Array) -> jax.Array:
         kernel_HIC = self.kernel[...].astype(x_BTHC.dtype)
-        # In this order: XLA's CPU backend has no product of bfloat16 for the other.
+        # This order of the axes: XLA's CPU backend has no bfloat16 product for the other one.
         z_BTHC = contract("hic,bthi->bthc", kernel_HIC, x_BTHC, out_dtype=jnp.float32)
         return jax.nn.sigmoid(z_BTHC + self.bias[...].astype(jnp.float32))
 
@@ -37,7 +37,7 @@ class RecurrentUnit(Sublayer):
     """x_BTD -> x_BTD: out(recurrence(convolution(in x)) * act(gate x)).
 
     The recurrence is h_t = a_t h_{t-1} + sqrt(1 - a_t²) i_t x_t with a_t = exp(-8 r_t softplus(Λ))
-    and gates r_t, i_t; a text's first token enters whole (equations 1 to 6).
+    and gates r_t, i_t (equations 1 to 6). The factor sqrt(1 - a_t²) is 1 for a text's first token.
     """
 
     quantisable = True

@@ -1,7 +1,7 @@
 """RWKV-4 (Peng et al. 2023, arXiv:2305.13048): time mixing and channel mixing.
 
-In time mixing every channel is a head of its own, H of them. Both mixings see, beside a token, the
-one before it in its text.
+Time mixing treats each of its H channels as a head of its own. Both mixings read a token and the
+token before it in the same text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxmap.model.layers.recurrence import over_chunks
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
-_CHUNK = 16  # tokens computed at once, each from all those of its chunk
+_CHUNK = 16  # tokens computed at once, each from all tokens of its chunk
 
 
 def wkv(
@@ -26,11 +26,11 @@ def wkv(
     v_BTH: jax.Array,
     position_BT: jax.Array,
 ) -> jax.Array:
-    """Weighted means of a text's values so far, channel by channel, float32 [B, T, H].
+    """The weighted mean of a text's values up to each token, per channel, float32 [B, T, H].
 
     The weight of an earlier token s at t is exp(k_s - (t - 1 - s) decay), that of t itself
-    exp(k_t + first) (equation 16). What is carried from chunk to chunk are the sums of weighted
-    values and of weights, both over the exponential of the largest exponent among them.
+    exp(k_t + first) (equation 16). The state between chunks is the sum of weighted values and the
+    sum of weights, both divided by the exponential of the largest exponent.
 
     Args:
       decay_H: positive, float32.
@@ -42,10 +42,10 @@ def wkv(
     B, T, H = k_BTH.shape
     chunk = min(_CHUNK, T)
     place_t = jnp.arange(chunk)
-    age_ts = place_t[:, None] - 1 - place_t  # of token s when t reads it
+    age_ts = place_t[:, None] - 1 - place_t  # tokens between s and t
 
     def weighed(old: tuple[jax.Array, ...], exponent: jax.Array, v: jax.Array, axis: int):
-        """The sums `old` and those over an axis of new exponents and values, together."""
+        """The sums `old`, plus those of new exponents and values over an axis."""
         top, value, weight = old
         highest = jnp.maximum(top, exponent.max(axis))
         share = jnp.exp(exponent - jnp.expand_dims(highest, axis))
@@ -55,7 +55,7 @@ def wkv(
     def step(carry: tuple[jax.Array, ...], scanned):
         k_BsH, v_BsH, position_Bt = scanned
         top_BH, value_BH, weight_BH = carry
-        # Places of the chunk before a token's text began; less than 0: before the chunk.
+        # Index in the chunk of the first token of each token's text; negative: before the chunk.
         start_Bt = place_t - position_Bt
         same_Bts = start_Bt[:, :, None] == start_Bt[:, None, :]
         old_Bt1 = (start_Bt < 0)[..., None]
@@ -80,13 +80,13 @@ def wkv(
 
 
 def _before(x_BTD: jax.Array, geometry: Geometry) -> jax.Array:
-    """Each token's predecessor in its text; zeros before the first."""
+    """The state of the token before each token in its text; zeros for the first."""
     earlier_BTD = jnp.pad(x_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))
     return jnp.where((geometry.position_BT > 0)[..., None], earlier_BTD, 0)
 
 
 def _share(width: int, dtype) -> nnx.Param:
-    """How much of each channel is the token's own, not its predecessor's."""
+    """A parameter: the weight of the token itself, against the token before it, per channel."""
     return parameter(jnp.full((width,), 0.5, dtype), "d")
 
 
@@ -96,7 +96,7 @@ def _mixed(x_BTD: jax.Array, earlier_BTD: jax.Array, share: nnx.Param) -> jax.Ar
 
 
 class TimeMix(Sublayer):
-    """x_BTD -> x_BTD: o(sigmoid(r) wkv(k, v)), each of r, k, v read off a token and the last."""
+    """x_BTD -> x_BTD: o(sigmoid(r) wkv(k, v)); r, k, v come from a token and the one before it."""
 
     quantisable = True
 
@@ -108,7 +108,7 @@ class TimeMix(Sublayer):
         self.k = Linear("btd,dh->bth", (D, H), **make)
         self.v = Linear("btd,dh->bth", (D, H), **make)
         self.o = Linear("bth,hd->btd", (H, D), **make)
-        # Float32 whatever the weights are: they are exponents.
+        # Always float32, because they are exponents.
         self.decay = parameter(jnp.zeros((H,), jnp.float32), "h")
         self.first = parameter(jnp.zeros((H,), jnp.float32), "h")
 
@@ -123,7 +123,7 @@ class TimeMix(Sublayer):
 
 
 class ChannelMix(Sublayer):
-    """x_BTD -> x_BTD: an MLP sigmoid(r) v(relu(k)²), r and k read off a token and the last."""
+    """x_BTD -> x_BTD: sigmoid(r) v(relu(k)²); r and k come from a token and the one before it."""
 
     quantisable = True
 

@@ -1,8 +1,8 @@
 """Mamba-2's state space (Dao and Gu 2024, arXiv:2405.21060), by matrix products over chunks.
 
-H heads of P channels; each channel has N numbers of state. G groups of R heads write to and read
-from their states in the same directions. A chunk's tokens see each other as in attention, with
-weights that fade at the head's rate; earlier chunks come in through the state.
+There are H heads of P channels; each channel has a state of N numbers. The R heads of each of G
+groups share the projections into and out of the state. Tokens of one chunk are combined as in
+attention, with weights that decay at the head's rate; earlier chunks act through the state.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
-_CHUNK = 64  # tokens that see each other directly
+_CHUNK = 64  # tokens computed at once
 
 
 def _sums(a_btH: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sums along a chunk's tokens, with what rounding lost.
+    """Cumulative sums along a chunk's tokens, and the rounding error of each.
 
-    Differences of two sums are exponents: what is lost in sums of thousands would be part of them.
+    Differences of two sums are exponents, in which the rounding errors of large sums would show.
     """
 
     def added(one, other):
@@ -53,15 +53,16 @@ def state_space(
 ) -> jax.Array:
     """y_t = h_t read_t, where h_t = exp(step_t rate) h_{t-1} + step_t x_t write_tᵀ in each head.
 
-    All float32. A token sees those of its own text: the last `position` before it.
+    All arrays but `position_BT` are float32; the result is [B, T, H, P].
 
     Args:
-      x_BTHP: what is written.
+      x_BTHP: the input of each channel.
       step_BTH: time steps, positive.
-      rate_H: negative.
-      write_BTGN, read_BTGN: a token's directions, those of head h at h // (H / G).
-      position_BT: see `Inputs`; a text starts from a state of zero.
-      chunk: tokens computed at once.
+      rate_H: decay rates, negative (A in the paper).
+      write_BTGN, read_BTGN: projections into and out of the state (B and C in the paper); head h
+        uses group h // (H / G).
+      position_BT: see `Inputs`; the state is zero before a text's first token.
+      chunk: the number of tokens computed at once.
     """
     B, _, H, P = x_BTHP.shape
     G, N = write_BTGN.shape[2:]
@@ -86,7 +87,7 @@ def state_space(
         x_btGRP = x_btHP.reshape(B, count, G, R, P)
         y_btGRP = exact("btsgr,bsgrp->btgrp", alike_btsG[..., None] * weight_btsGR, x_btGRP)
 
-        # A text that began before this chunk goes on from the state.
+        # A text that began before this chunk continues from the state.
         older_bt = position_bt > t
         carried_btH = jnp.exp(sum_btH + lost_btH) * older_bt[..., None]
         earlier_btGRP = exact("btgn,bgrnp->btgrp", read_btGN, state_BGRNP)
@@ -100,15 +101,15 @@ def state_space(
         return state_BGRNP, y_btGRP.reshape(B, count, H, P)
 
     state_BGRNP = jnp.zeros((B, G, R, N, P), x_BTHP.dtype)
-    # One bit less: the compiler would otherwise join the product with each sum that it is part of,
-    # unrounded in some and rounded in others, which is more than the sums keep track of.
+    # One bit is dropped: otherwise the compiler fuses the product into some of the sums without
+    # rounding it and rounds it in others, an error that the sums do not account for.
     log_BTH = jax.lax.reduce_precision(step_BTH * rate_H, exponent_bits=8, mantissa_bits=22)
     arrays = (x_BTHP, step_BTH, log_BTH, write_BTGN, read_BTGN, position_BT)
     return over_chunks(step, state_BGRNP, arrays, chunk=chunk)
 
 
 class GatedNorm(nnx.Module):
-    """Root mean square norm of each of G groups of I channels, beside a SiLU gate; float32."""
+    """Root mean square norm of each of G groups of channels and a SiLU gate; float32 [B, T, I]."""
 
     def __init__(self, inner: int, groups: int, *, eps: float, gate_last: bool, dtype):
         self.groups = groups
@@ -127,7 +128,7 @@ class GatedNorm(nnx.Module):
 
 
 class StateSpaceDuality(Sublayer):
-    """x_BTD -> x_BTD; I = H P channels, and Z = I + 2 G N that are convolved."""
+    """Mamba-2's mixer, x_BTD -> x_BTD, with I = H P channels; Z = I + 2 G N are convolved."""
 
     quantisable = True
 

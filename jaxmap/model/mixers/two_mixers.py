@@ -13,7 +13,7 @@ from jaxmap.model.sublayer import Sublayer
 
 
 class TwoMixers(Sublayer):
-    """x_BTD -> x_BTD: the sum of what both make of the same input."""
+    """x_BTD -> x_BTD: the sum of the outputs of both mixers for the same input."""
 
     quantisable = True
 

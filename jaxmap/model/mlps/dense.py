@@ -16,7 +16,7 @@ from jaxmap.model.sublayer import Sublayer
 
 _gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
 
-# Under the names that config.json uses.
+# The activation functions, by their names in config.json.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_fast": _gelu_tanh,

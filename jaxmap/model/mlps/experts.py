@@ -1,12 +1,12 @@
-"""Routed experts (Shazeer et al. 2017, arXiv:1701.06538), computed only where they are chosen.
+"""Mixture of experts (Shazeer et al. 2017, arXiv:1701.06538), computed for the chosen experts only.
 
-Each expert's tokens are gathered into blocks, and the blocks are taken one after another, each
-with its expert's weights. `jax.lax.ragged_dot` does the same in one call, but it is an instruction
-on TPUs only, where it is used: elsewhere it becomes a product with all experts (on a CPU, 16
-experts took 16 times the operations and 22 times the time of one).
+The tokens of each expert are gathered into blocks, and the blocks are computed one after another
+with the weights of their expert. `jax.lax.ragged_dot` does the same in one call and is used on
+TPUs, which have an instruction for it; elsewhere it becomes a product with all experts (on a CPU,
+16 experts took 16 times the operations and 22 times the time of one).
 
-The router's arithmetic is float32. Of equal scores the expert with the lower index is taken;
-torch.topk leaves open which.
+The router's arithmetic is float32. Among equal scores the expert with the lower index is chosen;
+torch.topk does not define which.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
-_BLOCK = 64  # tokens that an expert takes at a time, at most
+_BLOCK = 64  # the largest number of tokens of a block
 
-Routing = tuple[jax.Array, jax.Array]  # each token's weights, float32 [N, k], and experts, [N, k]
+Routing = tuple[jax.Array, jax.Array]  # weights, float32 [N, k], and experts, int32 [N, k]
 
 
 def _best(score_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
-    """The k experts with the best scores, and these scores, in which the correction is not."""
+    """The k experts with the best corrected scores, and their scores without the correction."""
     choice_NE = score_NE if correction_E is None else score_NE + correction_E
     if experts.groups > 1:
         N, E = choice_NE.shape
@@ -62,10 +62,10 @@ def _sigmoid(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | No
 
 
 def _sparsemixer(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
-    """SparseMixer (Liu et al. 2024, arXiv:2409.12136) as it is at inference.
+    """SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136).
 
-    One expert after another, the best of those that are left; its weight is its softmax among the
-    logits that are left and come near it.
+    Experts are chosen one after another, each time the best that is left. Its weight is its softmax
+    among those remaining logits that are near it (`Experts.jitter`).
     """
     weights, indices = [], []
     left_NE = logit_NE
@@ -89,7 +89,7 @@ SCORES: dict[str, Callable[[jax.Array, Experts, jax.Array | None], Routing]] = {
 
 
 def route(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None = None) -> Routing:
-    """The weights and experts of each token, from the router's float32 logits."""
+    """Chooses the experts of each token, and their weights, from the router's float32 logits."""
     weight_NK, index_NK = SCORES[experts.score](logit_NE, experts, correction_E)
     if experts.renorm:
         weight_NK = weight_NK / jnp.maximum(weight_NK.sum(-1, keepdims=True), experts.least)
@@ -104,14 +104,21 @@ def in_blocks(
     block: int = _BLOCK,
     some: bool = False,
 ) -> jax.Array:
-    """`run(expert, x_bD)` for each token and each of its experts: [N, k, D].
+    """Applies `run(expert, x_bD)` to each token and each of its experts: [N, k, D].
 
-    The tokens of an expert fill whole blocks but the last; the number of blocks that there can be
-    at most is fixed, and those that are not needed are skipped. With `some`, an index beyond the
-    experts is nobody's, and its result zero.
+    The tokens of an expert fill blocks, of which only the last may be incomplete. The program has
+    room for the largest possible number of blocks and skips those that are not needed.
+
+    Args:
+      run: computes one block with one expert.
+      x_ND: the tokens.
+      index_NK: the experts of each token.
+      num_experts: the number of experts.
+      block: the largest number of tokens of a block.
+      some: whether index_NK may contain num_experts, for which the result is zero.
     """
     (N, K), E = index_NK.shape, num_experts
-    # Small blocks where experts get few tokens: a block is computed whole.
+    # Blocks are small if experts get few tokens: even an incomplete block is computed as a whole.
     while block > 8 and block * E > 2 * N * K:
         block //= 2
     expert_M = index_NK.reshape(-1)
@@ -121,11 +128,11 @@ def in_blocks(
     until_E = jnp.cumsum(blocks_E)
     sorted_M = expert_M[order_M]
     rank_M = jnp.arange(N * K) - (jnp.cumsum(size_E) - size_E)[sorted_M]
-    place_M = (until_E - blocks_E)[sorted_M] * block + rank_M  # where a sorted choice stands
+    place_M = (until_E - blocks_E)[sorted_M] * block + rank_M  # index among all blocks' tokens
     count = min((N * K + E * (block - 1)) // block, N * K)
     if some:
         place_M = jnp.where(sorted_M < E, place_M, count * block)  # out of reach
-    token_P = jnp.full(count * block, N).at[place_M].set(order_M // K)  # N: nobody
+    token_P = jnp.full(count * block, N).at[place_M].set(order_M // K)  # N: no token
 
     def one(_, scanned):
         i, token_b = scanned
@@ -143,7 +150,7 @@ def in_blocks(
     return y_MD.reshape(N, K, -1)
 
 
-# The layers of experts, each with a leading axis of them.
+# Layers with a leading axis of experts.
 _Layer = Linear | FourBitExperts | Int8Experts
 
 
@@ -160,8 +167,8 @@ class _Linears(NamedTuple):
 class RoutedExperts(Sublayer):
     """x_BTD -> x_BTD: the weighted sum of the k experts that a router chooses for each token.
 
-    Tokens do not compete: an expert takes all that chose it, so that nothing else in a row or a
-    batch, padding included, can change what a token gets.
+    Experts have no capacity limit: an expert computes all tokens that chose it, so that nothing
+    else in a row or a batch, padding included, can change a token's result.
     """
 
     quantisable = True
@@ -175,15 +182,20 @@ class RoutedExperts(Sublayer):
         self.router = Linear(
             "nd,de->ne", (spec.D, e.E), bias=(e.E,) if e.router_bias else None, **make
         )
-        # Float32 whatever the weights are: rounded, it would choose others.
+        # Always float32: rounded, it would choose other experts.
         self.correction = nnx.Param(jnp.zeros((e.E,), jnp.float32)) if e.correction else None
-        held = e.held_E or e.E
+        num_experts = e.padded_E or e.E
         stacked = dict(stack="x", **make)
-        up = dict(shape=(held, spec.D, e.F), bias=(held, e.F) if e.bias else None, **stacked)
+        up = dict(
+            shape=(num_experts, spec.D, e.F), bias=(num_experts, e.F) if e.bias else None, **stacked
+        )
         self.expert_gate = Linear("nd,df->nf", **up) if e.gated else None
         self.expert_up = Linear("nd,df->nf", **up)
         self.expert_down = Linear(
-            "nf,fd->nd", (held, e.F, spec.D), bias=(held, spec.D) if e.bias else None, **stacked
+            "nf,fd->nd",
+            (num_experts, e.F, spec.D),
+            bias=(num_experts, spec.D) if e.bias else None,
+            **stacked,
         )
         shared = Kind(F=e.shared_F)
         self.shared = Mlp(spec, shared, **make) if e.shared_F else None
@@ -209,7 +221,7 @@ class RoutedExperts(Sublayer):
 
     @property
     def linears(self) -> _Linears:
-        """Those of the routed experts."""
+        """The layers of the routed experts."""
         return _Linears(self.expert_gate, self.expert_up, self.expert_down)
 
     def router_logits(self, x_ND: jax.Array) -> jax.Array:
@@ -229,15 +241,20 @@ class RoutedExperts(Sublayer):
         first_N: jax.Array,
         some: bool = False,
     ) -> jax.Array:
-        """The weighted sum of what a token's experts make of it, float32 [N, D].
+        """The weighted sum of the outputs of each token's experts, float32 [N, D].
 
-        first_N: see `first_of_text`.
+        Args:
+          linears: the experts' layers.
+          x_ND: the tokens.
+          weight_NK, index_NK: the weights and experts of each token.
+          first_N: see `first_of_text`.
+          some: see `in_blocks`.
         """
         blocks = partial(self.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
             y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
         elif isinstance(linears.up, FourBitExperts):
-            y_NKD = blocks(x_ND, index_NK)  # an expert at a time is unpacked
+            y_NKD = blocks(x_ND, index_NK)  # which unpacks one expert at a time
         else:
             y_NKD = jax.lax.platform_dependent(
                 x_ND,
@@ -255,14 +272,16 @@ class RoutedExperts(Sublayer):
         index_NK: jax.Array,
         first_N: jax.Array,
     ) -> jax.Array:
-        """The same, each device with its own experts and the tokens that chose them."""
+        """`_mixed` where each device computes its own experts for the tokens that chose them."""
         graph, weights = nnx.split(linears)
 
         def own(weights, x_ND, weight_NK, index_NK, first_N):
             linears = nnx.merge(graph, weights)
             E = linears.E
             index_NK = index_NK - jax.lax.axis_index("model") * E
-            index_NK = jnp.where((index_NK >= 0) & (index_NK < E), index_NK, E)  # E: another's
+            index_NK = jnp.where(
+                (index_NK >= 0) & (index_NK < E), index_NK, E
+            )  # E: on another device
             y_ND = self._mixed(linears, x_ND, weight_NK, index_NK, first_N, some=True)
             return jax.lax.psum(y_ND, "model")
 
@@ -278,7 +297,7 @@ class RoutedExperts(Sublayer):
     def in_blocks(
         self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
     ) -> jax.Array:
-        """What each expert makes of the tokens that chose it, [N, k, D]; `some` as above."""
+        """The output of each token's experts, [N, k, D], computed in blocks; `some` as above."""
 
         def run(expert: jax.Array, x_ND: jax.Array) -> jax.Array:
             def applied(linear: Linear | FourBitExperts, x: jax.Array) -> jax.Array:
@@ -298,7 +317,7 @@ class RoutedExperts(Sublayer):
         *,
         some: bool = False,
     ) -> jax.Array:
-        """The same in LLM.int8(), for which an expert's tokens of one text belong together."""
+        """`in_blocks` in LLM.int8(), whose outlier columns are found per text and expert."""
         (N, K), E = index_NK.shape, linears.E
         expert_M = index_NK.reshape(-1)
         group_M = same_text_and_expert(first_N, expert_M, E)
@@ -317,7 +336,7 @@ class RoutedExperts(Sublayer):
     def by_ragged_dot(
         self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
     ) -> jax.Array:
-        """The same through `jax.lax.ragged_dot`."""
+        """`in_blocks` by `jax.lax.ragged_dot`."""
         (N, K), E = index_NK.shape, linears.E
         order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
         expert_M = index_NK.reshape(-1)[order_M]
@@ -330,7 +349,7 @@ class RoutedExperts(Sublayer):
             return _biased(linear, y, expert_M).astype(x.dtype)
 
         y_MD = self._expert(linears, applied, x_ND[order_M // K])
-        if some:  # what lies beyond the groups is not defined
+        if some:  # results beyond the last group are undefined
             y_MD = jnp.where((expert_M < E)[:, None], y_MD, 0)
         return jnp.zeros_like(y_MD).at[order_M].set(y_MD).reshape(N, K, -1)
 
@@ -340,7 +359,7 @@ class RoutedExperts(Sublayer):
         applied: Callable[[Any, jax.Array], jax.Array],
         x_ND: jax.Array,
     ) -> jax.Array:
-        """An expert's three products, x_ND -> x_ND."""
+        """The two or three products of an expert, x_ND -> x_ND."""
         up_NF = applied(linears.up, x_ND)
         if linears.gate is None:
             return applied(linears.down, ACTIVATIONS[self.act](up_NF))
@@ -355,5 +374,5 @@ class RoutedExperts(Sublayer):
 
 
 def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:
-    """Plus the bias of one expert, or of each row's expert."""
+    """Adds the bias of one expert, or of each row's expert."""
     return y if linear.bias is None else y + linear.bias[...][expert].astype(jnp.float32)
