@@ -14,7 +14,7 @@ from jaxmap.engine.unembedding import Columns, Reference, Unembedding, over_bloc
 
 
 def distribution(hidden_NE: jax.Array, unembedding: Unembedding, block: int) -> Distribution:
-    """What final hidden states predict."""
+    """The softmax over the vocabulary that N final hidden states predict, as running sums."""
 
     def fold(seen: Distribution, columns: Columns) -> Distribution:
         logit_NW = columns.of(unembedding).logits(hidden_NE)
@@ -34,15 +34,16 @@ def kl(
 ) -> jax.Array:
     """KL(p || q) in nats at each of N tokens, float32 [N], with no [N, V] array.
 
-    Differentiable in `hidden_NE` alone. The gradient with respect to a logit is q - p, so the
-    vocabulary is gone through a second time and what is kept is the gradient of `hidden_NE`.
+    It is differentiable with respect to `hidden_NE` only. The gradient with respect to a logit is
+    q - p; the forward pass computes it in a second scan over the vocabulary and keeps the gradient
+    with respect to `hidden_NE`.
 
     Args:
       hidden_NE: final hidden states that predict q.
-      final_NE: those that predict p, the model's own.
+      final_NE: the model's own final hidden states, which predict p.
       final_lse_N: the log-sum-exp of p's logits, from `distribution`.
-      unembedding: what makes both logits.
-      block: vocabulary entries taken at a time; memory is a few times N x block float32.
+      unembedding: the map from hidden states to logits, the same for both.
+      block: the number of vocabulary entries per step; memory is a few times N x block float32.
     """
     nothing_N = jnp.zeros(hidden_NE.shape[0], jnp.int32)
     found = read(
@@ -67,7 +68,7 @@ def _kl_forward(
 
     def fold(carry: Any, columns: Columns) -> Any:
         kl_N, grad_NE = carry
-        # Not masked: the gradient of what is masked is NaN times zero.
+        # Columns are not masked here: the gradient of a masked logit would be NaN times zero.
         rows = columns.of(unembedding)
         logit_NW, pull = jax.vjp(rows.logits, hidden_NE)
         logq_NW = logit_NW - lse_N[:, None]

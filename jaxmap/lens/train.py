@@ -1,4 +1,4 @@
-"""Checkpoints to tuned lenses on disk: resolve, fetch, load, train, keep; one after another."""
+"""Trains the tuned lenses of several checkpoints, one after another, and writes them to disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ _ASKED = "training.json"
 
 @dataclasses.dataclass(frozen=True)
 class Lenses(Table):
-    """What a run did: lenses trained now, found trained, and (model, reason) of what failed."""
+    """The result of a training command.
+
+    Fields:
+      trained: the lenses trained now.
+      found: the lenses that were in the folder already.
+      failed: (model, error) of each model whose lens could not be trained.
+    """
 
     file = "lenses.csv"
     columns = ("model", "layer", "logit", "tuned")
@@ -48,7 +54,7 @@ class Lenses(Table):
         return tuple(self.failed)
 
     def raise_for_failures(self) -> None:
-        """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
+        """Raises JaxmapError if a training failed; InputError if bad input was the only cause."""
         if self.failed:
             only_input = all(isinstance(error, InputError) for _, error in self.failed)
             reasons = "; ".join(f"{name}: {error}" for name, error in self.failed)
@@ -97,16 +103,18 @@ def train_lenses(
     ignore_config_keys: Sequence[str] = (),
     save_every: float = 60.0,
 ) -> Lenses:
-    """Trains the lens of every model that has none in `out`; what fails is told and passed over.
+    """Trains the lens of every model that has none in `out`.
+
+    A model that fails is logged and returned in `Lenses.failed`; the others are trained.
 
     Args:
       refs: the models.
-      texts: what they are trained and measured on.
+      texts: the texts for training and for measuring.
       out: a folder of lenses, see `jaxmap.lens.tuned_lens`.
-      training: how they are trained.
-      dtype: of the models' weights and activations; translators are float32.
-      ignore_config_keys: keys of config.json declared without effect on the logits.
-      save_every: seconds between two saves of what a killed training needs to go on.
+      training: the settings of the training.
+      dtype: the precision of the models, a key of PRECISIONS or "auto"; translators are float32.
+      ignore_config_keys: keys of config.json that are declared to have no effect on the logits.
+      save_every: seconds between two saves of the state from which a killed training resumes.
     """
     check_writable(out)
     lenses = Lenses()
@@ -191,7 +199,7 @@ def _one(
         held_out={
             "texts": trained.held_out_texts,
             "tokens": trained.held_out_tokens,
-            "unit": "KL(final || layer) in nats a token, layers 0 to L - 1",
+            "unit": "KL(final || layer) in nats per token, layers 0 to L - 1",
             "logit": [round(float(one), 6) for one in trained.logit_L],
             "tuned": [round(float(one), 6) for one in trained.tuned_L],
         },
@@ -204,10 +212,10 @@ def _one(
 
 
 def _same(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    """InputError naming what differs, where a folder is of another training."""
+    """Raises InputError, which names the setting, if a lens was trained with other settings."""
     for key in asked:
         if found.get(key) != asked[key]:
             raise InputError(
-                f"{path}: of a training with {key} {found.get(key)}, not {asked[key]}: remove the "
+                f"{path}: trained with {key} {found.get(key)}, not {asked[key]}: remove the "
                 "folder, or choose another `out`"
             )

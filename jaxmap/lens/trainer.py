@@ -1,9 +1,10 @@
-"""Trains a tuned lens: translators that bring each layer's prediction to the model's own.
+"""Trains a tuned lens: an affine map ("translator") per layer that predicts the model's output.
 
 The loss of a layer is the mean over tokens of KL(final || lens) (Belrose et al. 2023,
-arXiv:2303.08112, eq. 5); the layers share one forward pass and nothing else. The model stays as it
-is. A step's data depend on (seed, step) alone and the optimiser's state is kept with Orbax, so a
-training that was killed goes on to the very translators that it would have had.
+arXiv:2303.08112, eq. 5). The layers share one forward pass and are trained independently; the
+model itself is not changed. The data of a step depend on (seed, step) only and the optimiser's
+state is saved with Orbax, so a training that was killed and resumed gives exactly the same
+translators.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ State = tuple[Translators, optax.OptState]
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a lens is trained; raises InputError for a value that cannot be.
+    """The settings of a training; raises InputError for an impossible value.
 
     Fields:
-      steps: updates.
-      learning_rate: AdamW's at its peak, after a tenth of the steps; it falls linearly to 0.
-      batch_tokens: tokens of a batch.
-      seed: of which texts are held out, and of the order of the others.
-      held_out: share of the texts that is kept from training, to measure with.
+      steps: the number of updates.
+      learning_rate: the peak learning rate of AdamW, reached after a tenth of the steps; it then
+        falls linearly to 0.
+      batch_tokens: tokens per batch.
+      seed: the seed of the held-out split and of the order of training texts.
+      held_out: the share of the texts that is not trained on, for measuring the lens.
     """
 
     steps: int = 250
@@ -70,7 +72,7 @@ class Training:
             raise InputError(f"{self.held_out} does not lie between 0 and 1", field="held_out")
 
     def optimiser(self) -> optax.GradientTransformation:
-        """AdamW; every number has its own rate, so layers do not meet here either."""
+        """AdamW, which updates every number by itself, so layers do not influence each other."""
         warmup = max(1, self.steps // 10)
         rates = [
             optax.linear_schedule(self.learning_rate / warmup, self.learning_rate, warmup - 1),
@@ -140,7 +142,7 @@ class Tuner:
         real_BT: jax.Array,
         reach: int,
     ) -> Any:
-        """What `take` makes of each layer's loss, the KL summed over tokens, and its translator."""
+        """`take(loss, translator)` for each layer, where the loss is the KL summed over tokens."""
         decoder: Decoder = nnx.merge(self._graph, params)
         with computing_in(self._dtype):
             unembedding = Unembedding.of(decoder)
@@ -163,13 +165,14 @@ class Tuner:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A lens and what it is worth.
+    """A trained lens and its quality on held-out texts.
 
     Fields:
-      translators: of every layer but the output.
-      logit_L, tuned_L: mean KL(final || lens) of the held-out texts, nats a token, float64 [L].
-      held_out_tokens: over which it was taken.
-      train_texts, held_out_texts: how many texts were which.
+      translators: the maps of every layer but the output.
+      logit_L, tuned_L: mean KL(final || lens) of the logit lens and of this lens over the held-out
+        tokens, nats per token, float64 [L].
+      held_out_tokens: the number of these tokens.
+      train_texts, held_out_texts: the numbers of texts.
     """
 
     translators: Translators
@@ -196,28 +199,30 @@ def train_lens(
     Args:
       model: the model; it is not changed.
       tokens: the text set, cut to the model's context.
-      training: how.
-      states: a folder of this training's own, for what it needs to go on after a kill.
-      vocabulary_block: vocabulary entries taken at a time.
+      training: the settings.
+      states: a folder, used by this training only, for the state from which it resumes.
+      vocabulary_block: the number of vocabulary entries computed at a time.
       save_every: seconds between two saves of the state; 0: after every step.
-      desc: what the bar says.
-      tell: is told after every step how many are done and the mean KL of each layer.
+      desc: the label of the progress bar.
+      tell: called after every step with the number of steps done and each layer's mean KL, [L].
 
-    Raises InputError when there are too few texts, JaxmapError when the KL is not finite.
+    Raises:
+      InputError: when there are too few texts.
+      JaxmapError: when the KL is not finite.
     """
     usable = np.flatnonzero(tokens.num_scored > 0)
     order = np.random.default_rng([training.seed, 0]).permutation(usable)
     held = max(1, round(training.held_out * len(usable)))
     if held >= len(usable):
         raise InputError(
-            f"{len(usable)} texts of two tokens or more cannot be parted into training and "
+            f"{len(usable)} texts of two tokens or more cannot be split into training and "
             f"held-out ones at `held_out={training.held_out:g}`: give more texts"
         )
     train = _batches(_only(tokens, np.sort(order[held:])), training.batch_tokens)
     optimiser = training.optimiser()
     tuner = Tuner(model.graph, optimiser, vocabulary_block=vocabulary_block, dtype=model.dtype)
     translators = Translators.identity(model.spec.L, model.spec.D)
-    # A copy: a step's state is donated.
+    # A copy, because the step donates its state.
     state: State = (jax.tree.map(jnp.copy, translators), optimiser.init(translators))
     begin = newest_state(states)
     if begin:
@@ -234,7 +239,7 @@ def train_lens(
                     f"the KL of layer {int(np.flatnonzero(~np.isfinite(now_L))[0])} is not finite "
                     f"at step {step + 1}: lower `learning_rate`"
                 )
-            bar.set_postfix_str(f"KL {now_L.mean():.3f} nats a token", refresh=False)
+            bar.set_postfix_str(f"KL {now_L.mean():.3f} nats per token", refresh=False)
             bar.update()
             if time.monotonic() - saved >= save_every and step + 1 < training.steps:
                 save_state(states, step + 1, state)
@@ -251,7 +256,7 @@ def train_lens(
 
 
 def _which(seed: int, step: int, count: int) -> int:
-    """The batch of a step: every pass over the data takes each once, in an order of its own."""
+    """The index of a step's batch: every epoch has each batch once, in an order of its own."""
     epoch, place = divmod(step, count)
     return int(np.random.default_rng([seed, 1, epoch]).permutation(count)[place])
 
@@ -259,7 +264,7 @@ def _which(seed: int, step: int, count: int) -> int:
 def _only(tokens: Tokens, texts: np.ndarray) -> Tokens:
     parts = [tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]] for i in texts]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-    # What is conditioned on is learnt from too: every token's prediction is.
+    # The tokens of a prompt count as well: the lens learns from every token's prediction.
     first = np.ones(len(texts), np.int32)
     alike = tokens.truncated[texts], tokens.apart[texts]
     return Tokens(np.concatenate(parts), offsets, first, *alike)

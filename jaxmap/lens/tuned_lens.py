@@ -1,6 +1,6 @@
-"""A tuned lens on disk: which model it was trained for, how well it does, and its translators.
+"""A tuned lens on disk: which model it was trained for, its quality, and its translators.
 
-DIR/MODEL-KEY/lens.json                     what it is, in words and numbers
+DIR/MODEL-KEY/lens.json                     the facts: model, settings, KL at each layer
 DIR/MODEL-KEY/translators.safetensors       weight [L, D, D], bias [L, D], float32
 """
 
@@ -34,14 +34,14 @@ _PREFIX = "tuned:"
 
 @dataclasses.dataclass(frozen=True)
 class TunedLens:
-    """A tuned lens, its translators not yet read.
+    """A tuned lens on disk, whose translators are not yet read.
 
     Fields:
-      folder: where it lies.
-      ref, revision, commit: the model it belongs to.
-      L, D: layers and width of that model.
-      translators: sha256 of the numbers.
-      facts: all that lens.json says.
+      folder: its folder.
+      ref, revision, commit: the model that it was trained for.
+      L, D: the number of layers and the width of that model.
+      translators: the sha256 of the translators.
+      facts: the content of lens.json.
     """
 
     folder: Path
@@ -54,9 +54,13 @@ class TunedLens:
     facts: dict[str, Any] = dataclasses.field(repr=False, compare=False)
 
     def read(self, commit: str, L: int, D: int) -> tuple[np.ndarray, np.ndarray]:
-        """weight [L, D, D] and bias [L, D], float32, for the model that is about to be scored.
+        """Reads the translators: weight [L, D, D] and bias [L, D], float32.
 
-        Raises InputError when the lens is another model's, or is damaged.
+        Args:
+          commit, L, D: those of the model that is to be scored.
+
+        Raises:
+          InputError: when the lens was trained for another model, or its file is damaged.
         """
         mine = f"{self.folder}: trained for {checkpoint_name(self.ref, self.revision)}"
         if commit != self.commit:
@@ -75,12 +79,12 @@ class TunedLens:
         except (SafetensorError, OSError, KeyError) as error:
             raise InputError(f"{path}: not a tuned lens ({error}): train it again") from error
         if digest(weight_LDD, bias_LD) != self.translators:
-            raise InputError(f"{path}: not what {FACTS} beside it describes: train it again")
+            raise InputError(f"{path}: differs from its description in {FACTS}: train it again")
         return weight_LDD, bias_LD
 
 
 def digest(weight_LDD: np.ndarray, bias_LD: np.ndarray) -> str:
-    """sha256 hex of translators: shapes, dtypes and numbers."""
+    """The sha256 of translators in hexadecimal: of shapes, dtypes and numbers."""
     made = hashlib.sha256()
     for array in (weight_LDD, bias_LD):
         made.update(f"{array.dtype.name}{array.shape}".encode() + np.ascontiguousarray(array).data)
@@ -88,13 +92,13 @@ def digest(weight_LDD: np.ndarray, bias_LD: np.ndarray) -> str:
 
 
 def lens_folder(out: Path, ref: str, revision: str | None) -> Path:
-    """Where the lens of a model lies in a folder of lenses."""
+    """The folder of a model's lens in the folder of lenses `out`."""
     name = checkpoint_name(ref, revision)
     return out / file_stem(name, hash_facts({"ref": ref, "revision": revision}))
 
 
 def write_lens(folder: Path, weight_LDD: np.ndarray, bias_LD: np.ndarray, **facts: Any) -> None:
-    """Writes a lens; it is there once lens.json is, which comes last."""
+    """Writes a lens. lens.json is written last: a folder without it is not a lens."""
     tensors = {"weight": np.ascontiguousarray(weight_LDD), "bias": np.ascontiguousarray(bias_LD)}
     write_atomic(folder / TENSORS, safetensors.numpy.save(tensors))
     L, D = bias_LD.shape
@@ -111,13 +115,13 @@ def write_lens(folder: Path, weight_LDD: np.ndarray, bias_LD: np.ndarray, **fact
 
 
 def read_lens(folder: Path) -> TunedLens:
-    """What a folder's lens.json says; InputError when it is none or of a later version."""
+    """Reads lens.json; raises InputError if it is damaged or of a later format version."""
     path = folder / FACTS
     try:
         facts = json.loads(path.read_bytes())
         if facts["format"] != FORMAT:
             raise InputError(
-                f"{path}: of format {facts['format']}, this version reads {FORMAT}: train it again"
+                f"{path}: has format {facts['format']}, this version reads {FORMAT}: train it again"
             )
         one = facts["ref"], facts["revision"], facts["commit"]
         shape = int(facts["layers"]), int(facts["width"])
@@ -130,7 +134,7 @@ def read_lens(folder: Path) -> TunedLens:
 
 
 def parse_lens(value: str) -> dict[str, Any]:
-    """The settings that "logit", "tuned:DIR", "true" or "false" stand for; else InputError."""
+    """The settings for "logit", "tuned:DIR", "true" or "false"; else raises InputError."""
     if value.startswith(_PREFIX) and value != _PREFIX:
         return {"lens": True, "tuned_lens": value.removeprefix(_PREFIX)}
     known = {"logit": True, "true": True, "1": True, "false": False, "0": False, "none": False}
@@ -140,9 +144,9 @@ def parse_lens(value: str) -> dict[str, Any]:
 
 
 def find_lens(path: Path, ref: str, revision: str | None) -> TunedLens:
-    """The lens of a model in a folder of lenses, or the one lens that the folder is.
+    """Finds the lens of a model. `path` is a folder of lenses or the folder of one lens.
 
-    Whether it is that model's is only known once the commit is: `TunedLens.read` checks.
+    `TunedLens.read` checks that the lens belongs to the model, which needs the model's commit.
     """
     if (path / FACTS).is_file():
         return read_lens(path)
@@ -152,10 +156,10 @@ def find_lens(path: Path, ref: str, revision: str | None) -> TunedLens:
     for lens in lenses:
         if (_place(lens.ref), lens.revision) == (_place(ref), revision):
             return lens
-    held = ", ".join(checkpoint_name(lens.ref, lens.revision) for lens in lenses[:5]) or "none"
+    present = ", ".join(checkpoint_name(lens.ref, lens.revision) for lens in lenses[:5]) or "none"
     raise InputError(
-        f"{path}: holds no tuned lens for {checkpoint_name(ref, revision)}, but for: {held}; train "
-        "one for it into that folder"
+        f"{path}: holds no tuned lens for {checkpoint_name(ref, revision)}, but for: {present}; "
+        "train one for it into that folder"
     )
 
 

@@ -325,7 +325,7 @@ def test_a_folder_that_says_what_it_is(trained):
         "lens", f"--models={model}", f"--texts={texts}", f"--out={home / 'lenses'}", "--steps=21"
     )
     assert other.code == 2
-    assert "of a training with" in other.messages[0]
+    assert "trained with" in other.messages[0]
 
 
 def test_scored_beside_the_logit_lens(trained, tmp_path):
