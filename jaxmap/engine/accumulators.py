@@ -1,6 +1,7 @@
-"""What the scan over the vocabulary adds up, block by block, for `jaxmap.engine.statistics`.
+"""Sums, counts and maxima over the vocabulary, computed block by block.
 
-Letters: N tokens, W entries of the vocabulary in a block.
+`jaxmap.engine.statistics` computes its formulas from them. In array names, N is tokens and W the
+entries of the vocabulary in a block.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jaxmap.engine.distribution import BlockLogits, Distributions, rescaled, shi
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """What an accumulator is given of a block of the vocabulary.
+    """The data of one block of the vocabulary, the input of an accumulator.
 
     Fields:
       model, reference: the logits of the model and of the reference, None without one.
@@ -37,12 +38,12 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """How the parts of the vocabulary that the devices of a mesh hold become one.
+    """Combines accumulators over a vocabulary that is divided among the devices of a mesh.
 
     Fields:
-      part: the distributions over this device's part.
-      whole: those over all parts.
-      axis: the mesh axis.
+      part: the distributions over this device's part of the vocabulary.
+      whole: the distributions over the whole vocabulary.
+      axis: the mesh axis that divides the vocabulary.
     """
 
     part: Distributions
@@ -65,12 +66,12 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Accumulator:
-    """Something added up over the vocabulary.
+    """A fold over the vocabulary; its state is a tree of arrays with an axis of N tokens.
 
     Fields:
-      start: N -> what it is before the first block, arrays of N.
-      update: (that, a block) -> that with the block.
-      join: (that of this device's part of the vocabulary, `Parts`) -> that of the whole.
+      start: N -> the state before the first block.
+      update: (state, block) -> the state after the block.
+      join: (state of this device's part of the vocabulary, `Parts`) -> state of the whole.
     """
 
     start: Callable[[int], Any]
@@ -118,7 +119,7 @@ def _no_count(N: int) -> jax.Array:
 
 
 def _count_above(count_N: jax.Array, block: Block) -> jax.Array:
-    # The target's logit was computed apart and may differ from its column's in the last bits.
+    # The target's logit was computed separately and may differ from its column's by rounding.
     other_NW = block.id_W[None] != block.target_N[:, None]
     above_NW = other_NW & (block.model.logit_NW > block.target_logit_N[:, None])
     return count_N + jnp.sum(above_NW, axis=-1, dtype=jnp.int32)
@@ -129,7 +130,7 @@ def _join_count(count_N: jax.Array, parts: Parts) -> jax.Array:
 
 
 def _top(of: str) -> Accumulator:
-    """The token of the largest logit, int32, of equal ones the first; with it, that logit."""
+    """The largest logit and its token id, int32; the first of equal ones."""
     last = jnp.iinfo(jnp.int32).max
 
     def start(N: int) -> tuple[jax.Array, jax.Array]:

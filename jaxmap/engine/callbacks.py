@@ -1,4 +1,4 @@
-"""What a caller of the scorer is told and asked while batches are scored."""
+"""Callbacks by which the caller of the scorer follows, interrupts and resumes a run."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from jaxmap.corpus.batches import Plan
 
 
 class Stopped(Exception):
-    """The run was told to end; what is done is saved."""
+    """Raised when a run was asked to stop; the results so far are saved."""
 
 
 class Resumable(Protocol):
     """Keeps the results of the batches done so far, so that an interrupted run can resume."""
 
     def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Fills the arrays with what was done before; returns which batches that is, bool [B].
+        """Fills `arrays` with earlier results; returns which batches they cover, bool [B].
 
-        The arrays and what is returned are kept: what is written into them later is saved.
+        The object keeps the arrays and the returned mask and saves what is written into them.
         """
 
     def note(self, batch: int) -> None:
-        """Says that a batch's results are in the arrays, and saves when it is time to."""
+        """Marks a batch as written to the arrays, and saves if the last save is long ago."""
 
     def save(self) -> None:
-        """Writes what is done."""
+        """Saves the results so far."""
 
 
 def _never() -> bool:
@@ -45,15 +45,15 @@ def _alone(done_B: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """How a run is followed, interrupted and resumed.
+    """The callbacks of a run.
 
     Fields:
-      resumable: keeps what is done, and may know what was done before; None: nothing is kept.
-      stop: asked before every batch; when true, what is under way is finished and saved, and
-        Stopped is raised.
-      tell: is told after every batch how many texts are done, and of how many.
-      agree: given which batches this process has done, bool [B], returns the same answer in all
-        processes that score together.
+      resumable: saves results, and restores those of an interrupted run; None: nothing is saved.
+      stop: called before every batch; if it returns true, the batches in progress are finished and
+        saved, and Stopped is raised.
+      tell: called after every batch with the number of texts done and the number of all texts.
+      agree: maps the batches that this process has done, bool [B], to a mask that is the same in
+        all processes that score together.
     """
 
     resumable: Resumable | None = None
@@ -62,4 +62,4 @@ class Callbacks:
     agree: Callable[[np.ndarray], np.ndarray] = _alone
 
 
-SILENT = Callbacks()  # nothing is told, asked or kept
+SILENT = Callbacks()  # does nothing

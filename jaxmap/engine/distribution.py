@@ -1,7 +1,7 @@
 """The softmax of logits that come in blocks, as a running maximum and a sum of exponentials.
 
-Milakov and Gimelshein 2018, arXiv:1805.02867. Letters: N tokens, W entries of the vocabulary in a
-block.
+The method is that of Milakov and Gimelshein 2018, arXiv:1805.02867. In array names, N is tokens
+and W the entries of the vocabulary in a block.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Distribution:
         return self.max_N + jnp.log(self.sum_N)
 
     def joined(self, axis: str) -> Distribution:
-        """The distribution over the parts of the vocabulary that devices of a mesh axis hold."""
+        """The distribution over the whole vocabulary, which the mesh axis `axis` divides."""
         max_N = jax.lax.pmax(self.max_N, axis)
         return Distribution(max_N, jax.lax.psum(self.sum_N * jnp.exp(self.max_N - max_N), axis))
 
@@ -39,7 +39,7 @@ class Distribution:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Distributions:
-    """What is predicted for N tokens.
+    """The distributions predicted for N tokens.
 
     Fields:
       model: by the model.
@@ -64,7 +64,7 @@ class Distributions:
         return self.reference if self.reference_cut is None else self.reference_cut
 
     def joined(self, axis: str) -> Distributions:
-        """See `Distribution.joined`."""
+        """The distributions over the whole vocabulary, see `Distribution.joined`."""
         return jax.tree.map(
             lambda part: part.joined(axis), self, is_leaf=lambda x: isinstance(x, Distribution)
         )
@@ -72,7 +72,7 @@ class Distributions:
 
 @dataclasses.dataclass(frozen=True)
 class BlockLogits:
-    """One model's logits of a block of the vocabulary, and its softmax before and with them.
+    """The logits of one model in a block of the vocabulary, and the softmax before and after it.
 
     Fields:
       logit_NW: float32; -inf in columns that do not count (no token, or seen before).
@@ -92,21 +92,21 @@ class BlockLogits:
 
     @property
     def shift_N(self) -> jax.Array:
-        """What is added to a centred logit of earlier blocks, as the maximum has moved."""
+        """The change of centred logits of earlier blocks, float32 [N], when the maximum grows."""
         return shift(self.before, self.now.max_N)
 
     def rescaled(self, sum_N: jax.Array, shift_N: jax.Array) -> jax.Array:
-        """A sum of exponential x weight over earlier blocks, relative to the new maximum.
+        """Rescales a sum of exp(c) x w over earlier blocks to the new maximum, float32 [N].
 
         Args:
-          sum_N: the sum.
-          shift_N: what each of its weights moves by.
+          sum_N: the sum, relative to the earlier maximum.
+          shift_N: the number by which each weight w changes.
         """
         return rescaled(sum_N, shift_N, self.before, self.now.max_N)
 
 
 def shift(before: Distribution, max_N: jax.Array) -> jax.Array:
-    # Nothing was added before the first block: its maximum may be -inf.
+    # Before the first block the maximum may be -inf.
     return jnp.where(before.sum_N > 0, before.max_N - max_N, 0)
 
 
@@ -117,14 +117,14 @@ def rescaled(
 
 
 def nothing_seen(N: int, *, padded: bool = False) -> Distribution:
-    """The distribution before the first block; `padded`: some block may have no token at all."""
-    # Finite in that case: the difference of two infinities is NaN.
+    """The distribution before the first block; `padded`: a block may consist of padding only."""
+    # The maximum is finite then, since the difference of two infinities is NaN.
     lowest = float(jnp.finfo(jnp.float32).min) if padded else -jnp.inf
     return Distribution(jnp.full((N,), lowest, jnp.float32), jnp.zeros((N,), jnp.float32))
 
 
 def add_block(before: Distribution, logit_NW: jax.Array) -> BlockLogits:
-    """The logits of a block, and the distribution with them."""
+    """Adds the logits of a block to a distribution."""
     max_N = jnp.maximum(before.max_N, jnp.max(logit_NW, axis=-1))
     sum_N = before.sum_N * jnp.exp(before.max_N - max_N)
     exp_NW = jnp.exp(logit_NW - max_N[:, None])

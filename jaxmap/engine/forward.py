@@ -1,6 +1,7 @@
-"""The functions that are compiled: a model and a batch of packed texts to statistics of each token.
+"""The functions that are compiled: from a model and packed texts to statistics of each token.
 
-Letters: B rows, T tokens of a row, R what is read: 1, or with the lens L + 1 layers.
+In array names, B is rows, T the tokens of a row, R the layers that are read: 1, or L + 1 with the
+lens.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.mesh import ROWS, axes_of, gathered_ends, manual
 
 Statistics = dict[str, jax.Array]
-_CUT, _WHOLE = PartitionSpec(ROWS), PartitionSpec()  # rows over devices; the same on all
+_CUT, _WHOLE = PartitionSpec(ROWS), PartitionSpec()  # rows divided among devices; a copy on each
 
 
 @dataclasses.dataclass(frozen=True)
 class Forward:
-    """How a model of one architecture is run.
+    """The forward pass of models of one architecture.
 
     Fields:
       graph: the structure of the model.
-      vocabulary_block: vocabulary entries that the readout takes at a time.
-      query_block: queries that attention takes at a time.
-      dtype: what is computed in, a name in PRECISIONS.
-      mesh: the devices that share the model and the batch; None: one device.
+      vocabulary_block: the number of vocabulary entries that the readout computes at a time.
+      query_block: the number of queries that attention computes at a time.
+      dtype: the precision of the arithmetic, a key of PRECISIONS.
+      mesh: the devices among which model and batch are divided; None: one device.
     """
 
     graph: nnx.GraphDef
@@ -58,15 +59,16 @@ class Forward:
         lens: bool,
         statistics: tuple[str, ...],
     ) -> Statistics:
-        """[R, B, T] of each statistic, by name; meaningless at padding.
+        """The statistics by name, each [R, B, T]; their values at padding are meaningless.
 
         Args:
-          params: of the model.
-          inputs, target_BT: the batch, and the token after each of its tokens.
-          translators: what each layer's state goes through before it is read; None: nothing.
-          reference: what the model is compared with, its states [B, T, E] (see `states`); None: the
-            layers of the lens are compared with the model's own output.
-          reach: tokens of the longest text of the batch, or more.
+          params: the parameters of the model.
+          inputs, target_BT: the batch, and the id of the token after each token.
+          translators: the maps of a tuned lens, applied to each layer's state before it is read;
+            None: no maps.
+          reference: the reference model's states [B, T, E] (see `states`) and unembedding; None:
+            the layers of a lens are compared with the model's own output.
+          reach: an upper bound on the number of tokens of a text.
           lens: whether every layer is read.
           statistics: names in STATISTICS.
         """
@@ -77,7 +79,7 @@ class Forward:
         return self._on_mesh(run, params, given, in_specs, PartitionSpec(None, ROWS))
 
     def states(self, params: nnx.State, inputs: Inputs, *, reach: int) -> jax.Array:
-        """What the unembedding is multiplied with, the final hidden states [B, T, E] of a batch."""
+        """The final hidden states of a batch, which the unembedding multiplies, [B, T, E]."""
 
         def run(decoder: Decoder, inputs: Inputs) -> jax.Array:
             x_BTD, _ = decoder.residual(inputs, reach=reach, block=self.query_block)
@@ -86,7 +88,7 @@ class Forward:
         return self._on_mesh(run, params, (inputs,), (_CUT,), _CUT)
 
     def unembedding(self, params: nnx.State) -> Unembedding:
-        """What makes logits of `states`."""
+        """The map from `states` to logits."""
         return self._on_mesh(Unembedding.of, params, (), (), _WHOLE)
 
     def _on_mesh(
@@ -97,7 +99,7 @@ class Forward:
         in_specs: tuple,
         out_specs: Any,
     ) -> Any:
-        """`run` of the decoder and what is given, on the devices that share them."""
+        """Calls `run(decoder, *given)` on the devices of the mesh."""
 
         def with_decoder(params: nnx.State, *given: Any) -> Any:
             decoder: Decoder = nnx.merge(self.graph, params)
@@ -136,7 +138,7 @@ class Forward:
             E = reference.states.shape[-1]
             reference = dataclasses.replace(reference, states=reference.states.reshape(-1, E))
         elif lens and any(statistic.needs_reference for statistic in chosen(names)):
-            # The output is known last: layers are computed once more, to be compared with it.
+            # The output is known last, so the layers are computed twice to be compared with it.
             x_BTD, _ = residual()
             reference = Reference(final_states(decoder, x_BTD, inputs), unembedding)
 

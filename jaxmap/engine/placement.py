@@ -1,7 +1,7 @@
 """Finds the largest batch, and a mesh, that fit in memory, by compiling without running.
 
-Nothing is allocated and no device is used: the devices may be described ones (a TPU topology
-without a TPU), see `mesh.make`.
+Nothing is allocated and no device is needed: a TPU topology can be described without a TPU, see
+`mesh.make`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS
 
-USABLE = 0.9  # of a device's memory: the rest is the runtime's, and what loading holds twice
-_LARGEST = 64  # batches of the default size that are tried at most
-_CONTEXT = 2048  # tokens of a text where a model reads any length
+USABLE = 0.9  # share of a device's memory; the rest is for the runtime and for loading weights
+_LARGEST = 64  # the largest batch that is tried, in batches of the default size
+_CONTEXT = 2048  # tokens assumed for the longest text if a model has no limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes of one device while it scores: weights and batch, what lies between, results."""
+    """Bytes of one device while it scores: weights and batch, intermediate arrays, results."""
 
     arguments: int
     temporaries: int
@@ -55,7 +55,7 @@ class Memory:
 
 
 def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
-    """What the program needs; None where its compiler finds that a device has less."""
+    """The memory that a program needs; None if the compiler finds that a device has less."""
     try:
         return Memory.of(lowered.compile())
     except jax.errors.JaxRuntimeError as error:
@@ -67,10 +67,12 @@ def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
 def parameters(
     spec: Spec, weights: str, activations: str, axes: Axes
 ) -> tuple[nnx.GraphDef, nnx.State, Spec]:
-    """The structure, the shapes and the spec of what a mesh of these axes holds.
+    """The structure, parameter shapes and spec of a model that is padded for a mesh.
 
     Args:
-      weights, activations: their dtypes.
+      spec: the spec of the checkpoint.
+      weights, activations: the dtypes of the weights and of the activations.
+      axes: the axes of the mesh.
     """
     own = padded_spec(spec, axes)
     graph, shapes = decoder.abstract(own, jnp.dtype(activations))
@@ -96,11 +98,12 @@ def lower(
     """The program that scores one batch, for the platform of the mesh's devices.
 
     Args:
-      spec: of the checkpoint.
-      dtype: of PRECISIONS.
-      weights: the dtype that they are stored in, where the precision leaves it so.
-      batch_tokens: of each group of devices; None: the platform's default.
-      row: tokens of a row; None: those of the longest text that the model reads.
+      spec: the spec of the checkpoint.
+      dtype: the precision, a key of PRECISIONS.
+      mesh: the devices.
+      weights: the dtype in which the weights are stored, for precisions that keep it.
+      batch_tokens: tokens per batch and group of devices; None: the platform's default.
+      row: tokens per row; None: those of the longest text that the model reads.
       lens: whether every layer is read.
     """
     axes, precision = axes_of(mesh), PRECISIONS[dtype]
@@ -121,7 +124,7 @@ def lower(
 
 
 def longest_row(spec: Spec) -> int:
-    """Tokens of a row for the longest text that the model reads."""
+    """The number of tokens of a row for the longest text that the model reads."""
     return row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
 
 
@@ -135,18 +138,19 @@ def largest(
     most: int | None = None,
     tell: Callable[[], object] = lambda: None,
 ) -> int | None:
-    """The most tokens a batch that were seen to fit; None when not even one row does.
+    """The number of tokens of the largest batch that was found to fit; None if no row fits.
 
-    Memory grows evenly with the batch, nearly: two sizes give a guess, which is compiled, and made
-    smaller until it fits. Where the larger of the two does not compile, the guess is a part of it.
+    Memory grows almost linearly with the batch. Two batch sizes are compiled, the largest size is
+    extrapolated from them, compiled as well, and reduced until it fits. If the larger of the first
+    two does not compile, a fraction of its size is tried instead.
 
     Args:
-      memory: of a batch, by compiling for it.
+      memory: tokens of a batch -> the memory it needs, by compiling.
       needed: `memory(batch)`.
-      batch: tokens to begin with.
-      row: tokens that a batch grows by.
-      room: bytes of a device that may be used.
-      most: tokens that are enough; None: _LARGEST batches to begin with.
+      batch: the batch size to begin with, in tokens.
+      row: the number of tokens per row; batches are whole rows.
+      room: the bytes of a device that may be used.
+      most: the number of tokens beyond which nothing is gained; None: _LARGEST times `batch`.
       tell: called after each compilation.
     """
     if needed is None or needed.total > room:
@@ -179,14 +183,14 @@ def largest(
 def largest_batch(
     spec: Spec, dtype: str, mesh: Mesh | None, *, weights: str, lens: bool, most: int
 ) -> int:
-    """Tokens of the largest batch of each group of devices that memory holds.
+    """The number of tokens per group of devices of the largest batch that fits in memory.
+
+    It is the platform's default if the size of the memory is unknown, or if even the default does
+    not fit by the compiler's estimate.
 
     Args:
-      most: tokens that are enough, all texts in one batch.
-      others: as in `lower`.
-
-    The platform's default where nothing says how much memory there is, or where even that is too
-    much by the compiler's count.
+      spec, dtype, mesh, weights, lens: see `lower`.
+      most: the number of tokens with which all texts are in one batch.
     """
     mesh = mesh or make(Axes(), jax.local_devices()[:1])
     row, batch = longest_row(spec), BATCH_TOKENS[mesh.devices.flat[0].platform]
@@ -222,15 +226,18 @@ def choose(
     lens: bool = False,
     tell: Callable[[], object] = lambda: None,
 ) -> tuple[Axes, Memory | None]:
-    """The smallest "model" axis with which a batch fits, the rest "data".
+    """Chooses the smallest "model" axis with which a batch fits; the other devices are "data".
 
     Args:
-      limit: bytes of one device; None: everything fits.
+      spec, dtype, weights, batch_tokens, lens: see `lower`.
+      devices: the devices to use.
+      limit: bytes of one device; None: everything is assumed to fit, and nothing is compiled.
       tell: called after each compilation.
-      others: as in `lower`.
 
-    With what it needs, None without a limit, which takes no compiling. Raises InputError when the
-    model does not fit on all devices together.
+    Returns the axes and the memory that one device needs, which is None without a limit.
+
+    Raises:
+      InputError: when the model does not fit on all devices together.
     """
     count = len(devices)
     kind = PRECISIONS[dtype].weights or weights or PRECISIONS[dtype].activations
@@ -267,9 +274,10 @@ def mesh_for(
     batch_tokens: int | None = None,
     lens: bool = False,
 ) -> Mesh | None:
-    """The mesh that a user asks for; None for a single device.
+    """The mesh for what a user typed, see `mesh.parse`; None for a single device.
 
-    Unset, it is a single device's where there is one, else auto. The rest as in `lower`.
+    Without `text` it is None if there is one device, otherwise the same as for "auto". The other
+    arguments are those of `lower`.
     """
     devices = jax.devices()
     if text is None and len(devices) == 1:

@@ -1,7 +1,8 @@
-"""From final hidden states to statistics of each token, with no [tokens, vocabulary] array.
+"""From final hidden states to statistics of each token, without a [tokens, vocabulary] array.
 
-The vocabulary is gone through once, in blocks; see `jaxmap.engine.statistics` for what is read.
-Letters: N tokens, E channels of the unembedding, V vocabulary, W entries of a block.
+One scan over blocks of the vocabulary computes all statistics of `jaxmap.engine.statistics`. In
+array names, N is tokens, E the channels of the unembedding, V the vocabulary, W the entries of a
+block.
 """
 
 from __future__ import annotations
@@ -37,20 +38,23 @@ def read(
     block: int,
     reference: Reference | None = None,
 ) -> dict[str, jax.Array]:
-    """Statistics of what a model predicts at N tokens, [N] each, by name.
+    """Statistics of a model's predictions at N tokens, by name, [N] each.
+
+    Sums of exponentials are float32 and relative to a running maximum (Milakov and Gimelshein
+    2018, arXiv:1805.02867). If the vocabulary is not a multiple of the block, the last block
+    starts earlier and its overlap is masked. If a mesh divides the vocabulary, each device scans
+    its own part, and the devices exchange a few numbers per token.
 
     Args:
       hidden_NE: final hidden states, any float dtype.
-      unembedding: what makes them logits.
-      target_N: int32 ids of the tokens that follow.
+      unembedding: the map from hidden states to logits.
+      target_N: int32 ids of the next tokens.
       statistics: names in STATISTICS.
-      block: vocabulary entries taken at a time; memory is a few times N x block float32.
-      reference: what the model is compared with, where a statistic needs one.
+      block: the number of vocabulary entries per step; memory is a few times N x block float32.
+      reference: the model to compare with, for statistics that need one.
 
-    Sums of exponentials are kept relative to a running maximum, in float32 (Milakov and Gimelshein
-    2018, arXiv:1805.02867). A vocabulary that the block does not divide ends with a block that is
-    moved back to fit, its overlap masked. Where a mesh cuts the vocabulary, each device goes over
-    its own part; what they exchange is a few numbers per token.
+    Raises:
+      InputError: when a statistic needs a reference and there is none.
     """
     wanted = chosen(statistics)
     if not any(statistic.needs_reference for statistic in wanted):
@@ -65,7 +69,7 @@ def read(
     needed = tuple(dict.fromkeys(name for s in wanted for name in s.accumulators))
 
     def read_part(hidden_NE, unembedding, target_N, reference, axis=None):
-        """`read` of the rows that this device holds, joined over the axis of a mesh."""
+        """`read` for the unembedding's rows on this device, joined over the axis of a mesh."""
         first = 0
         if axis is not None:
             first = jax.lax.axis_index(axis) * unembedding.head_VE.shape[0]
@@ -104,8 +108,11 @@ def _target_logit(
     first: jax.Array | int,
     axis: str | None,
 ) -> jax.Array:
-    """The target's logit, float32 [N]; `first` is the id of the first row of this device's part,
-    which is all of them without an axis."""
+    """The target's logit, float32 [N].
+
+    `first` is the id of the first row of this device's part of the unembedding; without an axis,
+    the part is the whole.
+    """
     head_VE, bias_V = unembedding.head_VE, unembedding.bias_V
     if axis is None:
         bias_N = None if bias_V is None else bias_V[target_N]
@@ -116,13 +123,13 @@ def _target_logit(
     bias_N = None
     if bias_V is not None:
         bias_N = jnp.where(here_N, bias_V[row_N].astype(jnp.float32), 0)
-    # Exact: all but one of the numbers are zero.
+    # The sum is exact because all but one of the numbers are zero.
     logit_N, bias_N = jax.lax.psum((logit_N, bias_N), axis)
     return unembedding.adjust(logit_N, bias_N)
 
 
 def _dot(hidden_NE: jax.Array, wanted_NE: jax.Array) -> jax.Array:
-    """float32 [N]."""
+    """The dot product of each row, float32 [N]."""
     return jnp.sum(hidden_NE.astype(jnp.float32) * wanted_NE.astype(jnp.float32), axis=-1)
 
 
@@ -136,12 +143,13 @@ def _scan(
     block: int,
     first: jax.Array | int,
 ) -> tuple[Distributions, dict[str, Any]]:
-    """The distributions, and what each accumulator comes to, over the rows that this device holds.
+    """The distributions and the final state of each accumulator over this device's rows.
 
     Args:
       accumulators: names in ACCUMULATORS.
-      first: the id of the first row.
-      others: see `read`; `reference` has as many rows.
+      first: the id of the first row of the unembedding.
+      hidden_NE, unembedding, reference, target_N, target_logit_N, block: see `read`; the reference
+        has the same number of rows as the unembedding.
     """
     size = unembedding.size
     other_size = None if reference is None else reference.unembedding.size

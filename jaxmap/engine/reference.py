@@ -1,4 +1,4 @@
-"""Another model, in memory beside the one that is scored, to compare its predictions with."""
+"""A reference model in memory beside the scored model, whose predictions are compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxmap.engine.unembedding import Reference, Unembedding
 
 
 class ReferenceModel:
-    """A model that others are compared with; it reads the same ids, on the same mesh.
+    """A model with which others are compared; it has the same token ids and the same mesh.
 
     Args:
       scorer: from `Scorers.of(model)`.
@@ -27,5 +27,5 @@ class ReferenceModel:
         return self._scorer.unembedding(self.model.params)
 
     def read(self, batch: Batch) -> Reference:
-        """What it makes of a batch."""
+        """The model's final hidden states for a batch, with its unembedding."""
         return Reference(self._scorer.states(self.model.params, batch), self._unembedding)

@@ -1,4 +1,4 @@
-"""Compiled programs that score batches, one per architecture and shape of batch."""
+"""Compiled programs that score batches, one for each architecture and shape of a batch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from jaxmap.model.mesh import ROWS, axes_of
 
 BATCH_TOKENS = {"cpu": 2048, "gpu": 16384, "tpu": 16384}
 VOCABULARY_BLOCK = {"cpu": 1024, "gpu": 16384, "tpu": 16384}
-QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention takes at a time
+QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention computes at a time
 Lens = bool | Translators
-_PROGRAMS = 8  # architectures whose compiled programs are kept
+_PROGRAMS = 8  # the number of architectures whose compiled programs are kept
 
 
 class Scorer:
-    """Compiled programs of one architecture, reused for every checkpoint that shares it.
+    """Compiled programs of one architecture, which all checkpoints of it share.
 
     Args:
       graph: the structure of the models.
       vocabulary_block, query_block, dtype, mesh: see `Forward`.
 
     Fields:
-      compilations: how many programs were made, one for each shape of batch and set of statistics.
+      compilations: the number of compiled programs, one for each batch shape and set of statistics.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Scorer:
             self.compilations += 1  # runs only while JAX traces
             return forward.statistics(params, inputs, target_BT, translators, reference, **static)
 
-        # Of several processes each keeps all results; a single one sees them all anyhow.
+        # With several processes, each gets all results.
         everywhere = None
         if mesh is not None and jax.process_count() > 1:
             everywhere = NamedSharding(mesh, PartitionSpec())
@@ -81,19 +81,19 @@ class Scorer:
         statistics: tuple[str, ...] = DEFAULT,
         reference: Reference | None = None,
     ) -> dict[str, jax.Array]:
-        """Statistics at every place of a batch, [R, B, T] by name; meaningless at padding.
+        """The statistics of every token of a batch by name, [R, B, T]; meaningless at padding.
 
-        R is 1, the model's output; with the lens L + 1, from the embedding to the output. An
-        earlier layer is read as the last one is: through the final norm, its statistics taken on
-        that layer's state, and all that follows it (logit lens, nostalgebraist 2020); translators
-        change its state first (tuned lens). What is compared with a reference is so at each layer;
-        without a given one, the lens compares with the model's own output.
+        R is 1, the model's output, or with the lens L + 1, from the embedding to the output. The
+        lens applies the final norm and the head to an earlier layer's state (logit lens,
+        nostalgebraist 2020); translators are applied to the state first (tuned lens). Statistics
+        that compare with a reference do so at each layer; without a reference, the lens compares
+        with the model's own output.
         """
         args = (params, *self._on_devices(batch, lens), reference)
         return self._program(args, batch.reach, lens is not False, statistics)(*args)
 
     def packed(self, tokens: Tokens, batch_tokens: int | None, width: int) -> Plan:
-        """How texts lie in batches; the last answer is kept, for the checkpoints that follow."""
+        """The arrangement of texts in batches; the last one is kept for the next checkpoints."""
         batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
         last = self._last
         if last is None or last[0] is not tokens or last[1] != batch_tokens:
@@ -110,7 +110,7 @@ class Scorer:
         lens: Lens = False,
         statistics: tuple[str, ...] = DEFAULT,
     ) -> jax.stages.Lowered:
-        """The program for batches of this shape before it is compiled, to look into."""
+        """The program for batches of this shape before it is compiled, for inspection."""
         static = dict(reach=batch.reach, lens=lens is not False, statistics=statistics)
         return self._score.lower(params, *self._on_devices(batch, lens), None, **static)
 
@@ -120,7 +120,7 @@ class Scorer:
         return self._states(params, inputs, reach=batch.reach)
 
     def unembedding(self, params: nnx.State) -> Unembedding:
-        """What makes logits of `states`."""
+        """The map from `states` to logits."""
         return self._unembedding(params)
 
     def trace_shape(
@@ -132,7 +132,7 @@ class Scorer:
         lens: bool = False,
         statistics: tuple[str, ...] = DEFAULT,
     ) -> jax.stages.Traced:
-        """The program for B rows of T tokens, a text in each; the parameters may be shapes."""
+        """The program for B rows of T tokens with one text each; the parameters may be shapes."""
         static = dict(reach=T, lens=lens, statistics=statistics)
         return self._score.trace(params, *self._shapes(B, T), **static)
 
@@ -146,7 +146,7 @@ class Scorer:
         lens: bool,
         statistics: tuple[str, ...] = DEFAULT,
     ) -> None:
-        """Makes the program for batches of this shape, if there is none; params may be shapes."""
+        """Compiles the program for batches of this shape, once; the parameters may be shapes."""
         self._program((params, *self._shapes(B, T)), reach, lens, statistics)
 
     def _program(
@@ -158,7 +158,7 @@ class Scorer:
             lowered = self._score.lower(*args, reach=reach, lens=lens, statistics=statistics)
             self._programs[key] = lowered.compile()
             del lowered
-            give_back()  # as much as a small model's weights
+            give_back()  # the compiler's memory, as much as the weights of a small model
         return self._programs[key]
 
     def _shapes(self, B: int, T: int) -> tuple[Inputs, Any, None, None]:
@@ -182,7 +182,7 @@ class Scorer:
 
 
 class Scorers:
-    """Scorers by architecture and dtype; the longest unused is dropped, its programs with it."""
+    """Scorers by architecture and dtype; the least recently used is dropped with its programs."""
 
     def __init__(self, capacity: int = _PROGRAMS):
         self._capacity = capacity
@@ -190,7 +190,7 @@ class Scorers:
         self._scorers: OrderedDict[tuple, Scorer] = OrderedDict()
 
     def of(self, model: Model) -> Scorer:
-        """The scorer for a model; models of one structure and dtype share one."""
+        """The scorer for a model; models of equal structure and dtype share one."""
         key = (model.graph, model.dtype, model.mesh)
         with self._lock:
             if key not in self._scorers:

@@ -1,7 +1,7 @@
-"""A model and a text set to statistics per text: batches scored one after another.
+"""From a model and a text set to statistics per text: batches are scored one after another.
 
-Letters: N texts, M scored tokens of all texts, R what is read: the model's output alone, or with
-the lens L + 1 layers, P texts of a batch.
+In array names, N is texts, M the scored tokens of all texts, P the texts of a batch, R the layers
+that are read: the model's output alone, or L + 1 layers with the lens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from jaxmap.engine.statistics import DEFAULT, Statistic, chosen
 from jaxmap.errors import InputError
 from jaxmap.progress import progress
 
-# Batches dispatched before the first result is waited for. On CPU they would run side by side, on
-# the same cores and each with temporaries of its own.
+# How many batches are dispatched before the first result is awaited. Only one on a CPU, where
+# batches would compete for the cores and each would need memory of its own.
 _IN_FLIGHT = {"cpu": 0, "gpu": 2, "tpu": 2}
 
 
 class Scores(dict[str, np.ndarray]):
-    """Statistics per text by name: [N], with the lens [L + 1, N], float64.
+    """Statistics per text by name: float64 [N], or [L + 1, N] with the lens.
 
     Fields:
-      per_token: statistics per scored token by name, [M] or [L + 1, M], in each one's dtype.
-      offsets_N1: int64 [N + 1]; the scored tokens of text n are offsets_N1[n] to
-        offsets_N1[n + 1], exclusive.
+      per_token: statistics per scored token by name, [M] or [L + 1, M], in the dtype of each.
+      offsets_N1: int64 [N + 1]; the scored tokens of text n are entries offsets_N1[n] to
+        offsets_N1[n + 1] - 1.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ def compile_for(
     batch_tokens: int | None,
     statistics: Collection[str] = DEFAULT,
 ) -> None:
-    """Makes the programs that `score_rows` will want; the model's params may be shapes."""
+    """Compiles the programs that `score_rows` needs; the model's parameters may be shapes."""
     packed = scorer.packed(tokens, batch_tokens, model.spec.D)
     names = tuple(statistics)
     for B, T, reach in packed.shapes:
@@ -65,7 +65,7 @@ def compile_for(
 
 
 def score_tokens(scorer: Scorer, model: Model, tokens: Tokens, **options: Any) -> np.ndarray:
-    """Log-likelihood of each text in nats, float64 [N]; the options are those of `score_rows`."""
+    """The log-likelihood of each text in nats, float64 [N]; for options see `score_rows`."""
     return score_rows(scorer, model, tokens, **options)["log_likelihood"]
 
 
@@ -82,28 +82,29 @@ def score_rows(
     desc: str = "score",
     callbacks: Callbacks = SILENT,
 ) -> Scores:
-    """Statistics of each text, with a progress bar.
+    """Computes statistics of each text, with a progress bar.
 
-    A text's log-likelihood is the float64 sum of its own tokens' float32 log-probabilities, so
-    nothing of its neighbours in a row or a batch enters but rounding inside the model.
+    A text's log-likelihood is the float64 sum of the float32 log-probabilities of its own tokens.
+    Other texts in its row or batch influence it only by rounding inside the model.
 
     Args:
       scorer: from `Scorers.of(model)`.
       model: the model.
       tokens: the text set, cut to the model's context.
       statistics: names in STATISTICS.
-      per_token: which of them are returned for every scored token too, or whether all are.
-      reference: the model that this one is compared with, where a statistic does. Without it,
-        the layers of a lens are compared with the model's own output.
-      lens: whether to read every layer, or the translators to read them with: the embedding
-        first, the model's own output last.
-      batch_tokens: tokens of a batch, or of the piece of it that a mesh gives each group of
-        devices; None: a default for the device.
-      desc: what the bar says.
-      callbacks: how the run is followed, interrupted and resumed.
+      per_token: names of statistics that are returned for every scored token as well; True: all.
+      reference: the model to compare with, for statistics that need one. Without it, the layers of
+        a lens are compared with the model's own output.
+      lens: whether to read every layer, or the translators to read them with. The embedding is the
+        first layer, the model's own output the last.
+      batch_tokens: tokens per batch, or with a mesh per group of devices; None: the default for
+        the device.
+      desc: the label of the progress bar.
+      callbacks: follow, interrupt and resume the run.
 
-    Raises InputError if an id is outside the vocabulary or a score is not finite, Stopped when
-    told to stop.
+    Raises:
+      InputError: when an id is outside the vocabulary or a score is not finite.
+      Stopped: when `callbacks.stop` returned true.
     """
     _check_ids(tokens, model, "model")
     if reference is not None:
@@ -170,11 +171,11 @@ def _check_ids(tokens: Tokens, model: Model, name: str) -> None:
 
 
 class _Results:
-    """The arrays that batches are written into.
+    """The arrays that the results of batches are written to.
 
     Fields:
-      arrays: [R, N] of a statistic per text under its name, [R, M] per token under
-        "NAME.tokens".
+      arrays: each statistic per text under its name, [R, N], and per token under "NAME.tokens",
+        [R, M].
     """
 
     def __init__(
@@ -213,7 +214,7 @@ class _Results:
                 self.arrays[_of_tokens(statistic)][:, place] = found[statistic.name][:, row, column]
 
     def check_finite(self, dtype: str) -> None:
-        """InputError where a statistic is NaN or infinite."""
+        """Raises InputError if a statistic is NaN or infinite."""
         for statistic in self._per_text:
             bad_RN = ~np.isfinite(self.arrays[statistic.name])
             if bad_RN.any():
@@ -226,7 +227,7 @@ class _Results:
                 )
 
     def scores(self, *, one_row: bool) -> Scores:
-        """What was written; without the axis R where it is the model's output alone."""
+        """The results; `one_row` drops the axis R, for the model's output alone."""
 
         def read(name: str) -> np.ndarray:
             return self.arrays[name][0] if one_row else self.arrays[name]
@@ -243,7 +244,7 @@ def _of_tokens(statistic: Statistic) -> str:
 
 
 def _sums(batch: Batch, value_BT: np.ndarray) -> np.ndarray:
-    """Each text's sum over its scored places, float64 [P]."""
+    """The sum of each text's scored tokens, float64 [P]."""
     T = value_BT.shape[1]
     flat = np.append(value_BT.astype(np.float64).reshape(-1), 0.0)
     bounds = np.stack([batch.row * T + batch.first, batch.row * T + batch.stop], axis=1)
@@ -251,13 +252,13 @@ def _sums(batch: Batch, value_BT: np.ndarray) -> np.ndarray:
 
 
 def _scored_places(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of every scored place, text after text."""
+    """The row and column of every scored token of a batch, text after text."""
     length_P = batch.stop - batch.first
     return np.repeat(batch.row, length_P), _consecutive(batch.first, length_P)
 
 
 def _consecutive(start_P: np.ndarray, length_P: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of each, `length` of them, one after another."""
+    """The concatenation of the ranges start to start + length - 1."""
     ends_P = np.cumsum(length_P)
     return np.arange(ends_P[-1] if len(ends_P) else 0) + np.repeat(
         start_P - (ends_P - length_P), length_P

@@ -1,8 +1,8 @@
-"""What can be read off a model's logits at a token: the table STATISTICS.
+"""The statistics of a model's logits at a token: the table STATISTICS.
 
-A statistic is a few sums, counts or maxima over the vocabulary (`jaxmap.engine.accumulators`),
-which the scan of `jaxmap.engine.readout` keeps up to date block by block, and a formula that makes
-a number per token of them. docs/extend/statistic.md shows how to add one. N is tokens.
+A statistic is a formula for a number per token, computed from a few sums, counts or maxima over
+the vocabulary (`jaxmap.engine.accumulators`), which `jaxmap.engine.readout` updates block by block.
+docs/extend/statistic.md shows how to add one. In array names, N is tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxmap.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a statistic's formula is given, of the whole vocabulary.
+    """The input of a statistic's formula, computed over the whole vocabulary.
 
     Fields:
       over: the distributions.
@@ -41,13 +41,13 @@ class Statistic:
     """A number per token.
 
     Fields:
-      name: of its array.
-      unit: of its values; "" for a pure number.
-      dtype: of a token's value.
-      per_text: how the values of a text's scored tokens become one number, in float64; "none":
-        not at all, its values are kept per token only.
+      name: the name of its array.
+      unit: the unit of its values; "" for a pure number.
+      dtype: the dtype of a token's value.
+      per_text: the reduction of a text's scored tokens to one number, in float64; "none": no
+        reduction, only the values per token are kept.
       accumulators: names in ACCUMULATORS.
-      finish: the formula, float32 or int32 [N].
+      finish: the formula; its result is float32 or int32 [N].
       needs_reference: whether it compares the model with a reference.
     """
 
@@ -97,8 +97,10 @@ def _top_is_target(found: Found) -> jax.Array:
 
 
 def _target_rank(found: Found) -> jax.Array:
-    """1 + how many tokens are likelier; logits apart by rounding alone may count either way, but
-    a rank of 1 is the top token's and no other's."""
+    """1 + the number of tokens with a larger logit.
+
+    Logits that differ by rounding only may count either way, but rank 1 is always the top token's.
+    """
     return jnp.where(_top_is_target(found), 1, jnp.maximum(2, 1 + found.sums["above"]))
 
 
@@ -197,7 +199,7 @@ DEFAULT = ("log_likelihood",)
 
 
 def chosen(names: Iterable[str]) -> tuple[Statistic, ...]:
-    """The statistics of these names; InputError for an unknown one."""
+    """The statistics of these names; raises InputError for an unknown name."""
     found = []
     for name in names:
         if name not in STATISTICS:

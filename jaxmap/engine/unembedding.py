@@ -1,6 +1,7 @@
-"""What turns final hidden states into logits, and the blocks of the vocabulary that it is cut into.
+"""The map from final hidden states to logits, and its division into blocks of the vocabulary.
 
-Letters: N tokens, E channels of the unembedding, V vocabulary, W entries of a block.
+In array names, N is tokens, E the channels of the unembedding, V the vocabulary, W the entries of a
+block.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ Adjust = Callable[[jax.Array, jax.Array | None], jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Unembedding:
-    """What turns final hidden states into logits.
+    """The map from final hidden states to logits.
 
     Fields:
-      head_VE: the unembedding, same dtype as the states.
-      bias_V: what `adjust` is given beside the logits, or None.
-      adjust: (logits, bias) -> logits, what the model does to them, such as `Decoder.adjust`.
-      size: how many rows of the head are tokens, the first ones; None: all.
+      head_VE: the unembedding matrix, in the dtype of the states.
+      bias_V: the second argument of `adjust`, or None.
+      adjust: (logits, bias) -> logits, such as `Decoder.adjust`.
+      size: the number of leading rows of the head that are tokens; None: all rows.
     """
 
     head_VE: jax.Array
@@ -39,19 +40,19 @@ class Unembedding:
 
     @classmethod
     def of(cls, decoder: Decoder) -> Unembedding:
-        """That of a decoder."""
+        """The unembedding of a decoder."""
         spec = decoder.spec
         bias_V = None if decoder.head_bias is None else decoder.head_bias[...]
         size = spec.V if spec.padded_V else None
         return cls(decoder.head_VE, bias_V, decoder.adjust, size)
 
     def logits(self, hidden_NE: jax.Array) -> jax.Array:
-        """float32 [N, V]."""
+        """All logits at once, float32 [N, V]."""
         logits_NV = contract("ne,ve->nv", hidden_NE, self.head_VE, out_dtype=jnp.float32)
         return self.adjust(logits_NV, None if self.bias_V is None else self.bias_V[None])
 
     def of_rows(self, V: int) -> Unembedding:
-        """The same with V rows: the last are left out, or zeros that are no tokens follow."""
+        """The same with V rows: the last rows are dropped, or rows of zeros added (no tokens)."""
         rows = self.head_VE.shape[0]
         if rows == V:
             return self
@@ -65,7 +66,7 @@ class Unembedding:
 
 
 def final_states(decoder: Decoder, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
-    """What the unembedding is multiplied with, [B x T, E], of the residual stream of a batch."""
+    """The states that the unembedding multiplies, [B * T, E], from a batch's residual stream."""
     hidden_BTE = decoder.unembedded(x_BTD, inputs)
     return hidden_BTE.reshape(-1, hidden_BTE.shape[-1])
 
@@ -73,12 +74,12 @@ def final_states(decoder: Decoder, x_BTD: jax.Array, inputs: Inputs) -> jax.Arra
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What a model is compared with: final hidden states, and what turns them into logits.
+    """The predictions of a reference model: final hidden states and their unembedding.
 
     Fields:
-      states: final hidden states, any float dtype, [N, E] (or, of a batch, [B, T, E]).
-      unembedding: what makes them logits; tokens have the model's ids, as far as both vocabularies
-        go.
+      states: final hidden states, any float dtype, [N, E] (or [B, T, E] for a batch).
+      unembedding: the map to logits. Token ids mean the same as in the compared model, up to the
+        size of the smaller vocabulary.
     """
 
     states: jax.Array
@@ -90,9 +91,9 @@ class Columns:
     """A block of the vocabulary.
 
     Fields:
-      row_W: the rows of the unembedding.
-      fresh_W: which of them were in no block before; None: all.
-      first: the id of row 0, where a mesh cuts the vocabulary.
+      row_W: the block's rows of the unembedding.
+      fresh_W: whether each row was in no earlier block; None: all were not.
+      first: the token id of row 0, which is not 0 on all devices if a mesh divides the vocabulary.
     """
 
     row_W: jax.Array
@@ -102,11 +103,11 @@ class Columns:
 
     @property
     def id_W(self) -> jax.Array:
-        """The token of each row."""
+        """The token id of each row."""
         return self.first + self.row_W
 
     def of(self, unembedding: Unembedding) -> Unembedding:
-        """The block of it."""
+        """The rows of an unembedding that are in this block."""
         count = len(self.row_W)
         head_WE = jax.lax.dynamic_slice_in_dim(unembedding.head_VE, self._begin, count)
         bias_W = None
@@ -115,7 +116,7 @@ class Columns:
         return Unembedding(head_WE, bias_W, unembedding.adjust)
 
     def masked(self, logit_NW: jax.Array, size: int | None) -> jax.Array:
-        """-inf where a row is not fresh, or not one of the first `size` tokens."""
+        """Logits with -inf for rows that are not fresh or not among the first `size` tokens."""
         valid_W = self.fresh_W
         if size is not None:
             token_W = self.row_W < size - self.first
@@ -130,10 +131,19 @@ def over_blocks(
     block: int,
     first: jax.Array | int = 0,
 ) -> Any:
-    """Folds the blocks of V rows of an unembedding into `start`, one after another.
+    """Folds `fold(state, columns) -> state` over blocks of V rows of an unembedding.
 
-    Blocks are even, at most `block` rows. Where they do not divide the rows, the last is moved
-    back to fit, and what it repeats is not fresh. `first` is the id of the first row.
+    Blocks have equal size, at most `block` rows. If they do not divide V, the last block starts
+    earlier and its repeated rows are not fresh.
+
+    Args:
+      fold: the function to fold.
+      start: the first state.
+      V: the number of rows.
+      block: the largest number of rows of a block.
+      first: the token id of the first row.
+
+    Returns the last state.
     """
     blocks = -(-V // block)
     width = -(-V // blocks)
