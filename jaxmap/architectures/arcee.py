@@ -1,4 +1,4 @@
-"""Arcee's AFM: Llama whose MLP is not gated and squares its ReLU."""
+"""Arcee's AFM: Llama with an MLP that has no gate and a squared ReLU."""
 
 from __future__ import annotations
 

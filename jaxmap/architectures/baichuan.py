@@ -1,7 +1,7 @@
 """Baichuan 1 and 2: Llama with fused queries, keys and values (remote code).
 
-The 13B models have ALiBi instead of rope: their files name model_max_length only. Baichuan 2
-normalises the rows of its head, which nothing but its vocabulary tells.
+The 13B models, whose config.json has model_max_length only, have ALiBi instead of rope. Baichuan 2
+normalises the rows of its head; only the size of its vocabulary tells it from Baichuan 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def spec(c: Config) -> Spec:
         raise InputError(f"{c.where}: tied heads or fewer key/value heads are not in this family")
     has_rope = c.get("max_position_embeddings") is not None
     if not HEAD_NORMED[shape["V"]] and "z_loss_weight" in c:
-        raise InputError(f"{c.where}: z_loss_weight is Baichuan 2's, vocab_size Baichuan 1's")
+        raise InputError(
+            f"{c.where}: z_loss_weight belongs to Baichuan 2, vocab_size to Baichuan 1"
+        )
     c.inert("z_loss_weight", "_from_model_config", "model_max_length")
     return Spec(
         **shape,

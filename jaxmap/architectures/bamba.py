@@ -1,4 +1,7 @@
-"""Bamba: Mamba-2 layers, attention in a few, an MLP in each; and what its relatives share."""
+"""Bamba: Mamba-2 in most layers, attention in a few, and an MLP in each.
+
+The functions are shared by the other hybrids of Mamba-2 and attention.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,21 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def state_space(c: Config, *, inner: int | None = None, **facts: Any) -> StateSpace:
-    """The state space of a hybrid, whose keys begin with mamba_.
+    """The state space of a hybrid model, whose keys begin with mamba_.
 
     Args:
       c: the model's config.
-      inner: channels, where they are not a multiple of the model's width.
-      facts: what is not as in Bamba.
+      inner: the number of channels, if it is not a multiple of the model's width.
+      facts: fields of `StateSpace` that differ from Bamba's.
     """
     heads = c.get("mamba_n_heads", 128)
     expanded = int(c.get("mamba_expand", 2) * c["hidden_size"])
     inner = inner or expanded
     width = c.get("mamba_d_head", "auto")
     if width not in ("auto", None) and width * heads != inner:
-        raise InputError(f"{c.where}: {heads} heads of {width} channels are not the {inner} inside")
+        raise InputError(
+            f"{c.where}: {heads} heads of {width} channels do not make {inner} channels"
+        )
     c.inert("mamba_chunk_size", "time_step_floor", "time_step_max", "time_step_min")
     c.inert("time_step_rank")
     bias = c.get("mamba_proj_bias", False)
@@ -70,7 +75,7 @@ def spec(c: Config) -> Spec:
 
 
 def feed_forward(name: str = "feed_forward") -> dict[str, Row]:
-    """The MLP and its norm, and the final norm, as Jamba names them."""
+    """The rows of the MLP, its norm and the final norm, with Jamba's names."""
     layer = "model.layers.{l}"
     return {
         **norm("final_norm", "model.final_layernorm"),

@@ -16,7 +16,8 @@ INERT_TENSORS = ()
 def spec(c: Config) -> Spec:
     D = c.first("n_embed", "hidden_size")
     H = c.first("n_head", "num_attention_heads")
-    # The first reads the residual off the norms, the second leaves out biases; no release does.
+    # With these keys the residual stream comes after the norms, or biases are left out. No
+    # published model sets them.
     c.require("apply_residual_connection_post_layernorm", (False,), False)
     c.require("slow_but_exact", (False,), False)
     c.inert("hidden_dropout", "attention_dropout", "pretraining_tp", "offset_alibi", "n_inner")

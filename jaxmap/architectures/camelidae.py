@@ -1,7 +1,7 @@
-"""Camelidae: Llama whose MLP's output goes through adapters chosen by a router (PESC).
+"""Camelidae: Llama with adapters after the MLP that are chosen by a router (PESC).
 
-The code that the models come with takes the base of the rope to be 10,000 whatever config.json
-says, so another value is refused.
+The models' own code always uses 10,000 as the base of the rope, whatever config.json says, so
+another value is refused.
 """
 
 from __future__ import annotations

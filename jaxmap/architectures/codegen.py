@@ -1,4 +1,4 @@
-"""CodeGen: GPT-J with query, value and key in one tensor, in four shares of the heads."""
+"""CodeGen: GPT-J with query, value and key in one tensor, for a quarter of the heads at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxmap.model.spec import Spec
 PAPER = "Nijkamp et al. 2022, arXiv:2203.13474"
 PREFIX = gptj.PREFIX
 INERT_TENSORS = (r"attn\.causal_mask$", r"attn\.bias$", r"attn\.embed_positions$")
-_SHARES = 4  # of the machine that it was trained on
+_SHARES = 4  # the devices it was trained on, each with its share of the heads
 
 
 def spec(c: Config) -> Spec:

@@ -15,7 +15,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def sizes(c: Config, *, theta: float) -> dict:
-    """What Cohere's first and second line share."""
+    """The facts that Cohere's first and second generation share."""
     facts = llama.sizes(c, tied=True, rope_facts=dict(theta=theta, pairs="adjacent"))
     bias = c.get("attention_bias", False)
     return {

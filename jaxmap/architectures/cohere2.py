@@ -1,4 +1,4 @@
-"""Cohere's Command R7B and A: windows with rope in three of four layers, neither in the fourth."""
+"""Cohere's Command R7B and A: a window and rope in three of four layers, neither in the fourth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spec(c: Config) -> Spec:
     window = c.get("sliding_window", 4096)
     if not window:
         raise InputError(f"{c.where}: sliding_window = {window!r}: this family needs one")
-    # What the released files say about the one architecture that the reference implements.
+    # These keys of the published files describe the only architecture that transformers has.
     c.require("use_gated_activation", (True,), True)
     c.require("use_parallel_block", (True,), True)
     c.require("use_qk_norm", (False,), False)

@@ -1,4 +1,4 @@
-"""config.json, remembering which of its keys were read."""
+"""Access to config.json that remembers which keys were read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MISSING = object()
 class Config:
     """A JSON object that remembers which keys were read.
 
-    Every key of config.json is read by the family's page or declared inert by it; a key that is
-    neither may change the logits, so `check_all_read` refuses it by name.
+    The family's page reads every key of config.json or declares it inert. Any other key may change
+    the logits, so `check_all_read` refuses it by name.
     """
 
     def __init__(self, values: dict[str, Any], where: str):
@@ -36,9 +36,9 @@ class Config:
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, or `default` where the key is absent (not where it is null).
+        """The value of a key; `default` if the key is absent (but not if it is null).
 
-        InputError where the value cannot be what the key holds.
+        Raises InputError if the value has the wrong type or is out of bounds (`keys.wanted`).
         """
         self._known.add(key)
         other = OTHER_SPELLINGS.get(key, "")
@@ -55,13 +55,13 @@ class Config:
         return value
 
     def peek(self, key: str) -> Any:
-        """The value as it stands, which does not count as reading the key; None without one."""
+        """The value without counting the key as read; None if the key is absent."""
         return self._values.get(key)
 
     def first(self, *keys: str) -> Any:
-        """The value of a setting that has several spellings.
+        """The value of a fact that has several names in config.json.
 
-        InputError where none is present, or where two contradict each other.
+        Raises InputError if none is present, or if two contradict each other.
         """
         given = {key: value for key in keys if (value := self.get(key)) is not None}
         if not given:
@@ -70,27 +70,27 @@ class Config:
         return next(iter(given.values()))
 
     def _same(self, given: dict[str, Any]) -> None:
-        """Raises InputError where spellings of one setting have several values."""
+        """Raises InputError if several names of one fact have different values."""
         values = list(given.values())
         if any(value != values[0] for value in values):
             named = " and ".join(f"{key} = {value!r:.60}" for key, value in given.items())
             raise InputError(
-                f"{self.where}: {named} are two values of one setting; leave the right one"
+                f"{self.where}: {named} are two values of one setting; remove the wrong one"
             )
 
     def assume(self, key: str, value: Any) -> None:
-        """Gives a key that is absent the value that the reference takes for it."""
+        """Sets an absent key to the default of transformers."""
         self._values = {key: value, **self._values}
 
     def child(self, key: str) -> Config | None:
-        """A nested object with its own account, or None where it is absent, null or empty."""
+        """A nested object, whose keys are counted too; None if it is absent, null or empty."""
         value = self.get(key)
         if value is not None and not isinstance(value, dict):
             raise InputError(f"{self.where}: {key} is not an object: {value!r}")
         return Config(value, f"{self.where}: {key}") if value else None
 
     def require(self, key: str, allowed: tuple, default: Any) -> None:
-        """Reads a key of which the decoder implements only these values."""
+        """Reads a key; raises InputError if the value is not one that the decoder implements."""
         value = self.get(key, default)
         if value not in allowed:
             known = " or ".join(repr(a) for a in allowed)
@@ -101,7 +101,7 @@ class Config:
         self._known.update(keys)
 
     def check_all_read(self) -> None:
-        """Raises InputError naming the keys that nothing read and nobody declared inert."""
+        """Raises InputError, with the keys' names, if keys were neither read nor declared inert."""
         unread = [
             key
             for key in sorted(set(self._values) - self._known - GENERIC_INERT)
@@ -116,14 +116,14 @@ class Config:
 
 
 def head_width(c: Config, width: int, heads: int) -> int:
-    """Channels per head where config.json gives none; InputError where they come out uneven."""
+    """The channels per head, width / heads; raises InputError if the division is not exact."""
     if heads < 1 or width % heads:
         raise InputError(f"{c.where}: a width of {width} does not divide into {heads} heads")
     return width // heads
 
 
 def sliding_layers(c: Config, L: int, default: Callable[[int], bool]) -> tuple[bool, ...]:
-    """Which of L layers see a window only: what layer_types says, else `default` of the layer."""
+    """Whether each of L layers has a window: by layer_types, otherwise by `default(layer)`."""
     kinds = c.get("layer_types")
     if kinds is None:
         return tuple(default(i) for i in range(L))
@@ -135,7 +135,7 @@ def sliding_layers(c: Config, L: int, default: Callable[[int], bool]) -> tuple[b
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError names the file and the place of a fault."""
+    """The object in a JSON file; raises InputError with the file and the position of a fault."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

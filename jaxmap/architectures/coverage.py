@@ -1,7 +1,7 @@
-"""What is known of each family: its share of the published map, its layers, how near to PyTorch.
+"""The table of `jaxmap families`: models on the published map, layers, differences from PyTorch.
 
-What a family's layers are made of and how far it is from the reference is read from parity.json,
-which `make parity` writes as it runs the parity tests; nothing in it is typed in.
+The kinds of a family's layers and its differences from PyTorch are read from parity.json, which
+`make parity` writes when it runs the parity tests; no number in it is typed by hand.
 """
 
 from __future__ import annotations
@@ -51,15 +51,16 @@ _PARITY = Path(__file__).with_name("parity.json")
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What the parity tests saw of one model type; differences are the largest of all its cases.
+    """The results of the parity tests for one model type; the largest difference of all cases.
 
     Fields:
-      cases: tests.
-      remote: whether transformers needs code from the model's repository for it.
-      mixers, mlps: keys of decoder.MIXERS and decoder.MLPS, in any case.
-      whole: those of them of which a mesh's "model" axis cuts nothing.
-      logits: difference of a logit.
-      text, lens: of a text's score, and of it at any layer, in nats; None: not compared.
+      cases: the number of test cases.
+      remote: whether transformers needs code from the model's repository.
+      mixers, mlps: the mixers and MLPs that occur, keys of decoder.MIXERS and decoder.MLPS.
+      whole: those of them that a mesh's "model" axis does not divide.
+      logits: the largest difference of a logit.
+      text, lens: the largest difference of a text's log-likelihood at the output and at any layer,
+        in nats; None: not compared.
     """
 
     cases: int
@@ -78,12 +79,12 @@ def _record() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what was compared, in the last run of the parity tests."""
+    """The versions of the compared libraries in the last run of the parity tests."""
     return _record()["versions"]
 
 
 def measured() -> dict[str, Measured]:
-    """Model type -> what the last run of the parity tests saw of it."""
+    """The results of the last run of the parity tests, by model type."""
     by_type: dict[str, list[dict[str, Any]]] = {}
     for case in _record()["cases"]:
         by_type.setdefault(case["model_type"], []).append(case)
@@ -113,7 +114,7 @@ _HEADINGS = ("model type", "models", "layers", "logits", "text", "lens", "quanti
 
 
 def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
-    """One row, but for the paper."""
+    """The cells of one row of the table, without the paper."""
     count = str(PUBLISHED.get(kind, ""))
     if seen is None:
         return (kind, count, *("-",) * (len(_HEADINGS) - 2))
@@ -133,12 +134,12 @@ def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
 
 
 def kinds_of(find: str = "") -> list[str]:
-    """The model types whose name contains `find`, in the order of the alphabet."""
+    """The model types whose name contains `find`, in alphabetical order."""
     return sorted((kind for kind in families() if find.lower() in kind.lower()), key=str.lower)
 
 
 def rows(find: str = "") -> list[dict[str, object]]:
-    """What `table` shows, as values, one row per model type; None where nothing is known."""
+    """The values of `table`, one row per model type; None where nothing is known."""
     seen, found = measured(), []
     for kind in kinds_of(find):
         row: dict[str, object] = {"model_type": kind, "models": PUBLISHED.get(kind)}
@@ -159,7 +160,7 @@ def rows(find: str = "") -> list[dict[str, object]]:
 
 
 def table(find: str = "") -> str:
-    """The families whose name contains `find`, what is known of each, and what they cover."""
+    """The table, as text, of the families whose name contains `find`, with a legend."""
     seen = measured()
     kinds = kinds_of(find)
     cells_of = [_HEADINGS, *(_cells(kind, seen.get(kind)) for kind in kinds)]

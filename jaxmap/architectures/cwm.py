@@ -9,7 +9,7 @@ from jaxmap.model.spec import Spec
 
 PAPER = "FAIR CodeGen Team 2025, arXiv:2510.02387"
 
-# What the published configuration leaves out.
+# The keys that the published config.json leaves out.
 _ROPE = dict(
     rope_type="llama3",
     factor=16.0,

@@ -1,4 +1,4 @@
-"""DeciLM: Llama whose layers share keys and values among more or fewer heads (remote code)."""
+"""DeciLM: Llama with a different number of key/value heads in each layer (remote code)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spec(c: Config) -> Spec:
             f"{c.where}: num_key_value_heads_per_layer must be {L} divisors of {H} heads"
         )
     bias = c.get("attention_bias", False)
-    # Which of two implementations of the same attention its own code takes.
+    # The keys choose between two implementations of the same attention in the model's own code.
     c.inert(*(key for key in c if key.startswith("naive_attention_")))
     return Spec(
         **{**sizes, "G": max(groups)},

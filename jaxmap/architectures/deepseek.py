@@ -1,4 +1,4 @@
-"""DeepSeek-MoE, the first: Llama with experts beside shared ones after the first layers."""
+"""DeepSeek-MoE, the first version: Llama with routed and shared experts after the first layers."""
 
 from __future__ import annotations
 

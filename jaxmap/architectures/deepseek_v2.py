@@ -1,4 +1,4 @@
-"""DeepSeek-V2: latent attention; after the first layers, experts in groups beside shared ones."""
+"""DeepSeek-V2: latent attention, and after the first layers grouped and shared experts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def latent(c: Config, *, interleaved: bool) -> dict:
-    """Sizes and attention; `interleaved`: the rope turns adjacent channels."""
-    # head_dim means the turned channels here, and keys have as many heads as queries.
+    """Sizes and attention; `interleaved`: the rope rotates adjacent channels together."""
+    # head_dim is the number of rotated channels here, and each query head has a key of its own.
     facts = llama.shape(c, head_dim=1)
     c.inert("qk_head_dim")
     nope, turned = c["qk_nope_head_dim"], c["qk_rope_head_dim"]
@@ -36,7 +36,9 @@ def latent(c: Config, *, interleaved: bool) -> dict:
     if p is not None and (mscale := p.get("mscale_all_dim")):
         kind, factor = p.get("rope_type") or p.get("type") or "default", p.get("factor") or 1.0
         if kind != "default" and factor > 1:
-            scale *= (0.1 * mscale * math.log(factor) + 1) ** 2  # YaRN's gain, of both sides
+            scale *= (
+                0.1 * mscale * math.log(factor) + 1
+            ) ** 2  # YaRN's gain, on queries and on keys
     bias = c.get("attention_bias", False)
     return {
         **facts,
@@ -61,7 +63,7 @@ def latent(c: Config, *, interleaved: bool) -> dict:
 
 
 def kinds(c: Config, L: int, *, first: int) -> tuple[Kind, ...]:
-    """Dense layers first, experts then; `first` where config.json does not say how many."""
+    """The kind of each layer: dense ones first, `first` of them if config.json does not say."""
     dense = c.get("first_k_dense_replace", first)
     c.require("moe_layer_freq", (1,), 1)
     return tuple(Kind(mixer="latent", mlp="dense" if i < dense else "experts") for i in range(L))
@@ -72,7 +74,7 @@ def spec(c: Config) -> Spec:
     grouped = c.get("topk_method", "greedy") == "group_limited_greedy"
     c.require("topk_method", ("greedy", "group_limited_greedy"), "greedy")
     c.require("scoring_func", ("softmax",), "softmax")
-    # transformers 5.23 ignores it and DeepSeek's own code does not; no model of theirs has it.
+    # transformers 5.23 ignores this key, DeepSeek's own code does not; no published model sets it.
     c.require("norm_topk_prob", (False, None), False)
     c.inert("aux_loss_alpha", "ep_size", "output_router_logits", "seq_aux")
     F = c["moe_intermediate_size"]

@@ -1,6 +1,6 @@
 """DeepSeek-V3 and R1: V2 with sigmoid scores and a correction that balances the experts' load.
 
-The multi-token prediction layer behind the last one is not part of the model that is scored.
+The multi-token prediction layer after the last layer is not part of the scored model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INERT_TENSORS = (*llama.INERT_TENSORS, r"^model\.layers\.61\.")
 def sigmoid_experts(
     c: Config, *, groups: int, groups_kept: int, scale: float, shared: int
 ) -> Experts:
-    """The experts of DeepSeek-V3; the arguments are what config.json may leave out."""
+    """The experts of DeepSeek-V3; the arguments are defaults for keys that may be absent."""
     c.require("topk_method", ("noaux_tc",), "noaux_tc")
     c.require("scoring_func", ("sigmoid",), "sigmoid")
     c.inert("aux_loss_alpha", "ep_size", "output_router_logits", "seq_aux")
@@ -63,6 +63,6 @@ def rows(spec: Spec) -> dict[str, Row]:
 _DEEPSEEK = Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)
 
 FAMILIES = {
-    "deepseek_v3": _DEEPSEEK,  # Moonlight too calls itself so
+    "deepseek_v3": _DEEPSEEK,  # Moonlight has this type too
     "kimi_k2": dataclasses.replace(_DEEPSEEK, paper="Kimi Team 2025, arXiv:2507.20534"),
 }

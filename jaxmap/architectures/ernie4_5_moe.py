@@ -1,4 +1,4 @@
-"""ERNIE 4.5 with experts: the dense one's attention, experts chosen by a corrected softmax."""
+"""ERNIE 4.5 with experts: attention as in the dense models, experts chosen by corrected softmax."""
 
 from __future__ import annotations
 

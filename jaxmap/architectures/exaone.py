@@ -1,4 +1,4 @@
-"""EXAONE 3: Llama under other names (remote code on the Hub)."""
+"""EXAONE 3: Llama with other names of tensors and keys (remote code on the Hub)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EXAONE 4: norms on what the branches give, query norms, rope only where there is a window."""
+"""EXAONE 4: norms on the branches' outputs, query norms, rope only in layers with a window."""
 
 from __future__ import annotations
 

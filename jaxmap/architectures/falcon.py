@@ -25,7 +25,7 @@ def spec(c: Config) -> Spec:
     if (new and not parallel) or (count == 2 and not new) or count not in (1, 2):
         raise InputError(
             f"{c.where}: num_ln_in_parallel_attn {count}, new_decoder_architecture {new} and "
-            f"parallel_attn {parallel} do not go together"
+            f"parallel_attn {parallel} contradict each other"
         )
     groups, one = c.get("num_kv_heads") or H, c.get("multi_query", True)
     c.require("apply_residual_connection_post_layernorm", (False,), False)

@@ -1,4 +1,4 @@
-"""Falcon-H1: attention and a Mamba-2 state space side by side in each layer, muP's factors."""
+"""Falcon-H1: attention and a Mamba-2 state space in parallel in each layer, factors from muP."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def spec(c: Config) -> Spec:
             gate=gate,
             mlp_out=mlp_out,
         ),
-        # The factor on keys is one on scores.
+        # A factor on keys is the same as a factor on scores.
         scale=(sizes["C"] ** -0.5 * _factor(c, "key_multiplier"),) * sizes["L"],
         qkv_bias=bias,
         out_bias=bias,

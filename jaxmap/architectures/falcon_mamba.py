@@ -1,4 +1,4 @@
-"""Falcon Mamba: Mamba whose time steps and directions are normalised, without learnt scales."""
+"""Falcon Mamba: Mamba with norms, without scales, of the time steps and of the projections B, C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page about a family of models says, as one value."""
+"""The content of a page about a family of models, as one value."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from jaxmap.model.spec import Spec
 class Family:
     """One `model_type` of config.json.
 
-    A page, a module of this package or of another one, has a dict `FAMILIES` from the types that
-    it is about to their Family.
+    A page is a module, of this package or of another one, with a dict `FAMILIES` from model types
+    to their Family.
 
     Fields:
-      paper: whom to cite.
+      paper: the paper to cite.
       spec: config.json -> Spec.
-      rows: Spec -> parameter path -> where it is stored in a checkpoint.
-      prefix: what the names of a whole model's tensors begin with; a file that was saved from the
-        bare transformer lacks it.
-      inert_tensors: regular expressions for tensors that hold nothing learnt.
+      rows: Spec -> for each parameter path, its place in a checkpoint.
+      prefix: the common beginning of a model's tensor names, which files that were saved from the
+        model without its head lack.
+      inert_tensors: regular expressions for the names of tensors that the model does not use.
     """
 
     paper: str

@@ -17,7 +17,7 @@ rows = llama.rows
 
 def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=16, head_dim=256, act="gelu_pytorch_tanh", tied=True)
-    # The first files say "gelu" and mean its tanh form; later ones add another key that says so.
+    # The first files have "gelu" for its tanh approximation; later ones name it in another key.
     c.require("hidden_activation", (None, "gelu_pytorch_tanh"), None)
     c.require("use_bidirectional_attention", (None, False), None)
     bias = c.get("attention_bias", False)

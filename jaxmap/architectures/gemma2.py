@@ -1,4 +1,4 @@
-"""Gemma 2: norms on both sides, soft caps, a window in every other layer."""
+"""Gemma 2: norms before and after each branch, soft caps, a window in every other layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spec(c: Config) -> Spec:
     )
     L = sizes["L"]
     c.require("use_bidirectional_attention", (None, False), None)
-    # The reference reads hidden_activation and sliding_window.
+    # transformers reads hidden_activation and sliding_window.
     c.inert("hidden_act", "sliding_window_size")
     bias = c.get("attention_bias", False)
     window = c.get("sliding_window", 4096) or 0

@@ -1,4 +1,4 @@
-"""Gemma 3 with its vision tower, of which only the language model is read."""
+"""Gemma 3 with a vision tower; only the language model is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAPER = gemma3_text.PAPER
 PREFIX = "language_model.model."
 INERT_TENSORS = (*gemma3_text.INERT_TENSORS, r"^(model\.)?(vision_tower|multi_modal_projector)\.")
 
-# Released files leave out whatever is as in the 2B sizes that the reference defaults to.
+# Published files leave out keys whose value is the default of transformers, that of the 2B model.
 _LEFT_OUT = dict(
     hidden_size=2304,
     intermediate_size=9216,
@@ -38,7 +38,7 @@ def spec(c: Config) -> Spec:
 def rows(spec: Spec) -> dict[str, Row]:
     def nested(row: Row) -> Row:
         name = row.name.removeprefix("model.")
-        others = (f"model.language_model.{name}", row.name)  # as the library has it in memory
+        others = (f"model.language_model.{name}", row.name)  # the name in transformers' memory
         return dataclasses.replace(row, name=f"language_model.{row.name}", other_names=others)
 
     return {path: nested(row) for path, row in gemma3_text.rows(spec).items()}

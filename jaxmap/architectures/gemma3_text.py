@@ -1,4 +1,4 @@
-"""Gemma 3, text: Gemma 2 with query norms for the soft cap, a rope for each kind of layer."""
+"""Gemma 3, text: Gemma 2 with query norms instead of soft caps, and a rope per kind of layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spec(c: Config) -> Spec:
     )
     L, C = facts["L"], facts["C"]
     c.require("use_bidirectional_attention", (None, False), None)
-    c.require("attn_logit_softcapping", (None,), None)  # the reference has the key and no cap
+    c.require("attn_logit_softcapping", (None,), None)  # transformers has the key but ignores it
     period = c.get("sliding_window_pattern", c.get("_sliding_window_pattern", 6))
     near = sliding_layers(c, L, lambda i: (i + 1) % period != 0)
     window = c.get("sliding_window", 4096) or 0

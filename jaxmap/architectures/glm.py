@@ -14,7 +14,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def sizes(c: Config) -> dict:
-    """What GLM-4 and GLM-4-0414 share."""
+    """The facts that GLM-4 and GLM-4-0414 share."""
     rope_facts = dict(partial_key="partial_rotary_factor", partial=0.5, pairs="adjacent")
     return dict(
         **llama.sizes(c, kv_heads=2, head_dim=128, eps=1.5625e-7, rope_facts=rope_facts),

@@ -1,4 +1,4 @@
-"""GLM-4-0414: GLM-4 with norms on both sides of the branches."""
+"""GLM-4-0414: GLM-4 with norms before and after each branch."""
 
 from __future__ import annotations
 

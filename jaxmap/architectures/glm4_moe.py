@@ -1,4 +1,4 @@
-"""GLM-4.5: attention on partly turned heads, DeepSeek-V3's experts after the first layers."""
+"""GLM-4.5: partly rotated heads, and DeepSeek-V3's experts after the first layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxmap.model.spec import Kind, Spec
 
 PAPER = "GLM-4.5 Team 2025, arXiv:2508.06471"
 PREFIX = llama.PREFIX
-# The multi-token prediction layers of GLM-4.5-Air and GLM-4.5.
+# The multi-token prediction layers of GLM-4.5-Air and GLM-4.5, which are not scored.
 INERT_TENSORS = (*llama.INERT_TENSORS, r"^model\.layers\.(46|92)\.")
 
 

@@ -20,7 +20,7 @@ def spec(c: Config) -> Spec:
     c.require("add_cross_attention", (False,), False)
     c.inert("n_ctx", "attn_pdrop", "embd_pdrop", "resid_pdrop")
     c.inert("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
-    c.inert("num_key_value_heads")  # what multi_query makes it, written by transformers 5
+    c.inert("num_key_value_heads")  # follows from multi_query; written by transformers 5
     c.inert("inference_runner", "max_batch_size", "max_sequence_length", "pad_key_length")
     c.inert("pre_allocate_kv_cache", "validate_runner_input")
     c.inert(*(key for key in c if key.startswith("summary_")))

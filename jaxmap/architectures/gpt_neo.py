@@ -14,7 +14,7 @@ INERT_TENSORS = (r"attn\.attention\.bias$", r"attn\.attention\.masked_bias$")
 
 
 def _kinds(c: Config, L: int) -> list[str]:
-    """Each layer's kind of attention: attention_types is a list of [[kinds], times]."""
+    """The kind of attention of each layer; attention_types is a list of [[kinds], times]."""
     types = c.get("attention_types") or [[["global", "local"], 12]]
     kinds: list[str] = []
     for entry in types:

@@ -1,6 +1,6 @@
 """gpt-oss: attention with sinks, a window in every other layer; experts with a clamped SwiGLU.
 
-OpenAI's own files hold the experts in MXFP4 (`jaxmap.checkpoint.encodings.mxfp4`).
+In OpenAI's own files the experts are in MXFP4 (`jaxmap.checkpoint.encodings.mxfp4`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def spec(c: Config) -> Spec:
-    if rope.described(c) is None:  # the reference then means YaRN, not none
+    if rope.described(c) is None:  # transformers' default is YaRN, not the absence of scaling
         raise InputError(f"{c.where}: rope_parameters or rope_scaling is missing")
     sizes = llama.sizes(c, kv_heads=8, head_dim=64, eps=1e-5, rope_facts=dict(theta=150_000.0))
     L = sizes["L"]
     bias = c.get("attention_bias", True)
     window = c.get("sliding_window", 128) or 0
     near_L = sliding_layers(c, L, lambda i: i % 2 == 0)
-    c.inert("experts_per_token", "initial_context_length")  # other names of what is read here
+    c.inert("experts_per_token", "initial_context_length")  # other names of keys that are read
     c.inert("output_router_logits", "router_aux_loss_coef")
     experts = Experts(
         E=c.first("num_local_experts", "num_experts"),

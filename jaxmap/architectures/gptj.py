@@ -1,4 +1,4 @@
-"""GPT-J: attention and MLP side by side behind one norm, neighbouring channels turned."""
+"""GPT-J: attention and MLP in parallel after one norm, rope on adjacent channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Granite 3: Llama with four factors, of which the one on the logits divides."""
+"""Granite 3: Llama with three factors on embeddings, branches and scores, and a logit divisor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ rows = llama.rows
 
 
 def multiplied(c: Config) -> dict:
-    """Sizes, biases and factors, but those on scores and logits."""
+    """Sizes, biases and factors, except the factors on scores and logits."""
     bias = c.get("attention_bias", False)
     return dict(
         **llama.sizes(c),

@@ -1,4 +1,4 @@
-"""Granite 4: Mamba-2 layers, attention in a few, an MLP for all tokens beside experts or alone."""
+"""Granite 4: Mamba-2 in most layers, attention in a few; a dense MLP with or without experts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIXERS = {
 
 
 def _mixers(c: Config, L: int) -> list[str]:
-    """The mixer of each layer, in the spelling of transformers 4 or 5."""
+    """The mixer of each layer, from the keys of transformers 4 or 5."""
     spellings = c.get("layer_types"), c.get("layers_block_type")
     kinds = spellings[0] or spellings[1] or ["mamba"] * L
     if unknown := set(kinds) - set(_MIXERS):
@@ -59,7 +59,7 @@ def rows(spec: Spec) -> dict[str, Row]:
     assert spec.ssm is not None
     mlp = "model.layers.{l}.shared_mlp"
     every = {**granitemoe.rows(spec), **mamba2.mixer_rows("model.layers.{l}.mamba", spec.ssm)}
-    for path in ("blocks/mlp", "blocks/mlp/shared"):  # alone, beside experts
+    for path in ("blocks/mlp", "blocks/mlp/shared"):  # without experts, with experts
         for i, part in enumerate(("gate", "up")):
             cut = (i * spec.F, (i + 1) * spec.F, 2 * spec.F)
             every[f"{path}/{part}/kernel"] = Row(f"{mlp}.input_linear.weight", UP, cut=cut)

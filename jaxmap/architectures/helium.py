@@ -1,4 +1,4 @@
-"""Helium: Llama with adjacent channels turned together."""
+"""Helium: Llama with rope on adjacent channels."""
 
 from __future__ import annotations
 

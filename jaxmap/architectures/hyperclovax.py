@@ -1,4 +1,4 @@
-"""HyperCLOVA X SEED: Granite that multiplies its logits, and norms what the branches give."""
+"""HyperCLOVA X SEED: Granite with a logit factor and norms on the branches' outputs."""
 
 from __future__ import annotations
 

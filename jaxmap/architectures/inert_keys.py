@@ -1,13 +1,14 @@
-"""Keys of config.json that cannot change a logit, whatever the family: by name, or by their value.
+"""Keys of config.json that cannot change a logit in any family, by name or by their value.
 
-A page declares the keys of its own family. These are the ones that tools write into any config.
+The page of a family declares the inert keys of the family. The keys here are written by tools into
+the config of any model.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# What transformers itself writes into any config: bookkeeping, special tokens, generation,
+# Keys that transformers writes into any config: bookkeeping, special tokens, generation,
 # training, heads of other tasks.
 _TRANSFORMERS = """
     _attn_implementation_autoset _attn_implementation_internal _commit_hash
@@ -26,7 +27,8 @@ _TRANSFORMERS = """
     torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
 """
 
-# What other tools add, and where it can be seen. None of them is read by transformers' models.
+# Keys that other tools add, with the place where each can be seen. No model of transformers reads
+# them.
 _TOOLS = {
     # models/utils.py of unsloth sets it on the config that is saved; unsloth's repaired copies.
     "unsloth": "unsloth_version unsloth_fixed",
@@ -51,7 +53,7 @@ _TOOLS = {
 }
 GENERIC_INERT = frozenset([*_TRANSFORMERS.split(), *" ".join(_TOOLS.values()).split()])
 
-# Keys that say what the architecture does not do: harmless with these values, else refused.
+# Keys that switch off features which the architecture lacks: harmless with these values only.
 _OFF = (False,)
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
@@ -71,14 +73,14 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 
 def is_harmless(key: str, value: Any) -> bool:
-    """Whether a key that nothing read says no more than that something is off, or nothing."""
+    """Whether an unread key is null or has a value that only says that a feature is off."""
     if value is None or value is False:
         return value is None or False in _HARMLESS.get(key, ())
     return not isinstance(value, bool) and value in _HARMLESS.get(key, ())
 
 
-# Two names of one setting, as transformers' `attribute_map` of these families has them: the key
-# that a page reads, and the other one.
+# Two names of one fact, from transformers' `attribute_map` of these families: the key that a page
+# reads, and the other one.
 OTHER_SPELLINGS = {
     "n_embd": "hidden_size",
     "n_embed": "hidden_size",

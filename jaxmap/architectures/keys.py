@@ -1,11 +1,11 @@
-"""What keys of config.json hold: type and bounds."""
+"""The types and bounds of the values in config.json."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What keys hold, wherever they are read: type, lowest, highest. The bounds are far from any model;
-# they keep a damaged number from being taken at its word, as for a tuple with an entry a layer.
+# (type, lowest, highest) and the keys that have such values. The bounds are far from those of any
+# model; they refuse damaged numbers, such as 10^12 layers, before memory is allocated for them.
 _COUNT, _SIZE, _TOKENS = (int, 1, 10_000), (int, 1, 1 << 20), (int, 1, 2**31 - 1)
 _POSITIVE, _TO_ONE, _ANY = (float, 1e-30, 1e30), (float, 0.0, 1.0), (float, -1e30, 1e30)
 _YES_NO, _NAME, _LIST = (bool, 0, 1), (str, 0, 0), (list, 0, 0)
@@ -74,7 +74,7 @@ _NEVER_NULL = frozenset(
 
 
 def wanted(key: str, value: Any) -> str | None:
-    """What the key should hold, in words, where this value is not it; else None."""
+    """A message saying what the value of the key must be, or None if the value is valid."""
     if value is None:
         return "null is not allowed" if key in _NEVER_NULL else None
     if key not in _KINDS:
@@ -83,7 +83,7 @@ def wanted(key: str, value: Any) -> str | None:
     if kind in (int, float):
         types = (int,) if kind is int else (int, float)
         number = isinstance(value, types) and not isinstance(value, bool)
-        # Comparing keeps a whole number of any size whole, and NaN out.
+        # The comparison works for whole numbers of any size and is false for NaN.
         if number and low <= value <= high:
             return None
         return f"must be a {'whole ' * (kind is int)}number from {low:,} to {high:,}"

@@ -24,7 +24,7 @@ def shape(
     act: str = "silu",
     tied: bool = False,
 ) -> dict:
-    """Sizes, activation and tied head; the arguments are what config.json may leave out."""
+    """Sizes, activation and tied head; the arguments are defaults for keys that may be absent."""
     H, D = c["num_attention_heads"], c["hidden_size"]
     C = c.get("head_dim", head_dim) or head_width(c, D, H)
     c.inert("attention_dropout", "pretraining_tp")
@@ -44,7 +44,7 @@ def shape(
 def sizes(
     c: Config, *, eps: float = 1e-6, rope_facts: dict | None = None, **shape_facts: Any
 ) -> dict:
-    """`shape`, the context, the norms' epsilon and one rope, see `rope.from_config`."""
+    """The facts of `shape`, the context, the norms' epsilon and one rope (`rope.from_config`)."""
     facts = shape(c, **shape_facts)
     return dict(
         **facts,

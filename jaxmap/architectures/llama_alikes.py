@@ -1,6 +1,6 @@
-"""Llama under other type names: repositories with remote code that compute what Llama does.
+"""Llama under other type names: repositories with code of their own that computes the same.
 
-  type      weights named as Llama's but           config.json, where it differs
+  type      names of weights that differ           keys of config.json that differ
   Yi        ln1 and ln2 for the norms              -
   aquila    -                                      -
   internlm  -                                      bias; rotary {base, type}
@@ -8,8 +8,8 @@
   orion     norms are layer norms with biases      -
   xverse    -                                      -
 
-Deepseek-LLM and the later Yi call themselves llama. Types that change more have pages of their
-own: baichuan, deci, exaone, internlm2, minicpm, qwen.
+Deepseek-LLM and the later Yi models have the type llama. Types that differ more have pages of
+their own: baichuan, deci, exaone, internlm2, minicpm, qwen.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _internlm(c: Config) -> Spec:
     bias = c.get("bias", True)
     theta = 10_000.0
     if rotary := c.child("rotary"):
-        # "dynamic" stretches texts beyond the trained length only, where they are cut here.
+        # "dynamic" changes texts beyond the trained length only, and those are cut at this length.
         rotary.require("type", ("origin", "dynamic"), "dynamic")
         theta = rotary.get("base", theta)
         rotary.inert("scaling_factor")

@@ -1,9 +1,9 @@
-"""Mamba: layers of one selective state space each, no attention and no MLP.
+"""Mamba: each layer is one selective state space, without attention and MLP.
 
-A text of any length is read: the state is of one size, and nothing counts positions.
+There is no limit on the length of a text: the state has a fixed size and there are no positions.
 
-Quantised copies take `dt_proj` for the linear layer that it is, as in Falcon Mamba; transformers'
-code of Mamba itself multiplies with its stored weight, so bitsandbytes cannot make one there.
+Quantised copies quantise `dt_proj` like any linear layer, as Falcon Mamba does; transformers' code
+for Mamba multiplies by its stored weight, so bitsandbytes cannot quantise it there.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PAPER = "Gu and Dao 2023, arXiv:2312.00752"
 PREFIX = "backbone."
 INERT_TENSORS = ()
 
-# What attention and the MLP would be made of.
+# Placeholders for the sizes of attention and MLP, which the model does not have.
 NO_ATTENTION = dict(H=1, G=1, C=1)
 NO_MLP = dict(F=1)
 
 
 def rank_of(c: Config, key: str, width: int) -> int:
-    """The width of the time steps' projection: a number, or "auto" for a 16th of the model's."""
+    """The width of the time steps' projection: a number, or "auto" for width / 16."""
     rank = c.get(key, "auto")
     if rank == "auto":
         return math.ceil(width / 16)
@@ -44,9 +44,9 @@ def initial_values(c: Config) -> None:
 
 
 def body(c: Config, *, tied: bool) -> dict:
-    """What Mamba and Mamba-2 have alike; `tied` where config.json does not say."""
+    """The facts that Mamba and Mamba-2 share; `tied` is the default of tie_word_embeddings."""
     initial_values(c)
-    # Names of the same numbers, and of programs that compute the same.
+    # Other names of the same numbers, and choices between programs that compute the same.
     c.inert("d_inner", "d_model", "fused_add_norm", "n_layer", "pad_vocab_size_multiple", "ssm_cfg")
     c.inert("use_associative_scan", "use_mambapy", "use_falcon_mambapy", "use_mem_eff_path")
     c.require("rms_norm", (True,), True)
@@ -69,7 +69,7 @@ def state_space(c: Config) -> dict:
     D, bias = c["hidden_size"], c.get("use_bias", False)
     expand = c.get("expand", 2)
     return dict(
-        # Where both are there, and they may disagree, the reference takes the first.
+        # Both may be present and disagree; transformers uses the first.
         inner=c.get("intermediate_size") or int(expand * D),
         state=c.get("state_size", 16),
         taps=c.get("conv_kernel", 4),
@@ -88,7 +88,7 @@ def spec(c: Config) -> Spec:
 
 
 def ends() -> dict[str, Row]:
-    """Embedding, head and norms, in the names of Mamba and Mamba-2."""
+    """The rows of embedding, head and norms, with the names of Mamba and Mamba-2."""
     return {
         "embed": Row("backbone.embeddings.weight", other_names=("backbone.embedding.weight",)),
         "head": Row("lm_head.weight"),
@@ -98,7 +98,7 @@ def ends() -> dict[str, Row]:
 
 
 def mixer_rows(name: str, ssm: StateSpace) -> dict[str, Row]:
-    """A selective state space under this name."""
+    """The rows of a selective state space whose tensors begin with this name."""
     I = ssm.inner  # noqa: E741
     rows = {
         "blocks/attn/conv": Row(f"{name}.conv1d.weight", "i 1 w -> i w"),

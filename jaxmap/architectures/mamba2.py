@@ -1,4 +1,4 @@
-"""Mamba-2: layers of one state space with heads each, no attention and no MLP."""
+"""Mamba-2: each layer is one state space with heads, without attention and MLP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INERT_TENSORS = mamba.INERT_TENSORS
 
 
 def step_limit(c: Config) -> tuple[float, float]:
-    """Bounds on time steps, of which the upper may be infinite."""
+    """The lower and upper bound of time steps; the upper may be infinite."""
     limit = c.get("time_step_limit")
     if limit is None:
         return (0.0, float("inf"))
@@ -30,7 +30,7 @@ def step_limit(c: Config) -> tuple[float, float]:
 
 
 def _number(bound) -> float:
-    """A bound, which transformers 5 writes as {"__float__": "Infinity"} where JSON has no word."""
+    """A bound; transformers 5 writes infinity, which JSON lacks, as {"__float__": "Infinity"}."""
     return float(bound["__float__"] if isinstance(bound, dict) else bound)
 
 
@@ -39,8 +39,10 @@ def spec(c: Config) -> Spec:
     bias = c.get("use_bias", False)
     heads, inner = c.get("num_heads", 128), int(c.get("expand", 2) * facts["D"])
     if heads * (width := c.get("head_dim", 64)) != inner:
-        raise InputError(f"{c.where}: {heads} heads of {width} channels are not the {inner} inside")
-    # The reference ignores them: its norm comes after the gate.
+        raise InputError(
+            f"{c.where}: {heads} heads of {width} channels do not make {inner} channels"
+        )
+    # transformers ignores these keys: its norm comes after the gate.
     c.inert("norm_before_gate", "intermediate_size", "time_step_rank", "chunk_size")
     ssm = StateSpace(
         inner=inner,
@@ -60,7 +62,7 @@ def spec(c: Config) -> Spec:
 
 
 def mixer_rows(name: str, ssm: StateSpace, *, path: str = "blocks/attn") -> dict[str, Row]:
-    """A state space with heads under this name: gate, what is convolved and time steps in one."""
+    """The rows of a state space with heads; gate, convolved channels and time steps are fused."""
     convolved = ssm.inner + 2 * ssm.groups * ssm.state
     total = ssm.inner + convolved + ssm.heads
     cuts = {

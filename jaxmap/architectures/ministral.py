@@ -1,4 +1,4 @@
-"""Ministral: Mistral in which some layers see everything."""
+"""Ministral: Mistral with full attention in some layers."""
 
 from __future__ import annotations
 

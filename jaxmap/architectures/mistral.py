@@ -16,7 +16,7 @@ rows = llama.rows
 def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=8)
     window = c.get("sliding_window", 4096) or 0
-    c.inert("layer_types")  # the reference does not read it for this type
+    c.inert("layer_types")  # transformers does not read it for this type
     return Spec(**sizes, window=(window,) * sizes["L"])
 
 

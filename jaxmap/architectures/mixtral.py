@@ -1,4 +1,4 @@
-"""Mixtral: Mistral with experts, the weights of the chosen ones summing to one."""
+"""Mixtral: Mistral with experts; the weights of the chosen experts sum to one."""
 
 from __future__ import annotations
 

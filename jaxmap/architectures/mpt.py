@@ -1,6 +1,6 @@
-"""MPT: linear position biases, no others as a rule, clipped queries, keys and values.
+"""MPT: linear position biases, usually no other biases, clipped queries, keys and values.
 
-As in the reference (transformers 5.23), the slopes are those of alibi_bias_max = 8 whatever
+As in transformers 5.23, the slopes are those of alibi_bias_max = 8 whatever
 config.json says, and `alibi` itself is not read. It ignores no_bias and qk_ln too, but the tensors
 that they add are in the files; this page uses them.
 """
@@ -27,7 +27,7 @@ def spec(c: Config) -> Spec:
     scale, clip = a.get("softmax_scale"), a.get("clip_qkv")
     eps, bias = c.get("layer_norm_epsilon", 1e-5), not c.get("no_bias", True)
     normed = a.get("qk_ln", False)
-    # The reference ignores these where the training code does not.
+    # transformers ignores these keys, the training code does not.
     a.require("rope", (False,), False)
     a.require("qk_gn", (False,), False)
     a.require("prefix_lm", (False,), False)
@@ -39,7 +39,7 @@ def spec(c: Config) -> Spec:
     a.inert("attn_pdrop", "attn_impl", "attn_uses_sequence_id")
     a.inert("rope_theta", "rope_impl", "rope_dail_config", "rope_hf_config")  # without rope
     a.check_all_read()
-    c.inert("learned_pos_emb")  # where there is no ALiBi
+    c.inert("learned_pos_emb")  # only used without ALiBi
     c.inert("resid_pdrop", "emb_pdrop", "embedding_fraction", "init_device", "init_config")
     c.inert("tokenizer_name", "verbose", "fc_type")
     return Spec(

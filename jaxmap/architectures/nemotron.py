@@ -17,7 +17,7 @@ def spec(c: Config) -> Spec:
     rope_facts = dict(partial_key="partial_rotary_factor", partial=0.5)
     bias = c.get("attention_bias", False)
     sizes = llama.sizes(c, act="relu2", rope_facts=rope_facts)
-    c.require("kv_channels", (sizes["C"],), sizes["C"])  # what head_dim was called before
+    c.require("kv_channels", (sizes["C"],), sizes["C"])  # an earlier name of head_dim
     return Spec(
         **{**sizes, "eps": c.get("norm_eps", 1e-5)},
         norm="layer",

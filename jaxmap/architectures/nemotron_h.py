@@ -1,4 +1,4 @@
-"""Nemotron-H: each layer is Mamba-2, or attention without positions, or an MLP, or experts."""
+"""Nemotron-H: each layer is Mamba-2, attention without positions, an MLP, or experts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxmap.model.spec import Kind, Spec
 
 PAPER = "NVIDIA 2025, arXiv:2504.03624"
 PREFIX = "backbone."
-INERT_TENSORS = (r"^mtp\.",)  # predicts further tokens
+INERT_TENSORS = (r"^mtp\.",)  # the multi-token prediction layers
 
 _LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 _KINDS = {
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 def _kinds(c: Config) -> tuple[Kind, ...]:
-    """What each layer is: a list of words, or of letters in one string."""
+    """The kind of each layer, from a list of words or a string of letters."""
     lists = c.get("layers_block_type"), c.get("layer_types"), c.get("hybrid_override_pattern")
     names = lists[0] or lists[1] or [_LETTERS.get(letter, letter) for letter in lists[2] or ""]
     if unknown := set(names) - set(_KINDS):
@@ -54,7 +54,7 @@ def spec(c: Config) -> Spec:
     c.inert("num_logits_to_keep", "use_mamba_kernels", "rescale_prenorm_residual")
     c.inert("mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers")
     c.inert("time_step_floor", "time_step_max", "time_step_rank", "norm_eps", "rms_norm_eps")
-    # The reference bounds time steps from below by the least initial one, whatever the limit says.
+    # In transformers the lower bound of time steps is time_step_min, whatever the limit says.
     c.inert("time_step_limit")
     step_limit = (c.get("time_step_min", 0.001), math.inf)
     eps, heads = c.get("layer_norm_epsilon", 1e-5), c.get("mamba_num_heads", 128)
@@ -125,7 +125,7 @@ def rows(spec: Spec) -> dict[str, Row]:
 
 
 def _renamed(row: Row) -> Row:
-    """Also found under transformers' own name for the body."""
+    """The row with transformers' own name of the tensor as an alternative."""
     return dataclasses.replace(
         row,
         other_names=(row.name.replace("backbone.", "model."),),

@@ -1,4 +1,4 @@
-"""OLMo 1: Llama with layer norms that have no parameters, queries, keys and values clipped."""
+"""OLMo 1: Llama with layer norms without parameters, and clipped queries, keys and values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ rows = llama.rows
 def spec(c: Config) -> Spec:
     bias = c.get("attention_bias", False)
     return Spec(
-        **{**llama.sizes(c), "eps": 1e-5},  # fixed in the reference
+        **{**llama.sizes(c), "eps": 1e-5},  # fixed in transformers
         norm="layer",
         norm_scale=False,
         qkv_bias=bias,

@@ -1,4 +1,4 @@
-"""OLMo 2: Llama that norms what the branches give instead of what they read."""
+"""OLMo 2: Llama with norms on the branches' outputs instead of their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLMo 3: OLMo 2 with a window in three of four layers; only the others' rope is stretched."""
+"""OLMo 3: OLMo 2 with a window in three of four layers; rope scaling in the fourth only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLMoE: Llama with experts, queries and keys normed over all heads and then clipped."""
+"""OLMoE: Llama with experts; queries and keys are normalised over all heads, then clipped."""
 
 from __future__ import annotations
 

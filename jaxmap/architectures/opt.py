@@ -1,6 +1,6 @@
-"""OPT and Galactica; the 350m model norms after each branch and embeds in a narrower space.
+"""OPT and Galactica. OPT-350m has norms after each branch and a narrower embedding.
 
-It has no final norm: the lens projects and unembeds its states as they are.
+OPT-350m has no final norm, so the lens projects and unembeds its states directly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxmap.model.spec import Spec
 PAPER = "Zhang et al. 2022, arXiv:2205.01068"
 PREFIX = "model."
 INERT_TENSORS = (r"decoder\.version$",)
-_OFFSET = 2  # rows of the position table before the first token's
+_OFFSET = 2  # the position table's row for position 0
 
 
 def spec(c: Config) -> Spec:

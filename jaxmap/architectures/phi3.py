@@ -1,4 +1,4 @@
-"""Phi-3 and Phi-4: Llama with fused projections, rope on a share of each head, LongRoPE."""
+"""Phi-3 and Phi-4: Llama with fused projections, partly rotated heads, LongRoPE."""
 
 from __future__ import annotations
 

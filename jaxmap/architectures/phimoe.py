@@ -1,7 +1,7 @@
 """Phi-3.5-MoE: Llama with layer norms and biases, experts chosen by SparseMixer, LongRoPE.
 
-Texts beyond original_max_position_embeddings use the long factors, as in the paper and in the code
-that the model came with; transformers 5.23 takes the short ones for them too.
+Texts beyond original_max_position_embeddings use the long factors, as in the paper and in the
+model's own code; transformers 5.23 uses the short factors for them too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=8, eps=1e-5, rope_facts=dict(theta=1e6))
     bias = c.get("attention_bias", False)
-    c.require("num_experts_per_tok", (2,), 2)  # SparseMixer as it is published takes two
+    c.require("num_experts_per_tok", (2,), 2)  # SparseMixer is defined for two
     c.inert("hidden_dropout", "input_jitter_noise", "output_router_logits", "router_aux_loss_coef")
     experts = Experts(
         E=c.first("num_local_experts", "num_experts"),

@@ -1,7 +1,7 @@
 """Qwen 1: Llama with a fused projection that has biases (remote code).
 
-Its code stretches rope and scores for texts of more than seq_length tokens; texts are cut there,
-so neither has an effect.
+Its code scales rope and scores for texts of more than seq_length tokens. Texts are cut at this
+length, so neither has an effect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def spec(c: Config) -> Spec:
         H=H,
         G=H,
         C=C,
-        F=c["intermediate_size"] // 2,  # of gate and up together
+        F=c["intermediate_size"] // 2,  # the key counts gate and up together
         V=c["vocab_size"],
         context=c["seq_length"],
         eps=c.get("layer_norm_epsilon", 1e-6),

@@ -14,7 +14,7 @@ rows = llama.rows
 
 
 def windows(c: Config, L: int) -> tuple[int, ...]:
-    """Each layer's window, 0 for none: from layer_types, else from max_window_layers."""
+    """The window of each layer, 0 for none, from layer_types or else max_window_layers."""
     use, window = c.get("use_sliding_window", False), c.get("sliding_window", 4096)
     first = c.get("max_window_layers", 28)
     window = window if use and window is not None else 0

@@ -1,4 +1,4 @@
-"""Qwen2-MoE: Qwen2 with experts beside a gated shared one, in all layers or in every n-th."""
+"""Qwen2-MoE: Qwen2 with experts and a gated shared expert in every layer or every n-th layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INERT_TENSORS = llama.INERT_TENSORS
 
 
 def kinds(c: Config, L: int) -> tuple[Kind, ...]:
-    """Which layers have experts: every decoder_sparse_step-th, but those of mlp_only_layers."""
+    """The kind of each layer: experts in every decoder_sparse_step-th but mlp_only_layers."""
     step, dense = c.get("decoder_sparse_step", 1), c.get("mlp_only_layers") or []
     return tuple(Kind(mlp="dense" if i in dense or (i + 1) % step else "experts") for i in range(L))
 

@@ -1,10 +1,10 @@
-"""Qwen3.5, dense and with experts: Qwen3-Next with its projections stored apart.
+"""Qwen3.5, dense and with experts: Qwen3-Next with its projections in separate tensors.
 
-type               its config and weights                       MLPs
-qwen3_5_text       the language model's                         dense
-qwen3_5            beside a vision tower's, which is not read   dense
-qwen3_5_moe_text   the language model's                         experts in every layer
-qwen3_5_moe        beside a vision tower's, which is not read   experts in every layer
+type               config and weights of                        MLPs
+qwen3_5_text       the language model                           dense
+qwen3_5            a model with vision; only its text is read   dense
+qwen3_5_moe_text   the language model                           experts in every layer
+qwen3_5_moe        a model with vision; only its text is read   experts in every layer
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from jaxmap.model.mechanisms import Delta, Experts, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2026, Qwen3.5; Yang et al. 2024, arXiv:2412.06464"
-# Layers that predict further tokens are not part of the model that is scored.
+# The multi-token prediction layers are not part of the scored model.
 INERT_TENSORS = (*llama.INERT_TENSORS, r"^mtp\.", r"^(model\.)?visual\.")
 
 
 def _body(c: Config, sizes: dict, mlp: str) -> dict:
-    """All but what experts are made of."""
+    """All facts except those of the experts."""
     bias = c.get("attention_bias", False)
     c.require("attn_output_gate", (True,), True)
     c.inert("mamba_ssm_dtype", "mtp_num_hidden_layers", "mtp_use_dedicated_embeddings")
@@ -67,7 +67,7 @@ def _with_experts(c: Config) -> Spec:
 
 
 def _with_sight(text_spec):
-    """The page of a config that holds the language model's as text_config."""
+    """The spec function for a config.json with the language model in text_config."""
 
     def spec(c: Config) -> Spec:
         text = c.child("text_config")
@@ -84,7 +84,7 @@ def _with_sight(text_spec):
 
 
 def _apart(name: str, d: Delta) -> dict[str, Row]:
-    """Queries, keys and values one after another in one tensor; all else in tensors of its own."""
+    """The rows of projections: queries, keys and values in one tensor, the others separate."""
     keys, total = d.G * d.K, 2 * d.G * d.K + d.H * d.C
     made = {}
     for part, layout, start, stop in (
@@ -113,7 +113,7 @@ def rows(spec: Spec) -> dict[str, Row]:
 
 
 def _nested(row: Row) -> Row:
-    """Also as it is called beside a vision tower."""
+    """The row with the tensor's name in a model with vision as an alternative."""
     if not row.name.startswith("model."):
         return row
     other = row.name.replace("model.", "model.language_model.", 1)

@@ -1,4 +1,4 @@
-"""Qwen3-MoE: Qwen3 with experts, in all layers or in every n-th."""
+"""Qwen3-MoE: Qwen3 with experts in every layer or every n-th layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=4)
     bias = c.get("attention_bias", False)
     use, window = c.get("use_sliding_window", False), c.get("sliding_window", 4096)
-    # The reference gives the window to every layer.
+    # In transformers every layer has the window.
     c.inert("max_window_layers", "output_router_logits", "router_aux_loss_coef")
     experts = Experts(
         E=c.first("num_experts", "num_local_experts"),

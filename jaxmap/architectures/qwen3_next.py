@@ -1,4 +1,4 @@
-"""Qwen3-Next: the gated delta rule and, every fourth layer, gated attention; experts throughout."""
+"""Qwen3-Next: gated delta rule, and gated attention in every fourth layer; experts in all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"
 PREFIX = llama.PREFIX
-# Layers that predict further tokens are not part of the model that is scored.
+# The multi-token prediction layers are not part of the scored model.
 INERT_TENSORS = (*llama.INERT_TENSORS, r"^mtp\.")
 
 KEYS = "(g k) d -> d g k"
@@ -22,7 +22,7 @@ _MIXERS = {"linear_attention": "delta", "full_attention": "attention"}
 
 
 def mixers(c: Config, L: int) -> tuple[str, ...]:
-    """Each layer's mixer: what layer_types says, else attention in every fourth."""
+    """The mixer of each layer: from layer_types, else attention in every fourth layer."""
     every = c.get("full_attention_interval", 4)
     kinds = c.get("layer_types")
     if kinds is None:
@@ -73,7 +73,7 @@ def spec(c: Config) -> Spec:
 
 
 def gated_attention(name: str) -> dict[str, Row]:
-    """Each head's query and gate one after the other in q_proj; norms of queries and keys."""
+    """The rows of gated attention: q_proj has each head's query, then its gate; query norms."""
     made = norm("blocks/attn/q_norm", f"{name}.q_norm") | norm(
         "blocks/attn/k_norm", f"{name}.k_norm"
     )
@@ -85,7 +85,7 @@ def gated_attention(name: str) -> dict[str, Row]:
 
 
 def convolutions(d: Delta, name: str) -> dict[str, Row]:
-    """Those of queries, keys and values, one after another in one tensor."""
+    """The rows of the convolutions of queries, keys and values, which are in one tensor."""
     keys, total = d.G * d.K, 2 * d.G * d.K + d.H * d.C
     cuts = {"q": (0, keys), "k": (keys, 2 * keys), "v": (2 * keys, total)}
     return {
@@ -97,11 +97,14 @@ def convolutions(d: Delta, name: str) -> dict[str, Row]:
 
 
 def _grouped(name: str, d: Delta) -> dict[str, Row]:
-    """Each key head's query, key, values and their gates in one tensor; in another the rates and
-    the time steps of its values."""
-    size = math.gcd(d.K, d.C)  # of a block of channels
+    """The rows of the projections, which are grouped by key head.
+
+    One tensor has each key head's query, key, values and gates, another one the rates and time
+    steps of its values.
+    """
+    size = math.gcd(d.K, d.C)  # channels per block
     shared = d.H // d.G
-    k, v = d.K // size, shared * d.C // size  # blocks of a query or key, of values or gates
+    k, v = d.K // size, shared * d.C // size  # blocks per query or key, per values or gates
     one = 2 * k + 2 * v
     places = {
         "query": (0, k),
@@ -123,7 +126,7 @@ def _grouped(name: str, d: Delta) -> dict[str, Row]:
 
 
 def delta_rows(name: str, d: Delta) -> dict[str, Row]:
-    """All of a gated delta mixer but its projections of the input."""
+    """The rows of a gated delta mixer, except its input projections."""
     return {
         **convolutions(d, name),
         "blocks/attn/step_bias": Row(f"{name}.dt_bias"),

@@ -1,6 +1,6 @@
 """RecurrentGemma: Griffin's recurrent blocks and, every third layer, local attention.
 
-Attention sees a window and the recurrences have no positions, so a text of any length is read.
+Attention has a window and the recurrences have no positions, so texts may have any length.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def spec(c: Config) -> Spec:
         window=(c.get("attention_window_size", 2048),) * L,
         act=c.get("hidden_activation", "gelu_pytorch_tanh"),
         mlp_bias=True,
-        # The reference holds the factor in bfloat16.
+        # In transformers the factor is bfloat16.
         embed_scale=float(np.asarray(D**0.5, ml_dtypes.bfloat16)),
         tied=c.get("tie_word_embeddings", True),
         logit_softcap=c.get("logits_soft_cap", 30.0),

@@ -1,7 +1,7 @@
-"""Finds the pages: those of this package and those that other packages add.
+"""Finds the pages of this package and those that other packages add.
 
-A package adds families of its own by an entry point of the group `jaxmap.families` that names a
-module with a dict FAMILIES, or such a dict.
+A package adds families by an entry point of the group `jaxmap.families`, which names a module with
+a dict FAMILIES or such a dict itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENTRY_POINTS = "jaxmap.families"
 
 
 def _pages() -> Iterator[tuple[str, Mapping[str, Family]]]:
-    """(where it is from, its families) for each page, in the order of their names."""
+    """(origin, families) of each page, in alphabetical order."""
     for module in sorted(pkgutil.iter_modules(package.__path__, f"{package.__name__}.")):
         page = importlib.import_module(module.name)
         if hasattr(page, "FAMILIES"):
@@ -36,10 +36,10 @@ def _pages() -> Iterator[tuple[str, Mapping[str, Family]]]:
 
 @cache
 def families() -> dict[str, Family]:
-    """`model_type` of config.json -> what its page says.
+    """All families by `model_type`.
 
-    Raises InputError where two pages are about the same type, or where an entry point holds
-    anything else than families.
+    Raises InputError if two pages have the same type, or if an entry point provides something
+    other than families.
     """
     found: dict[str, Family] = {}
     source: dict[str, str] = {}
@@ -54,7 +54,7 @@ def families() -> dict[str, Family]:
 
 
 def family_of(config: Config) -> Family:
-    """The page for a config.json; InputError lists the known types, the nearest first."""
+    """The family of a config.json; raises InputError with the known types if it is unknown."""
     kind = config["model_type"]
     if kind not in families():
         known = sorted(families())

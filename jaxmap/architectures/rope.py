@@ -1,8 +1,7 @@
-"""Rotary positions as config.json describes them: base, rotated share of a head, scaling.
+"""Rotary positions from config.json: base, rotated share of a head, scaling.
 
-The frequencies are computed in float32 in the order of operations of the reference (transformers
-5.23), because a frequency that is one unit in the last place off turns into an angle that is off
-by position times as much.
+The frequencies are computed in float32, in the order of operations of transformers 5.23, because an
+error of one unit in the last place of a frequency is multiplied by the position in the angle.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from jaxmap.model.mechanisms import DynamicNtk, Rope
 def _powers(dims: int, theta: float) -> np.ndarray:
     """theta^(2i/dims), float32 [dims/2].
 
-    Rounded once from float64: of 3,520 powers 37 then differ from PyTorch's, against 690 of those
-    that NumPy takes in float32.
+    They are computed in float64 and rounded once. Of 3,520 powers, 37 then differ from PyTorch's;
+    with NumPy's float32 powers it would be 690.
     """
     exponent = np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims)
     return np.power(np.float64(theta), exponent.astype(np.float64)).astype(np.float32)
@@ -47,7 +46,7 @@ def _dynamic(p: Config, dims: int, theta: float, trained: int, context: int) -> 
 
 
 def _llama3(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
-    """Llama 3.1: slow channels are interpolated, fast ones kept, a smooth step between."""
+    """Llama 3.1: slow channels are interpolated, fast ones unchanged, with a smooth transition."""
     factor, low, high = p["factor"], p["low_freq_factor"], p["high_freq_factor"]
     inv_freq = _default(dims, theta)
     wavelength = np.float32(2 * math.pi) / inv_freq
@@ -74,7 +73,7 @@ def _yarn(p: Config, dims: int, theta: float, trained: int, context: int) -> dic
             attention_factor = gain(factor)
 
     def channel(turns: float) -> float:
-        """The channel pair that makes this many turns over the trained context."""
+        """The (fractional) channel pair that makes so many turns over the trained context."""
         return dims * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = channel(p.get("beta_fast") or 32), channel(p.get("beta_slow") or 1)
@@ -110,7 +109,7 @@ def _longrope(p: Config, dims: int, theta: float, trained: int, context: int) ->
         "inv_freq": stretched("short_factor"),
         "long_inv_freq": stretched("long_factor"),
         "long_beyond": trained,
-        "gain": p.get("short_mscale", attention_factor),  # Phi-3.5-MoE names the two
+        "gain": p.get("short_mscale", attention_factor),  # Phi-3.5-MoE gives both factors
         "long_gain": p.get("long_mscale", 0.0),
     }
 
@@ -125,9 +124,9 @@ SCALINGS = {
     "su": _longrope,  # LongRoPE's first name on the Hub
 }
 
-# Keys of some scaling, which the reference ignores where the chosen type does not use them, and
-# markers without an effect (mrope_*: which channels turn by which coordinate of a picture; in text
-# all coordinates are the position).
+# Keys that only some types of scaling use and transformers ignores for the others, and keys without
+# an effect on text (mrope_* assigns channels to the coordinates of an image, which are all equal to
+# the position in a text).
 _SCALING_KEYS = frozenset(
     """
     attention_factor beta_fast beta_slow factor finetuned high_freq_factor long_factor
@@ -138,20 +137,20 @@ _SCALING_KEYS = frozenset(
 )
 
 
-_ASSUMED = {"rope_theta": 10_000.0}  # where config.json says nothing
+_ASSUMED = {"rope_theta": 10_000.0}  # the defaults
 
 
 def plain(dims: int, *, theta: float = 10_000.0, pairs: str = "half") -> Rope:
-    """A `Rope` without scaling, for families that have its numbers outside `rope_parameters`."""
+    """A `Rope` without scaling, for families whose config.json has no `rope_parameters`."""
     inv_freq = tuple(float(f) for f in _default(dims, theta))
     return Rope(dims=dims, inv_freq=inv_freq, pairs=pairs)
 
 
 def described(config: Config) -> Config | None:
-    """The object that describes the scaling of all layers, in either spelling; None without one.
+    """The object rope_scaling or rope_parameters of all layers; None if there is neither.
 
-    Of the two rope_scaling wins, as in transformers 5, which then forgets what else the other says:
-    InputError where that would be another base or another share of the head.
+    If both are present, rope_scaling has priority, as in transformers 5, which ignores the other
+    one. Raises InputError if that would lose a base or a rotated share.
     """
     new, old = config.child("rope_parameters"), config.child("rope_scaling")
     if new is None or old is None:
@@ -167,17 +166,17 @@ def described(config: Config) -> Config | None:
 
 
 def _parameters(config: Config, layer_type: str | None) -> Config | None:
-    """The object that describes the scaling, wherever the two transformers keep it."""
+    """The object that describes the scaling, from the keys of transformers 4 or 5."""
     if layer_type is None:
         return described(config)
-    # transformers 5: one object a layer type. 4: one object, for the layers that see everything.
+    # transformers 5 has one object per layer type, transformers 4 one for layers without a window.
     nested, old = config.child("rope_parameters"), config.child("rope_scaling")
     if nested is None:
         return old if layer_type == "full_attention" else None
     if old is not None:
         raise InputError(
             f"{config.where}: rope_scaling beside rope_parameters, which is an object per type of "
-            "layer; put what it says into the one that it is meant for"
+            "layer; move its values into the object of the layer type that they are for"
         )
     nested.inert("full_attention", "sliding_attention")
     nested.check_all_read()
@@ -195,28 +194,29 @@ def from_config(
     pairs: str = "half",
     layer_type: str | None = None,
 ) -> Rope:
-    """The `Rope` of a config.json, in the spelling of transformers 4 or 5.
+    """The `Rope` of a config.json written by transformers 4 or 5.
 
     Args:
       config: the model's config; `max_position_embeddings` is read from it.
       head_dim: channels per head.
-      theta_key: where transformers 4 kept the base (GPT-NeoX: rotary_emb_base).
-      theta: the base where config.json names none.
-      partial_key: where transformers 4 kept the rotated share of a head, if the family has one.
-      partial: the share where config.json names none.
-      pairs: which channels turn together, see `Rope`.
-      layer_type: which layers' rope, in a family that has one for each type of layer.
+      theta_key: the key of the base in transformers 4 (GPT-NeoX: rotary_emb_base).
+      theta: the default of the base.
+      partial_key: the key of the rotated share of a head in transformers 4, if the family has one.
+      partial: the default of the share.
+      pairs: which channels are rotated together, see `Rope`.
+      layer_type: the type of layer, in families with a rope for each type.
     """
     p = _parameters(config, layer_type) or Config({}, config.where)
     config.inert("rope_parameters", "rope_scaling")
-    # A key at the top level is read even where the nested one wins: transformers writes both.
+    # A key at the top level counts as read even if the nested one has priority: transformers
+    # writes both.
     outer_theta = config.get(theta_key, theta)
     theta = p.get("rope_theta", outer_theta)
     outer_partial = config.get(partial_key, partial) if partial_key else partial
     share = p.get("partial_rotary_factor", outer_partial)
     if partial_key is None and share != 1.0:
         raise InputError(
-            f"{config.where}: partial_rotary_factor {share} in a family whose heads turn whole"
+            f"{config.where}: partial_rotary_factor {share} in a family that rotates whole heads"
         )
     context = config["max_position_embeddings"]
     trained = _trained(config, p, context)
@@ -230,21 +230,21 @@ def from_config(
     for key in ("inv_freq", "long_inv_freq"):
         if key in facts:
             facts[key] = tuple(float(f) for f in facts[key])
-    # An odd share of a head is rounded up to whole pairs, but its frequencies keep the odd number.
+    # An odd number of channels is rounded up to whole pairs, but the formula keeps the odd number.
     return Rope(dims=2 * len(facts["inv_freq"]), pairs=pairs, **facts)
 
 
 def _trained(config: Config, p: Config, context: int) -> int:
-    """Tokens of the training before its context was stretched; the outer key wins."""
+    """The trained length in tokens, before scaling; the key at the top level has priority."""
     inner = p.get("original_max_position_embeddings")
     return config.get("original_max_position_embeddings") or inner or context
 
 
 def context_of(config: Config) -> int:
-    """Tokens that a model with rotary positions reads: what its scaling stretches it to.
+    """The longest text, in tokens, that a model with rotary positions reads, scaling included.
 
-    For linear and dynamic scaling `max_position_embeddings` is the trained length (the reference
-    says not to raise it with them), for YaRN either, for the others the stretched one.
+    `max_position_embeddings` is the trained length for linear and dynamic scaling (transformers
+    warns against raising it), either length for YaRN, and the scaled length for the others.
     """
     context = config["max_position_embeddings"]
     p = described(config)

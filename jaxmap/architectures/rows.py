@@ -1,4 +1,4 @@
-"""Where a parameter stands in a checkpoint: the stored tensor's name, and how it lies in it."""
+"""The place of a parameter in a checkpoint: the stored tensor's name and the layout in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxmap.model.spec import Spec
 
 
 class Place(NamedTuple):
-    """A parameter's path taken apart: the row that describes it, and the layers stacked in it.
+    """The key of a parameter's row, and the layers that are stacked in the parameter.
 
     `layers` is (None,) for a parameter outside the blocks, which has no leading axis of layers.
     """
@@ -31,14 +31,14 @@ def place_of(path: str, spec: Spec) -> Place:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Where one parameter stands in a checkpoint.
+    """The place of one parameter in a checkpoint.
 
     Fields:
-      name: the stored tensor, with {l} for the layer; with {e} too where a parameter's first axis
-        (experts, heads) is stored as so many tensors.
-      layout, part, cut, blocks: how it lies in that tensor, see `Layout`.
-      other_names: further names under which it is found.
-      otherwise: where it stands in a file that has none of these names.
+      name: the name of the stored tensor, with {l} for the layer, and {e} if each entry of the
+        parameter's first axis (experts, heads) is a tensor of its own.
+      layout, part, cut, blocks: the layout in this tensor, see `Layout`.
+      other_names: alternative names of the tensor.
+      otherwise: the place in files that have none of these names.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def lies(self) -> Layout:
-        """How the parameter lies in the stored tensor."""
+        """The layout of the parameter in the stored tensor."""
         return Layout(self.layout, self.part, self.cut, self.blocks)
 
 
@@ -83,7 +83,7 @@ def split_qkv(name: str) -> dict[str, Row]:
 
 
 def fused_qkv(name: str, kernel: str, bias: str) -> dict[str, Row]:
-    """Query, key and value in one tensor; both layouts give a leading axis p of three."""
+    """Query, key and value in one tensor; both layouts have a leading axis p of three."""
     rows = {}
     for i, letter in enumerate("qkv"):
         rows[f"blocks/attn/{letter}/kernel"] = Row(f"{name}.weight", kernel, (i, 3))
@@ -92,10 +92,10 @@ def fused_qkv(name: str, kernel: str, bias: str) -> dict[str, Row]:
 
 
 def grouped_qkv(name: str, heads: int, groups: int) -> dict[str, Row]:
-    """Query, key and value in one Linear: of each group its query heads, its key, its value.
+    """Query, key and value in one Linear, ordered by group: query heads, then key, then value.
 
-    One group is all queries, then the key, then the value; as many groups as heads are each head's
-    three in turn.
+    With one group, these are all queries, the key and the value; with as many groups as heads,
+    query, key and value of each head in turn.
     """
     own = heads // groups
     every = range(heads + 2 * groups)
@@ -108,7 +108,7 @@ def grouped_qkv(name: str, heads: int, groups: int) -> dict[str, Row]:
 
 
 def block_qkv(name: str, where: dict[str, tuple[int, ...]]) -> dict[str, Row]:
-    """Query, key and value in one Linear whose outputs are heads, `where` of q, k and v."""
+    """Query, key and value in one Linear whose outputs are heads; `where` has those of q, k, v."""
     of = sum(map(len, where.values()))
     rows: dict[str, Row] = {}
     for letter, which in where.items():
@@ -120,7 +120,7 @@ def block_qkv(name: str, where: dict[str, tuple[int, ...]]) -> dict[str, Row]:
 
 
 def cut_qkv(name: str, spec: Spec) -> dict[str, Row]:
-    """Query, key and value one after another in one Linear, of H, G and G heads."""
+    """Query, key and value in one Linear, one after another: H, G and G heads."""
     q, kv = spec.H * spec.C, spec.G * spec.C
     cuts = {"q": (0, q), "k": (q, q + kv), "v": (q + kv, q + 2 * kv)}
     rows = {}
@@ -133,7 +133,7 @@ def cut_qkv(name: str, spec: Spec) -> dict[str, Row]:
 
 
 def cut_gate_up(name: str, spec: Spec) -> dict[str, Row]:
-    """Gate and up one after another in one Linear."""
+    """Gate and up projection in one Linear, one after another."""
     F = spec.F
     return {
         "blocks/mlp/gate/kernel": Row(f"{name}.weight", UP, cut=(0, F, 2 * F)),
@@ -149,8 +149,8 @@ def each_expert(
 ) -> dict[str, Row]:
     """Experts `{name}.0`, `{name}.1`, ... with three Linears each.
 
-    transformers 5 holds them together, as `{fused}.gate_up_proj` and `{fused}.down_proj`, and some
-    files are saved so.
+    transformers 5 has them in two tensors, `{fused}.gate_up_proj` and `{fused}.down_proj`, and some
+    files are saved in this form.
     """
     rows = {}
     for i, (part, own) in enumerate((("gate", gate), ("up", up))):
@@ -165,7 +165,7 @@ def each_expert(
 
 
 def shared_expert(name: str) -> dict[str, Row]:
-    """The MLP that every token takes beside its experts."""
+    """The rows of the shared MLP, which is applied to every token."""
     rows: dict[str, Row] = {}
     for part, layout in (("gate", UP), ("up", UP), ("down", DOWN)):
         rows |= linear(f"blocks/mlp/shared/{part}", f"{name}.{part}_proj", layout)

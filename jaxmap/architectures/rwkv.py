@@ -1,10 +1,10 @@
 """RWKV-4: time mixing and channel mixing, no attention.
 
-At inference the reference halves the residual stream after every `rescale_every` layers, so that
-float16 can hold it, and the last projections of both mixings with it. Only the norms' epsilon
-notices. The embedding is normed before the first block: what the lens reads at layer 0 is the
-normed one. There are no positions, so a text of any length is read; context_length is that of the
-training.
+At inference transformers halves the residual stream, and the last projections of both mixings,
+after every `rescale_every` layers so that it fits into float16. This only changes the effect of the
+norms' epsilon. The embedding is normalised before the first block, so the lens reads the normalised
+embedding at layer 0. There are no positions, so texts may have any length; context_length is the
+length of the training texts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def spec(c: Config) -> Spec:
         eps=c.get("layer_norm_epsilon", 1e-5),
         halve_every=max(c.get("rescale_every", 6), 0),
         embed_norm=True,
-        final_eps=1e-5,  # whatever the other norms have
+        final_eps=1e-5,  # always, whatever the other norms have
         tied=c.get("tie_word_embeddings", False),
     )
 

@@ -18,7 +18,7 @@ def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, kv_heads=4, tied=True, rope_facts=dict(theta=2_000_000.0))
     L = sizes["L"]
     period = c.get("no_rope_layer_interval", 4)
-    turned = c.get("no_rope_layers")  # 1 where a layer has rope, whatever the name says
+    turned = c.get("no_rope_layers")  # 1 means that a layer has rope, despite the name
     if turned is None:
         turned = [int((i + 1) % period != 0) for i in range(L)]
     if len(turned) != L or not set(turned) <= {0, 1}:

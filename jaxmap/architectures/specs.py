@@ -12,11 +12,16 @@ from jaxmap.model.spec import Spec
 
 
 def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
-    """The Spec of a config.json, every key of which was read or is known to be inert.
+    """The Spec of a config.json, after checking that each key was read or is inert.
 
-    Raises InputError for an unknown model type, a missing, contradictory or unread key.
+    Args:
+      config: the content of config.json.
+      ignore: keys that the user declares inert.
+
+    Raises:
+      InputError: for an unknown model type, or a missing, contradictory or unread key.
     """
-    config.inert("quantization_config")  # of the numbers, not of the architecture
+    config.inert("quantization_config")  # describes the numbers, not the architecture
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
             spec = family_of(config).spec(config)

@@ -1,4 +1,4 @@
-"""StableLM 3B and 2: Llama with LayerNorm, partly rotated heads, norms of each head's own."""
+"""StableLM 3B and 2: Llama with LayerNorm, partly rotated heads, a query norm for each head."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """StableLM-Alpha v2: GPT-NeoX with one norm for both branches, a gated MLP and no linear biases.
 
 Its code is not in transformers. The architecture is that of the published training configuration
-(norms with biases, linear layers without, a quarter of each head turned, an MLP of 8/3 the width
-rounded up to 256), which gives the published numbers of parameters. Fused projections are ordered
-as in GPT-NeoX, which it was trained with: each head's query, key and value in turn; the MLP's
-values, then its gates. The first StableLM-Alpha calls itself gpt_neox.
+(norms with biases, linear layers without, a quarter of each head rotated, an MLP of 8/3 the width
+rounded up to a multiple of 256), which gives the published numbers of parameters. Fused projections
+have the order of GPT-NeoX, with which it was trained: each head's query, key and value in turn; the
+MLP's values, then its gates. The first StableLM-Alpha has the type gpt_neox.
 """
 
 from __future__ import annotations

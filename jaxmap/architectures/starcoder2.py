@@ -22,7 +22,7 @@ def spec(c: Config) -> Spec:
     c.require("mlp_type", ("default",), "default")
     c.require("scale_attn_weights", (True,), True)
     c.inert("attention_dropout", "residual_dropout", "embedding_dropout")
-    # Left over from GPT-BigCode in the released files; hidden_act and norm_epsilon count.
+    # Remains of GPT-BigCode in the published files; hidden_act and norm_epsilon are used.
     c.inert("activation_function", "layer_norm_epsilon")
     c.inert("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
     return Spec(

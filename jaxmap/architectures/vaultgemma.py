@@ -1,4 +1,4 @@
-"""VaultGemma: Gemma 2 without the norms on what a block's two halves give."""
+"""VaultGemma: Gemma 2 without the norms on the branches' outputs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ INERT_TENSORS = (r"embed_positions\.weights$",)
 
 
 def _sinusoids(c: Config, D: int) -> tuple[float, ...]:
-    """10000^(-i/(D/2 - 1)), in float32 as the reference has them."""
+    """The frequencies 10000^(-i/(D/2 - 1)), i < D/2, in float32 as in transformers."""
     if D % 2 or D < 4:
         raise InputError(f"{c.where}: a width of {D} does not divide into sines and cosines")
     step = np.float32(-math.log(10_000) / (D // 2 - 1))
@@ -30,7 +30,7 @@ def spec(c: Config) -> Spec:
     H = c.first("attention_heads", "num_attention_heads")
     c.assume("max_position_embeddings", 2048)
     c.require("add_cross_attention", (False,), False)
-    c.require("pad_token_id", (None, 0, 1), 1)  # from 2 on, the reference silences a position
+    c.require("pad_token_id", (None, 0, 1), 1)  # from 2 on, transformers zeroes a position
     c.inert("dropout", "attention_dropout", "activation_dropout", "layerdrop", "init_std")
     return Spec(
         L=c.first("num_layers", "num_hidden_layers"),
