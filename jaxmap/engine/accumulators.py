@@ -21,10 +21,10 @@ class Block:
     """The data of one block of the vocabulary, the input of an accumulator.
 
     Fields:
-      model, reference: the logits of the model and of the reference, None without one.
-      model_shared, reference_shared: the same over the tokens that both have.
-      id_W: the token of each column.
-      target_N, target_logit_N: the token that follows, and its logit.
+      model, reference: the logits of the model and of the reference; None without a reference.
+      model_shared, reference_shared: the same, over the tokens that are in both vocabularies.
+      id_W: the token id of each column.
+      target_N, target_logit_N: the id of the next token, and its logit in the model.
     """
 
     model: BlockLogits

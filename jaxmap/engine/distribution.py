@@ -42,10 +42,10 @@ class Distributions:
     """The distributions predicted for N tokens.
 
     Fields:
-      model: by the model.
-      reference: by the reference; None without one.
-      model_cut: by the model, over the tokens that the reference has too; None where it has all.
-      reference_cut: by the reference, over the tokens that the model has too; likewise.
+      model: the model's distribution, over its vocabulary.
+      reference: the reference's, over its vocabulary; None without a reference.
+      model_cut: the model's, over the tokens that the reference has too; None if it has all.
+      reference_cut: the reference's, over the tokens that the model has too; None if it has all.
     """
 
     model: Distribution
@@ -55,12 +55,12 @@ class Distributions:
 
     @property
     def model_shared(self) -> Distribution:
-        """By the model, over the tokens that both have."""
+        """The model's distribution over the tokens that both have."""
         return self.model if self.model_cut is None else self.model_cut
 
     @property
     def reference_shared(self) -> Distribution | None:
-        """By the reference, over the tokens that both have."""
+        """The reference's distribution over the tokens that both have."""
         return self.reference if self.reference_cut is None else self.reference_cut
 
     def joined(self, axis: str) -> Distributions:
