@@ -15,6 +15,7 @@ Expect:   one record a checkpoint; the median KL of neighbours 1,000 steps apart
           al. 2026); diffusion exponents of log-likelihoods well below those of weights. Step 0 and
           step 1 are the same weights. 410m-seed3, 410m-seed4 and 1b at step 116000 are scored too
           and left out by the cleaning.
+Time:     1,024 sequences of 2,048 tokens a step (Biderman et al., arXiv 2304.01373).
 Texts:    texts.jsonl, made by `jaxmap texts --source=pile --out=texts.jsonl`, or the published
           texts-10k-pile.jsonl: --config.texts=FILE.
 """
@@ -31,6 +32,7 @@ def get_config(variant: str = "sizes"):
     runs = VARIANTS.get(variant) or tuple(variant.split(","))
     return config_dict(
         models=tuple(f"EleutherAI/pythia-{run}@{STEPS}" for run in runs),
+        runs=({"model": "EleutherAI/pythia-*", "tokens_per_step": 2_097_152},),
         texts="texts.jsonl",
         weight_distance=10,
     )

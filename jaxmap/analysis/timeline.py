@@ -99,7 +99,7 @@ def _line(run: Run, rows: np.ndarray, given: RunFacts) -> _Line:
     if known.any() and not known.all():  # of gaps, which have no name here
         at = np.array([entry is None for entry in run.entries])
         token_I[at] = np.interp(times[at], times[known], token_I[known])
-    return _Line(run, rows, step_I, token_I + before)
+    return _Line(run, rows, step_I + (given.steps_before or 0), token_I + before)
 
 
 def _joined(
@@ -121,11 +121,7 @@ def _joined(
         parent, own_parent = moved[origin.parent], lines[origin.parent]
         own_steps = own_parent.run.steps
         at = int(own_steps[-1]) if origin.at is None else origin.at
-        shift = _shift(own_parent, parent, at)
-        tokens = shift[1] if given[place].tokens_before is None else 0.0
-        moved[place] = line = replace(
-            line, step_I=line.step_I + shift[0], token_I=line.token_I + tokens
-        )
+        moved[place] = line = _moved(line, given[place], at, _shift(own_parent, parent, at))
         siblings = [i for i, one in enumerate(origins) if one and one.parent == origin.parent]
         there = np.flatnonzero((own_parent.rows >= 0) & (own_steps <= at))
         if len(siblings) == 1 and at >= own_steps[-1]:
@@ -164,6 +160,30 @@ def _shift(own: _Line, moved: _Line, at: int) -> tuple[float, float]:
             value += float((at - places[-1]) * (own_I[j] - own_I[i]) / np.diff(places)[-1])
         shifts.append(value)
     return shifts[0], shifts[1]
+
+
+def _moved(line: _Line, given: RunFacts, at: int, before: tuple[float, float]) -> _Line:
+    """A run that goes on from step `at` of another, counted on from there.
+
+    before: steps and tokens from the start of the first run up to there. What names count on
+    already, as they begin there or later, stays.
+    """
+    steps, tokens = before
+    step_I, token_I = line.step_I, line.token_I
+    own = line.run.steps
+    counts_on = line.run.named_unit == "step" and len(own) > 0 and int(own[0]) >= at > 0
+    if given.steps_before is not None:
+        counts_on = False  # already added
+    elif not counts_on:
+        step_I = step_I + steps
+    else:
+        step_I = step_I + (steps - at)
+    if given.tokens_before is None:
+        if counts_on and given.tokens_per_step:
+            token_I = tokens + (own - at) * given.tokens_per_step
+        elif not (np.isfinite(token_I).any() and np.nanmin(token_I) >= tokens > 0):
+            token_I = token_I + tokens
+    return replace(line, step_I=step_I, token_I=token_I)
 
 
 def _part(line: _Line, part: slice) -> _Line:

@@ -51,7 +51,8 @@ class RunFacts:
       pattern: a regular expression that finds the groups `run`, `step` and `tokens` (each may be
         absent; numbers may end in k, M, B or T) in a revision, or in the last part of a reference.
       tokens_per_step: tokens of a training step; wins over what names say, which is rounded.
-      tokens_before: tokens seen before step 0 of the run.
+      steps_before, tokens_before: those of training before step 0 of the run, where its steps or
+        the tokens in its names are counted from its own start.
       continues: the run of the same model that this one goes on from, by its name.
       at: the step of that run at which it leaves it; None: its last.
     """
@@ -64,6 +65,7 @@ class RunFacts:
     pattern: str = ""
     tokens_per_step: float | None = None
     tokens_before: float | None = None
+    steps_before: int | None = None
     continues: str | None = None
     at: int | None = None
 
@@ -79,7 +81,7 @@ class RunFacts:
             raise self._refused("pattern", why)
         if len(set(self.order)) < len(self.order):
             raise self._refused("order", "names a checkpoint twice")
-        for field in ("tokens_per_step", "tokens_before", "at"):
+        for field in ("tokens_per_step", "tokens_before", "steps_before", "at"):
             value = getattr(self, field)
             if value is not None and not value >= (0 if field != "tokens_per_step" else 1):
                 raise self._refused(field, f"{value!r} is no number of tokens or steps")
@@ -106,7 +108,7 @@ class RunFacts:
                 value = tuple(value.items()) if good else value
             elif name in ("tokens_per_step", "tokens_before"):
                 good = type(value) in (int, float)
-            elif name == "at":
+            elif name in ("at", "steps_before"):
                 good = type(value) is int
             else:
                 good = isinstance(value, str)
@@ -196,7 +198,7 @@ class Names:
         found = RunFacts(ref, run)
         for one in self.given:
             if one.fits(ref) and fnmatch.fnmatchcase(run, one.run):
-                fields = ("tokens_per_step", "tokens_before", "continues", "at")
+                fields = ("tokens_per_step", "tokens_before", "steps_before", "continues", "at")
                 new = {f: getattr(one, f) for f in fields if getattr(found, f) is None}
                 found = dataclasses.replace(found, **new)
         return found

@@ -164,6 +164,28 @@ def test_the_only_run_that_goes_on_is_one_line_with_it(tmp_path):
     assert abs(curve.exponent[at] - exponent_oracle([1.0, 2.0, 3.0, 4.0], kl)) > 0.01
 
 
+def test_steps_that_count_on_in_names(tmp_path):
+    """As SmolLM 3's: stage 2 begins at the step at which stage 1 ends."""
+    names = [("org/s", f"stage1-step-{step}") for step in range(40, 400, 40)]
+    names += [("org/s", f"stage2-step-{step}") for step in range(400, 600, 40)]
+    names += [("org/s", f"stage3-step-{step}") for step in range(600, 800, 40)]
+    store = filled(tmp_path, TEXTS, *walk(*names))[0]
+    facts = [{"model": "org/s", "tokens_per_step": 10},
+             {"model": "org/s", "run": "stage2", "tokens_per_step": 30}]  # fmt: skip
+    given = store.with_runs(names_of(facts[::-1]))
+    [run] = Context(given, stages="joined").timeline.runs
+    steps = [*range(40, 400, 40), *range(400, 600, 40), *range(600, 800, 40)]
+    assert run.times.tolist() == steps
+    [run] = Context(given, stages="joined", time="tokens").timeline.runs
+    tokens = [10 * s if s <= 360 else 3600 + 30 * (s - 360) if s <= 560
+              else 9600 + 10 * (s - 560) for s in steps]  # fmt: skip
+    assert run.times.tolist() == tokens
+    # Unless it is said how many steps came before.
+    said = names_of([{"model": "org/s", "run": "stage2", "steps_before": 1000}, *facts])
+    [run] = Context(store.with_runs(said), stages="joined").timeline.runs
+    assert run.times.tolist()[9:] == [*range(1400, 1600, 40), *range(1600, 1800, 40)]
+
+
 def test_a_branch_that_leaves_in_the_middle(tmp_path):
     names = [("org/a", f"step{step}") for step in range(0, 20_000, 1000)]
     names += [("org/a", f"decay-step{step}") for step in range(500, 3000, 500)]

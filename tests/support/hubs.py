@@ -33,6 +33,7 @@ class Fake:
     repository: str = "org/tiny"
     tags: set = field(default_factory=set)  # which of the branches are tags
     models: list = field(default_factory=list)  # what a listing of the organisation names
+    listings: dict[str, list[str]] = field(default_factory=dict)  # branches of other repositories
     trouble: float = 0.0  # how often an answer goes wrong at random
     moments: random.Random = field(default_factory=random.Random)
     troubles: Counter = field(default_factory=Counter)
@@ -105,6 +106,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send(status, **headers)
         elif name == "models":
             self.send_json([{"id": one, "modelId": one} for one in fake.models])
+        elif name == "refs" and "/".join(parts[2:4]) in fake.listings:
+            names = fake.listings["/".join(parts[2:4])]
+            rows = [{"name": n, "ref": f"refs/heads/{n}", "targetCommit": COMMIT} for n in names]
+            self.send_json({"branches": rows, "tags": [], "converts": []})
         elif parts[0] == "api" and "/".join(parts[2:4]) != fake.repository:
             self.send(404, X_Error_Code="RepoNotFound")
         elif name == "refs":
