@@ -48,6 +48,12 @@ def tokenizer_files(names: Iterable[str]) -> list[str]:
     return sorted({name for p in TOKENIZER_FILES for name in fnmatch.filter(names, p)})
 
 
+def has_vocabulary(names: Iterable[str]) -> bool:
+    """Whether some file names (without folders) hold a tokenizer, and not its settings alone."""
+    names = list(names)
+    return any(fnmatch.filter(names, pattern) for pattern in VOCABULARIES)
+
+
 def contents_hash(folder: Path) -> str:
     """sha256 hex of all that decides a folder's tokenizer, its config.json included."""
     digest = hashlib.sha256()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from support.checkpoints import make_checkpoint, score, write_texts
 from support.hubs import Fake, fake_of, serve
 
+from jaxmap.api.scoring import sweep
 from jaxmap.checkpoint.listing import find, read_models_file
 from jaxmap.checkpoint.refs import Ref, is_folder, parse_refs
 from jaxmap.checkpoint.sources.files import fetch, resolve
@@ -115,6 +118,58 @@ def test_subfolders_of_a_repository(hub, fake, tmp_path):
     with pytest.raises(InputError, match=r"no folder 'ckpt/step6' \(nearest: ckpt/step5") as caught:
         resolve(Ref("org/tiny/ckpt/step6"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_subfolder_takes_the_tokenizer_at_the_top(tmp_path, monkeypatch):
+    """Of a repository that holds many checkpoints and one tokenizer."""
+    import huggingface_hub
+
+    top = make_checkpoint(tmp_path / "top", seed=1)
+    own = make_checkpoint(top / "own" / "step1", seed=2)
+    make_checkpoint(top / "ckpt" / "step1", seed=3)
+    for seed, step in enumerate((1, 2), 3):
+        folder = make_checkpoint(top / "ckpt" / f"step{step}", seed=seed)
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    (own / "tokenizer.json").write_text((own / "tokenizer.json").read_text() + " ")
+    made = fake_of({"main": top})
+    with serve(made) as address:
+        known = {"endpoint": address, "cache": tmp_path / "cache"}
+        play = lambda **more: monkeypatch.setattr(  # noqa: E731
+            "jaxmap.checkpoint.sources.hub.Hub", lambda: Hub(**known, **more)
+        )
+        play(offline=False)
+        shared = fetch(resolve(Ref("org/tiny/ckpt/step1")))
+        assert {file.name for file in shared.files} >= {"tokenizer.json", "model.safetensors"}
+        tokenizer = shared.folder / "tokenizer.json"
+        assert tokenizer.read_bytes() == (top / "tokenizer.json").read_bytes()
+        assert (fetch(resolve(Ref("org/tiny/own/step1"))).folder / "tokenizer.json").read_bytes() \
+            == (own / "tokenizer.json").read_bytes()  # fmt: skip
+        assert made.asked["GET tokenizer.json"] == 1
+        config = {
+            "models": ["org/tiny/ckpt/step{1,2}", "org/tiny@ma*"],
+            "texts": str(write_texts(tmp_path / "texts.jsonl")),
+            "weight_distance": 1,
+        }
+        found = sweep(config, tmp_path / "store")
+        found.raise_for_failures()
+        assert made.asked["GET tokenizer.json"] == 1
+        play(offline=True)
+        assert fetch(resolve(Ref("org/tiny/ckpt/step1"))).files == shared.files
+        huggingface_hub.close_session()
+    store = Store.open(tmp_path / "store")
+    assert [entry.label for entry in store.records()] == [
+        "org/tiny@main", "org/tiny/ckpt/step1", "org/tiny/ckpt/step2",
+    ]  # fmt: skip
+    local = tmp_path / "local"
+    shutil.copytree(top / "ckpt" / "step1", local)
+    for path in top.glob("tokenizer*"):
+        shutil.copy(path, local)
+    assert score(tmp_path / "local-store", tmp_path / "texts.jsonl", str(local)).code == 0
+    by_hand = Store.open(tmp_path / "local-store")
+    np.testing.assert_array_equal(
+        by_hand.log_likelihoods(by_hand.records())[0], store.log_likelihoods(store.records())[1]
+    )
 
 
 def test_subfolders_offline(hub):

@@ -34,6 +34,7 @@ from jaxmap.checkpoint.sources.types import (
     nearest,
     stat_files,
 )
+from jaxmap.corpus.tokenizer_files import has_vocabulary, tokenizer_files
 from jaxmap.errors import InputError, JaxmapError
 
 T = TypeVar("T")
@@ -167,6 +168,10 @@ def _inside(listed: Mapping[str, Remote], ref: Ref) -> dict[str, Remote]:
             f"{ref}: {ref.repository} has no folder {ref.subfolder!r} "
             f"({nearest(ref.subfolder, have)}); on this machine there is none of this name either"
         )
+    if not has_vocabulary(name for name in found if "/" not in name):
+        # Many checkpoints in one repository share the tokenizer at its top.
+        shared = tokenizer_files(name for name in listed if "/" not in name)
+        found = {name: listed[name]._replace(source=name) for name in shared} | found
     return found
 
 
@@ -216,7 +221,7 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
         _attempt(
             lambda: hf_hub_download(
                 ref.repository,
-                f"{ref.subfolder}/{file.name}".lstrip("/"),
+                file.source or f"{ref.subfolder}/{file.name}".lstrip("/"),
                 revision=resolved.commit,
                 endpoint=hub.endpoint,
                 cache_dir=hub.repository(ref.repository).parent,
@@ -224,6 +229,8 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
             ref,
             hub,
         )
+        if file.source:
+            _link(path, _top(resolved) / file.source)
         if file.sha256 is None or _sha256(path) == file.sha256:
             return
         print(f"{ref}: {file.name} does not match its SHA-256: deleted", file=sys.stderr)
@@ -232,6 +239,19 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
         f"{ref}: {file.name} came twice with contents that do not match its SHA-256; "
         "a proxy or mirror between here and the Hub may be at fault"
     )
+
+
+def _top(resolved: Resolved) -> Path:
+    """The folder in the cache that holds the files of the whole repository."""
+    inside = resolved.ref.subfolder
+    return resolved.folder.parents[inside.count("/")] if inside else resolved.folder
+
+
+def _link(path: Path, target: Path) -> None:
+    """A relative link, as the cache has them, to a file of the same snapshot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(os.path.relpath(target, path.parent))
 
 
 def _is_whole(path: Path, file: Remote) -> bool:

@@ -26,11 +26,13 @@ class FileStat(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """A file to download: bytes and SHA-256 as far as the Hub states them."""
+    """A file to download: bytes and SHA-256 as far as the Hub states them; `source` is its path in
+    the repository where it lies elsewhere than beside the others."""
 
     name: str
     size: int | None
     sha256: str | None
+    source: str = ""
 
 
 @dataclass(frozen=True)
