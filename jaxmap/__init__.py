@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         scale,
         write_kl,
     )
-    from jaxmap.api.comparing import compare
+    from jaxmap.api.comparing import card, compare
     from jaxmap.api.corpus import texts
     from jaxmap.api.demonstration import demo
     from jaxmap.api.floors import floor
@@ -61,7 +61,7 @@ _HOMES = {
         "scale",
         "write_kl",
     ),
-    "jaxmap.api.comparing": ("compare",),
+    "jaxmap.api.comparing": ("card", "compare"),
     "jaxmap.api.corpus": ("texts",),
     "jaxmap.api.demonstration": ("demo",),
     "jaxmap.api.floors": ("floor",),
@@ -81,6 +81,7 @@ __all__ = [
     "JaxmapError",
     "__version__",
     "bench",
+    "card",
     "compare",
     "demo",
     "diffusion",

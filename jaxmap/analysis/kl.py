@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.analysis.context import Context
-from jaxmap.analysis.kl_pairs import find_pairs, two_or_more
+from jaxmap.analysis.kl_pairs import find_pairs, pairs_with, two_or_more
+from jaxmap.errors import InputError
 from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
 from jaxmap.stats.divergence import Divergence, kl_pairs, kl_strips
@@ -63,18 +64,25 @@ class KlTable(Table):
         return pandas.DataFrame(kl_KK, index=list(self.labels), columns=list(self.labels))
 
 
-def measure_kl(context: Context, pairs: str = "all") -> KlTable:
+def measure_kl(context: Context, pairs: str = "all", base: str | None = None) -> KlTable:
     """KL of pairs of a store's results, on their scores as they are (not cleaned).
 
     `pairs` is `all` (each unordered pair once), `consecutive` (neighbouring checkpoints of each
-    training run, variant and layer) or `A:B` (two labels). Holds all vectors and results in memory;
-    `kl_files` does not. Raises InputError when the store holds no such pair.
+    training run, variant and layer) or `A:B` (two labels). With a `base` (a label), the pairs of it
+    and each other result. Holds all vectors and results in memory; `kl_files` does not. Raises
+    InputError when the store holds no such pair.
     """
     store, entries = context.store, context.entries
-    if pairs == "all":
+    if base is not None:
+        if pairs != "all":
+            raise InputError("a base has its pairs: leave `pairs` out", field="pairs", value=pairs)
+        two_or_more(store, entries)
+        rows_P2 = pairs_with(entries, base)
+    elif pairs == "all":
         two_or_more(store, entries)
         return kl_between(context, entries)
-    rows_P2 = find_pairs(store, entries, pairs)
+    else:
+        rows_P2 = find_pairs(store, entries, pairs)
     used = np.unique(rows_P2)  # only these rows are read
     pairs_P2 = np.searchsorted(used, rows_P2)
     found = kl_pairs(context.vectors(entries[row] for row in used), pairs_P2, context.mean_bytes)

@@ -28,12 +28,15 @@ Block = tuple[Sequence[tuple[str, str]], Divergence]
 ENDINGS = (".csv", ".npy")
 
 
-def write_kl(store: Store, out: str | os.PathLike[str], pairs: str = "all") -> int:
+def write_kl(
+    store: Store, out: str | os.PathLike[str], pairs: str = "all", base: str | None = None
+) -> int:
     """Writes KLs of a store to a file, in the form that its ending names; returns how many.
 
     .csv has one row per pair, with standard errors. .npy is a symmetric matrix [K, K] of all
-    pairs, float64, with the labels of its rows in OUT.models.txt. Bits per byte. `pairs` is as of
-    `measure_kl`. Raises InputError for another ending, or a store that holds no such pair.
+    pairs, float64, with the labels of its rows in OUT.models.txt. Bits per byte. `pairs` and
+    `base` are as of `measure_kl`. Raises InputError for another ending, or a store that holds no
+    such pair.
     """
     out = Path(out)
     ending = out.suffix.lower()
@@ -44,13 +47,14 @@ def write_kl(store: Store, out: str | os.PathLike[str], pairs: str = "all") -> i
             value=out,
         )
     if ending == ".npy":
-        if pairs != "all":
-            raise InputError("a .npy holds all pairs: write a .csv", field="pairs", value=pairs)
+        for field, value in (("pairs", pairs), ("base", base)):
+            if value not in ("all", None):
+                raise InputError("a .npy holds all pairs: write a .csv", field=field, value=value)
         size = write_kl_matrix(store, out)
         return size * (size - 1) // 2
-    if pairs == "all":
+    if pairs == "all" and base is None:
         return _write_all(store, out)
-    table = measure_kl(Context(store), pairs)
+    table = measure_kl(Context(store), pairs, base)
     table.write(out)
     return len(table.kl)
 

@@ -1,4 +1,4 @@
-"""Which pairs of a store's results a KL is asked for: `all`, `consecutive` or `A:B`."""
+"""Which pairs of a store's results a KL is asked for: `all`, `consecutive`, `A:B`, or a base."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ def find_pairs(store: Store, entries: Sequence[Entry], pairs: str) -> np.ndarray
     return np.array(found, np.int64)
 
 
+def pairs_with(entries: Sequence[Entry], base: str) -> np.ndarray:
+    """Rows of `base` and of each other result, int64 [P, 2]; InputError where it names none, or
+    several of which no label is this name."""
+    rows = _rows(entries, base)
+    if len(rows) != 1:
+        raise InputError(_not_one(entries, base, rows), field="base", value=base)
+    others = [(rows[0], row) for row in range(len(entries)) if row != rows[0]]
+    return np.array(others, np.int64).reshape(-1, 2)
+
+
 def consecutive_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
     """Rows of neighbouring saved checkpoints, run by run."""
     return [pair for rows in rows_by_run(entries).values() for pair in pairwise(rows)]
@@ -67,12 +77,8 @@ def named(entries: Sequence[Entry], spec: str) -> tuple[int, int]:
     # Complain about the split that fits best.
     best = max(range(len(splits)), key=lambda n: bool(found[n][0]) + bool(found[n][1]))
     for name, rows in zip(splits[best], found[best], strict=True):
-        if not rows:
-            raise wrong(f"no model {name!r} in the store{_near(entries, name)}")
-        if len(rows) > 1:
-            several = ", ".join(entries[row].label for row in rows[:5])
-            more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-            raise wrong(f"{name!r} names several results: {several}{more}: name one")
+        if len(rows) != 1:
+            raise wrong(_not_one(entries, name, rows))
     raise AssertionError("unreachable: every split with one row each is a pair")
 
 
@@ -87,6 +93,15 @@ def _rows(entries: Sequence[Entry], name: str) -> list[int]:
         if rows:
             return rows
     return []
+
+
+def _not_one(entries: Sequence[Entry], name: str, rows: Sequence[int]) -> str:
+    """What is wrong with a name that these rows have, none or several."""
+    if not rows:
+        return f"no model {name!r} in the store{_near(entries, name)}"
+    several = ", ".join(entries[row].label for row in rows[:5])
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"{name!r} names several results: {several}{more}: name one"
 
 
 def _near(entries: Sequence[Entry], name: str) -> str:

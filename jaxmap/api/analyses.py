@@ -27,7 +27,9 @@ R = TypeVar("R", bound=Result)
 METHODS: dict[str, Scheme] = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
 
 
-def kl(store: StoreLike, *, out: Path | None = None, pairs: str = "all") -> KlTable:
+def kl(
+    store: StoreLike, *, out: Path | None = None, pairs: str = "all", base: str | None = None
+) -> KlTable:
     """KL divergence between models of a store, in bits per byte, with standard errors.
 
     KL(a, b) = Var(log-likelihood of a - that of b) / (2 x mean bytes x ln 2), and its standard
@@ -40,28 +42,29 @@ def kl(store: StoreLike, *, out: Path | None = None, pairs: str = "all") -> KlTa
       out: a file to write as well, as of `write_kl`.
       pairs: "all", each unordered pair once; "consecutive", neighbouring checkpoints of each
         training run; or "A:B", two names.
+      base: the name of one model: only the pairs of it and each other, model_a being the base.
 
     Raises InputError when the store holds no such pair.
     """
     from jaxmap.analysis.kl import measure_kl
 
     if out is not None:
-        write_kl(store, out, pairs=pairs)
-    return measure_kl(_context(store), pairs)
+        write_kl(store, out, pairs=pairs, base=base)
+    return measure_kl(_context(store), pairs, base)
 
 
-def write_kl(store: StoreLike, out: Path, *, pairs: str = "all") -> int:
+def write_kl(store: StoreLike, out: Path, *, pairs: str = "all", base: str | None = None) -> int:
     """Writes KL divergences of a store to a file in bounded memory; returns how many pairs.
 
     Args:
       store: a store or its folder.
       out: a .csv with one row per pair: model_a, model_b, kl_bits_per_byte, standard_error; or a
         .npy, a symmetric matrix of all pairs, with the labels of its rows in OUT.models.txt.
-      pairs: as of `kl`.
+      pairs, base: as of `kl`.
     """
     from jaxmap.analysis import kl_files
 
-    return kl_files.write_kl(open_for_reading(store), out, pairs)
+    return kl_files.write_kl(open_for_reading(store), out, pairs, base)
 
 
 def scale(

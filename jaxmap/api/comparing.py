@@ -1,4 +1,4 @@
-"""Models beside a reference, token by token: compare."""
+"""Models beside a reference, token by token: compare, card."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jaxmap.api.arguments import (
     Texts,
     models_of,
     names_of,
+    open_for_reading,
     open_for_writing,
     texts_of,
 )
@@ -20,6 +21,7 @@ from jaxmap.atomic import check_writable
 from jaxmap.errors import InputError
 
 if TYPE_CHECKING:
+    from jaxmap.comparison.collected import Card
     from jaxmap.comparison.table import Comparison
 
 
@@ -97,6 +99,37 @@ def compare(
         ignore_config_keys=names_of(ignore_config_keys),
     )
     found = compare_models(asked, text_set, opened, command)
+    if out is not None:
+        found.save(FilePath(out))
+    return found
+
+
+def card(
+    store: StoreLike,
+    *,
+    reference: str | None = None,
+    out: Path | None = None,
+    command: str = "",
+) -> Card:
+    """The table and figure for a model card of all that a store has compared with a reference.
+
+    A row for each copy, the smallest first: size, bits per weight, both KLs with their errors, how
+    often the likeliest token is the same, the change in bits per byte, and floors where they were
+    measured; KL against size with the copies that no other beats. No model is read.
+
+    Args:
+      store: a store that `compare` has written to, or its folder.
+      reference: the name of the model that the others were compared with; None: the one there is.
+      out: a folder for card.csv, card.md and kl_and_size.png, .svg and .pdf; None: not written.
+      command: what the card says it was made by; "": the commands that compared.
+
+    Raises InputError where the store has no such comparison.
+    """
+    from jaxmap.comparison.collected import collect
+
+    if out is not None:
+        check_writable(FilePath(out))
+    found = collect(open_for_reading(store), reference, command)
     if out is not None:
         found.save(FilePath(out))
     return found

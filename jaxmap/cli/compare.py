@@ -1,4 +1,4 @@
-"""`jaxmap compare`: how two models that share a tokenizer differ, token by token."""
+"""`jaxmap compare` and `card`: models that share a tokenizer, token by token."""
 
 from __future__ import annotations
 
@@ -70,6 +70,26 @@ def _run(values: flags.FlagValues) -> int:
     return exit_codes.of_kinds(isinstance(error, InputError) for _, error in found.failures)
 
 
+def _define_card(values: flags.FlagValues) -> None:
+    define_store(values)
+    string(
+        values,
+        "reference",
+        None,
+        "The model that others were compared with; needed of several.",
+    )
+    string(values, "out", None, "A folder for card.csv, card.md and kl_and_size.png, .svg, .pdf.")
+
+
+def _card(values: flags.FlagValues) -> int:
+    required(values, "store", "out")
+    from jaxmap.api.comparing import card
+
+    found = card(values.store, reference=values.reference or None, out=values.out)
+    print(found.markdown(), end="")
+    return exit_codes.DONE
+
+
 COMMANDS = {
     "compare": Command(
         "models beside a reference, token by token, with a table for the model card",
@@ -93,5 +113,17 @@ Run the same command again after a crash: what is measured is kept in the store.
 """,
         _define,
         _run,
+    ),
+    "card": Command(
+        "the table and figure for a model card, from what was compared",
+        """Makes a table of all models that `jaxmap compare` has compared with a reference in a
+store, the smallest first: size, bits per weight, both KLs with their errors, how often the
+likeliest token is the same, the change in bits per byte, floors where they were measured. The
+figure has KL against size, and joins the copies that no other beats. No model is read.
+
+  jaxmap card --store=runs --out=card
+""",
+        _define_card,
+        _card,
     ),
 }

@@ -80,13 +80,14 @@ def _define_kl(values: flags.FlagValues) -> None:
         "matrix, and OUT.models.txt the models of its rows.",
     )
     string(values, "pairs", "all", "all, consecutive (checkpoints of a run), or A:B.")
+    string(values, "base", None, "A model: only the pairs of it and each other.")
 
 
 def _kl(values: flags.FlagValues) -> int:
     required(values, "store", "out", "pairs")
     from jaxmap.api.analyses import write_kl
 
-    pairs = write_kl(values.store, values.out, pairs=values.pairs)
+    pairs = write_kl(values.store, values.out, pairs=values.pairs, base=values.base or None)
     if values.out.lower().endswith(".npy"):
         size = (1 + math.isqrt(1 + 8 * pairs)) // 2
         print(f"{size} x {size} in {values.out}, models in {values.out}.models.txt")
@@ -167,6 +168,7 @@ clipped, and no text is dropped.
 
   jaxmap kl --store=runs --out=kl.csv
   jaxmap kl --store=runs --out=steps.csv --pairs=consecutive
+  jaxmap kl --store=runs --out=copies.csv --base=org/name
   jaxmap kl --store=runs --out=kl.npy      thousands of models, in bounded memory
 """,
         _define_kl,

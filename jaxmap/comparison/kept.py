@@ -30,6 +30,7 @@ class Pair:
       dtype: the arithmetic of the model, and of the reference unless `reference_dtype` says
         otherwise: a model beside itself in another arithmetic is its floor.
       texts: fingerprint of the text set.
+      command: what somebody typed for it; "": not known.
     """
 
     reference: str
@@ -40,6 +41,7 @@ class Pair:
     dtype: str
     texts: str
     reference_dtype: str = ""
+    command: str = ""
 
     @property
     def is_floor(self) -> bool:
@@ -77,3 +79,10 @@ def read_pair(path: Path) -> Pair:
         return Pair(**facts)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged; delete it and compare again: {error}") from error
+
+
+def all_pairs(store: Path) -> list[tuple[Pair, Path]]:
+    """What a store has compared, and the file of its numbers; the latest last."""
+    files = sorted((store / FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = [(read_pair(path), path.with_suffix(".safetensors")) for path in files]
+    return [(pair, path) for pair, path in found if path.exists()]

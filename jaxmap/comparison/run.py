@@ -60,7 +60,7 @@ def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = ""
 
     Raises InputError where the reference cannot be read.
     """
-    runner = _Runner(asked, texts, store)
+    runner = _Runner(asked, texts, store, command)
     found: list[Compared] = []
     failures: list[tuple[str, JaxmapError]] = []
     for ref in asked.refs:
@@ -82,8 +82,9 @@ def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = ""
 class _Runner:
     """The reference, and what is the same for every model that is compared with it."""
 
-    def __init__(self, asked: Asked, texts: TextSet, store: Store):
+    def __init__(self, asked: Asked, texts: TextSet, store: Store, command: str):
         self._asked = asked
+        self._command = command
         self._texts = texts
         self._store = store.path
         self._scorers = Scorers()
@@ -177,6 +178,7 @@ class _Runner:
             num_parameters=one.num_parameters,
             dtype=model.dtype,
             texts=self._texts.fingerprint,
+            command=self._command,
         )
 
     def _facts(self, tokens: Tokens) -> dict[str, Any]:

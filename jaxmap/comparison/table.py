@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from jaxmap.comparison.kept import Pair
 from jaxmap.comparison.summary import Estimate, bits_per_byte, mean_per_token, rounded
 from jaxmap.comparison.tokens import TokenComparison
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
 from jaxmap.stats.divergence import kl_pairs
 from jaxmap.tables import to_frame, write_csv
@@ -151,6 +152,7 @@ class Comparison(Table):
 
     file = "compare.csv"
     columns = COLUMNS
+    figure_name: ClassVar[str] = "kl_and_size"
 
     reference: str
     compared: tuple[Compared, ...]
@@ -197,6 +199,12 @@ class Comparison(Table):
         details = folder / "compare_statistics.csv"
         write_csv(details, DETAIL_COLUMNS, self._detail_rows())
         return [*super().save(folder), details, page]
+
+    def draw(self) -> Figures:
+        """kl_and_size: KL against size; none where there are fewer than two models."""
+        from jaxmap.figures import kl_and_size
+
+        return Figures({self.figure_name: kl_and_size.draw(self)})
 
     def markdown(self) -> str:
         """The table for a model card, with errors and rounded to what they leave."""

@@ -37,8 +37,8 @@ def rows(path):
     return [(a, b, float(kl), float(error)) for a, b, kl, error in rows]
 
 
-def pairs_of(store, tmp_path, pairs):
-    count = write_kl(store, tmp_path / "kl.csv", pairs)
+def pairs_of(store, tmp_path, pairs="all", base=None):
+    count = write_kl(store, tmp_path / "kl.csv", pairs, base)
     found = rows(tmp_path / "kl.csv")
     assert count == len(found)
     scores = {entry.label: store.load(entry).log_likelihood for entry in store.records()}
@@ -54,6 +54,21 @@ def test_all(tmp_path):
     assert pairs_of(store, tmp_path, "all") == [
         (a, b) for i, a in enumerate(expected) for b in expected[i + 1 :]
     ]
+
+
+def test_a_base_and_each_other(tmp_path):
+    store = store_of(tmp_path / "s", "x,y", "a", "b@step10", "b@step9")
+    for base in ("b@step9", "x,y"):
+        others = [e.label for e in store.records() if e.label != base]
+        assert pairs_of(store, tmp_path, base=base) == [(base, other) for other in others]
+    for base, message in (("b", "names several results: b@step9, b@step10"), ("c", "no model 'c'")):
+        with pytest.raises(InputError, match=message) as error:
+            write_kl(store, tmp_path / "kl.csv", base=base)
+        assert error.value.field == "base"
+    with pytest.raises(InputError, match="a base has its pairs"):
+        write_kl(store, tmp_path / "kl.csv", "consecutive", "a")
+    with pytest.raises(InputError, match=r"a .npy holds all pairs"):
+        write_kl(store, tmp_path / "kl.npy", base="a")
 
 
 def test_consecutive(tmp_path):

@@ -215,6 +215,57 @@ def test_a_floor_in_no_other_arithmetic(models, texts, tmp_path, dtype, floor_dt
         ).raise_for_failures()
 
 
+def test_a_card_of_what_was_compared(models, texts, tmp_path, monkeypatch):
+    llama, phi = models["llama"][0], models["phi"][0]
+    store, out = tmp_path / "store", tmp_path / "card"
+    shared = [f"--store={store}", f"--texts={texts}", f"--out={tmp_path / 'c'}"]
+    one = jaxmap(
+        "compare", *shared, f"--reference={llama}", f"--models={llama}", "--quantize=int8,nf4,fp4",
+        "--dtype=float32", "--floor_dtype=bfloat16",
+    )  # fmt: skip
+    assert one.code == jaxmap("compare", *shared, f"--reference={llama}", f"--models={phi}").code
+    loads = watch(monkeypatch)
+    ran = jaxmap("card", f"--store={store}", f"--out={out}")
+    assert ran.code == 0
+    assert loads == []
+    with (out / "card.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["format"] for row in rows[:3]] in (["fp4", "nf4", "int8"], ["nf4", "fp4", "int8"])
+    sizes = [float(row["gib"]) for row in rows]
+    assert sizes == sorted(sizes)
+    assert rows[3]["model"] == str(phi)
+    page = (out / "card.md").read_text()
+    assert ran.out == page
+    assert page.count("\n| ") == 5
+    assert "jaxmap compare --store" in page
+    [line] = [line for line in page.splitlines() if "+nf4" in line]
+    assert line.count("±") == 5  # both KLs, both floors, the change in bits per byte
+    svg = (out / "kl_and_size.svg").read_text()
+    assert "floor, bfloat16" in svg
+    assert (out / "kl_and_size.png").stat().st_size > 5000
+    same = package.compare(llama, texts, store, reference=llama, quantize="nf4", dtype="float32")
+    kept = {one.row.model: one for one in package.card(store).compared}
+    assert kept[f"{llama}+nf4"].row == same.found[0]
+    # Another reference: it has to be named.
+    jaxmap("compare", *shared, f"--reference={phi}", f"--models={llama}")
+    both = jaxmap("card", f"--store={store}", f"--out={out}")
+    assert both.code == 2
+    assert f"--reference: is one of {llama}, {phi}; name it" in both.err
+    named = jaxmap("card", f"--store={store}", f"--out={out}", f"--reference={phi}")
+    assert named.code == 0
+    assert len((out / "card.csv").read_text().splitlines()) == 2
+    none = jaxmap("card", f"--store={store}", f"--out={out}", "--reference=gpt")
+    assert "--reference: nothing was compared with gpt, only with" in none.err
+
+
+def test_no_card_without_a_comparison(models, texts, tmp_path):
+    store = tmp_path / "store"
+    package.score(models["llama"][0], texts, store)
+    with pytest.raises(InputError, match="nothing was compared in it: run `jaxmap compare` first"):
+        package.card(store)
+
+
 def test_other_tokens_are_refused_and_the_others_go_on(models, texts, tmp_path):
     llama, phi = models["llama"][0], models["phi"][0]
     other = tmp_path / "other"

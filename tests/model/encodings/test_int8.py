@@ -80,3 +80,17 @@ def test_exact_arithmetic_gives_other_codes_at_halves():
     assert set(code_OI[:, 0]) == {127}
     assert set(code_OI[:, 1]) == {63, 64}  # 64 everywhere in exact arithmetic
     assert 0.05 < (code_OI[:, 1] == 63).mean() < 0.5
+
+
+def test_outliers_in_bfloat16():
+    """Activations that bfloat16 holds give what they give in float32, but for the rounding of the
+    weights of outlier columns."""
+    x_NI = np.asarray(jnp.asarray(activations(massive=True), jnp.bfloat16).astype(jnp.float32))
+    w_OI = np.random.default_rng(1).standard_t(5, (O, I)).astype(np.float32) * np.float32(0.04)
+    given = (*quantise_rows(jnp.asarray(w_OI)), jnp.zeros(N, jnp.int32))
+    whole_NO = np.asarray(jax.jit(int8_product)(jnp.asarray(x_NI), *given))
+    ours_NO = np.asarray(jax.jit(int8_product)(jnp.asarray(x_NI, jnp.bfloat16), *given))
+    assert ours_NO.dtype == np.float32
+    spread = whole_NO.std()
+    assert 0 < np.abs(ours_NO - whole_NO).max() < 0.05 * spread * np.abs(x_NI).max() / 6
+    assert np.sqrt(np.mean((ours_NO - whole_NO) ** 2)) < 0.01 * spread
