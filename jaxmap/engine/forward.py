@@ -39,6 +39,7 @@ class Forward:
       query_block: the number of queries that attention computes at a time.
       dtype: the precision of the arithmetic, a key of PRECISIONS.
       mesh: the devices among which model and batch are divided; None: one device.
+      platform: the platform whose kernels are used where they can be, see `Geometry`.
     """
 
     graph: nnx.GraphDef
@@ -46,6 +47,7 @@ class Forward:
     query_block: int
     dtype: str
     mesh: Mesh | None
+    platform: str = ""
 
     def statistics(
         self,
@@ -82,7 +84,7 @@ class Forward:
         """The final hidden states of a batch, which the unembedding multiplies, [B, T, E]."""
 
         def run(decoder: Decoder, inputs: Inputs) -> jax.Array:
-            x_BTD, _ = decoder.residual(inputs, reach=reach, block=self.query_block)
+            x_BTD, _ = self._residual(decoder, inputs, reach)()
             return decoder.unembedded(x_BTD, inputs)
 
         return self._on_mesh(run, params, (inputs,), (_CUT,), _CUT)
@@ -90,6 +92,11 @@ class Forward:
     def unembedding(self, params: nnx.State) -> Unembedding:
         """The map from `states` to logits."""
         return self._on_mesh(Unembedding.of, params, (), (), _WHOLE)
+
+    def _residual(self, decoder: Decoder, inputs: Inputs, reach: int) -> Callable[..., Any]:
+        return partial(
+            decoder.residual, inputs, reach=reach, block=self.query_block, platform=self.platform
+        )
 
     def _on_mesh(
         self,
@@ -133,7 +140,7 @@ class Forward:
         names: tuple[str, ...],
     ) -> Statistics:
         unembedding = Unembedding.of(decoder)
-        residual = partial(decoder.residual, inputs, reach=reach, block=self.query_block)
+        residual = self._residual(decoder, inputs, reach)
         if reference is not None:
             E = reference.states.shape[-1]
             reference = dataclasses.replace(reference, states=reference.states.reshape(-1, E))
@@ -152,6 +159,7 @@ class Forward:
                 names,
                 block=self.vocabulary_block,
                 reference=reference,
+                platform=self.platform,
             )
             return {name: value_N.reshape(target_BT.shape) for name, value_N in found.items()}
 

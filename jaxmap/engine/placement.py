@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from jaxmap.checkpoint.memory import free_memory
 from jaxmap.corpus.batches import row_length
-from jaxmap.engine.scorer import BATCH_TOKENS, QUERY_BLOCK, VOCABULARY_BLOCK, Scorer
+from jaxmap.engine.scorer import BATCH_TOKENS, Scorer, kernels_for
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse, structs
@@ -113,13 +113,7 @@ def lower(
     B = max(1, batch_tokens // T) * axes.rows
     kind = precision.weights or weights or precision.activations
     graph, shapes, own = parameters(spec, kind, precision.activations, axes)
-    scorer = Scorer(
-        graph,
-        vocabulary_block=VOCABULARY_BLOCK[platform],
-        query_block=QUERY_BLOCK[platform],
-        dtype=dtype,
-        mesh=mesh,
-    )
+    scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     return scorer.trace_shape(structs(shapes, own, mesh), B, T, lens=lens).lower()
 
 

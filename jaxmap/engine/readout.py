@@ -37,6 +37,8 @@ def read(
     *,
     block: int,
     reference: Reference | None = None,
+    platform: str = "",
+    interpret: bool = False,
 ) -> dict[str, jax.Array]:
     """Statistics of a model's predictions at N tokens, by name, [N] each.
 
@@ -52,6 +54,8 @@ def read(
       statistics: names in STATISTICS.
       block: the number of vocabulary entries per step; memory is a few times N x block float32.
       reference: the model to compare with, for statistics that need one.
+      platform: the platform whose kernel is used where it can be, see `Geometry`.
+      interpret: whether the kernel's code is interpreted, slowly, on any platform.
 
     Raises:
       InputError: when a statistic needs a reference and there is none.
@@ -77,9 +81,17 @@ def read(
         other_N = None
         if reference is not None:
             other_N = _target_logit(reference.states, reference.unembedding, target_N, first, axis)
-        over, sums = _scan(
-            hidden_NE, unembedding, reference, target_N, logit_N, needed, block, first
-        )
+        if fused:
+            from jaxmap.engine import readout_tpu
+
+            model, sums = readout_tpu.scan(
+                hidden_NE, unembedding, target_N, logit_N, needed, first, interpret=interpret
+            )
+            over = Distributions(model)
+        else:
+            over, sums = _scan(
+                hidden_NE, unembedding, reference, target_N, logit_N, needed, block, first
+            )
         if axis is not None:
             parts = Parts(over, over.joined(axis), axis)
             over = parts.whole
@@ -87,8 +99,10 @@ def read(
         found = Found(over, target_N, logit_N, other_N, sums)
         return {statistic.name: statistic.finish(found) for statistic in wanted}
 
+    fused = platform == "tpu" and reference is None and _fits(hidden_NE, unembedding, needed)
     given = (hidden_NE, unembedding, target_N, reference)
-    if model_devices() == 1:
+    on_mesh = not jax.sharding.get_abstract_mesh().empty
+    if model_devices() == 1 and not (fused and on_mesh):
         return read_part(*given)
     everywhere, cut = PartitionSpec(), PartitionSpec("model")
     of_reference: Any = None if reference is None else Reference(everywhere, cut)  # type: ignore
@@ -99,6 +113,13 @@ def read(
         axis_names={"model"},
         check_vma=False,
     )(*given)
+
+
+def _fits(hidden_NE: jax.Array, unembedding: Unembedding, accumulators: tuple[str, ...]) -> bool:
+    """Whether the TPU's kernel can do it; Pallas takes a while to import."""
+    from jaxmap.engine import readout_tpu
+
+    return readout_tpu.supported(hidden_NE, unembedding.head_VE, accumulators)
 
 
 def _target_logit(

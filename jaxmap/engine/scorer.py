@@ -27,6 +27,17 @@ BATCH_TOKENS = {"cpu": 2048, "gpu": 16384, "tpu": 16384}
 VOCABULARY_BLOCK = {"cpu": 1024, "gpu": 16384, "tpu": 16384}
 QUERY_BLOCK = {"cpu": 64, "gpu": 256, "tpu": 256}  # queries that attention computes at a time
 Lens = bool | Translators
+
+
+def kernels_for(platform: str) -> dict[str, Any]:
+    """How a platform's programs are cut, as `Scorer` takes it."""
+    return dict(
+        vocabulary_block=VOCABULARY_BLOCK[platform],
+        query_block=QUERY_BLOCK[platform],
+        platform="" if platform == "cpu" else platform,
+    )
+
+
 _PROGRAMS = 8  # the number of architectures whose compiled programs are kept
 
 
@@ -35,7 +46,7 @@ class Scorer:
 
     Args:
       graph: the structure of the models.
-      vocabulary_block, query_block, dtype, mesh: see `Forward`.
+      vocabulary_block, query_block, dtype, mesh, platform: see `Forward`.
 
     Fields:
       compilations: the number of compiled programs, one for each batch shape and set of statistics.
@@ -49,12 +60,13 @@ class Scorer:
         query_block: int = QUERY_BLOCK["cpu"],
         dtype: str = "float32",
         mesh: Mesh | None = None,
+        platform: str = "",
     ):
         self.mesh = mesh
         self.compilations = 0
         self._programs: dict[tuple, jax.stages.Compiled] = {}
         self._last: tuple[Tokens, int, Plan] | None = None
-        forward = Forward(graph, vocabulary_block, query_block, dtype, mesh)
+        forward = Forward(graph, vocabulary_block, query_block, dtype, mesh, platform)
 
         def score(params, inputs, target_BT, translators, reference, **static):
             self.compilations += 1  # runs only while JAX traces
@@ -133,8 +145,12 @@ class Scorer:
         statistics: tuple[str, ...] = DEFAULT,
     ) -> jax.stages.Traced:
         """The program for B rows of T tokens with one text each; the parameters may be shapes."""
-        static = dict(reach=T, lens=lens, statistics=statistics)
-        return self._score.trace(params, *self._shapes(B, T), **static)
+        shapes = self.shapes(B, T)
+        return self.traced(params, *shapes, reach=T, lens=lens, statistics=statistics)
+
+    def traced(self, *args: Any, reach: int, lens: bool, statistics: tuple[str, ...]) -> Any:
+        """The program for these arguments, which may be shapes."""
+        return self._score.trace(*args, reach=reach, lens=lens, statistics=statistics)
 
     def compile(
         self,
@@ -147,7 +163,7 @@ class Scorer:
         statistics: tuple[str, ...] = DEFAULT,
     ) -> None:
         """Compiles the program for batches of this shape, once; the parameters may be shapes."""
-        self._program((params, *self._shapes(B, T)), reach, lens, statistics)
+        self._program((params, *self.shapes(B, T)), reach, lens, statistics)
 
     def _program(
         self, args: tuple, reach: int, lens: bool, statistics: tuple[str, ...]
@@ -161,7 +177,8 @@ class Scorer:
             give_back()  # the compiler's memory, as much as the weights of a small model
         return self._programs[key]
 
-    def _shapes(self, B: int, T: int) -> tuple[Inputs, Any, None, None]:
+    def shapes(self, B: int, T: int) -> tuple[Inputs, Any, None, None]:
+        """What the program is given beside the parameters, as shapes, for B rows of T tokens."""
         cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
         tokens: Any = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
         return Inputs(tokens, tokens, tokens, tokens), tokens, None, None
@@ -194,13 +211,11 @@ class Scorers:
         key = (model.graph, model.dtype, model.mesh)
         with self._lock:
             if key not in self._scorers:
-                platform = jax.default_backend()
                 self._scorers[key] = Scorer(
                     model.graph,
-                    vocabulary_block=VOCABULARY_BLOCK[platform],
-                    query_block=QUERY_BLOCK[platform],
                     dtype=model.dtype,
                     mesh=model.mesh,
+                    **kernels_for(jax.default_backend()),
                 )
                 while len(self._scorers) > self._capacity:
                     self._scorers.popitem(last=False)

@@ -194,6 +194,7 @@ class Decoder(nnx.Module):
         *,
         reach: int | None = None,
         block: int = QUERY_BLOCK,
+        platform: str = "",
         read: Callable[..., Any] | None = None,
         beside: Any = None,
     ) -> tuple[jax.Array, Any]:
@@ -205,13 +206,16 @@ class Decoder(nnx.Module):
           inputs: a batch of packed texts.
           reach: an upper bound on the number of tokens of a text; None: the length of a row.
           block: the number of queries that attention computes at a time.
+          platform: see `Geometry`.
           read: a function of x_BTD that is called before each block, inside the scan. Its results
             are stacked on a leading axis of L; entry 0 comes from the embedding.
           beside: arrays with a leading axis of L. `read` gets each layer's slice as its second
             argument.
         """
         T = inputs.ids_BT.shape[1]
-        geometry = Geometry.of(self.spec, inputs, reach=min(reach or T, T), block=block)
+        geometry = Geometry.of(
+            self.spec, inputs, reach=min(reach or T, T), block=block, platform=platform
+        )
         x_BTD = self.embedded(inputs)
         if self.spec.residual_float32:
             x_BTD = x_BTD.astype(jnp.float32)

@@ -97,6 +97,7 @@ class Geometry:
       cos, sin: float32 [ropes, B, T, 1, rotated/2], or None without rotary positions.
       reach: an upper bound on the number of tokens of a text.
       block: the number of queries that attention computes at a time.
+      platform: the platform whose kernels are used where they can be, "tpu" or "gpu"; "": none.
     """
 
     segment_BT: jax.Array
@@ -105,9 +106,12 @@ class Geometry:
     sin: jax.Array | None
     reach: int
     block: int
+    platform: str = ""
 
     @classmethod
-    def of(cls, spec: Spec, inputs: Inputs, *, reach: int, block: int) -> Geometry:
+    def of(
+        cls, spec: Spec, inputs: Inputs, *, reach: int, block: int, platform: str = ""
+    ) -> Geometry:
         cos = sin = None
         if spec.ropes:
             # [ropes, B, T, 1, rotated/2]
@@ -116,4 +120,4 @@ class Geometry:
             )[..., None, :]
             gain = jnp.stack([rope.gain(r, inputs.length_BT) for r in spec.ropes])[..., None, None]
             cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
-        return cls(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block)
+        return cls(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block, platform)

@@ -22,6 +22,8 @@ class Chip:
       flops: bfloat16 products and sums a second.
       bandwidth: bytes a second from that memory.
       host: chips of one host, as a grid.
+      products: bfloat16 products and sums a cycle of its matrix units.
+      vector: float32 operations a cycle of its vector unit.
     """
 
     name: str
@@ -29,15 +31,22 @@ class Chip:
     flops: float
     bandwidth: float
     host: tuple[int, int, int]
+    products: int
+    vector: int
+
+    @property
+    def clock(self) -> float:
+        """Cycles a second."""
+        return self.flops / self.products
 
 
 TPUS = {
     chip.name: chip
     for chip in (
-        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1)),
-        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1)),
-        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1)),
-        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1)),
+        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096),
+        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1), 4 * 2 * 128**2, 4096),
+        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096),
+        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1), 4 * 2 * 256**2, 4096),
     )
 }
 

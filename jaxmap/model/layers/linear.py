@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -41,6 +42,12 @@ def activations_dtype(weights: jax.Array) -> jnp.dtype:
     return jnp.dtype(weights.dtype if precision is None else precision.activations)
 
 
+def bfloat16_passes() -> int:
+    """Products of bfloat16 that stand for one of float32 where the precision says so; 0: none."""
+    precision = _PRECISION.get()
+    return 0 if precision is None else precision.passes
+
+
 def multiply(
     product: Callable[..., jax.Array], a: jax.Array, b: jax.Array, *, exact: bool = False
 ) -> jax.Array:
@@ -65,12 +72,12 @@ def multiply(
         return product(a, b, precision=None, preferred_element_type=jnp.float32)
 
     # Written out instead of `precision="high"`, which the CPU ignores.
-    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
     rest = of(a_low, b_high) if whole else of(a_low, b_high) + of(a_high, b_low)
     return rest + of(a_high, b_high)
 
 
-def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Splits float32 into a sum of two bfloat16 numbers, to a relative error below 2^-16."""
     # XLA may remove a conversion to bfloat16 and back, but not this operation.
     high = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
@@ -134,8 +141,26 @@ class Linear(nnx.Module):
         return self.kernel[...][i]
 
     def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
-        """Applies the layer to activations. Only Int8Linear reads `where` (`Positions`)."""
+        """Applies the layer to activations. Only Int8Linear reads more of `where` (`Positions`).
+
+        On an accelerator (`Geometry.platform`) heads and channels are one axis of the product, so
+        that the result lies in memory as the kernels read it.
+        """
+        if getattr(where, "platform", ""):
+            return self._as_matrix(x)
         y = contract(self.equation, x, self.kernel[...], out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)
+
+    def _as_matrix(self, x: jax.Array) -> jax.Array:
+        """The same with one axis for all that is summed over, and one for all that comes of it."""
+        kernel = self.kernel[...]
+        inner = sum(letter in self.letters for letter in self.equation.split(",")[0])
+        lead, outer = x.shape[: x.ndim - inner], kernel.shape[inner:]
+        width = math.prod(kernel.shape[:inner])
+        x_K, kernel_KN = x.reshape(*lead, width), kernel.reshape(width, -1)
+        y = contract("...k,kn->...n", x_K, kernel_KN, out_dtype=jnp.float32)
+        if self.bias is not None:
+            y = y + self.bias[...].reshape(-1).astype(jnp.float32)
+        return y.astype(x.dtype).reshape(*lead, *outer)

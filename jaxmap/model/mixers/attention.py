@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.layers.rope import rotate
+from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -28,24 +29,55 @@ def attend(
     geometry: Geometry,
     facts: LayerFacts,
     *,
+    turn: Turn | None = None,
     softcap: float = 0.0,
     alibi: Alibi | None = None,
     sink_H: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax attention of each token on itself and earlier tokens of its own text, [B, T, H, C].
 
+    Computed by a kernel of the platform where one supports it, else by `attend_in_blocks`.
+
+    Args:
+      geometry: the positions of the tokens.
+      facts: the scale and the window of the layer.
+      turn: the rotation of queries and keys, which comes first; None: none.
+      softcap: see `Spec`; 0: none.
+      alibi: biases by the key's position; not to be combined with sinks.
+      sink_H: a score per head that takes part in the softmax but has no value.
+    """
+    if geometry.platform:
+        mixed_BTHC = by_kernel(
+            q_BTHC, k_BTGC, v_BTGC, geometry, facts,
+            turn=turn, softcap=softcap, alibi=alibi, sink_H=sink_H,
+        )  # fmt: skip
+        if mixed_BTHC is not None:
+            return mixed_BTHC
+    if turn is not None:
+        q_BTHC, k_BTGC = turn(q_BTHC), turn(k_BTGC)
+    return attend_in_blocks(
+        q_BTHC, k_BTGC, v_BTGC, geometry, facts, softcap=softcap, alibi=alibi, sink_H=sink_H
+    )
+
+
+def attend_in_blocks(
+    q_BTHC: jax.Array,
+    k_BTGC: jax.Array,
+    v_BTGC: jax.Array,
+    geometry: Geometry,
+    facts: LayerFacts,
+    *,
+    softcap: float = 0.0,
+    alibi: Alibi | None = None,
+    sink_H: jax.Array | None = None,
+) -> jax.Array:
+    """`attend` in plain code, for every platform and shape; kernels must agree with it.
+
     The queries of `geometry.block` tokens are computed together, with the keys that they can see
     and few others: no text is longer than `geometry.reach`, so the keys of a block start at most
     reach - 1 tokens before it. A layer's window is part of the mask. Values may have a different
     number of channels from queries and keys. Scores are float32; the result has the dtype of the
     queries.
-
-    Args:
-      geometry: the positions of the tokens.
-      facts: the scale and the window of the layer.
-      softcap: see `Spec`; 0: none.
-      alibi: biases by the key's position; not to be combined with sinks.
-      sink_H: a score per head that takes part in the softmax but has no value.
     """
     # ALiBi shifts all scores of a query by the same number, a sink's score it does not.
     assert alibi is None or sink_H is None, "a sink's score would need the same shift"
@@ -177,27 +209,35 @@ class Attention(Sublayer):
             q, k = _normed(spec, self.q_norm, q), _normed(spec, self.k_norm, k)
         if spec.clip_qkv and spec.clip_normed:
             q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
-        q, k = turned(spec, q, geometry, facts), turned(spec, k, geometry, facts)
-        sink_H = None if self.sink is None else self.sink[...]
         mixed_BTHC = attend(
-            q, k, v, geometry, facts, softcap=spec.softcap, alibi=spec.alibi, sink_H=sink_H
-        )
+            q, k, v, geometry, facts,
+            turn=turn_of(spec, geometry, facts),
+            softcap=spec.softcap,
+            alibi=spec.alibi,
+            sink_H=None if self.sink is None else self.sink[...],
+        )  # fmt: skip
         if self.gate is not None:
             mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD, geometry))
         return self.o(mixed_BTHC, geometry)
 
 
-def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-    """Queries or keys rotated by the layer's rope, if it has one."""
+def turn_of(spec: Spec, geometry: Geometry, facts: LayerFacts) -> Turn | None:
+    """What turns queries and keys of a layer; None: nothing in this model."""
     if geometry.cos is None or geometry.sin is None:
-        return x_BTHC
+        return None
     which = jnp.maximum(facts.rope, 0)
     cos, sin = (
         (table[0] if len(spec.ropes) == 1 else table[which])
         for table in (geometry.cos, geometry.sin)
     )
-    y_BTHC = rotate(x_BTHC, cos, sin, spec.ropes[0].pairs)
-    return jnp.where(facts.rope >= 0, y_BTHC, x_BTHC) if -1 in spec.rope_of else y_BTHC
+    on = facts.rope >= 0 if -1 in spec.rope_of else None
+    return Turn(cos, sin, spec.ropes[0].pairs, on)
+
+
+def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+    """Queries or keys rotated by the layer's rope, if it has one."""
+    turn = turn_of(spec, geometry, facts)
+    return x_BTHC if turn is None else turn(x_BTHC)
 
 
 def _qk_norm(spec: Spec, heads: int, letter: str, dtype) -> Norm | None:

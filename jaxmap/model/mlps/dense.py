@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,35 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+def _gelu_by_tanh(x: jax.Array) -> jax.Array:
+    """Exact GELU to 3.1e-6: x (1 + tanh(u)) / 2, u = atanh(erf(x / sqrt 2)) as an odd polynomial.
+
+    The polynomial is the one of its degree with the least largest error of the result, and grows
+    with x. A TPU has tanh in hardware, and takes three times as many operations for erf.
+    """
+    x32 = x.astype(jnp.float32)
+    z, u = x32 * x32, jnp.float32(_GELU[-1])
+    for coefficient in _GELU[-2::-1]:
+        u = u * z + coefficient
+    half = 0.5 * x32
+    return (half + half * jnp.tanh(u * x32)).astype(x.dtype)
+
+
+_GELU = (0.79782814, 0.036468789, -1.2486122e-4, -3.0581090e-5, 1.1190872e-6)
+# Where activations have 16 bits: cheaper, and off by less than they are rounded by.
+_ON_TPU = {"gelu": _gelu_by_tanh}
+
+
+def activation(name: str, geometry: Geometry, dtype: Any) -> Callable[[jax.Array], jax.Array]:
+    """One of ACTIVATIONS, as the platform does it for activations of a dtype."""
+    act = ACTIVATIONS[name]
+    if getattr(geometry, "platform", "") != "tpu":
+        return act
+    own = _ON_TPU.get(name, act) if jnp.dtype(dtype).itemsize == 2 else act
+    # Done once, where its argument is made: XLA may do it anew for every tile that reads it.
+    return lambda x: jax.lax.optimization_barrier(own(x))
+
+
 class Mlp(Sublayer):
     """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
 
@@ -47,7 +77,7 @@ class Mlp(Sublayer):
         )
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
-        act, m = ACTIVATIONS[self.act], self.multipliers
+        act, m = activation(self.act, geometry, x_BTD.dtype), self.multipliers
         up_BTF = self.up(x_BTD, geometry)
         if self.gate is None:
             y_BTD = self.down(act(up_BTF), geometry)

@@ -1,0 +1,222 @@
+"""What scoring costs on an accelerator: modelled from the compiled program, or measured.
+
+    pip install -e '.[tpu]'      # libtpu, for v5e, v5p and v6e
+    pip install -e '.[cuda]'     # the CUDA plugin, for h100
+    python benchmarks/accelerator.py --device=v5e --shape=pythia-410m --dtype=bfloat16
+
+No device is needed: the compilers compile for a described one, and `jaxmap.planning.modelled` adds
+up the program that they give, the same on every machine. The share is that of the matrix units'
+peak: the products of the weights alone (two for each weight that a token meets) over everything.
+Where the first device of this machine is the one that is asked for, the same program is run
+instead, on random weights, and the clock's median counts. Last line: `share 0.612`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import glob
+import json
+import statistics
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from jaxmap.errors import InputError
+from jaxmap.planning import chips, gpus
+
+_DEVICES = ("v5e", "v5p", "v6e", "h100")
+_GRIDS = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}
+
+_DEVICE = flags.DEFINE_enum("device", "v5e", _DEVICES, "What it runs on.")
+_SHAPE = flags.DEFINE_string("shape", "pythia-410m", "Folder of benchmarks/shapes, or any other.")
+_DTYPE = flags.DEFINE_string("dtype", "auto", "As in `jaxmap score`.")
+_REACH = flags.DEFINE_integer("reach", 384, "Tokens of the longest text of the batch.")
+_TOKENS = flags.DEFINE_integer("tokens", 16384, "Of a batch, on each group of devices.")
+_ROW = flags.DEFINE_integer("row", 2048, "Tokens of a row.")
+_LENS = flags.DEFINE_boolean("lens", False, "Read every layer.")
+_MESH = flags.DEFINE_string("mesh", "data=1", "As in `jaxmap score`.")
+_LAYERS = flags.DEFINE_integer("layers", None, "Only so many layers of the shape.", lower_bound=1)
+_STATISTICS = flags.DEFINE_list("statistics", ["log_likelihood"], "What is read.")
+_TOP = flags.DEFINE_integer("top", 12, "The dearest operations to show.", lower_bound=0)
+_HLO = flags.DEFINE_string("hlo", None, "Where the optimised program goes.")
+_OUT = flags.DEFINE_string("out", None, "A .jsonl that gets a line for this run.")
+_REPEATS = flags.DEFINE_integer("repeats", 10, "Timed runs on a real device.", lower_bound=1)
+
+
+def found_device() -> bool:
+    """Whether this machine has the device that is asked for; starts JAX only where it may."""
+    here = "/dev/nvidia0" if _DEVICE.value in gpus.GPUS else "/dev/accel*"
+    if not glob.glob(here):
+        return False
+    import jax
+
+    kind = jax.devices()[0].device_kind.lower().replace(" ", "")
+    names = {"v5e": ("v5e", "v5lite"), "v6e": ("v6e", "v6lite")}.get(
+        _DEVICE.value, (_DEVICE.value,)
+    )
+    return any(name in kind for name in names)
+
+
+def devices_for(axes: Any) -> list[Any]:
+    """Described devices, as many as the mesh has at least."""
+    if _DEVICE.value in gpus.GPUS:
+        return gpus.devices(_DEVICE.value, axes.size)
+    grid = _GRIDS[_DEVICE.value]
+    if axes.size > 4:
+        grid = "4x4" if _DEVICE.value != "v5p" else "2x2x4"
+    return chips.devices(f"{_DEVICE.value}:{grid}")
+
+
+def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
+    """The compiled program, its arguments, the products of its weights alone, and settings."""
+    import jax
+
+    from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
+    from jaxmap.engine import placement
+    from jaxmap.engine.scorer import Scorer, kernels_for
+    from jaxmap.model.mesh import Axes, axes_of, make, parse, structs
+    from jaxmap.planning.cost import count
+    from jaxmap.precision import PRECISIONS, default_dtype
+
+    folder = Path(__file__).parent / "shapes" / _SHAPE.value
+    folder = folder if folder.is_dir() else Path(_SHAPE.value)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} has no config.json", field="shape", value=_SHAPE.value)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if _LAYERS.value:
+        for name in ("num_hidden_layers", "n_layer", "num_layers"):
+            if name in config:
+                config[name] = _LAYERS.value
+        if "layer_types" in config:
+            config["layer_types"] = config["layer_types"][: _LAYERS.value]
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    spec = spec_of(Config(config, str(folder)))
+    axes = parse(_MESH.value) or Axes()
+    mesh = make(axes, None if real else devices_for(axes))
+    platform = "gpu" if _DEVICE.value in gpus.GPUS else "tpu"
+    dtype = default_dtype(platform, stored) if _DTYPE.value == "auto" else _DTYPE.value
+    precision = PRECISIONS[dtype]
+    held = precision.weights or stored
+    graph, shapes, own = placement.parameters(spec, held, precision.activations, axes_of(mesh))
+    scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
+    row = min(_ROW.value, _TOKENS.value)
+    B = max(1, _TOKENS.value // row) * axes.rows
+    args = (structs(shapes, own, mesh), *scorer.shapes(B, row))
+    static = dict(
+        reach=min(_REACH.value, row), lens=_LENS.value, statistics=tuple(_STATISTICS.value)
+    )
+    compiled = scorer.traced(*args, **static).lower().compile()
+    work = count(spec, weight_bytes=2, activation_bytes=2)
+    tokens = B // axes.rows * row
+    per_token = work.weight_flops
+    if _LENS.value:
+        per_token += spec.L * 2 * spec.V * (spec.embed_D or spec.D)
+    settings = dict(
+        device=_DEVICE.value, shape=folder.name, dtype=dtype, tokens=tokens, row=row,
+        reach=static["reach"], lens=_LENS.value, mesh=str(axes), layers=spec.L,
+        statistics=",".join(_STATISTICS.value),
+        jax=jax.__version__,
+    )  # fmt: skip
+    return compiled, args, per_token * tokens * axes.rows / axes.size, settings
+
+
+def measured(compiled: Any, args: tuple) -> float:
+    """Seconds of a run on the devices that are here, the median."""
+    import jax
+    import numpy as np
+
+    random = np.random.default_rng(0)
+
+    def filled(struct: Any) -> Any:
+        if np.issubdtype(struct.dtype, np.integer):
+            value = np.ones(struct.shape, struct.dtype)
+        else:
+            value = (random.standard_normal(struct.shape, np.float32) * 0.02).astype(struct.dtype)
+        return jax.device_put(value, struct.sharding)
+
+    given = jax.tree.map(filled, args)
+    jax.block_until_ready(compiled(*given))
+    seconds = []
+    for _ in range(_REPEATS.value):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*given))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def main(_: list[str]) -> None:
+    real = found_device()
+    if not real:
+        (gpus if _DEVICE.value in gpus.GPUS else chips).prepare()
+    import jax
+
+    from jaxmap.planning.modelled import charges
+
+    if not real:
+        jax.config.update("jax_enable_compilation_cache", False)
+    compiled, args, flops, settings = program(real)
+    text = compiled.as_text()
+    if _HLO.value:
+        Path(_HLO.value).write_text(text, encoding="utf-8")
+    temporaries = compiled.memory_analysis().temp_size_in_bytes
+    print(", ".join(f"{name} {value}" for name, value in settings.items()))
+    print(f"temporaries {temporaries / 2**30:.2f} GiB")
+    found = charges(text, _DEVICE.value)
+    modelled = sum(charge.seconds for charge in found)
+    peak = {**chips.TPUS, **gpus.GPUS}[_DEVICE.value].flops
+    seconds = measured(compiled, args) if real else modelled
+    for charge in found[: _TOP.value]:
+        print(
+            f"  {charge.seconds / modelled:6.1%} {1e3 * charge.seconds:8.2f} ms {charge.runs:5d} x "
+            f"{charge.opcode:12s} {charge.shape:32s} {charge.source}  {charge.name}"
+        )
+    how = "measured" if real else "modelled"
+    share = flops / peak / seconds
+    print(
+        f"{how} {1e3 * seconds:.2f} ms, products of the weights alone {1e3 * flops / peak:.2f} ms"
+    )
+    if _OUT.value:
+        record = {
+            **settings,
+            "how": how,
+            "seconds": seconds,
+            "products_seconds": flops / peak,
+            "share": round(share, 4),
+            "temporaries_gib": round(temporaries / 2**30, 3),
+            "dearest": [_row(charge, modelled) for charge in found[:5]],
+            "compiler": versions(),
+            "date": datetime.date.today().isoformat(),
+        }
+        with open(_OUT.value, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+    print(f"share {share:.3f}")
+
+
+def _row(charge: Any, total: float) -> list[Any]:
+    return [round(charge.seconds / total, 4), charge.opcode, charge.shape, charge.source]
+
+
+def versions() -> str:
+    package = "jax-cuda13-plugin" if _DEVICE.value in gpus.GPUS else "libtpu"
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return package
+
+
+def run(argv: list[str]) -> None:
+    try:
+        main(argv)
+    except InputError as error:
+        field = f"--{error.field} " if error.field else ""
+        print(f"accelerator.py: {field}{error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(run)

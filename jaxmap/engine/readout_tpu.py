@@ -1,0 +1,211 @@
+"""The scan over the vocabulary on a TPU, a Pallas kernel that keeps its logits on the chip.
+
+A tile of tokens meets one tile of the unembedding after another and keeps the running maximum and
+sums of `jaxmap.engine.distribution`, and what accumulators add up. Letters: N tokens, E channels, V
+vocabulary, W entries of a tile.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from jaxmap.engine.distribution import Distribution
+from jaxmap.engine.unembedding import Unembedding
+from jaxmap.model.layers.linear import bfloat16_passes, halves
+
+ACCUMULATORS = ("centred", "above", "top")  # what the kernel can add up
+_LANES = 128
+_COLUMNS = 512  # entries of the vocabulary of a tile
+_ROWS = (1024, 512, 256, 128)  # tokens of a tile
+_TILES = 20 << 20  # bytes of the tiles of states and of the unembedding, twice each
+_VMEM = 48 << 20  # bytes of the chip's own memory that a step may use
+_LAST = jnp.iinfo(jnp.int32).max
+
+
+def _parts(x: jax.Array) -> tuple[jax.Array, ...]:
+    """What the matrix units multiply: bfloat16, or float32 taken apart, see `multiply`."""
+    if x.dtype == jnp.bfloat16:
+        return (x,)
+    return halves(x.astype(jnp.float32)) if bfloat16_passes() else (x.astype(jnp.float32),)
+
+
+def _rows(N: int, E: int, dtype: Any, head_dtype: Any) -> int:
+    """Tokens of a tile; 0: not even the fewest fit."""
+    size = {jnp.bfloat16: 2}.get(jnp.dtype(dtype).type, 4)
+    head_size = {jnp.bfloat16: 2}.get(jnp.dtype(head_dtype).type, 4)
+    for rows in _ROWS:
+        tiles = 2 * E * (rows * size + _COLUMNS * head_size)
+        if N % rows == 0 and tiles <= _TILES:
+            return rows
+    return 0
+
+
+def supported(hidden_NE: jax.Array, head_VE: jax.Array, accumulators: tuple[str, ...]) -> bool:
+    """Whether the kernel can do it, by shapes, dtypes and what is added up."""
+    N, E = hidden_NE.shape
+    return (
+        set(accumulators) <= set(ACCUMULATORS)
+        and hidden_NE.dtype in (jnp.bfloat16, jnp.float32)
+        and E % _LANES == 0
+        and _rows(N, E, hidden_NE.dtype, head_VE.dtype) > 0
+    )
+
+
+def scan(
+    hidden_NE: jax.Array,
+    unembedding: Unembedding,
+    target_N: jax.Array,
+    target_logit_N: jax.Array,
+    accumulators: tuple[str, ...],
+    first: jax.Array | int,
+    *,
+    interpret: bool = False,
+) -> tuple[Distribution, dict[str, Any]]:
+    """The distribution over all rows of the unembedding, and what each accumulator comes to.
+
+    first: the id of the first row, where a mesh cuts the vocabulary.
+    """
+    (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
+    size = unembedding.size
+    rows = _rows(N, E, hidden_NE.dtype, unembedding.head_VE.dtype)
+    head_VE = unembedding.head_VE
+    if hidden_NE.dtype == jnp.bfloat16 or head_VE.dtype == jnp.float16:
+        head_VE = head_VE.astype(hidden_NE.dtype)
+    states, heads = _parts(hidden_NE), _parts(head_VE)
+    bias = unembedding.bias_V
+    biases = () if bias is None else (bias.astype(jnp.float32)[None],)
+    # How many of the rows here are tokens.
+    count = jnp.asarray(V if size is None else jnp.clip(size - first, 0, V), jnp.int32)
+    numbers_2 = jnp.stack([count, jnp.asarray(first, jnp.int32)])
+    column = pl.BlockSpec((rows, _LANES), lambda n, w, *_: (n, 0))
+    own = pl.BlockSpec((1, 1, rows), lambda n, w, *_: (n, 0, 0))
+    dtypes = {"top": jnp.int32, "above": jnp.int32}
+    kinds = [jnp.float32, jnp.float32, *(dtypes.get(name, jnp.float32) for name in accumulators)]
+    products = len(states) + len(heads) - 1
+    passes = products if bfloat16_passes() or hidden_NE.dtype == jnp.bfloat16 else 6
+    tiles = pl.cdiv(V, _COLUMNS)
+    found = pl.pallas_call(
+        partial(
+            _kernel, states=len(states), biased=bool(biases), adjust=unembedding.adjust,
+            accumulators=accumulators,
+        ),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=1,
+            grid=(N // rows, tiles),
+            in_specs=[
+                own,
+                own,
+                *[pl.BlockSpec((rows, E), lambda n, w, *_: (n, 0))] * len(states),
+                *[pl.BlockSpec((_COLUMNS, E), lambda n, w, *_: (w, 0))] * len(heads),
+                *[pl.BlockSpec((1, _COLUMNS), lambda n, w, *_: (0, w))] * len(biases),
+            ],
+            out_specs=[column] * len(kinds),
+        ),
+        out_shape=[jax.ShapeDtypeStruct((N, _LANES), kind) for kind in kinds],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=_VMEM
+        ),
+        cost_estimate=pl.CostEstimate(
+            flops=2 * N * tiles * _COLUMNS * E * passes,
+            transcendentals=N * tiles * _COLUMNS,
+            bytes_accessed=sum(x.nbytes for x in states)
+            + N // rows * sum(x.nbytes for x in heads)
+            + 4 * N * _LANES * len(kinds),
+        ),
+        interpret=interpret,
+        name="readout",
+    )(
+        numbers_2,
+        target_N.reshape(-1, 1, rows),
+        target_logit_N.reshape(-1, 1, rows),
+        *states,
+        *heads,
+        *biases,
+    )  # fmt: skip
+    max_N, sum_N, *sums = (x[:, 0] for x in found)
+    results = dict(zip(accumulators, sums, strict=True))
+    if "top" in results:
+        results["top"] = (results["top"], max_N)
+    return Distribution(max_N, sum_N), results
+
+
+def _kernel(
+    numbers_ref,
+    target_ref,
+    target_logit_ref,
+    *refs,
+    states: int,
+    biased: bool,
+    adjust: Any,
+    accumulators: tuple[str, ...],
+):
+    outputs = 2 + len(accumulators)
+    inputs, (max_ref, sum_ref, *sum_refs) = refs[:-outputs], refs[-outputs:]
+    heads = inputs[states : len(inputs) - biased]
+    W = heads[0].shape[0]
+    rows = max_ref.shape[0]
+    w = pl.program_id(1)
+
+    @pl.when(w == 0)
+    def _():
+        max_ref[...] = jnp.full_like(max_ref, jnp.finfo(jnp.float32).min)
+        for ref in (sum_ref, *sum_refs):
+            ref[...] = jnp.zeros_like(ref)
+
+    def product(a_ref, b_ref) -> jax.Array:
+        precision = jax.lax.Precision.HIGHEST if a_ref.dtype == jnp.float32 else None
+        return jax.lax.dot_general(
+            a_ref[...], b_ref[...], (((1,), (1,)), ((), ())), precision=precision,
+            preferred_element_type=jnp.float32,
+        )  # fmt: skip
+
+    # Smallest first.
+    pairs = [(a, b) for a in range(states) for b in range(len(heads)) if a + b < 2]
+    logit_NW = sum(
+        (product(inputs[a], heads[b]) for a, b in sorted(pairs, reverse=True)),
+        start=jnp.zeros((), jnp.float32),
+    )
+    logit_NW = adjust(logit_NW, inputs[-1][...] if biased else None)
+    row_NW = w * W + jax.lax.broadcasted_iota(jnp.int32, (rows, W), 1)
+    valid_NW = row_NW < numbers_ref[0]
+    before_N1 = max_ref[:, :1]
+    shown_NW = jnp.where(valid_NW, logit_NW, jnp.finfo(jnp.float32).min)
+    new_N1 = jnp.max(shown_NW, axis=1, keepdims=True)
+    max_N1 = jnp.maximum(before_N1, new_N1)
+    centred_NW = shown_NW - max_N1
+    exp_NW = jnp.where(valid_NW, jnp.exp(centred_NW), 0)
+    shrunk_N1 = jnp.exp(before_N1 - max_N1)
+    sum_before_N1 = sum_ref[:, :1]
+
+    def put(ref, x_N1: jax.Array) -> None:
+        ref[...] = jnp.broadcast_to(x_N1, ref.shape)
+
+    for name, ref in zip(accumulators, sum_refs, strict=True):
+        now_N1 = ref[:, :1]
+        if name == "centred":
+            shift_N1 = jnp.where(sum_before_N1 > 0, before_N1 - max_N1, 0)
+            new = jnp.sum(jnp.where(valid_NW, exp_NW * centred_NW, 0), axis=1, keepdims=True)
+            put(ref, shrunk_N1 * (now_N1 + shift_N1 * sum_before_N1) + new)
+        elif name == "top":
+            id_NW = jnp.where(shown_NW == new_N1, row_NW + numbers_ref[1], _LAST)
+            best_N1 = jnp.min(id_NW, axis=1, keepdims=True)
+            higher_N1 = (new_N1 > before_N1) | (w == 0)
+            put(ref, jnp.where(higher_N1, best_N1, now_N1))
+        else:
+            target_N1 = _column(target_ref[0], rows)
+            target_logit_N1 = _column(target_logit_ref[0], rows)
+            other_NW = (row_NW + numbers_ref[1] != target_N1) & valid_NW
+            above_NW = jnp.where(other_NW & (logit_NW > target_logit_N1), 1, 0)
+            put(ref, now_N1 + jnp.sum(above_NW, axis=1, keepdims=True))
+    put(sum_ref, sum_before_N1 * shrunk_N1 + jnp.sum(exp_NW, axis=1, keepdims=True))
+    put(max_ref, max_N1)
+
+
+def _column(x_1N: jax.Array, rows: int) -> jax.Array:
+    return jnp.broadcast_to(x_1N, (_LANES, rows)).T[:, :1]

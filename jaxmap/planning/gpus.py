@@ -1,0 +1,91 @@
+"""GPUs as their vendor describes them, and the target that lets the CUDA plugin compile for one
+that is not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+from typing import Any
+
+from jaxmap.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """One device, and what a modelled kernel is charged by.
+
+    Fields:
+      target: the compiler's description of it.
+      flops: 16-bit products and sums a second that the largest products reach (the data sheet's
+        peak is 989e12).
+      flops_by_dtype: the same for other operands, by HLO dtype.
+      bandwidth: bytes a second that streaming kernels reach.
+      exponentials: a second.
+      launch: seconds that every kernel costs beside its work.
+      memory: bytes of high-bandwidth memory.
+    """
+
+    name: str
+    target: str
+    flops: float
+    flops_by_dtype: dict[str, float]
+    bandwidth: float
+    exponentials: float
+    launch: float
+    memory: int
+
+
+_H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 84929347584 shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 12 }
+runtime_version { major: 13 minor: 0 patch: 0 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        # The exponential unit does 16 a cycle on each of 132 multiprocessors (CUDA programming
+        # guide, arithmetic instructions, compute capability 9.0). float32 outside the matrix units.
+        Gpu("h100", _H100, 800e12, {"f32": 54e12}, 3.0e12, 16 * 132 * 1.75e9, 3e-6, 84_929_347_584),
+    )
+}
+
+
+def prepare() -> None:
+    """Lets the CUDA plugin compile with no GPU; before JAX is imported.
+
+    InputError without the plugin.
+    """
+    if importlib.util.find_spec("jax_plugins") is None or not any(
+        importlib.util.find_spec(f"jax_plugins.xla_cuda{version}") for version in (12, 13)
+    ):
+        raise InputError(
+            "compiling for a GPU needs its compiler, the CUDA plugin: pip install 'jaxmap[cuda]'",
+            field="device",
+        )
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    flags = os.environ.get("XLA_FLAGS", "")
+    # Autotuning would time candidates on a device.
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0".strip()
+
+
+def devices(name: str, count: int = 1) -> list[Any]:
+    """Devices of a described GPU, to compile for; after `prepare`."""
+    from jax.experimental import topologies
+
+    described = topologies.get_topology_desc(
+        platform="cuda", topology=f"1x1x{count}", target_config=GPUS[name].target
+    )
+    return list(described.devices)

@@ -1,0 +1,118 @@
+"""What a compiled program would cost on a TPU or GPU, added up from its optimised HLO.
+
+TPU: the compiler annotates operations with the cycles that it estimates. GPU: a kernel takes the
+longer of its products at the device's rate and its bytes, inputs read once and outputs written
+once, at the memory's, and a launch. Operations run one after another: what a device overlaps is not
+taken off.
+
+Kernels of our own must declare what they do (Pallas's `cost_estimate`): products, those that their
+padding adds included, and exponentials, one a score or logit. They take the longer of their bytes
+and of products at the peak plus _VECTOR operations of the vector unit an exponential, one after the
+other. The compiler's final schedules, counted bundle by bundle, are shorter than that
+(docs/accelerators.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+from jaxmap.planning import chips, hlo
+from jaxmap.planning.gpus import GPUS, Gpu
+
+_VECTOR = 11
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+# Names that stand for other arrays, or are done before anything is waited for.
+_FREE = frozenset(
+    "parameter constant bitcast tuple get-tuple-element after-all partition-id replica-id iota "
+    "copy-start copy-done async-start async-update async-done bitcast-convert".split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Charge:
+    """What one operation costs, over all of its runs.
+
+    Fields:
+      source: what the program calls it.
+      seconds: of all runs.
+    """
+
+    name: str
+    opcode: str
+    shape: str
+    source: str
+    runs: int
+    seconds: float
+
+
+def charges(text: str, device: str) -> list[Charge]:
+    """Every operation that costs something, the dearest first.
+
+    Args:
+      text: optimised HLO.
+      device: a name in `chips.TPUS` or `gpus.GPUS`.
+    """
+    program = hlo.parse(text)
+    found = []
+    for op, computation, runs in program.executed():
+        if device in GPUS:
+            seconds = _on_gpu(op, computation, program, GPUS[device])
+        else:
+            seconds = _on_tpu(op, computation, chips.TPUS[device])
+        if seconds:
+            shape = op.shape.split("{")[0] if op.shape[0] != "(" else op.shape[:60]
+            found.append(Charge(op.name, op.opcode, shape, op.source, runs, runs * seconds))
+    return sorted(found, key=lambda charge: -charge.seconds)
+
+
+def _on_tpu(op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chips.Chip) -> float:
+    if "tpu_custom_call" in op.line:
+        return _own_kernel_on_tpu(op, computation, chip)
+    cycles = _CYCLES.search(op.line)
+    return int(cycles[1]) / chip.clock if cycles else 0.0
+
+
+def _declared(op: hlo.Operation) -> dict[str, float]:
+    """The cost that a kernel of our own declares, numbers by name."""
+    found = re.search(r'"cost_estimate":(\{[^}]*\})', op.line)
+    if not found:
+        raise ValueError(f"{op.name} does not declare what it costs")
+    return {key: float(value) for key, value in json.loads(found[1]).items()}
+
+
+def _own_kernel_on_tpu(
+    op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chips.Chip
+) -> float:
+    declared = _declared(op)
+    vector = _VECTOR * declared["transcendentals"] / (chip.vector * chip.clock)
+    return max(
+        declared["flops"] / chip.flops + vector,
+        max(declared["bytes_accessed"], _bytes(op, computation)) / chip.bandwidth,
+    )
+
+
+def _bytes(op: hlo.Operation, computation: dict[str, hlo.Operation]) -> int:
+    read = sum(hlo.bytes_of(computation[name].shape) for name in op.operands)
+    return read + hlo.bytes_of(op.shape)
+
+
+def _on_gpu(
+    op: hlo.Operation, computation: dict[str, hlo.Operation], program: hlo.Program, gpu: Gpu
+) -> float:
+    if op.opcode in _FREE:
+        return 0.0
+    moved = _bytes(op, computation)
+    if "dynamic-slice" in op.name or "dynamic_slice" in op.name or op.opcode == "dynamic-slice":
+        moved = 2 * hlo.bytes_of(op.shape)
+    flops, dtype = 0.0, ""
+    if op.opcode == "dot":
+        flops, dtype = (
+            hlo.dot_flops(op, computation),
+            hlo.dtype_of(computation[op.operands[0]].shape),
+        )
+    elif called := op.called("calls"):
+        flops, dtype = program.products(called)
+    rate = gpu.flops_by_dtype.get(dtype, gpu.flops)
+    return max(flops / rate, moved / gpu.bandwidth) + gpu.launch

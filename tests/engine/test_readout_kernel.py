@@ -1,0 +1,56 @@
+"""The readout's TPU kernel, run by Pallas's interpreter, against the plain scan."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmap.engine import readout_tpu
+from jaxmap.engine.readout import read
+from jaxmap.engine.unembedding import Unembedding
+from jaxmap.model.layers.linear import computing_in
+from jaxmap.model.layers.logits import LogitAdjustment
+
+NAMES = ("log_likelihood", "entropy", "target_rank", "top_token")
+CASES = {
+    # N, E, V, tokens of them, dtype of states, of the head, arithmetic, adjustment
+    "no multiple of a tile": (128, 128, 700, None, "float32", "float32", "float32", None),
+    "rows that are no tokens, bias, cap": (
+        *(256, 128, 1000, 777, "float32", "float32", "float32"),
+        LogitAdjustment(0.5, 20.0),
+    ),
+    "three passes of a float16 head": (
+        *(128, 128, 600, None, "float32", "float16", "bfloat16_3x"),
+        None,
+    ),
+    "bfloat16": (128, 256, 1024, None, "bfloat16", "bfloat16", "bfloat16", None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_tpu_kernel_agrees_with_the_plain_scan(name):
+    N, E, V, size, dtype, head_dtype, how, adjust = CASES[name]
+    random = np.random.default_rng(2)
+    hidden_NE = jnp.asarray(random.normal(0, 1, (N, E)), dtype)
+    head_VE = jnp.asarray(random.normal(0, 0.2, (V, E)), head_dtype)
+    bias_V = None if adjust is None else jnp.asarray(random.normal(0, 1, V), "float32")
+    unembedding = Unembedding(head_VE, bias_V, adjust or LogitAdjustment(), size)
+    target_N = jnp.asarray(random.integers(0, size or V, N), jnp.int32)
+    assert readout_tpu.supported(hidden_NE, head_VE, ("centred", "above", "top"))
+
+    def run(**kernel):
+        def traced(hidden_NE, unembedding, target_N):
+            with computing_in(how):
+                return read(hidden_NE, unembedding, target_N, NAMES, block=300, **kernel)
+
+        return jax.jit(traced)(hidden_NE, unembedding, target_N)
+
+    found, expected = run(platform="tpu", interpret=True), run()
+    for statistic in NAMES[:2]:
+        np.testing.assert_allclose(found[statistic], expected[statistic], rtol=0, atol=1e-5)
+        assert np.ptp(expected[statistic]) > 0.1
+    np.testing.assert_array_equal(found["top_token"], expected["top_token"])
+    # Logits that two orders of summing make equal or not may count either way.
+    assert np.abs(found["target_rank"] - expected["target_rank"]).max() <= (how != "float32")

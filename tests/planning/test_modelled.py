@@ -1,0 +1,130 @@
+"""The modelled cost of a program: hand-written HLO added up by hand, and compilers' own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from support import REPOSITORY
+
+from jaxmap.planning import chips, hlo
+from jaxmap.planning.gpus import GPUS
+from jaxmap.planning.modelled import charges
+
+GPU = """HloModule m
+
+%inner (a: f16[64,32], b: f16[32,16]) -> f32[64,16] {
+  %a = f16[64,32]{1,0} parameter(0)
+  %b = f16[32,16]{1,0} parameter(1)
+  ROOT %dot.1 = f32[64,16]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%body (s: (s32[], f16[64,32], f16[32,16])) -> (s32[], f16[64,32], f16[32,16]) {
+  %s = (s32[], f16[64,32]{1,0}, f16[32,16]{1,0}) parameter(0)
+  %x = f16[64,32]{1,0} get-tuple-element(%s), index=1
+  %y = f16[32,16]{1,0} get-tuple-element(%s), index=2
+  %gemm = f32[64,16]{1,0} fusion(%x, %y), kind=kCustom, calls=%inner, metadata={op_name="jit(f)/while/body/ab,bc->ac/dot_general" source_file="/a/linear.py" source_line=7}
+  ROOT %t = (s32[], f16[64,32]{1,0}, f16[32,16]{1,0}) tuple(%s, %x, %y)
+}
+
+%condition (s: (s32[], f16[64,32], f16[32,16])) -> pred[] {
+  %s = (s32[], f16[64,32]{1,0}, f16[32,16]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %bound = s32[] constant(24)
+  ROOT %less = pred[] compare(%i, %bound), direction=LT
+}
+
+ENTRY %main (p: (s32[], f16[64,32], f16[32,16])) -> (s32[], f16[64,32], f16[32,16]) {
+  %p = (s32[], f16[64,32]{1,0}, f16[32,16]{1,0}) parameter(0)
+  ROOT %loop = (s32[], f16[64,32]{1,0}, f16[32,16]{1,0}) while(%p), condition=%condition, body=%body
+}
+"""  # noqa: E501 a line an instruction, as HLO is printed
+
+
+def test_a_gpu_kernel_in_a_loop_by_hand():
+    [charge] = charges(GPU, "h100")
+    gpu = GPUS["h100"]
+    moved = 2 * 64 * 32 + 2 * 32 * 16 + 4 * 64 * 16
+    flops = 2 * 64 * 32 * 16
+    assert charge.runs == 24
+    assert charge.seconds == pytest.approx(
+        24 * (max(flops / gpu.flops, moved / gpu.bandwidth) + gpu.launch)
+    )
+    assert charge.source == "ab,bc->ac/dot_general linear.py:7"
+
+
+def test_tpu_cycles_are_the_compilers_own():
+    text = GPU.replace("calls=%inner", 'calls=%inner, backend_config={"estimated_cycles":"1500"}')
+    [charge] = charges(text, "v5e")
+    chip = chips.TPUS["v5e"]
+    assert chip.clock == pytest.approx(1.5e9, rel=0.01)
+    assert charge.seconds == pytest.approx(24 * 1500 / chip.clock)
+
+
+def test_products_of_a_scan_are_counted_as_often_as_they_run():
+    def f(x, weights):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weights)[0]
+
+    text = jax.jit(f).lower(jnp.ones((32, 256)), jnp.ones((5, 256, 256))).compile().as_text()
+    program = hlo.parse(text)
+    flops = 0.0
+    for op, computation, runs in program.executed():
+        if op.opcode == "dot":
+            flops += runs * hlo.dot_flops(op, computation)
+        elif (called := op.called("calls")) in program.computations:
+            flops += runs * program.products(called)[0]
+    assert flops == 5 * 2 * 32 * 256 * 256
+
+
+def test_what_is_no_program_is_refused():
+    with pytest.raises(ValueError, match="no ENTRY"):
+        hlo.parse("nothing")
+
+
+def _accelerator(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            *(sys.executable, "benchmarks/accelerator.py", "--shape=pythia-410m", "--layers=2"),
+            *("--tokens=512", "--row=512", "--reach=256", *flags),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def _share(ran: subprocess.CompletedProcess) -> float:
+    assert ran.returncode == 0, ran.stderr
+    word, value = ran.stdout.splitlines()[-1].split()
+    assert word == "share"
+    return float(value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("bfloat16_3x", marks=pytest.mark.slow)])
+def test_a_tpu_program_is_compiled_and_added_up(tmp_path, dtype):
+    written = tmp_path / "program.hlo"
+    ran = _accelerator("--device=v5e", f"--dtype={dtype}", f"--hlo={written}")
+    assert 0.01 < _share(ran) < 1
+    again = sum(charge.seconds for charge in charges(written.read_text(), "v5e"))
+    modelled = next(line for line in ran.stdout.splitlines() if line.startswith("modelled"))
+    assert float(modelled.split()[1]) == pytest.approx(1e3 * again, abs=0.006)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax_plugins") is None, reason="needs the CUDA plugin")
+def test_a_gpu_program_is_compiled_and_added_up():
+    assert 0.01 < _share(_accelerator("--device=h100", "--dtype=float16")) < 1
+
+
+def test_a_missing_compiler_or_shape_is_one_line():
+    if importlib.util.find_spec("libtpu") is None:
+        ran = _accelerator("--device=v5e")
+        assert ran.returncode == 2
+        assert "pip install 'jaxmap[tpu]'" in ran.stderr.splitlines()[-1]
