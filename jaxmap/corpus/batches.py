@@ -1,9 +1,10 @@
-"""Texts packed into rows of fixed length: few static shapes, next to no padding.
+"""Texts packed into rows of fixed length: few static shapes and almost no padding.
 
-Why packed rows rather than one text a row, sorted by length: the shapes do not depend on the
-texts, so a handful of programs serves any text set, and what is padded is the end of the last
-rows. Attention is kept to a text's own tokens by segment numbers, and a batch declares how long
-its longest text is (`reach`), so that short texts do not pay for the length of their row.
+Rows are packed, instead of one text per row sorted by length, because the shapes then do not depend
+on the texts: a handful of programs serves any text set, and only the ends of the last rows are
+padding. Segment numbers restrict attention to a text's own tokens. A batch has an upper bound on
+the length of its texts (`reach`), so that attention of short texts does not cost as much as their
+row is long.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ import numpy as np
 from jaxmap.corpus.tokens import Tokens
 
 _LANE = 128  # row lengths are multiples of it
-_ROWS = (512, 768, 1024, 2048)  # lengths to choose from, beside the longest text's own
-_KEYS = 4  # attention on so many keys per channel costs about as much as all the rest
-_CLASSES = 4  # reaches at most: each is compiled once per architecture
+_ROWS = (512, 768, 1024, 2048)  # row lengths to choose from, besides that of the longest text
+_KEYS = 4  # attention on so many keys per channel costs about as much as everything else
+_CLASSES = 4  # the largest number of reaches; each is compiled once per architecture
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """B rows of T tokens; every text lies whole in one row.
+    """B rows of T tokens; every text is in one row. P is the number of texts.
 
-    A text of n ids takes n - 1 places: its last id is only a target. All arrays int32.
+    A text of n ids takes n - 1 entries of its row, since its last id is only a target. All arrays
+    are int32.
 
     Fields:
-      ids_BT, target_BT: a token and the one after it in its text; 0 at padding.
-      segment_BT: number of the text within its row, from 1; 0 at padding.
-      position_BT: place in the text, from 0.
-      length_BT: ids of the text.
-      reach: no text of the batch takes more places.
-      text, row, start: [P] which text lies where.
-      stop: [P] end of its places, exclusive.
-      first: [P] place whose target is the first scored id.
+      ids_BT, target_BT: a token, and the next token of its text; 0 at padding.
+      segment_BT: the number of the text within its row, from 1; 0 at padding.
+      position_BT: the index in the text, from 0.
+      length_BT: the number of ids of the text.
+      reach: an upper bound on the number of entries of a text.
+      text, row: [P] the index of each text in the text set, and its row.
+      start, stop: [P] its entries of the row are start to stop - 1.
+      first: [P] the entry whose target is the first scored id.
     """
 
     ids_BT: np.ndarray
@@ -53,13 +55,13 @@ class Batch:
 
     @property
     def num_places(self) -> int:
-        """Places that hold a token."""
+        """The number of entries that are not padding."""
         return int((self.stop - self.start).sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Rows that share a shape and a reach; each row lists its texts."""
+    """Rows with the same shape and reach; each row is a list of its texts."""
 
     B: int
     T: int
@@ -67,10 +69,10 @@ class _Group:
     rows: list[list[int]]
 
     def cost(self, size: np.ndarray, width: int) -> float:
-        """Of a token, next to one without padding or attention: what rows are chosen by.
+        """The cost per token, relative to a token without padding and attention.
 
-        Long rows leave less unused; short ones start over more often, and a query is given the
-        keys of up to `reach` - 1 places before it in its row.
+        Row lengths are chosen to minimise it. Long rows have less padding; short rows have fewer
+        keys, since attention reads up to `reach` - 1 entries before a query in its row.
         """
         places = _up(len(self.rows), self.B) * self.T
         keys = np.minimum(np.arange(self.T), self.reach - 1).mean()
@@ -81,7 +83,7 @@ class _Group:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which text lies in which row of which batch."""
+    """The arrangement of texts in rows and batches."""
 
     groups: tuple[_Group, ...]
 
@@ -91,12 +93,12 @@ class Plan:
 
     @property
     def num_places(self) -> int:
-        """Places computed, padding included."""
+        """The number of entries that are computed, padding included."""
         return sum(-(-len(g.rows) // g.B) * g.B * g.T for g in self.groups)
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
-        """(B, T, reach) of every program that the plan needs."""
+        """The (B, T, reach) of every program that the plan needs."""
         return [(g.B, g.T, g.reach) for g in self.groups]
 
 
@@ -105,7 +107,7 @@ def _up(n: int, multiple: int) -> int:
 
 
 def row_length(places: int) -> int:
-    """The shortest row that holds a text of so many places."""
+    """The length of the shortest row for a text of so many entries."""
     return _up(places, _LANE)
 
 
@@ -117,9 +119,9 @@ def _pack(
     *,
     new_row: int | None,
 ) -> list[int]:
-    """Best fit: each text goes where it leaves least room.
+    """Packs by best fit: each text goes into the row where it leaves the least room.
 
-    A text that fits nowhere opens a row of `new_row` places; with None it is left, and returned.
+    A text that fits into no row starts a row of `new_row` entries; if that is None, it is returned.
     """
     room = sorted((f, r) for r, f in enumerate(free))
     left = []
@@ -144,14 +146,14 @@ def _pack(
 def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 4096) -> Plan:
     """Packs every text with something to score.
 
-    Texts are taken by reach, longest first. Each reach opens the rows that its texts need, rounds
-    them up to whole batches, and fills the room that is left with shorter texts.
+    Texts are grouped by reach, the longest first. Each group gets the rows that its texts need,
+    rounded up to whole batches; the remaining room is filled with shorter texts.
 
     Args:
       tokens: the text set.
-      batch_tokens: places of a batch, B x T, as nearly as T allows; of one of its pieces.
-      pieces: devices or groups of them that share a batch, as many rows each.
-      width: channels of the model's residual stream; attention weighs more in narrow models.
+      batch_tokens: the entries of each piece of a batch, B x T, as nearly as T allows.
+      pieces: the number of devices, or groups of devices, that divide the rows of a batch.
+      width: the width of the model; in narrow models attention is a larger share of the cost.
     """
     size = np.where(tokens.num_scored > 0, tokens.lengths - 1, 0)
     order = np.argsort(-size, kind="stable")
@@ -159,7 +161,7 @@ def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 409
     groups: list[_Group] = []
     while texts:
         reach = _up(int(size[texts[0]]), _LANE)
-        # The last class, and the shortest, takes all that is left.
+        # The last group has the shortest texts, all that are left.
         last = reach == _LANE or len(groups) == _CLASSES - 1
         shorter = 0 if last else reach // 2
         own = next((i for i, t in enumerate(texts) if size[t] <= shorter), len(texts))
@@ -181,13 +183,13 @@ def _group(
     batch_tokens: int,
     pieces: int,
 ) -> tuple[_Group, list[int]]:
-    """The rows for the texts of one reach, and the shorter texts that found no room in them."""
+    """The rows for the texts of one reach, and the shorter texts that did not fit into them."""
     rows: list[list[int]] = []
     free: list[int] = []
     _pack(own, size, rows, free, new_row=T)
     B = max(1, batch_tokens // T) * pieces
     total = int(size[own].sum() + size[shorter].sum())
-    if total <= B * T:  # one batch may hold all that is left: no larger than it has to be
+    if total <= B * T:  # the rest fits into one batch, which is made no larger than needed
         B = min(B, _up(max(len(rows), -(-total // T)), pieces))
     spare = _up(len(rows), B) - len(rows)
     rows += [[] for _ in range(spare)]
@@ -197,7 +199,7 @@ def _group(
 
 
 def batches(tokens: Tokens, plan: Plan) -> Iterator[Batch]:
-    """The batches of a plan, one at a time; all of a group have the same shape."""
+    """Yields the batches of a plan; all batches of a group have the same shape."""
     first_scored = np.asarray(tokens.first_scored)
     lengths = tokens.lengths
     for group in plan.groups:

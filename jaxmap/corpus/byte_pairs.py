@@ -1,8 +1,8 @@
 """Byte-pair vocabularies without tokenizer.json: tekken, tiktoken, vocab.json with merges.txt.
 
 Each becomes a pipeline of the tokenizers library. A tiktoken vocabulary ranks byte strings and has
-no list of merges; the merges that give the same ids are all cuts of a token into two others, in
-order of the whole's rank.
+no list of merges. The same ids result from these merges: every split of a token into two other
+tokens, in the order of the token's rank.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from jaxmap.corpus.tokenizer_classes import FastClass
 from jaxmap.corpus.tokenizer_files import one_line, read_json
 from jaxmap.errors import InputError
 
-# Which pieces a text is cut into first. QWEN2 is also Qwen's (tokenization_qwen.py), LLAMA3 what
-# transformers' TikTokenConverter takes for files that say nothing of it, KIMI that of
-# tokenization_kimi.py (Moonlight, Kimi-K2).
+# Patterns that split a text before the merges. QWEN2 is also Qwen's (tokenization_qwen.py), LLAMA3
+# the default of transformers' TikTokenConverter, KIMI that of tokenization_kimi.py (Moonlight,
+# Kimi-K2).
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -37,7 +37,7 @@ _KIMI = (
     rf"|[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_ENDINGS}"
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# Special tokens of tekken.json files of before their list was in the file (mistral-common).
+# Special tokens for early tekken.json files, which do not list them (from mistral-common).
 _OLD_TEKKEN = (
     "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] "
     "[/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] "
@@ -52,10 +52,10 @@ _QWEN_SPECIAL = (
 
 
 def read_tekken(path: Path) -> tuple[Any, dict[str, str]]:
-    """Mistral's tekken.json as a tokenizers.Tokenizer, and its roles.
+    """Mistral's tekken.json as a tokenizers.Tokenizer, and the roles of its special tokens.
 
-    Special tokens have the first ids, default_num_special_tokens of them; the byte strings follow,
-    as many as default_vocab_size leaves. BOS goes before a text, as in Mistral's own package.
+    The first default_num_special_tokens ids are special tokens; byte strings have the other ids, up
+    to default_vocab_size. BOS is put before a text, as in Mistral's own package.
     """
     facts = read_json(path) or {}
     try:
@@ -83,7 +83,7 @@ def read_tekken(path: Path) -> tuple[Any, dict[str, str]]:
 
 
 def read_tiktoken(path: Path, tokenizer_config: Mapping[str, Any]) -> Any:
-    """A file of tiktoken, a base64 byte string and its rank a line, as a tokenizers.Tokenizer.
+    """A tiktoken file, whose lines are base64 and rank, as a tokenizers.Tokenizer.
 
     The pattern is that of the class in tokenizer_config.json: QWenTokenizer, TikTokenTokenizer
     (Kimi), else Llama 3's.
@@ -126,7 +126,7 @@ def read_merges(folder: Path, kind: FastClass, tokenizer_config: Mapping[str, An
     path = folder / "merges.txt"
     try:
         lines = path.read_text("utf-8").split("\n")
-        # GPT-2's own code drops the first line whatever it says, and what follows the last break.
+        # GPT-2's own code always drops the first line, and what follows the last line break.
         lines = lines[1:-1] if kind.merges == "gpt2" or lines[0].startswith("#version") else lines
         pairs = (line.split() for line in lines if line.strip())
         merges = [(first, second) for first, second in pairs]
@@ -193,8 +193,10 @@ def _cut(pattern: str, prefix: bool) -> Any:
 
 
 def _letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary, as in GPT-2: itself where it
-    is printed, else the next one from U+0100 on."""
+    """The character for each byte in a byte-level vocabulary, as in GPT-2.
+
+    Printable bytes stand for themselves, the others for characters from U+0100 on.
+    """
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printed else chr(next(others)) for byte in range(256)]

@@ -1,10 +1,10 @@
 """Cuts documents into chunks and draws a set of texts from them (Oyama et al., arXiv 2502.16173).
 
-The draw is over the list of all kept chunks, so its length must be known before anything can be
-chosen. Holding a million documents would take gigabytes, reading them twice would download them
-twice: each document that has a kept chunk goes once to a scratch file (in memory while small), two
-integers a document stay in memory, and the few drawn chunks are cut again from the scratch file.
-`random.sample` chooses positions by the length alone, so drawing from a `range` draws the same
+The draw is from the list of all kept chunks, so its length must be known first. A million documents
+in memory would take gigabytes, and reading them twice would download them twice. Therefore each
+document with a kept chunk is written once to a scratch file (in memory while it is small), memory
+has two integers per document, and the few drawn chunks are cut again from the scratch file.
+`random.sample` chooses positions by the length only, so drawing from a `range` draws the same
 chunks as drawing from the list.
 """
 
@@ -22,12 +22,12 @@ from jaxmap.errors import InputError, JaxmapError
 
 DEFAULT_N = 10_000
 _DRAWN_PER_KEPT = 4  # the published set: 40,000 drawn, the first 10,000 kept
-_IN_MEMORY = 64 << 20  # bytes of documents; more go to a scratch file
+_IN_MEMORY = 64 << 20  # bytes of documents in memory; more are written to a scratch file
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a document: `chunk_idx` counts all pieces of the document, kept or not."""
+    """A chunk of a document; `chunk_idx` counts all chunks of the document, kept or not."""
 
     text: str
     document: str
@@ -36,10 +36,10 @@ class Chunk:
 
 
 def chunk(document: str, max_bytes: int = 1024) -> Iterator[str]:
-    """Consecutive pieces of at most `max_bytes` UTF-8 bytes; joined they are the document.
+    """Cuts a document into consecutive chunks of at most `max_bytes` UTF-8 bytes.
 
-    A split that would cut a character moves back to the character's start.
-    Raises InputError for max_bytes < 4, which some characters need.
+    A cut inside a character moves back to the character's start. Raises InputError for
+    max_bytes < 4, which is too few for some characters.
     """
     if max_bytes < 4:
         raise InputError(f"max_bytes={max_bytes}: a character may need 4 bytes; give at least 4")
@@ -62,7 +62,7 @@ def _encode(name: str, document: str) -> bytes:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name}: character {error.start} is a lone surrogate, which has no UTF-8 form; "
-            "mend or drop the document"
+            "correct or remove the document"
         ) from error
 
 
@@ -87,19 +87,21 @@ def sample_chunks(
 ) -> list[Chunk]:
     """The first n of 4n chunks drawn without replacement from those of more than min_bytes bytes.
 
-    With the defaults and at least 40,000 kept chunks: `random.seed(42)` and
-    `random.sample(chunks, 40_000)[:10_000]` (arXiv 2502.16173). Of fewer than 4n all are drawn.
+    With the defaults and at least 40,000 kept chunks this is `random.seed(42)` and
+    `random.sample(chunks, 40_000)[:10_000]` (arXiv 2502.16173). If there are fewer than 4n chunks,
+    all are drawn.
 
     Args:
-      documents: name and text of each.
-      n: how many; None: 10,000, or all that there are if fewer.
-      min_bytes, max_bytes: a chunk has more than the first and at most the second.
-      seed: of the draw.
-      scratch: folder for the scratch file.
-      in_memory: bytes of documents from which a scratch file is used.
+      documents: (name, text) of each document.
+      n: the number of chunks; None: 10,000, or all if there are fewer.
+      min_bytes, max_bytes: a kept chunk has more than min_bytes and at most max_bytes bytes.
+      seed: the seed of the draw.
+      scratch: the folder for the scratch file.
+      in_memory: the number of bytes of documents from which a scratch file is used.
 
-    Raises InputError where n was given and fewer exist, JaxmapError where the scratch file cannot
-    be written.
+    Raises:
+      InputError: when n was given and fewer chunks exist.
+      JaxmapError: when the scratch file cannot be written.
     """
     if n is not None and n < 1:
         raise InputError(f"n={n}: give at least 1 text to draw")
@@ -133,7 +135,7 @@ def sample_chunks(
         drawn = random.Random(seed).sample(range(num_kept), min(_DRAWN_PER_KEPT * n, num_kept))[:n]
         chunks = []
         for index in drawn:
-            # Documents without a kept chunk share their start with the next one: take the last.
+            # Documents without a kept chunk have the same start as the next one: take the last.
             doc = bisect_right(first_kept, index) - 1
             file.seek(offsets[doc])
             data = file.read(offsets[doc + 1] - offsets[doc])

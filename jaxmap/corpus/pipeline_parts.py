@@ -1,4 +1,4 @@
-"""Parts of a pipeline of the tokenizers library, made from their form in tokenizer.json."""
+"""Parts of a pipeline of the tokenizers library, made from their JSON in tokenizer.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Name = Literal["normalizer", "pre_tokenizer", "post_processor"]
 
 
 def part(name: Name, state: dict[str, Any] | None) -> Any:
-    """The part with this name and state; None for no state."""
+    """The part with this name and JSON state; None if the state is None."""
     from tokenizers import Tokenizer
 
     empty = {"type": "BPE", "vocab": {}, "merges": []}
@@ -21,7 +21,7 @@ def part(name: Name, state: dict[str, Any] | None) -> Any:
 def template(before: Sequence[tuple[str, int]], after: Sequence[tuple[str, int]]) -> Any:
     """A post-processor that puts tokens (content, id) before and after a text.
 
-    The library's own constructor takes no token with a colon in it.
+    The library's own constructor does not accept tokens that contain a colon.
     """
     text = {"Sequence": {"id": "A", "type_id": 0}}
 

@@ -1,4 +1,4 @@
-"""How a checkpoint's vocabulary reads texts: the interface, and the two libraries behind it."""
+"""From texts to ids with a checkpoint's vocabulary: the interface, and its two libraries."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from typing import Any
 
 from jaxmap.errors import InputError
 
-# By which rule a folder's files become ids. 1: a class of transformers 5, pairs tokenised apart;
-# 2: tokenizer.json as it stands, the formats' own packages, a response within the whole text.
+# The version of the rule by which a folder's files give ids. 1: the classes of transformers 5,
+# prompt and response tokenised separately; 2: tokenizer.json unchanged, the formats' own packages,
+# prompt and response tokenised as one text.
 RULE = 2
-RULE_NAME = "tokens"  # among the versions that a result names
+RULE_NAME = "tokens"  # its name among the versions in a record
 
 
 class Reading(ABC):
-    """Turns texts into ids, without the special tokens that stand around a text."""
+    """Turns texts into ids, without the special tokens before and after a text."""
 
     @abstractmethod
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, never cut nor padded."""
+        """The ids of each text, neither cut nor padded."""
 
     @abstractmethod
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text as one that goes on: nothing is put before its first character."""
+        """The ids of each text as a continuation: nothing is put before its first character."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """All that the ids depend on, as plain JSON values, in a fixed form."""
+        """Everything that the ids depend on, as JSON values in a fixed form."""
 
     @abstractmethod
     def vocabulary(self) -> Mapping[str, int]:
-        """The id of each token that it knows."""
+        """The id of each token."""
 
 
 class BackendReading(Reading):
-    """A tokenizers.Tokenizer."""
+    """A vocabulary read by the tokenizers library."""
 
     def __init__(self, backend: Any):
         self.backend = backend
@@ -49,7 +50,7 @@ class BackendReading(Reading):
         backend.no_padding()
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        # Not encode_batch_fast: it leaves offsets out, and takes longer.
+        # Not encode_batch_fast, which leaves out offsets but takes longer.
         batch = self.backend.encode_batch(list(texts), add_special_tokens=False)
         return [one.ids for one in batch]
 
@@ -67,7 +68,7 @@ class BackendReading(Reading):
 
     def state(self) -> dict[str, Any]:
         state = json.loads(self.backend.to_str())
-        # Left behind by earlier calls or training, and no part of a call without padding or cut.
+        # Left over from earlier calls or training; without effect when nothing is padded or cut.
         state["truncation"] = state["padding"] = None
         return state
 
@@ -76,7 +77,7 @@ class BackendReading(Reading):
 
 
 def _without_prefix(step: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A normalizer or pre-tokenizer of tokenizer.json that puts no space before a text."""
+    """The same normalizer or pre-tokenizer, but one that puts no space before a text."""
     if step is None or step["type"] == "Prepend":
         return None
     step = dict(step)
@@ -95,11 +96,12 @@ class SentencePieceReading(Reading):
 
     Args:
       model: the file's bytes.
-      tokens: ids of the tokens that are found in a text before SentencePiece sees the rest.
-      strips: of these, those that take the space before them or after them along: "l", "r", "lr".
-      prefix: whether a space is put before a text, as the model was trained.
-      everywhere: whether also after each token found in a text (transformers' `legacy`).
-      numbers: the id of each of the model's pieces, where it is not the model's own.
+      tokens: ids of the tokens that are searched in a text first; SentencePiece reads the rest.
+      strips: for some of these tokens, whether they include the space before ("l") or after ("r")
+        them, or both ("lr").
+      prefix: whether a space is put before a text, as in the model's training.
+      everywhere: whether a space is also put after each token found (transformers' `legacy`).
+      numbers: the ids of the model's pieces, if they differ from the model's own.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class SentencePieceReading(Reading):
 def processor(model: bytes, prefix: bool | None = None) -> Any:
     """A SentencePieceProcessor; `prefix` overrides the model's add_dummy_prefix.
 
-    Raises InputError without the sentencepiece package, ValueError for other bytes than a model.
+    Raises InputError if the sentencepiece package is missing, ValueError if `model` is no model.
     """
     try:
         from sentencepiece import SentencePieceProcessor
@@ -174,12 +176,12 @@ def processor(model: bytes, prefix: bool | None = None) -> Any:
             "a SentencePiece model needs the sentencepiece package: pip install sentencepiece"
         ) from None
     if prefix is not None:
-        # A message that comes twice is merged (protocol buffers): field 3 of the model is its
+        # Protocol buffers merge a message that occurs twice. Field 3 of the model is its
         # normalizer_spec, whose field 3 is add_dummy_prefix.
         model = model + b"\x1a\x02\x18" + bytes([prefix])
     found = SentencePieceProcessor()
-    if re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", model):  # tiktoken's lines; the package would
-        raise ValueError("not a SentencePiece model")  # print what it thinks of them
+    if re.match(rb"[A-Za-z0-9+/=]+ \d+\r?\n", model):  # lines of tiktoken, for which the package
+        raise ValueError("not a SentencePiece model")  # would print errors
     try:
         found.load_from_serialized_proto(model)
     except RuntimeError as error:
@@ -190,17 +192,17 @@ def processor(model: bytes, prefix: bool | None = None) -> Any:
 
 
 def serialised(reading: Reading, rule: Mapping[str, Any]) -> str:
-    """All that ids depend on, in one order whatever the versions and the file it came from."""
+    """Everything that ids depend on, in an order independent of library versions and files."""
     return json.dumps([reading.state(), rule], sort_keys=True)
 
 
 def fingerprint(text: str) -> str:
-    """sha256 hex of the serialised form."""
+    """The sha256 of the serialised form, in hexadecimal."""
     return hashlib.sha256(b"jaxmap tokenizer 1\n" + text.encode("utf-8")).hexdigest()
 
 
 def restored(text: str) -> tuple[Reading, dict[str, Any]]:
-    """The reading and the rule that were serialised; ValueError where it would not be the same."""
+    """The inverse of `serialised`; raises ValueError if the result would not be the same."""
     from tokenizers import Tokenizer
 
     state, rule = json.loads(text)

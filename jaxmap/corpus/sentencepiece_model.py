@@ -1,7 +1,7 @@
 """Folders whose vocabulary is a SentencePiece model (tokenizer.model) without tokenizer.json.
 
 The sentencepiece package itself reads them, so the ids are those that the model was trained with.
-Special tokens that are spelt out in a text are found first, as transformers does.
+Special tokens that occur in a text are found first, as in transformers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxmap.corpus.tokenizer_classes import FastClass, fast_class
 from jaxmap.corpus.tokenizer_json import Pipeline
 from jaxmap.errors import InputError
 
-# Classes whose ids are not those of the model's pieces, and which are not read here.
+# Classes whose ids differ from those of the model's pieces; they are refused.
 _OTHER_IDS = (
     "AlbertTokenizer BarthezTokenizer BigBirdTokenizer CamembertTokenizer CpmTokenizer "
     "GPTSw3Tokenizer MBartTokenizer PegasusTokenizer ReformerTokenizer RemBertTokenizer "
@@ -29,9 +29,9 @@ _OTHER_IDS = (
 def read_sentencepiece(
     path: Path, tokenizer_config: Mapping[str, Any] | None, config: Mapping[str, Any]
 ) -> Pipeline | None:
-    """The tokenizer of a SentencePiece model; None where the file is something else.
+    """The tokenizer of a SentencePiece model; None if the file is something else.
 
-    Raises InputError without the sentencepiece package.
+    Raises InputError if the sentencepiece package is missing.
     """
     from tokenizers import AddedToken
 
@@ -44,8 +44,8 @@ def read_sentencepiece(
     named = str(settings.get("tokenizer_class")).removesuffix("Fast")
     if named in _OTHER_IDS:
         raise InputError(
-            f"{path}: {named} has other ids than the model's pieces, and is not supported; save a "
-            "tokenizer.json made from it"
+            f"{path}: {named} has other ids than the model's pieces and is not supported; convert "
+            "it to tokenizer.json"
         )
     kind = fast_class(settings, config)
     numbers = _fairseq_numbers(pieces) if kind.name == "XGLMTokenizer" else None
@@ -76,22 +76,24 @@ def read_sentencepiece(
     if numbers is None:
         before, after = switched_tokens(path.parent, kind, settings, special.roles, tokens.get)
     else:
-        before, after = ["</s>"], []  # XGLM's, whatever the switches
+        before, after = ["</s>"], []  # always, for XGLM
     return Pipeline(
         reading, tuple(tokens[t] for t in before), tuple(tokens[t] for t in after), special.roles
     )
 
 
 def _fairseq_numbers(pieces: Any) -> list[int]:
-    """The ids of a SentencePiece model's pieces in fairseq's order: <s>, <pad>, </s>, <unk>, then
-    the others one further on (XGLMTokenizer)."""
+    """The ids of a SentencePiece model's pieces in fairseq's order (XGLMTokenizer).
+
+    <s>, <pad>, </s> and <unk> come first; the ids of the other pieces are one higher.
+    """
     first = {"<s>": 0, "</s>": 2, "<unk>": 3}
     every = range(pieces.get_piece_size())
     return [first.get(pieces.id_to_piece(n), n + 1) for n in every]
 
 
 def _strips(tokens: Sequence[Any]) -> dict[str, str]:
-    """Which tokens take the space beside them along, see `SentencePieceReading`."""
+    """The tokens that include spaces beside them, see `SentencePieceReading`."""
     sides = {
         token.content: "l" * token.lstrip + "r" * token.rstrip
         for token in tokens
@@ -107,14 +109,14 @@ def _control_pieces(pieces: Any, numbers: Sequence[int] | None) -> dict[str, int
 
 
 def _wants_prefix(path: Path, pieces: Any, kind: FastClass, settings: Mapping[str, Any]) -> bool:
-    """Whether a space goes before a text: add_prefix_space where it is given, else the model's."""
+    """Whether a space is put before a text: by add_prefix_space, otherwise by the model."""
     own = pieces.normalize("a") != "a"
     wanted = settings.get("add_prefix_space")
     if kind.prefix_space != "sentencepiece" or not isinstance(wanted, bool) or wanted == own:
         return own
     logging.info(
-        "%s: add_prefix_space is %s in tokenizer_config.json and %s in the model; taken as "
-        "transformers 4 did: %s",
+        "%s: add_prefix_space is %s in tokenizer_config.json and %s in the model; used as by "
+        "transformers 4: %s",
         path,
         wanted,
         own,

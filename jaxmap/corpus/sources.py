@@ -1,4 +1,4 @@
-"""Where documents come from: this Python's library, the Pile, files, or a dataset of the Hub."""
+"""Sources of documents: Python's standard library, the Pile, files, or a dataset of the Hub."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DOCUMENT_SUFFIXES = (".txt", ".md", ".py", ".rst")
 PILE = "monology/pile-uncopyrighted"
 PILE_DOCUMENTS = 1_000_000  # arXiv 2502.16173: the first million of the train split
 
-# Left out of the standard library: what differs between installations of the same version, and
-# encodings, a hundred code tables of one template whose chunks repeat word for word.
+# Parts of the standard library that are left out: those that differ between installations of the
+# same version, and encodings, a hundred code tables whose chunks are mostly identical.
 _STDLIB_LEFT_OUT = re.compile(
     r"(^|/)(site-packages|dist-packages|__pycache__|test|tests|idle_test|_bundled|lib-dynload"
     r"|config-[^/]*)(/|$)|^encodings/|^_sysconfigdata|^sitecustomize\.py$"
@@ -31,10 +31,10 @@ _HUB_DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:@\s]+))?(@(
 
 
 def stdlib() -> Documents:
-    """Sources and text files of the running Python's standard library, by relative path.
+    """The source and text files of the running Python's standard library, by relative path.
 
-    Real text on every machine. Tests, installed packages, generated files and code tables are left
-    out, and files that are not UTF-8 are passed over.
+    They are real text that every machine has. Tests, installed packages, generated files, code
+    tables and files that are not UTF-8 are left out.
     """
     folder = Path(sysconfig.get_paths()["stdlib"])
     for path in _files(folder):
@@ -57,12 +57,13 @@ SOURCES: dict[str, Callable[[], Documents]] = {"stdlib": stdlib, "pile": pile}
 
 
 def open_source(source: str) -> Documents:
-    """(name, document) one by one: a name of SOURCES, a file or folder, or a dataset of the Hub.
+    """Yields (name, document) of a source: a name of SOURCES, a file or folder, or a Hub dataset.
 
-    A texts file gives one document a text, a .md, .py or .rst file one document, and a folder one
-    document for each such or .txt file in it. A dataset is `org/name[:config][@split]` (split
-    "train" if none is given) with a column `text`. Raises InputError for anything else, listing
-    what exists, and JaxmapError where the network fails.
+    A texts file gives one document per text; a .md, .py or .rst file gives one document; a folder
+    gives one document for each such file or .txt file in it. A dataset is written
+    `org/name[:config][@split]` (default split "train") and has a column `text`.
+
+    Raises InputError for anything else, and JaxmapError if the network fails.
     """
     if source in SOURCES:
         return SOURCES[source]()
@@ -93,9 +94,9 @@ def draw_texts(
     seed: int = 42,
     scratch: Path | None = None,
 ) -> list[Chunk]:
-    """Cuts a source's documents and draws n chunks (arXiv 2502.16173). Sizes are in UTF-8 bytes.
+    """Cuts a source's documents into chunks and draws n of them (arXiv 2502.16173).
 
-    Arguments and errors as in `open_source` and `sample_chunks`.
+    Sizes are in UTF-8 bytes. For arguments and errors see `open_source` and `sample_chunks`.
     """
     documents = open_source(source)
     total = PILE_DOCUMENTS if source == "pile" else None
@@ -117,16 +118,17 @@ def make_texts(
     max_bytes: int = 1024,
     seed: int = 42,
 ) -> list[Chunk]:
-    """Draws texts as `draw_texts` does and writes them as `rows_of` has them; returns them.
+    """Draws texts by `draw_texts`, writes them with the fields of `rows_of`, and returns them.
 
-    out: .jsonl, .jsonl.gz or .jsonl.zst. Errors also as in `save_texts`.
+    `out` is a .jsonl, .jsonl.gz or .jsonl.zst file. For other arguments and errors see
+    `draw_texts` and `save_texts`.
     """
     out = Path(out)
     if not out.name.lower().endswith(tuple(".jsonl" + c for c in COMPRESSIONS)):
         raise InputError(f"{out}: texts are written as .jsonl, .jsonl.gz or .jsonl.zst")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; name a file in it")
-    open_source(source)  # what is wrong with it comes before what is wrong with the disk
+    open_source(source)  # errors of the source come before errors of the disk
     check_writable(out.parent)  # before hours of reading
     chunks = draw_texts(source, n, min_bytes, max_bytes, seed, scratch=out.parent)
     save_texts(out, rows_of(chunks))
@@ -134,8 +136,11 @@ def make_texts(
 
 
 def rows_of(chunks: Iterable[Chunk]) -> Iterator[dict[str, object]]:
-    """The rows of a texts file: index, text, document, doc_idx (position of the document in the
-    source) and chunk_idx (position among all pieces of the document)."""
+    """The rows of a texts file.
+
+    Their fields are index, text, document, doc_idx (the document's index in the source) and
+    chunk_idx (the index among all chunks of the document).
+    """
     for index, chunk in enumerate(chunks):
         yield {
             "index": index,
@@ -147,7 +152,7 @@ def rows_of(chunks: Iterable[Chunk]) -> Iterator[dict[str, object]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Text files below a folder by relative path, without hidden ones."""
+    """The text files in a folder and its subfolders, sorted, without hidden ones."""
     found = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
@@ -212,7 +217,7 @@ def _hub_rows(name: str, config: str | None, split: str) -> Iterator[dict]:
         yield from datasets.load_dataset(name, config, split=split, streaming=True)
     except (FileNotFoundError, ValueError) as error:  # no such dataset; no such config or split
         raise InputError(f"dataset {name}: {_one_line(error)}") from error
-    except Exception as error:  # whatever the network layers raise, of several libraries
+    except Exception as error:  # several libraries raise network errors of their own
         raise JaxmapError(
             f"dataset {name}: cannot be read from the Hub ({_one_line(error)}); check the network "
             "and run again"

@@ -1,4 +1,4 @@
-"""Special and added tokens that stand beside tokenizer.json, as transformers 4 put them together.
+"""Special and added tokens from the files beside tokenizer.json, by the rules of transformers 4.
 
 Sources: PreTrainedTokenizerBase._from_pretrained, SpecialTokensMixin and
 PreTrainedTokenizerFast.__init__ of transformers 4.57.6.
@@ -21,11 +21,12 @@ _MORE = "additional_special_tokens"
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What the files beside tokenizer.json say.
+    """The special tokens in the files beside tokenizer.json.
 
-    roles: the token of each role that has one ("bos_token": "<s>").
-    named: special tokens in the order in which they are added, str or AddedToken.
-    added: more tokens, AddedToken by id.
+    Fields:
+      roles: the token of each role that has one ("bos_token": "<s>").
+      named: special tokens in the order in which they are added, str or AddedToken.
+      added: further tokens, AddedToken by id.
     """
 
     roles: dict[str, str]
@@ -33,8 +34,11 @@ class SpecialTokens:
     added: dict[int, Any]
 
     def add_to(self, backend: Any) -> Any:
-        """Adds to a tokenizers.Tokenizer those that it lacks, in transformers' order: a token that
-        is new to the vocabulary gets the next free id. Returns the tokenizer to go on with."""
+        """Adds the missing tokens to a tokenizers.Tokenizer, in transformers' order.
+
+        A token that is new to the vocabulary gets the next free id. Returns the tokenizer to use,
+        which may be another object.
+        """
         from tokenizers import AddedToken
 
         before = backend.get_added_tokens_decoder()
@@ -42,7 +46,7 @@ class SpecialTokens:
         known = {repr(token) for token in there}
         tokens = [token for _, token in sorted(self.added.items()) if repr(token) not in known]
         contents = {token.content for token in (*there, *tokens)}
-        # A special token with fields of its own is added again: its fields win.
+        # A special token with fields of its own is added again, so that its fields take effect.
         tokens += [
             token
             for token in self.named
@@ -60,8 +64,8 @@ class SpecialTokens:
         after = backend.get_added_tokens_decoder()
         if all(repr(after[number]) == repr(token) for number, token in before.items()):
             return backend
-        # The library finds a token that has other fields now as it did before, too; made anew
-        # from its form in a file, it does not.
+        # After a token's fields change, the library still finds it by the old fields as well. A
+        # tokenizer made anew from its JSON does not.
         return type(backend).from_str(backend.to_str())
 
 
@@ -71,10 +75,10 @@ def read_special_tokens(
     kind: FastClass,
     there: Mapping[int, Any],
 ) -> SpecialTokens:
-    """The special tokens of a folder, by its class's defaults and its files.
+    """The special tokens of a folder, from its class's defaults and its files.
 
-    `there` are the added tokens of its vocabulary, AddedToken by id. Raises InputError where a
-    token is written in no known form.
+    `there` are the added tokens of its vocabulary, AddedToken by id. Raises InputError if a token
+    is written in an unknown form.
     """
     from tokenizers import AddedToken
 
@@ -99,8 +103,8 @@ def read_special_tokens(
     else:
         more = _read_older_files(folder, values, more, added)
         added |= there
-    # A named token has the fields that it has among the added ones, whatever it says of itself;
-    # those of added_tokens.json do not count for this.
+    # The fields of a named token are those among the added tokens, not its own; those in
+    # added_tokens.json do not count here.
     listed = added if isinstance(decoder, Mapping) else there
     by_content = {token.content: token for token in listed.values()}
     for role, one in values.items():
@@ -123,10 +127,10 @@ def read_special_tokens(
 def _read_older_files(
     folder: Path, values: dict[str, Any], more: list[Any], added: dict[int, Any]
 ) -> list[Any]:
-    """Reads special_tokens_map.json, which wins over tokenizer_config.json, and added_tokens.json
-    into `values` and `added`; returns the additional special tokens.
+    """Reads special_tokens_map.json and added_tokens.json into `values` and `added`.
 
-    transformers looks at these files only where there is no added_tokens_decoder.
+    special_tokens_map.json has priority over tokenizer_config.json. transformers reads these files
+    only if there is no added_tokens_decoder. Returns the additional special tokens.
     """
     from tokenizers import AddedToken
 
@@ -180,7 +184,7 @@ def switched_tokens(
 ) -> tuple[list[str], list[str]]:
     """The tokens that add_bos_token and add_eos_token put before and after a text.
 
-    Raises InputError where one is wanted and the vocabulary has no id for it.
+    Raises InputError if one is needed and the vocabulary has no id for it.
     """
     around: list[list[str]] = []
     for switch, role, default in (

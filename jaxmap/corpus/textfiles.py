@@ -1,4 +1,4 @@
-"""Texts in files, one by one: .jsonl, .json and .txt, plain, gzip or Zstandard."""
+"""Reads texts from files one by one: .jsonl, .json and .txt, plain, gzip or Zstandard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ZSTD_BLOCK_BYTES = 1 << 9  # each 4 of them can stand for 128 KiB
 
 @dataclass(frozen=True)
 class Record:
-    """One text of a file; `where` names its line or item for messages."""
+    """One text of a file; `where` is its line or item, for messages."""
 
     where: str
     text: str
@@ -32,7 +32,7 @@ class Record:
 
 
 def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
-    """Yields the texts of a file one by one; forms and errors as in texts.load_texts."""
+    """Yields the texts of a file one by one; for forms and errors see `texts.load_texts`."""
     path = Path(path)
     kind, compression = file_format(path)
     if path.is_dir():
@@ -55,7 +55,7 @@ def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
 
 
 def file_format(path: Path) -> tuple[str, str]:
-    """(format, compression) by the file's name; InputError lists the known ones."""
+    """(format, compression) by the file's name; raises InputError if they are unknown."""
     name = path.name.lower()
     for compression in COMPRESSIONS:
         for kind in FORMATS:
@@ -88,8 +88,8 @@ def _blocks(path: Path, compression: str) -> Iterator[bytes]:
 
 
 def _zstd_blocks(file: BinaryIO) -> Iterator[bytes]:
-    # zstandard's stream_reader ends a truncated frame without an error, so frames are
-    # followed by hand; files may hold several.
+    # zstandard's stream_reader ends at a truncated frame without an error, so frames, of which a
+    # file may have several, are read one by one.
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     frame = None
     while block := file.read(_ZSTD_BLOCK_BYTES):
@@ -170,7 +170,7 @@ def _json(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}: not JSON ({error.msg} at column {error.colno}); "
-            "one object a line is .jsonl"
+            "a file with one object per line is named .jsonl"
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON that can be read ({error})") from error
@@ -207,7 +207,7 @@ def require_utf8(text: str, where: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{where}: character {error.start} is the lone surrogate "
-            f"U+{ord(text[error.start]):04X}, which has no UTF-8 form; mend or drop the text"
+            f"U+{ord(text[error.start]):04X}, which has no UTF-8 form; correct or remove the text"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""Sets of texts, read from files and written to them.
+"""Text sets, read from files and written to files.
 
-The fingerprint of a set depends on the texts and their order alone, never on the file's format.
+The fingerprint of a set depends only on the texts and their order, not on the file's format.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from jaxmap.errors import InputError
 class TextSet:
     """The texts that are scored, in order.
 
-    texts: whole texts, or the responses where `prompts` holds what each one follows.
-    prompts: None for plain texts, else one prompt a text; prompts are never scored.
-    source: where the set came from, for messages only.
+    Fields:
+      texts: whole texts, or responses if there are prompts.
+      prompts: None for plain texts, otherwise one prompt per response; prompts are not scored.
+      source: the origin of the set, for messages only.
 
-    Raises InputError for a text that has no UTF-8 form or for prompts of another length.
+    Raises InputError for a text without a UTF-8 form, or another number of prompts than texts.
     """
 
     texts: tuple[str, ...]
@@ -45,7 +46,7 @@ class TextSet:
         if self.prompts is not None and len(self.prompts) != len(self.texts):
             raise InputError(
                 f"{self.source}: {len(self.prompts)} prompts for {len(self.texts)} responses; "
-                "give one prompt a response"
+                "give one prompt per response"
             )
         for number, text in enumerate(self.texts, 1):
             require_utf8(text, f"{self.source}, text {number}")
@@ -57,7 +58,7 @@ class TextSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the ordered contents; every string is preceded by its length."""
+        """The sha256, in hexadecimal, of the strings in order, each preceded by its length."""
         digest = hashlib.sha256(b"jaxmap texts 1, ")
         digest.update(b"plain" if self.prompts is None else b"pairs")
         fields = (self.texts,) if self.prompts is None else (self.prompts, self.texts)
@@ -70,7 +71,7 @@ class TextSet:
 
     @cached_property
     def num_bytes(self) -> np.ndarray:
-        """int64 [N]: UTF-8 bytes of what is scored (texts or responses, not prompts)."""
+        """The UTF-8 bytes of each text or response, without its prompt, int64 [N]."""
         return np.array([len(text.encode("utf-8")) for text in self.texts], np.int64)
 
 
@@ -82,10 +83,10 @@ def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSe
         are skipped. .json: a list of strings or of such objects. .txt: one text per line; row n is
         line n, so a blank line is an empty text. Each may be followed by .gz or .zst. Lines end at
         "\\n" or "\\r\\n" only.
-      limit: how many texts to read, from the first; None: all. .jsonl and .txt are then read no
-        further than needed; a .json list is read whole.
+      limit: the number of texts to read, from the first; None: all. .jsonl and .txt files are then
+        read no further than needed; a .json list is read completely.
 
-    Duplicates are kept, with a warning. Raises InputError, naming file and line, for anything else.
+    Duplicates are kept, with a warning. Raises InputError with file and line for anything else.
     """
     if limit is not None and limit < 1:
         raise InputError(f"{path}: cannot read {limit} texts; the limit must be at least 1")
@@ -103,11 +104,11 @@ def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSe
 
 
 def save_texts(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]]) -> int:
-    """Writes rows as .jsonl (or .jsonl.gz, .jsonl.zst) and returns how many.
+    """Writes rows as .jsonl (or .jsonl.gz, .jsonl.zst) and returns their number.
 
     Each row has a string `text`, or strings `prompt` and `response`, and any other JSON fields.
-    The file appears whole or not at all. Raises InputError for a bad row or name, for no rows and
-    where the disk refuses.
+    The file is written atomically. Raises InputError for a bad row or name, if there are no rows,
+    and if the file cannot be written.
     """
     path = Path(path)
     kind, compression = file_format(path)
@@ -122,7 +123,7 @@ def save_texts(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]
         with _compressor(file, compression) as stream:
             for count, row in enumerate(rows, 1):
                 to_record(path, f"row {count}", row)
-                # A file name may hold surrogates; as \udc80 they are JSON. The texts hold none.
+                # File names may contain surrogates, which JSON can express (\udc80); texts cannot.
                 line = json.dumps(row, ensure_ascii=False)
                 stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
         if not count:

@@ -1,4 +1,4 @@
-"""The text set as a checkpoint's tokenizer reads it: tokenised once, kept in the store."""
+"""A cache in the store of the text set's token ids, for each tokenizer and context length."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from jaxmap.progress import progress
 
 _FORMAT = 3
 
-# What a result says of prompts and responses: see `TextTokenizer.encode`. Before, each response was
-# tokenised apart, and it said nothing.
+# The part of a record's token rule about prompts and responses, see `TextTokenizer.encode`. Earlier
+# versions tokenised responses separately and recorded nothing.
 PAIRS = ", prompt and response as one text"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenised:
-    """Ids of a text set, and what a result says of their tokenizer (see `TextTokenizer`)."""
+    """The ids of a text set, and a record's facts about the tokenizer (see `TextTokenizer`)."""
 
     fingerprint: str
     special_rule: str
@@ -38,27 +38,27 @@ class Tokenised:
 
 
 class TokenisedTexts:
-    """Tokenises a text set once for each tokenizer and context, over all runs that share a folder.
+    """Tokenises a text set once per tokenizer and context, for all runs that share a folder.
 
-        FOLDER/HASH.json    of a checkpoint's tokenizer files: which tokenizer they make
-        FOLDER/HASH.npz     of texts, tokenizer and context: the ids
+        FOLDER/HASH.json    which tokenizer some files give; HASH is that of the files
+        FOLDER/HASH.npz     the ids; HASH is that of the texts, tokenizer and context
 
     Hashes include the versions of the libraries. A file that is missing or damaged is made again,
-    so the folder can be deleted at any time. A later run need not even load the tokenizer, which
-    takes seconds. `tokenizers` is a folder where tokenizers are kept for other folders' runs.
+    so the folder can be deleted at any time. A later run does not even load the tokenizer, which
+    takes seconds. `tokenizers` is a folder of tokenizers that other stores share.
     """
 
     def __init__(self, texts: TextSet, folder: Path, tokenizers: Path | None = None):
         self._texts = texts
         self._folder = folder
         self._kept = None if tokenizers is None else KeptTokenizers(tokenizers)
-        self._names: dict[str, _Name] = {}  # by tokenizer files
+        self._names: dict[str, _Name] = {}  # by hash of the tokenizer files
         self._tokens: dict[str, Tokens] = {}  # by texts, tokenizer and context
         versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
         self._common = [_FORMAT, RULE, *versions]
 
     def read_by(self, checkpoint: Path, context: int | None) -> Tokenised:
-        """The texts as the tokenizer in a checkpoint's folder reads them, cut to `context` ids.
+        """The ids of the texts by the tokenizer in a checkpoint's folder, cut to `context` ids.
 
         Raises InputError for a tokenizer that cannot be used.
         """
@@ -101,7 +101,7 @@ class TokenisedTexts:
 
 @dataclasses.dataclass(frozen=True)
 class _Name:
-    """What tells tokenizers apart (see `TextTokenizer`)."""
+    """The facts that identify a tokenizer (see `TextTokenizer`)."""
 
     fingerprint: str
     special_rule: str
@@ -112,7 +112,7 @@ class _Name:
 
     @classmethod
     def decoded(cls, content: bytes) -> _Name:
-        """`encoded` backwards; ValueError or TypeError for anything else."""
+        """The inverse of `encoded`; raises ValueError or TypeError for anything else."""
         facts, digest = json.loads(content)
         if hashlib.sha256(facts.encode()).hexdigest() != digest:
             raise ValueError("wrong checksum")
@@ -120,7 +120,7 @@ class _Name:
 
 
 def _read_name(path: Path) -> _Name | None:
-    """Which tokenizer some files make; None where nothing whole was kept."""
+    """Reads which tokenizer some files give; None if the file is missing or damaged."""
     try:
         return _Name.decoded(path.read_bytes())
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _read_name(path: Path) -> _Name | None:
 
 
 def _read_tokens(path: Path) -> Tokens | None:
-    """Kept ids; None for a file that is missing or damaged (zip archives hold checksums)."""
+    """Reads cached ids; None if the file is missing or damaged (zip files have checksums)."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
             return Tokens(**{field.name: kept[field.name] for field in dataclasses.fields(Tokens)})
@@ -147,9 +147,9 @@ def _tell_damaged(path: Path, error: Exception) -> None:
 
 
 def _keep(path: Path, content: bytes | Writer) -> None:
-    """Keeps something for later runs; a disk that cannot take it costs only those runs time."""
+    """Writes a cache file; failing to write it is not an error, only slower for later runs."""
     try:
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, content)
     except (JaxmapError, OSError) as error:
-        logging.warning("tokenised texts are not kept: %s", error)
+        logging.warning("tokenised texts cannot be cached: %s", error)

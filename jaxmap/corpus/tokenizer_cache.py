@@ -1,4 +1,4 @@
-"""Tokenizers kept in the user's cache folder, so that a new store need not read them anew."""
+"""A cache of tokenizers in the user's cache folder, for all stores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from jaxmap.errors import JaxmapError
 class KeptTokenizers:
     """Tokenizers by a hash of the files that they are made from.
 
-        FOLDER/HASH.json               of the files: the fingerprint, what the special tokens are
+        FOLDER/HASH.json               the fingerprint and special tokens; HASH is that of the files
         FOLDER/FINGERPRINT.tokenizer   the tokenizer; its sha256 is the fingerprint
 
-    Many checkpoints share one. A file that is missing or damaged is made again, so the folder can
-    be deleted at any time.
+    Many checkpoints share a tokenizer. A file that is missing or damaged is made again, so the
+    folder can be deleted at any time.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def read(self, files: str, source: str) -> TextTokenizer | None:
-        """The tokenizer of these files; None where nothing whole was kept."""
+        """The tokenizer of these files; None if it is missing or damaged."""
         path = self._folder / f"{files}.json"
         try:
             facts, digest = json.loads(path.read_bytes())
@@ -45,7 +45,7 @@ class KeptTokenizers:
             return None
 
     def keep(self, files: str, tokenizer: TextTokenizer) -> None:
-        """Keeps one for later runs; a disk that cannot take it costs only those runs time."""
+        """Writes a tokenizer; failing to write it is not an error, only slower for later runs."""
         if tokenizer.kept is None:
             return
         facts = {"fingerprint": tokenizer.fingerprint, "special_rule": tokenizer.special_rule}
@@ -56,7 +56,7 @@ class KeptTokenizers:
             listed = json.dumps([facts, _digest(facts)]).encode()
             write_atomic(self._folder / f"{files}.json", listed)
         except (JaxmapError, OSError, ValueError) as error:
-            logging.info("%s: its tokenizer is not kept: %s", tokenizer.source, error)
+            logging.info("%s: its tokenizer cannot be cached: %s", tokenizer.source, error)
 
 
 def _digest(facts: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""What the fast tokenizer classes of transformers 4 do beyond tokenizer.json, as a table.
+"""A table of what the fast tokenizer classes of transformers 4 add to tokenizer.json.
 
-Published vectors were made with transformers 4, whose classes read tokenizer.json as it stands and
-change little: special tokens that it lacks, a template of BOS and EOS, a leading space. Source: the
+Published vectors were made with transformers 4, whose classes read tokenizer.json unchanged and
+add little: missing special tokens, a template of BOS and EOS, a leading space. Source: the
 __init__ of each models/*/tokenization_*_fast.py of transformers 4.57.6, and
 TOKENIZER_MAPPING_NAMES of models/auto/tokenization_auto.py. transformers 5 rebuilds the pipeline
 from the class's name instead, which gives other ids.
@@ -16,19 +16,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FastClass:
-    """One class.
+    """One tokenizer class.
 
-    defaults: special tokens where tokenizer_config.json does not name them, by role.
-    extra: more special tokens that it always has.
-    template: whether it replaces the post-processor by [BOS] text [EOS], by add_bos_token and
-      add_eos_token; add_bos, add_eos are their values where tokenizer_config.json has none.
-    prefix_space: how add_prefix_space changes the pre-tokenizer: "given" (a byte-level one that is
-      the whole pre-tokenizer takes its value), "always" (as that, and false where it is not given),
-      "nested" (as that, and true reaches those inside a sequence), "sentencepiece" (where it is
-      given, SentencePiece's pipeline is set up anew, see `tokenizer_json`).
-    wraps: whether it makes tokens that are plain strings into ones that win over those of
-      tokenizer.json.
-    merges: how it reads vocab.json with merges.txt: "gpt2", "qwen2", or "" for not here.
+    Fields:
+      name: the name of the class.
+      defaults: special tokens by role, used if tokenizer_config.json does not name them.
+      extra: further special tokens that it always has.
+      template: whether it replaces the post-processor by [BOS] text [EOS], depending on
+        add_bos_token and add_eos_token.
+      add_bos, add_eos: the defaults of these two keys.
+      prefix_space: how add_prefix_space changes the pre-tokenizer. "given": if the key is present,
+        a byte-level pre-tokenizer that stands alone gets its value; "always": the same, with false
+        as the default of the key; "nested": the same, and true also changes byte-level ones inside
+        a sequence; "sentencepiece": if the key is present, SentencePiece's pipeline is built anew
+        (see `tokenizer_json`).
+      wraps: whether tokens that are plain strings replace those of tokenizer.json.
+      merges: how it reads vocab.json with merges.txt: "gpt2" or "qwen2"; "": not supported.
     """
 
     name: str
@@ -79,7 +82,8 @@ CLASSES = {
             add_bos=True,
             prefix_space="nested",
         ),
-        # Code of the checkpoints (Baichuan*, InternLM*), which is Llama's read by SentencePiece.
+        # Classes in the checkpoints' own code (Baichuan*, InternLM*), which read SentencePiece
+        # models like Llama's.
         FastClass("BaichuanTokenizer", _SPM, template=True, add_bos=True),
         FastClass("InternLMTokenizer", _SPM, template=True, add_bos=True),
         FastClass("InternLM2Tokenizer", _SPM, template=True, add_bos=True),
@@ -102,8 +106,8 @@ CLASSES = {
     )
 }
 
-# By model_type of config.json, where tokenizer_config.json names no class. Types that are not here
-# have the generic class.
+# The class by model_type of config.json, used if tokenizer_config.json names none. Other types have
+# the generic class.
 _MODEL_TYPES = {
     "LlamaTokenizer": """arcee chameleon deepseek_v2 deepseek_v3 diffllama ernie4_5 ernie4_5_moe
         jamba jetmoe llama llama4 llama4_text ministral mistral mistral3 mixtral mllama persimmon
@@ -127,14 +131,17 @@ _MODEL_TYPES = {
 _OF_TYPE = {kind: name for name, kinds in _MODEL_TYPES.items() for kind in kinds.split()}
 
 
-# TokenizersBackend is what transformers 5 calls the generic class; the others are code of the
-# checkpoints whose vocabulary `byte_pairs` reads.
+# TokenizersBackend is the generic class in transformers 5; the others are classes in checkpoints'
+# own code whose vocabulary `byte_pairs` reads.
 _OTHERS = ("TokenizersBackend", "QWenTokenizer", "TikTokenTokenizer")
 
 
 def fast_class(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> FastClass:
-    """The class that transformers 4 would choose: tokenizer_config.json's, else config.json's, else
-    its model_type's; the generic one where transformers 4 knows none of that name."""
+    """The class that transformers 4 would choose.
+
+    It is named by tokenizer_config.json, otherwise by config.json, otherwise by the model_type; the
+    generic class if transformers 4 has none of that name.
+    """
     name = tokenizer_config.get("tokenizer_class") or config.get("tokenizer_class")
     if not isinstance(name, str):
         name = _OF_TYPE.get(str(config.get("model_type")), "")
@@ -142,6 +149,8 @@ def fast_class(tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -
 
 
 def is_known_class(name: Any) -> bool:
-    """Whether a class that tokenizer_config.json names is one whose doings are known here, so that
-    code of the checkpoint that bears its name is not needed."""
+    """Whether a class named in tokenizer_config.json is in this table.
+
+    Code in the checkpoint with the name of such a class is not needed.
+    """
     return isinstance(name, str) and name.removesuffix("Fast") in {*CLASSES, *_OTHERS}

@@ -1,7 +1,7 @@
-"""Which files of a checkpoint can change a token id: the one list of them.
+"""The list of a checkpoint's files that can change a token id.
 
-They are downloaded, stand for the tokenizer in a checkpoint's identity and in the caches, and are
-what a folder without any of them is told to have.
+These files are downloaded and are part of a checkpoint's identity and of the caches' keys. An error
+about a folder without a tokenizer names them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxmap.errors import InputError
 
-# Holds all of a tokenizer by itself, in order of preference. As patterns of file names.
+# Patterns of files that contain a whole tokenizer, in order of preference.
 VOCABULARIES = (
     "tokenizer.json",
     "tokenizer.model",  # SentencePiece; tiktoken where it is lines of base64
@@ -30,7 +30,7 @@ VOCABULARIES = (
     "vocab.txt",
     "*vocab*.txt",
 )
-# Changes what a vocabulary means: special tokens, switches, merges.
+# Patterns of files that change the meaning of a vocabulary: special tokens, switches, merges.
 SETTINGS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -43,7 +43,7 @@ TOKENIZER_FILES = (*VOCABULARIES, *SETTINGS)
 
 
 def tokenizer_files(names: Iterable[str]) -> list[str]:
-    """Those of some file names (without folders) that can change an id, sorted."""
+    """The names, sorted, of those files (without folders) that can change an id."""
     names = list(names)
     return sorted({name for p in TOKENIZER_FILES for name in fnmatch.filter(names, p)})
 
@@ -55,7 +55,7 @@ def has_vocabulary(names: Iterable[str]) -> bool:
 
 
 def contents_hash(folder: Path) -> str:
-    """sha256 hex of all that decides a folder's tokenizer, its config.json included."""
+    """The sha256, in hexadecimal, of the files that decide a folder's tokenizer and config.json."""
     digest = hashlib.sha256()
     for name in ["config.json", *tokenizer_files(files_in(folder))]:
         path = folder / name
@@ -66,12 +66,12 @@ def contents_hash(folder: Path) -> str:
 
 
 def files_in(folder: Path) -> list[str]:
-    """The names of a folder's files, subfolders left out."""
+    """The names of a folder's files, without subfolders."""
     return [path.name for path in folder.iterdir() if path.is_file()]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON object; None where there is no such file, InputError where it is none."""
+    """Reads a JSON object; None if the file is missing; raises InputError for anything else."""
     if not path.exists():
         return None
     try:
@@ -84,6 +84,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error and its first line."""
+    """The type of an error and its first line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

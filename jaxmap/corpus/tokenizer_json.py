@@ -1,8 +1,8 @@
-"""tokenizer.json as it stands, with what transformers 4 took from the files beside it.
+"""Reads tokenizer.json, with the additions that transformers 4 takes from the files beside it.
 
-A folder's ids are those of the tokenizers library on tokenizer.json. tokenizer_config.json adds
+A folder's ids are those of the tokenizers library for tokenizer.json. tokenizer_config.json adds
 special tokens and switches (add_bos_token, add_eos_token, add_prefix_space, legacy,
-split_special_tokens), which mean what they meant to the class of transformers 4 that it names.
+split_special_tokens), which have the meaning of the transformers 4 class that it names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxmap.errors import InputError
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How texts are read, the ids around each, and which token has which role ("bos_token")."""
+    """A vocabulary, the ids before and after each text, and the roles of tokens ("bos_token")."""
 
     reading: Reading
     prefix: tuple[int, ...]
@@ -36,9 +36,9 @@ class Pipeline:
 
 
 def pipeline_of(backend: Any, roles: Mapping[str, str], source: str) -> Pipeline:
-    """A tokenizers.Tokenizer with its post-processor.
+    """The pipeline of a tokenizers.Tokenizer with its post-processor.
 
-    Raises InputError where what that puts around a text is not the same for every text.
+    Raises InputError if the post-processor does not put the same ids around every text.
     """
     backend.no_truncation()
     backend.no_padding()
@@ -49,8 +49,8 @@ def pipeline_of(backend: Any, roles: Mapping[str, str], source: str) -> Pipeline
             f"{source}: the tokenizer cannot turn a text into ids ({one_line(error)})"
         ) from error
     added = len(full.ids) - len(plain.ids)
-    # Of several places where the plain ids stand (a special token may be a text's own id), the
-    # mask of added tokens tells which.
+    # If the plain ids occur at several positions (a text may contain a special token's id), the
+    # mask of added tokens tells the right one.
     mask = full.special_tokens_mask
     start = mask.index(0) if 0 in mask else len(mask)
     stop = start + len(plain.ids)
@@ -69,8 +69,8 @@ def read_tokenizer_json(
 ) -> Pipeline:
     """The tokenizer of a folder with a tokenizer.json.
 
-    tokenizer_config, config: what the folder's files of these names hold; without
-    tokenizer_config.json nothing is switched. Raises InputError for files that cannot be read.
+    `tokenizer_config` and `config` are the contents of the files of these names; without
+    tokenizer_config.json no switch is applied. Raises InputError for files that cannot be read.
     """
     from tokenizers import Tokenizer
 
@@ -91,10 +91,10 @@ def set_up(
 ) -> Pipeline:
     """Applies the files beside a vocabulary to a tokenizers.Tokenizer made from it.
 
-    `roles` are those that the vocabulary itself states.
+    `roles` are the roles of tokens that the vocabulary itself defines.
     """
-    # Without tokenizer_config.json nobody says which class's defaults are meant. transformers 5
-    # writes its pipeline whole into tokenizer.json: there only what is switched explicitly counts.
+    # Without tokenizer_config.json the class, and so its defaults, are unknown. transformers 5
+    # writes the complete pipeline into tokenizer.json; only explicit switches apply to it.
     bare = tokenizer_config is None or "backend" in tokenizer_config
     settings = tokenizer_config or {}
     kind = fast_class(settings, config) if tokenizer_config is not None else GENERIC
@@ -111,11 +111,11 @@ def set_up(
 
 
 def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, Any]) -> Any:
-    """The pipeline that Llama's class builds anew where add_prefix_space is given.
+    """The pipeline that Llama's class builds anew if add_prefix_space is given.
 
     transformers 4 then reads tokenizer.model instead of tokenizer.json: the same vocabulary, with
-    the spaces handled by `legacy` and `add_prefix_space`. Without tokenizer.model it fails, and
-    tokenizer.json stays as it stands.
+    spaces handled by `legacy` and `add_prefix_space`. Without tokenizer.model it fails; here
+    tokenizer.json is then used unchanged.
     """
     from tokenizers import Tokenizer
 
@@ -132,7 +132,7 @@ def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, A
     _tell(
         folder,
         f"add_prefix_space={prefix} and legacy={settings.get('legacy')} of tokenizer_config.json "
-        "say otherwise than tokenizer.json how spaces are read; taken as transformers 4 did: "
+        "contradict tokenizer.json about spaces; used as by transformers 4: "
         "tokenizer_config.json",
     )
     return Tokenizer.from_str(
@@ -141,9 +141,9 @@ def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, A
 
 
 def sentencepiece_spaces(prefix: bool, legacy: Any) -> tuple[dict | None, dict | None]:
-    """Normalizer and pre-tokenizer of LlamaConverter (transformers 4), as tokenizer.json has them.
+    """The JSON of normalizer and pre-tokenizer of transformers 4's LlamaConverter.
 
-    prefix: add_prefix_space; legacy: None is true.
+    `prefix` is add_prefix_space; a `legacy` of None counts as true.
     """
     if legacy is None or legacy:
         steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}] if prefix else []
@@ -156,7 +156,7 @@ def sentencepiece_spaces(prefix: bool, legacy: Any) -> tuple[dict | None, dict |
 def _set_prefix_space(
     backend: Any, kind: FastClass, settings: Mapping[str, Any], folder: Path
 ) -> None:
-    """Lets a byte-level pre-tokenizer put a space before a text, or not, as the class would."""
+    """Sets whether a byte-level pre-tokenizer puts a space before a text, by the class's rule."""
     default = False if kind.prefix_space in ("always", "nested") else None
     wanted = settings.get("add_prefix_space", default)
     if not isinstance(wanted, bool) or kind.prefix_space == "sentencepiece":
@@ -174,8 +174,8 @@ def _set_prefix_space(
     if changed != pre_tokenizer:
         _tell(
             folder,
-            f"add_prefix_space is {wanted} to the class {kind.name} and not so in tokenizer.json; "
-            f"taken as transformers 4 did: {wanted}",
+            f"add_prefix_space is {wanted} in the class {kind.name} and {not wanted} in "
+            f"tokenizer.json; used as by transformers 4: {wanted}",
         )
         backend.pre_tokenizer = part("pre_tokenizer", changed)
 
@@ -188,7 +188,7 @@ def _set_template(
     folder: Path,
     defaults: bool,
 ) -> None:
-    """Sets the post-processor of the classes that build it from their switches."""
+    """Sets the post-processor, for classes that build it from their switches."""
     if not kind.template:
         return
     if not defaults and not settings.keys() & {"add_bos_token", "add_eos_token"}:
@@ -204,7 +204,7 @@ def _set_template(
         _tell(
             folder,
             f"tokenizer.json puts {plain} around a text, the class {kind.name} with "
-            f"tokenizer_config.json's switches {switched}; taken as transformers 4 did: {switched}",
+            f"tokenizer_config.json's switches {switched}; used as by transformers 4: {switched}",
         )
 
 

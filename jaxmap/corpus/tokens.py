@@ -1,7 +1,7 @@
-"""Turns texts into token ids by the tokenizer of a checkpoint.
+"""Turns texts into token ids with the tokenizer of a checkpoint.
 
-A text gets the special tokens that the tokenizer puts around it by default, no more and no fewer.
-transformers is imported only for a folder without tokenizer.json whose format nothing else reads.
+A text gets exactly the special tokens that the tokenizer puts around it by default. transformers is
+imported only for a folder without tokenizer.json whose format nothing else reads.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ _TEXTS_PER_CALL = 1000
 class Tokens:
     """The ids of a TextSet, one text after another.
 
-    ids: int32 [total], offsets: int64 [N + 1]; text n is ids[offsets[n]:offsets[n + 1]].
-    first_scored: int32 [N], the first id of the text that is scored (at least 1, since the first
-    id is a condition); its length where nothing is scored. truncated: bool [N]. apart: bool [N],
-    responses tokenised apart from their prompt, because no token ends where the prompt does.
+    Fields:
+      ids: int32 [total].
+      offsets: int64 [N + 1]; text n is ids[offsets[n]:offsets[n + 1]].
+      first_scored: int32 [N], the index in its text of the first scored id. It is at least 1, since
+        the first id has no probability, and the text's length if nothing is scored.
+      truncated: bool [N], whether the text was cut to the model's context.
+      apart: bool [N], whether the response was tokenised separately from its prompt, because a
+        token would extend across the border.
     """
 
     ids: np.ndarray
@@ -47,23 +51,27 @@ class Tokens:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int32 [N]: ids of each text, conditions included."""
+        """The number of ids of each text, those that are not scored included, int32 [N]."""
         return np.diff(self.offsets).astype(np.int32)
 
     @property
     def num_scored(self) -> np.ndarray:
-        """int32 [N]: ids of each text that have a log-probability in its score."""
+        """The number of scored ids of each text, int32 [N]."""
         return self.lengths - self.first_scored
 
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """A checkpoint's tokenizer with its own default special tokens; made by load_tokenizer.
+    """A checkpoint's tokenizer with its own default special tokens; made by `load_tokenizer`.
 
-    fingerprint: sha256 (hex) of everything that the ids depend on. special_rule: what is put around
-    a text by default: "none", "bos", "bos+eos", ... size: largest id that it can produce, plus 1.
-    prefix, suffix: the ids that the rule puts before and after a text. kept: what `restore` makes
-    the same tokenizer from, without its files; None where that cannot be.
+    Fields:
+      source: its folder, for messages.
+      fingerprint: the sha256, in hexadecimal, of everything that the ids depend on.
+      special_rule: the special tokens put around a text by default: "none", "bos", "bos+eos", ...
+      size: the largest id that it can produce, plus 1.
+      prefix, suffix: the ids put before and after a text.
+      kept: a string from which `restore` makes the same tokenizer without its files; None if that
+        is impossible.
     """
 
     source: str
@@ -82,14 +90,17 @@ class TextTokenizer:
         on_progress: Callable[[int], object] | None = None,
         per_call: int = _TEXTS_PER_CALL,
     ) -> Tokens:
-        """Ids of every text, cut on the right to `context` ids (None: never cut).
+        """The ids of every text, cut on the right to `context` ids (None: not cut).
 
-        Plain text: prefix, the text's ids, suffix; scored from the second on. Pair: the ids of
-        prompt and response as one text, scored from the first after the prompt's own ids, so that
-        log p(prompt + response) = log p(prompt) + log p(response | prompt). Where the whole's ids
-        do not begin with the prompt's, as a token reaches across the border, the response is
-        tokenised apart, as a text that goes on, and follows the prompt's ids. Id 0 is never scored.
-        on_progress is called with the number of texts just done, at most per_call.
+        The ids of a plain text are prefix, the text's own ids, suffix; they are scored from the
+        second on. A pair of prompt and response is tokenised as one text and scored from the first
+        id after the prompt's own ids, so that
+        log p(prompt + response) = log p(prompt) + log p(response | prompt). If the ids of the pair
+        do not begin with those of the prompt, because a token extends across the border, the
+        response is tokenised separately, as a continuation, and follows the prompt's ids. The first
+        id is never scored.
+
+        `on_progress` is called with the number of texts just done, at most `per_call`.
         """
         if context is not None and context < 1:
             raise InputError(f"context={context}: a model reads at least 1 token")
@@ -114,7 +125,7 @@ class TextTokenizer:
     def _slice(
         self, texts: TextSet, start: int, stop: int
     ) -> Iterator[tuple[list[int], int, bool]]:
-        """(ids, first scored id, whether apart) of texts start to stop, before any cut."""
+        """(ids, first_scored, apart) of texts start to stop - 1, before they are cut."""
         read, part = self._reading.ids, texts.texts[start:stop]
         if texts.prompts is None:
             for ids in self._of(read, part):
@@ -146,11 +157,10 @@ class TextTokenizer:
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
-    """The tokenizer in a checkpoint's folder.
+    """The tokenizer in a checkpoint's folder, see `vocabularies` for the files that are read.
 
-    tokenizer.json as it stands (see `tokenizer_json`); without one, a class of transformers.
     Nothing is downloaded and no code of the checkpoint is run. Raises InputError for a folder
-    without a tokenizer, one that needs its own code, or one that cannot be read.
+    without a tokenizer, a tokenizer that needs the checkpoint's code, or one that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -168,7 +178,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
         pipeline = read_vocabulary(folder, names, tokenizer_config, config)
     except JaxmapError:
         raise
-    except Exception as error:  # of files in no form that anyone foresaw
+    except Exception as error:  # files of an unexpected form
         raise InputError(f"{folder}: the tokenizer cannot be read ({one_line(error)})") from error
     rule = {
         "prefix": pipeline.prefix,
@@ -181,7 +191,7 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> TextTokenizer:
 
 
 def restore(kept: str, special_rule: str, source: str) -> TextTokenizer:
-    """The tokenizer whose `kept` and `special_rule` these are; ValueError where it is not."""
+    """The tokenizer with these `kept` and `special_rule`; raises ValueError if they are damaged."""
     reading, rule = restored(kept)
     return _tokenizer(kept, special_rule, source, reading, rule, reading.vocabulary())
 
@@ -223,7 +233,7 @@ def _rule_name(pipeline: Pipeline, ids: Mapping[str, int]) -> str:
 
 
 def _refuse_code(folder: Path, tokenizer_config: Mapping[str, Any]) -> None:
-    """Raises InputError where the tokenizer is a class in the checkpoint's own code."""
+    """Raises InputError if the tokenizer is a class in the checkpoint's own code."""
     auto_map = tokenizer_config.get("auto_map")
     if isinstance(auto_map, dict):
         auto_map = auto_map.get("AutoTokenizer")
@@ -232,5 +242,5 @@ def _refuse_code(folder: Path, tokenizer_config: Mapping[str, Any]) -> None:
     if auto_map and not is_known_class(tokenizer_config.get("tokenizer_class")):
         raise InputError(
             f"{folder}: its tokenizer is code of the checkpoint ({auto_map}), which is never run; "
-            "save a tokenizer.json made from it"
+            "convert it to tokenizer.json"
         )

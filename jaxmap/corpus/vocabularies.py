@@ -1,8 +1,8 @@
-"""Which of a folder's files its tokenizer is read from, and by what.
+"""Chooses the file of a folder that its tokenizer is read from, and the reader.
 
-tokenizer.json as it stands; without one the format's own package reads SentencePiece models, and
-tekken, tiktoken and merges are set up as pipelines of the tokenizers library. What is left is
-read by the class of transformers that the folder names.
+tokenizer.json is read as it is. Without it, the sentencepiece package reads SentencePiece models;
+tekken, tiktoken and merges become pipelines of the tokenizers library; anything else is read by the
+transformers class that the folder names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxmap.errors import InputError
 
 _MODELS = ("tokenizer.model", "spiece.model", "sentencepiece*.model", "spm.model")
 _TIKTOKEN = ("tiktoken.model", "*.tiktoken")
-# Classes that change a text before their tokenizer.json sees it.
+# Classes that change a text before tokenizer.json applies.
 _MORE_THAN_FILES = {"CpmTokenizer": "cuts texts into words with jieba first"}
 
 
@@ -33,7 +33,7 @@ def read_vocabulary(
     tokenizer_config: Mapping[str, Any] | None,
     config: Mapping[str, Any],
 ) -> Pipeline:
-    """The tokenizer of a folder with these files; InputError where nothing reads it."""
+    """The tokenizer of a folder with these files; raises InputError if nothing can read it."""
     given = (folder, tokenizer_config, config)
     named = str((tokenizer_config or {}).get("tokenizer_class") or "").removesuffix("Fast")
     if named in _MORE_THAN_FILES:
@@ -67,8 +67,8 @@ def _first(names: Sequence[str], *patterns: str) -> str | None:
 
 
 def _read_by_transformers(folder: Path) -> Pipeline:
-    """A tokenizer without tokenizer.json, as transformers' class builds it."""
-    # Without torch, transformers advises at import that there are no models: they are not needed.
+    """The tokenizer that a transformers class builds from a folder without tokenizer.json."""
+    # Without torch, transformers warns at import that there are no models; they are not needed.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
@@ -83,7 +83,7 @@ def _read_by_transformers(folder: Path) -> Pipeline:
     if not getattr(tokenizer, "is_fast", False) or _does_more(tokenizer):
         raise InputError(
             f"{folder}: {type(tokenizer).__name__} is not a tokenizers-based (fast) tokenizer; "
-            "save a tokenizer.json made from it"
+            "convert it to tokenizer.json"
         )
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = bool(tokenizer.split_special_tokens)
@@ -92,7 +92,7 @@ def _read_by_transformers(folder: Path) -> Pipeline:
 
 
 def _does_more(tokenizer: Any) -> bool:
-    """Whether a class of transformers does something around its backend."""
+    """Whether a transformers class does more than its backend, a tokenizers.Tokenizer."""
     from transformers import PreTrainedTokenizerFast
 
     own = ("__call__", "_encode_plus", "_batch_encode_plus", "_switch_to_input_mode")
