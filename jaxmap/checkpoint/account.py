@@ -1,7 +1,7 @@
 """Matches the parameters of an architecture with the tensors of a checkpoint, both ways.
 
-Each parameter is filled once and each tensor is claimed; what is left over is an error that names
-it.
+Each parameter is filled once and each tensor is claimed by a parameter; anything left over is an
+error that names it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.spec import Spec
 
-_SHOWN = 5  # names in an error
+_SHOWN = 5  # the number of names in an error message
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A parameter and the stored tensors that fill it, in order: one a layer, or one an expert.
+    """A parameter and the stored tensors that fill it, in order: one per layer or per expert.
 
     Fields:
-      path: of the parameter.
-      row: where it stands.
-      names: of the stored tensors.
-      shape, item: of the parameter, and of the part of it that one stored tensor fills.
+      path: the path of the parameter.
+      row: its place in a checkpoint.
+      names: the names of the stored tensors.
+      shape: the shape of the parameter.
+      item: the shape of the part that one stored tensor fills.
     """
 
     path: str
@@ -45,7 +46,7 @@ class Place:
 
 @functools.lru_cache(maxsize=4)
 def parameter_shapes(spec: Spec) -> Mapping[str, tuple[int, ...]]:
-    """Path -> shape of every parameter that the decoder has."""
+    """The shape of every parameter of the decoder, by path."""
     _, shapes = decoder.abstract(spec)
     return MappingProxyType({p: leaf.shape for p, leaf in decoder.named(shapes).items()})
 
@@ -53,17 +54,19 @@ def parameter_shapes(spec: Spec) -> Mapping[str, tuple[int, ...]]:
 def account(
     checkpoint: Checkpoint, tensors: Mapping[str, Stored], listed: Mapping[str, str]
 ) -> tuple[list[Place], Spec]:
-    """The place of each parameter, and the spec, whose head may turn out not to be tied.
+    """Finds the place of each parameter; returns the places and the spec.
 
-    Nothing is read but the two tensors of a doubtful tied head.
+    The spec may change: the tensors can show that the head is not tied. Nothing is read except the
+    embedding and the head if both are stored although config.json says that they are tied.
 
     Args:
-      checkpoint: whose config.json says what there should be.
-      tensors: what there is.
-      listed: the file that an index puts each tensor in, for messages.
+      checkpoint: the checkpoint, whose config.json defines the parameters.
+      tensors: the stored tensors.
+      listed: the file of each tensor according to the index, for messages.
 
-    Raises InputError for tensors that are missing, left over, of another shape than config.json
-    makes them, or not of floats.
+    Raises:
+      InputError: for tensors that are missing, left over, not floats, or of a shape that
+        contradicts config.json.
     """
     family, spec = checkpoint.architecture.family, checkpoint.architecture.spec
     bare = not any(name.startswith(family.prefix) for name in tensors)
@@ -80,12 +83,12 @@ def account(
     head, embed = found(rows["head"]), found(rows["embed"])
     if spec.tied and head in tensors:
         if embed in tensors:
-            # Some files hold both, and some hold different values whatever config.json says.
+            # Some files have both, with different values although config.json says tied.
             one, other = tensors[head], tensors[embed]
             same = one.is_float and other.is_float and np.array_equal(one.read(), other.read())
             spec = dataclasses.replace(spec, tied=same)
         else:
-            # Of shared tensors some savers keep the first name only: one serves both.
+            # Some tools save a shared tensor under its first name only: it is used for both.
             rows["embed"] = rows["head"]
 
     places = []
@@ -120,8 +123,10 @@ def account(
 def not_of_the_text(
     checkpoint: Checkpoint, tensors: Mapping[str, Stored], places: Sequence[Place]
 ) -> set[str]:
-    """Tensors of a whole checkpoint that belong to other models in its files: those that see or
-    hear, and layers that predict tokens after the next one."""
+    """The tensors that do not belong to the text model.
+
+    They belong to vision or audio models in the same files, or to multi-token prediction layers.
+    """
     left = set(tensors) - {name for place in places for name in place.names}
     if checkpoint.config().peek("text_config"):
         return left
@@ -131,7 +136,7 @@ def not_of_the_text(
 
 
 def _is_of(name: str, layers: range) -> bool:
-    """Whether a tensor is of one of some layers, by its name."""
+    """Whether a tensor belongs to one of the layers, by its name."""
     found = re.search(r"\.layers\.(\d{1,6})\.", name)
     return found is not None and int(found[1]) in layers
 
@@ -173,6 +178,6 @@ def _check_shapes(place: Place, tensors: Mapping[str, Stored]) -> None:
 
 
 def names_for_message(names: Sequence[str]) -> str:
-    """The first few of some names, and how many there are besides."""
+    """The first few names, and the number of the others."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""A checkpoint folder: its config.json, what that makes of the architecture, its weights' files."""
+"""A checkpoint folder: its config.json, the architecture, the files with its weights."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
 from jaxmap.model.spec import Spec
 
-ADAPTER = ".adapter"  # a folder inside that of a base, with an adapter's own files
+ADAPTER = ".adapter"  # the subfolder of a base model's folder with the adapter's own files
 
 
 class Architecture(NamedTuple):
-    """What a config.json says.
+    """The content of a config.json.
 
     Fields:
-      family, spec, model_type: of the architecture.
-      encoding: how its weights are stored; None for plain floats.
-      extra_layers: further layers in the files, which predict tokens after the next one.
+      family, spec, model_type: the architecture.
+      encoding: the encoding of the stored weights; None for plain floats.
+      extra_layers: the number of multi-token prediction layers in the files, which are not used.
     """
 
     family: Family
@@ -39,8 +39,8 @@ class Checkpoint:
     """A checkpoint folder on disk.
 
     Fields:
-      folder: holds config.json, weights and tokenizer files.
-      ignore_config_keys: keys of config.json declared without effect on the logits.
+      folder: the folder with config.json, weights and tokenizer files.
+      ignore_config_keys: keys of config.json that are declared to have no effect on the logits.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, where: Path | Checkpoint) -> Checkpoint:
-        """A folder as a checkpoint of whose config.json nothing is to be ignored."""
+        """A folder as a checkpoint, without ignored keys; a checkpoint is returned as it is."""
         return where if isinstance(where, Checkpoint) else cls(where)
 
     @property
@@ -57,7 +57,7 @@ class Checkpoint:
         return self.folder.name
 
     def config(self) -> Config:
-        """config.json, none of its keys read; InputError where it is missing or damaged."""
+        """config.json, with no keys read yet; raises InputError if it is missing or damaged."""
         path = self.folder / "config.json"
         values = read_json(path)
         if not values.get("quantization_config"):
@@ -75,7 +75,7 @@ class Checkpoint:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """What config.json makes of it, read once; the weights' files need not be there.
+        """The architecture from config.json, read once; needs no files with weights.
 
         Raises InputError for an unknown model type and for keys that are missing, contradictory or
         unknown.
@@ -88,9 +88,9 @@ class Checkpoint:
         return Architecture(family, spec, config["model_type"], encoding, extra)
 
     def check_readable(self) -> None:
-        """Raises InputError where config.json names a type or an encoding that is not read.
+        """Raises InputError if config.json names a model type or an encoding that is not supported.
 
-        For before the weights are downloaded: nothing else of config.json is looked at.
+        It is called before the weights are downloaded and checks nothing else.
         """
         config = self.config()
         family_of(config)
@@ -98,7 +98,7 @@ class Checkpoint:
 
     @property
     def encoding(self) -> str:
-        """What its weights are stored in, as a table calls it; "" for plain floats."""
+        """The encoding of its weights, by its name in tables; "" for plain floats."""
         encoding = self.architecture.encoding
         return "" if encoding is None else encoding.label
 
@@ -109,8 +109,7 @@ class Checkpoint:
 
     @property
     def base_name(self) -> str:
-        """The model that a quantised copy was made of, as its settings name it; "" where they do
-        not, and for what is no copy."""
+        """The model from which a quantised copy was made, by its settings; "" if unknown."""
         config = self.config()
         facts = config.peek("quantization_config")
         if not isinstance(facts, dict):
@@ -120,17 +119,17 @@ class Checkpoint:
 
     @property
     def bits(self) -> int | None:
-        """Of a code of most matrices; None where they are floats of 16 bits or more."""
+        """The bits of a code of most matrices; None if they are floats of 16 bits or more."""
         encoding = self.architecture.encoding
         return None if encoding is None else encoding.bits
 
     @property
     def file_type(self) -> str:
-        """The kind of file of a format that has several; "" for others."""
+        """The file type of a format that has several, such as GGUF's Q4_K_M; "" for others."""
         return ""
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the files with the weights, of an adapter's too."""
+        """The bytes of the files with weights, those of an adapter included."""
         own = formats.num_bytes(self.folder)
         return own + (formats.adapter_bytes(self.folder / ADAPTER) if self.has_adapter else 0)

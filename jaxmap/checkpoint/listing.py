@@ -1,6 +1,7 @@
-"""Which checkpoints there are: `org/name@*`, `@stage1-*`, `org/name-*`, and whether a range exists.
+"""Lists the checkpoints that match a pattern: `org/name@*`, `@stage1-*`, `org/name-*`.
 
-Branches and tags of the Hub and of Git clones, and the subfolders of a folder.
+Revisions are the branches and tags of a repository on the Hub or of a Git clone, or the subfolders
+of a folder. It also checks that the revisions of a range exist.
 """
 
 from __future__ import annotations
@@ -18,27 +19,29 @@ from jaxmap.checkpoint.sources.types import nearest
 from jaxmap.errors import InputError
 from jaxmap.naming import Names, natural_key, parse
 
-# So many revisions of one model are looked up before the first of them is fetched; of so many that
-# are not there, each fails when its turn comes.
+# If more revisions of one model are named, they are checked before the first is fetched. If no more
+# than these are missing, each fails when its turn comes.
 FEW = 3
 
 _PATTERN = re.compile(r"[*?\[]")
-# A commit, or a short one, is never listed; nor are pull requests.
+# Commits, full or abbreviated, and pull requests are not in a listing.
 _UNLISTED = re.compile(r"[0-9a-f]{7,64}|refs/.*")
-# What a folder holds that is a checkpoint.
+# The files by which a folder is recognised as a checkpoint.
 _MARKS = ("config.json", "adapter_config.json", "*.gguf")
 
 
 def find(refs: Iterable[Ref]) -> list[Ref]:
-    """The references that patterns stand for, each once; others as they are.
+    """Replaces patterns by the references that match them, each once; others stay as they are.
 
-    In a revision `*`, `?` and `[...]` match branches, tags and subfolders, in the name of a model
-    on the Hub the repositories of an organisation. Of a run, the earliest checkpoint comes first.
-    Lists what is there where a pattern, or more than a few revisions of one model, ask for it; a
-    name without either costs no request.
+    In a revision, `*`, `?` and `[...]` match branches, tags and subfolders; in the name of a model
+    on the Hub, the repositories of an organisation. The checkpoints of a run are in the order of
+    training. A listing is requested only for patterns and for more than a few revisions of one
+    model.
 
-    Raises InputError in one line: for a pattern that matches nothing, and for a range of which
-    more than a few are not there. JaxmapError when the network fails.
+    Raises:
+      InputError: for a pattern that matches nothing, and for a range of which more than a few
+        revisions do not exist.
+      JaxmapError: when the network fails.
     """
     found: dict[Ref, None] = {}
     for ref in refs:
@@ -54,9 +57,9 @@ def find(refs: Iterable[Ref]) -> list[Ref]:
 
 
 def thinned(refs: Sequence[Ref], every: int, names: Names) -> list[Ref]:
-    """Of each run every so-manieth checkpoint from its first on, and its last; 0 or 1: all.
+    """Every `every`-th checkpoint of each run, from the first, and the last; 0 or 1: all.
 
-    Models that are no checkpoints of a run stay.
+    Models that are not checkpoints of a run are kept.
     """
     runs: dict[str, list[tuple[int, Ref]]] = defaultdict(list)
     for ref in refs:
@@ -71,9 +74,9 @@ def thinned(refs: Sequence[Ref], every: int, names: Names) -> list[Ref]:
 
 
 def read_models_file(path: str | os.PathLike[str], first: int = 0) -> list[Ref]:
-    """References and patterns of a file: a JSON list, or one a line; `#` begins a comment.
+    """References and patterns from a file: a JSON list, or one per line; `#` begins a comment.
 
-    first: only so many of them; 0: all. Raises InputError that names the file.
+    Only the `first` ones are returned; 0: all. Raises InputError with the file's name.
     """
     path = Path(path).expanduser()
     try:
@@ -97,7 +100,7 @@ def read_models_file(path: str | os.PathLike[str], first: int = 0) -> list[Ref]:
 
 
 def _repositories(ref: Ref) -> list[Ref]:
-    """The models that a pattern in a name stands for."""
+    """The models that match a pattern in a name."""
     if not _PATTERN.search(ref.name) or Path(ref.name).exists():
         return [ref]
     organisation, slash, name = ref.name.partition("/")
@@ -117,11 +120,11 @@ def _repositories(ref: Ref) -> list[Ref]:
 
 
 def _revisions(ref: Ref) -> list[Ref]:
-    """The checkpoints that a pattern in a revision stands for, run by run, the earliest first."""
+    """The checkpoints that match a pattern in a revision, by run and in the order of training."""
     if ref.revision is None or not _PATTERN.search(ref.revision):
         return [ref]
     if is_folder(ref.name) and (Path(ref.name) / ref.revision).is_dir():
-        return [ref]  # a subfolder with such a letter in its name
+        return [ref]  # a subfolder with such a character in its name
     there = revisions(ref.name)
     found = [name for name in there if fnmatch.fnmatchcase(name, ref.revision)]
     if not found:
@@ -131,8 +134,10 @@ def _revisions(ref: Ref) -> list[Ref]:
 
 
 def in_time(name: str, found: Iterable[str]) -> list[str]:
-    """Revisions of one model, run by run, in each the earliest first; those without a place in a
-    run before."""
+    """Sorts revisions of one model by run, and in the order of training within a run.
+
+    Revisions that are not checkpoints of a run come first.
+    """
 
     def place(revision: str) -> tuple[object, ...]:
         named = parse(name, revision)
@@ -143,7 +148,7 @@ def in_time(name: str, found: Iterable[str]) -> list[str]:
 
 
 def revisions(name: str) -> list[str]:
-    """Branches and tags of a model on the Hub, or of a Git clone; the checkpoints in a folder."""
+    """The branches and tags of a model on the Hub or in Git, or the checkpoints in a folder."""
     if not is_folder(name):
         from jaxmap.checkpoint.sources import hub
 
@@ -163,7 +168,7 @@ def revisions(name: str) -> list[str]:
 
 
 def _check(refs: Sequence[Ref]) -> None:
-    """Refuses ranges of which more than a few are not there."""
+    """Raises InputError for ranges of which more than a few revisions do not exist."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
         if ref.revision is not None and not _UNLISTED.fullmatch(ref.revision):

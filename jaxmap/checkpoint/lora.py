@@ -1,8 +1,8 @@
-"""LoRA (Hu et al. 2021, arXiv:2106.09685) and its kin, added to the weights of a base model.
+"""LoRA adapters (Hu et al. 2021, arXiv:2106.09685), rsLoRA and DoRA, added to a base model.
 
-W + (B A) alpha / r, with alpha / sqrt(r) for rsLoRA (arXiv:2312.03732); DoRA (arXiv:2402.09353)
-scales each row of that to a learnt length. Tensors that an adapter holds whole (modules_to_save,
-biases) stand for the base's.
+The weight is W + (B A) alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv:2312.03732); DoRA
+(arXiv:2402.09353) then scales each row to a learnt length. Complete tensors in an adapter
+(modules_to_save, biases) replace those of the base.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PART = re.compile(
     r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)"
     r"(?:\.default)?(?:\.weight)?"
 )
-# Which a base must have been changed for, or which are not sums of a product.
+# Settings that need a changed base, or that are not a product added to the weight.
 _REFUSED = """alora_invocation_tokens arrow_config bdlora_config corda_config exclude_from_base
     kappa_tuner_config layer_replication loftq_config lora_bias lora_ga_config megatron_config
     monteclora_config target_parameters trainable_token_indices use_bdlora use_qalora""".split()
@@ -34,21 +34,27 @@ _INERT = """auto_mapping base_model_name_or_path bias ensure_weight_tying eva_co
     exclude_modules inference_mode layers_pattern layers_to_transform lora_dropout megatron_core
     modules_to_save peft_version qalora_group_size revision runtime_config target_modules
     task_type velora_config init_lora_weights""".split()
-_OF_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways to begin that change it
+_OF_THE_BASE = (
+    "pissa",
+    "olora",
+    "corda",
+    "loftq",
+    "lora_ga",
+)  # initialisations that change the base
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What adapter_config.json says, and the tensors beside it."""
+    """The content of adapter_config.json, and the adapter's tensors."""
 
     facts: Config
     tensors: Mapping[str, Stored]
 
 
 def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
-    """Checks the settings of an adapter.
+    """Reads and checks the settings of an adapter.
 
-    Raises InputError for another kind than LoRA, and for settings that are not read.
+    Raises InputError for adapters other than LoRA, and for settings that are not supported.
     """
     path = folder / CONFIG
     facts = Config(read_json(path), str(path))
@@ -73,7 +79,7 @@ def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
             raise InputError(f"{path}: {key} = {value!r:.60}: must be numbers above 0 by module")
     facts.get("use_rslora"), facts.get("use_dora"), facts.get("fan_in_fan_out")
     facts.inert(*_INERT)
-    facts.inert(*(key for key in facts if not facts.peek(key)))  # what is off
+    facts.inert(*(key for key in facts if not facts.peek(key)))  # settings that are off
     facts.check_all_read()
     return Adapter(facts, tensors)
 
@@ -81,15 +87,15 @@ def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
 def merged(
     base: Mapping[str, Stored], adapter: Adapter, prefix: str, *, tied: bool
 ) -> dict[str, Stored]:
-    """The base's tensors with the adapter's added.
+    """The base's tensors with the adapter added.
 
     Args:
-      base: of floats.
-      adapter: as it was read.
-      prefix: what the names of a whole model begin with, which those of the base's files may lack.
+      base: the base's tensors, which are floats.
+      adapter: the adapter from `read_adapter`.
+      prefix: the common beginning of a model's tensor names, which the base's files may lack.
       tied: whether the base's embedding is its head too.
 
-    Raises InputError for parts that are missing, or that the base has no place for.
+    Raises InputError for parts that are missing or that do not belong to a tensor of the base.
     """
     found, sums = dict(base), dict[str, dict[str, Stored]]()
     for full, stored in adapter.tensors.items():
@@ -97,7 +103,7 @@ def merged(
         if match := _PART.fullmatch(name):
             sums.setdefault(match["module"], {})[match["part"]] = stored
         elif "lora_" in name:
-            raise InputError(f"{stored.file}: {full} is a part of LoRA that is not read")
+            raise InputError(f"{stored.file}: {full} is a part of LoRA that is not supported")
         else:
             name = name.replace(".modules_to_save", "").replace(".original_module", "")
             found[_in_base(name, base, prefix) or name] = stored
@@ -119,7 +125,7 @@ def _in_base(name: str, base: Mapping[str, Stored], prefix: str) -> str | None:
 
 
 def _of(pattern: object, module: str, default: float) -> float:
-    """The value of the first pattern that names a module, by its end as PEFT matches it."""
+    """The value for the first pattern that matches the end of a module's name, as in PEFT."""
     for key, value in pattern.items() if isinstance(pattern, dict) else ():
         try:
             if re.fullmatch(rf"(.*\.)?({key})", module):

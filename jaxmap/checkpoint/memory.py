@@ -1,4 +1,4 @@
-"""Memory of the host: how much is free, and what gives it back."""
+"""The host's memory: how much is free, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 
 
 def own_pages(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """An array of zeros on pages of its own, which go back to the system when it is dropped.
+    """An array of zeros on memory pages of its own, which the system gets back when it is freed.
 
-    Memory from the allocator may be kept for later (see `runtime.prepare`). Pages are aligned as
-    JAX wants it, so that on CPU `device_put` takes them as they are, without a copy.
+    The allocator would keep the memory (see `runtime.prepare`). Pages have the alignment that JAX
+    needs, so that `device_put` on a CPU uses them without a copy.
     """
     count = math.prod(shape)
     if not count:
@@ -29,10 +29,10 @@ def own_pages(shape: Sequence[int], dtype: Any) -> np.ndarray:
 
 
 def give_back() -> None:
-    """Hands what the allocator keeps but nobody uses to the system, where it is glibc's.
+    """Returns freed memory that the allocator keeps to the system, if the allocator is glibc's.
 
-    After work that took much and comes back seldom, such as compiling: programs of jaxmap keep
-    freed memory otherwise (`runtime.prepare`).
+    It is called after work that needs much memory and is rare, such as compiling; otherwise freed
+    memory is kept (`runtime.prepare`).
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -41,7 +41,7 @@ def give_back() -> None:
 
 
 def free_memory() -> int:
-    """Bytes that a process may still take: what the system calls available, within its cgroup."""
+    """The bytes that this process may still use: available memory, within its cgroup's limit."""
     found = [_available(), *of_cgroup()]
     return max(0, min(found))
 
@@ -53,12 +53,12 @@ def _available() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:  # not Linux
         pass
-    # Half of all memory, where nothing tells what others use.
+    # Half of all memory if the use by others is unknown.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def of_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What a container's limit leaves (version 2, then 1); files that are only cached are free."""
+    """The bytes within a container's limits (cgroup version 2, then 1); cached files are free."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),

@@ -1,15 +1,15 @@
-"""8-bit and 4-bit copies of a model in memory, as transformers makes them with bitsandbytes.
+"""8-bit and 4-bit copies of a model in memory, the same as transformers makes with bitsandbytes.
 
-Every linear layer is quantised but the unembedding; embeddings, norms and biases stay as they are.
-The weights are taken in the dtype that the model was loaded in and in the layout of torch's
-Linear, (out, in): a tensor that holds query, key and value together is quantised whole, and those
-of GPT-2, stored (in, out), are transposed first, as transformers does.
+Every linear layer except the unembedding is quantised; embeddings, norms and biases are not. The
+weights are quantised in the dtype in which the model was loaded and in the layout of torch's
+Linear, (out, in). As in transformers, a fused tensor of query, key and value is quantised as a
+whole, and the tensors of GPT-2, stored (in, out), are transposed first.
 
-Of routed experts each matrix (gate, up, down) is a linear layer of its own, which is what they were
-when the published copies were made (transformers 4); transformers 5 holds all experts of a layer in
-one parameter, which bitsandbytes does not see. Routers stay as they are: in transformers 5 they are
-no linear layers either (in transformers 4 those of Mixtral, Qwen and OLMoE were). The MLP that all
-tokens share, and its gate, are linear layers in both.
+Each matrix (gate, up, down) of an expert is quantised as a linear layer of its own, as it was when
+the published copies were made (transformers 4); transformers 5 has all experts of a layer in one
+parameter, which bitsandbytes ignores. Routers are not quantised: in transformers 5 they are not
+linear layers (in transformers 4 those of Mixtral, Qwen and OLMoE were). The shared MLP and its gate
+are linear layers in both.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
 
-BITS = {"int8": 8, "nf4": 4, "fp4": 4}  # of a code
+BITS = {"int8": 8, "nf4": 4, "fp4": 4}  # bits per code
 _OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts
 
 
 def quantised(model: Model, variant: str) -> Model:
-    """A copy of the model with the linear layers quantised; what is not shares its arrays.
+    """A copy of the model with quantised linear layers; other arrays are shared with the model.
 
     Args:
-      model: not quantised.
-      variant: of QUANTISATIONS; none: the model itself.
+      model: a model that is not quantised.
+      variant: one of QUANTISATIONS; "none" returns the model itself.
 
-    Raises InputError for layers that are not known to be linear layers as bitsandbytes sees them.
+    Raises InputError for layers that do not support quantisation.
     """
     if variant == "none":
         return model
@@ -80,9 +80,9 @@ def quantised(model: Model, variant: str) -> Model:
 def _kernels(
     decoder: Decoder, model: Model
 ) -> dict[tuple[str, str], list[tuple[nnx.Module, str, Kernel]]]:
-    """Every linear layer: the module that has it, under which name, and its kernel.
+    """Every linear layer: its parent module, its name there, and its kernel.
 
-    Those of a stack of layers that are stored in one tensor have the same key.
+    Layers of one stack that are stored in one tensor have the same key.
     """
     rows = families()[model.model_type].rows(model.spec)
     shapes = parameter_shapes(model.spec)

@@ -1,8 +1,8 @@
-"""What a user writes to name a model: `org/name`, `org/name@revision`, `org/name/subfolder`, a
-folder, `folder@step1000`.
+"""References, by which users name models: `org/name`, `org/name@revision`, a folder, and others.
 
-A comma separates references and braces expand, as in a shell: `EleutherAI/pythia-{70m,160m}@step0`.
-A pair or triple of integers in braces is a range, `start:stop:step`, whose stop is left out.
+A reference is also `org/name/subfolder` or `folder@step1000`. Commas separate references and braces
+expand as in a shell: `EleutherAI/pythia-{70m,160m}@step0`. Two or three integers in braces are a
+range, `start:stop:step`, which does not include the stop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from jaxmap.errors import InputError
 
-MOST_REFS = 100_000  # more is a slip of the hand, and would fill memory before anything is scored
+MOST_REFS = 100_000  # more is a typing error, and would fill memory before anything is scored
 
 _MOST_BRACES = 100
 _HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,96}){0,8}", re.ASCII)
@@ -23,20 +23,19 @@ _HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,96}){0,8}", re
 
 @dataclass(frozen=True)
 class Ref:
-    """A model as the user named it: a name on the Hub, with or without a subfolder, or a folder;
-    and a revision of it or None."""
+    """A reference: the name of a model on the Hub, or a folder; and a revision or None."""
 
     name: str
     revision: str | None = None
 
     @property
     def repository(self) -> str:
-        """Of a model on the Hub: `org/name`."""
+        """`org/name`, for a model on the Hub."""
         return "/".join(self.name.split("/")[:2])
 
     @property
     def subfolder(self) -> str:
-        """Of a model on the Hub: the folder in its repository, "" for the top."""
+        """The folder in the repository of a model on the Hub; "" for the top level."""
         return "/".join(self.name.split("/")[2:])
 
     def __str__(self) -> str:
@@ -44,21 +43,21 @@ class Ref:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name means a folder (there or not) and not a model on the Hub."""
+    """Whether a name means a folder, which may not exist, and not a model on the Hub."""
     looks_like_path = name.startswith(("/", "./", "../", "~")) or name in (".", "..")
     return looks_like_path or os.path.isdir(name) or not _HUB_NAME.fullmatch(name)
 
 
 def parse_refs(spec: str) -> list[Ref]:
-    """Reads a comma list of references with braces expanded, in the order written.
+    """Reads a comma-separated list of references and expands braces, in the order written.
 
-    Of several braces the leftmost varies slowest. Repeated references are dropped with a warning
-    on stderr. A folder that contains commas or braces is taken as it is when the whole of `spec`
-    names it. InputError for an empty item, an unbalanced brace, a bad range. Whether a model is
-    there is seen when its turn comes, so that one that is not costs the others nothing.
+    With several braces, the leftmost varies slowest. Repeated references are dropped with a warning
+    on stderr. If `spec` as a whole is the name of an existing folder, its commas and braces are
+    part of the name. Raises InputError for an empty item, an unbalanced brace or a bad range. It is
+    not checked whether a model exists, so that a missing model does not stop the others.
     """
     if "\0" in spec:
-        raise InputError(f"{spec!r}: a model's name holds no NUL")
+        raise InputError(f"{spec!r}: a model's name cannot contain NUL")
     if os.path.isdir(os.path.expanduser(spec)):
         return [parse_ref(spec)]
     refs: dict[Ref, None] = {}
@@ -81,7 +80,7 @@ def parse_refs(spec: str) -> list[Ref]:
 
 
 def parse_ref(text: str) -> Ref:
-    """Reads one reference as it stands: commas and braces are parts of it."""
+    """Reads one reference; commas and braces are part of the name."""
     whole = os.path.expanduser(text)
     name, at, revision = text.rpartition("@")
     if not at or os.path.isdir(whole):
@@ -95,7 +94,7 @@ def parse_ref(text: str) -> Ref:
 
 
 def _split(text: str, spec: str) -> list[str]:
-    """Splits at the commas that stand outside braces."""
+    """Splits at the commas outside braces."""
     parts, depth, start = [], 0, 0
     if text.count("{") > _MOST_BRACES:
         raise InputError(f"{spec[:60]!r}...: more than {_MOST_BRACES} braces")
@@ -116,14 +115,16 @@ def _split(text: str, spec: str) -> list[str]:
 
 
 def _expand(text: str, spec: str) -> Iterator[str]:
-    """Expands the first brace and, for each of its choices, the rest; a generator, so that a
-    product too large to hold is refused before it is built."""
+    """Expands the first brace and, for each of its choices, the rest.
+
+    It is a generator, so that a product that is too large is refused before it is built.
+    """
     start = text.find("{")
     if start < 0:
         yield text
         return
     depth = 0
-    for end in range(start, len(text)):  # braces balance: _split has seen to it
+    for end in range(start, len(text)):  # braces are balanced: _split has checked it
         depth += {"{": 1, "}": -1}.get(text[end], 0)
         if depth == 0:
             break
@@ -152,7 +153,7 @@ def _range(choice: str, spec: str) -> Iterator[str]:
         raise InputError(f"{spec!r}: range {choice!r} has a step of zero")
     values = range(*numbers)
     if not values:
-        raise InputError(f"{spec!r}: range {choice!r} is empty; its stop is left out")
+        raise InputError(f"{spec!r}: range {choice!r} is empty; its stop is not included")
     # Not len(values): it overflows on huge ranges.
     if (values[-1] - values[0]) // values.step >= MOST_REFS:
         raise InputError(f"{spec!r}: range {choice!r} has more than {MOST_REFS:,} items")

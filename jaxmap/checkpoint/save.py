@@ -1,4 +1,4 @@
-"""A decoder's parameters to a genuine Hugging Face folder: `weights.load` backwards."""
+"""Writes a decoder's parameters to a Hugging Face folder: the inverse of `weights.load`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from jaxmap.model.spec import Spec
 
 
 def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folder: Path) -> None:
-    """Writes config.json and model.safetensors, in the params' dtype, as transformers names them.
+    """Writes config.json and model.safetensors, with the names of transformers.
+
+    Numbers are written in the dtype of the parameters.
 
     Args:
       params: the decoder's parameters.
       spec: its architecture.
-      config: the contents of config.json; its model_type names the family.
-      folder: made if it is not there.
+      config: the content of config.json; its model_type names the family.
+      folder: the folder, which is created if necessary.
     """
     from safetensors.numpy import save_file
 

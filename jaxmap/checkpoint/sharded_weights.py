@@ -1,7 +1,7 @@
-"""A checkpoint's files straight to the devices of a mesh: each process reads only its own part.
+"""Loads a checkpoint's files onto the devices of a mesh; each process reads only its own part.
 
-A parameter is a view of the mapped file (`Layout.read` of it), of which a device's part is a slice;
-only that slice is touched, once, whatever the number of devices that hold the same.
+A parameter is a view of the memory-mapped file (`Layout.read`). The part of a device is a slice of
+this view; only this slice is read, once for all devices with the same part.
 """
 
 from __future__ import annotations
@@ -27,13 +27,18 @@ from jaxmap.progress import progress
 
 Pick = slice | np.ndarray  # some entries of an axis
 
-_PART = 1 << 18  # numbers looked at at a time
+_PART = 1 << 18  # numbers that are checked at a time
 
 
 @dataclasses.dataclass
 class Read:
-    """A parameter on its devices, and which stored tensors this process found to be finite,
-    bool [names], as they are stored and in the parameter's dtype."""
+    """A parameter on its devices, with the result of checking that it is finite.
+
+    Fields:
+      array: the parameter.
+      raw, cast: bool [names], whether this process's part of each stored tensor is finite, as it is
+        stored and in the parameter's dtype.
+    """
 
     array: jax.Array
     raw: np.ndarray
@@ -56,18 +61,18 @@ class Reader:
         return NamedSharding(self._mesh, partition(leaf, self._specs[1], axes_of(self._mesh)))
 
     def num_bytes(self, leaf: nnx.Variable, dtype: np.dtype) -> int:
-        """What this process holds of a parameter, each part counted once."""
+        """The bytes of this process's parts of a parameter, each part counted once."""
         parts = _parts(self.sharding(leaf), leaf.shape)
         sizes = [np.prod([stop - start for start, stop in index]) for index in parts]
         return int(sum(sizes)) * np.dtype(dtype).itemsize
 
     def read(self, place: Place, leaf: nnx.Variable, dtype: np.dtype) -> Read:
-        """One parameter.
+        """Reads one parameter.
 
         Args:
-          place: where it stands.
-          leaf: the shape on the devices, and its letters.
-          dtype: to hold it in.
+          place: its place in the checkpoint.
+          leaf: its shape on the devices, and its letters.
+          dtype: its dtype on the devices.
         """
         sharding = self.sharding(leaf)
         raw, cast = np.ones(len(place.names), bool), np.ones(len(place.names), bool)
@@ -80,7 +85,7 @@ class Reader:
         array = jax.make_array_from_single_device_arrays(
             leaf.shape, sharding, [on[device] for device in order]
         )
-        # Two parameters at a time on the host, not all of them.
+        # Waiting keeps at most two parameters on the host.
         return Read(array.block_until_ready(), raw, cast)
 
     def _block(
@@ -92,7 +97,7 @@ class Reader:
         raw: np.ndarray,
         cast: np.ndarray,
     ) -> np.ndarray:
-        """The entries index[i][0]..index[i][1]-1 of every axis i, in `dtype`."""
+        """The entries index[i][0] to index[i][1] - 1 of every axis i, in `dtype`."""
         block = np.zeros([stop - start for start, stop in index], dtype)
         letters = letters_of(leaf) or " " * len(leaf.shape)
         from_, to = [], []
@@ -104,7 +109,9 @@ class Reader:
             from_.append(origin[origin >= 0])
         if not all(map(len, to)):  # nothing but padding
             return block
-        lead = len(place.shape) - len(place.item)  # layers and experts, a tensor each
+        lead = len(place.shape) - len(
+            place.item
+        )  # axes of layers and experts, with one tensor each
         kind = np.dtype(jnp.result_type(*{self._tensors[n].float_dtype for n in place.names}))
         into = tuple(map(_pick, to[lead:]))
         for source, target in zip(
@@ -115,7 +122,7 @@ class Reader:
                 place.row.lies, self._tensors[place.names[at]].mapped(), place.item, from_[lead:]
             )
             piece = copied(place.names[at], view, picks)
-            with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
+            with np.errstate(over="ignore"):  # overflow is found below
                 piece = piece.astype(kind, copy=False)
                 value = piece.astype(dtype, copy=False)
             raw[at] &= finite(piece)
@@ -127,7 +134,7 @@ class Reader:
 def _parts(
     sharding: NamedSharding, shape: Sequence[int]
 ) -> dict[tuple[tuple[int, int], ...], list[Any]]:
-    """The different parts that this process's devices hold, and which devices hold each."""
+    """The different parts on this process's devices, and the devices of each part."""
     parts: dict[tuple[tuple[int, int], ...], list[Any]] = {}
     for device, index in sharding.addressable_devices_indices_map(tuple(shape)).items():
         assert index is not None
@@ -137,14 +144,14 @@ def _parts(
 
 
 def _pick(entries: np.ndarray) -> Pick:
-    """A slice where it can be: NumPy then makes a view, and the file is read in order."""
+    """A slice if possible, for which NumPy makes a view and the file is read in order."""
     if len(entries) and (np.diff(entries) == 1).all():
         return slice(int(entries[0]), int(entries[-1]) + 1)
     return entries
 
 
 def _all(picks: Sequence[Pick], shape: Sequence[int]) -> tuple:
-    """An index; several lists of entries are taken each along its own axis."""
+    """An index in which each list of entries applies to its own axis."""
     if sum(isinstance(pick, np.ndarray) for pick in picks) < 2:
         return tuple(picks)
     axes = [np.arange(size)[pick] for pick, size in zip(picks, shape, strict=True)]
@@ -152,7 +159,7 @@ def _all(picks: Sequence[Pick], shape: Sequence[int]) -> tuple:
 
 
 def copied(name: str, view: np.ndarray, picks: Sequence[Pick]) -> np.ndarray:
-    """Some of a mapped tensor, read from disk: the one place where that happens."""
+    """Reads the picked entries of a memory-mapped tensor from disk (nothing else reads them)."""
     return np.array(view[_all(picks, view.shape)])
 
 
@@ -163,9 +170,9 @@ def _put(block: np.ndarray, picks: Sequence[Pick], value: np.ndarray) -> None:
 def _narrowed(
     layout: Layout, stored: np.ndarray, item: tuple[int, ...], wanted: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[Pick]]:
-    """The parameter as a view of the stored tensor, and what is wanted of it.
+    """The parameter as a view of the stored tensor, and the entries to pick from it.
 
-    Blocks that are not neighbours cannot be a view: those that are wanted are picked before.
+    Blocks that are not adjacent cannot form a view; the needed ones are picked first.
     """
     picks = [_pick(entries) for entries in wanted]
     if layout.blocks and layout.pattern:
@@ -183,9 +190,10 @@ def _narrowed(
 
 
 def finite(x: np.ndarray) -> bool:
-    """Whether every number is; of 16-bit ones by their exponents, which is several times faster.
+    """Whether every number is finite.
 
-    A part at a time, which stays in the cache and takes up no memory to speak of.
+    16-bit floats are checked by their exponents, which is several times faster. The array is
+    checked in parts that fit into the cache, with little additional memory.
     """
     if not x.flags.c_contiguous:
         return bool(np.isfinite(x).all())
@@ -204,7 +212,7 @@ def read_all(
     dtypes: Mapping[str, Any],
     bar_bytes: int,
 ) -> dict[str, Read]:
-    """Every parameter by path, with a bar where that is more than `bar_bytes`."""
+    """Reads every parameter, by path, with a progress bar for more than `bar_bytes`."""
     sizes = {p.path: reader.num_bytes(leaves[p.path], dtypes[p.path]) for p in places}
     total = sum(sizes.values())
     found = {}

@@ -1,6 +1,6 @@
-"""The state of a training, kept with Orbax: STATES/stepN, of which the newest counts.
+"""The state of a training, saved with Orbax in STATES/stepN; the newest is resumed.
 
-One thread at a time: Orbax makes folders in a way that two at once trip over.
+Only one thread may save at a time: Orbax creates folders in a way that is not safe for two.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ State = TypeVar("State")  # any tree of arrays
 
 
 def save_state(states: Path, step: int, state: Any) -> None:
-    """Keeps the state at a step, and no older one."""
+    """Saves the state at a step and deletes older ones."""
     states.mkdir(parents=True, exist_ok=True)
-    for path in states.iterdir():  # what a kill in the middle of a save left
+    for path in states.iterdir():  # remains of interrupted saves
         if not _STEP_FOLDER.match(path.name):
             shutil.rmtree(path)
     with _quiet():
@@ -37,7 +37,7 @@ def save_state(states: Path, step: int, state: Any) -> None:
 
 
 def load_state(states: Path, step: int, like: State) -> State:
-    """The state at a step, with the structure, shapes, dtypes and shardings of `like`."""
+    """Loads the state at a step, with the structure, shapes, dtypes and shardings of `like`."""
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
         for name, leaf in _named(like).items()
@@ -46,15 +46,15 @@ def load_state(states: Path, step: int, like: State) -> State:
         from orbax.checkpoint import v1 as ocp
 
         loaded = ocp.load(states.absolute() / f"step{step}", wanted)
-    # A copy: what was read may share memory with the reader, and a step's state is donated.
+    # A copy, since the arrays may share memory with the reader and the next step donates its state.
     leaves = [jnp.array(loaded[name], copy=True) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def newest_state(states: Path, most: float = float("inf")) -> int:
-    """The latest step with a state that is no later than `most`, or 0.
+    """The latest step, at most `most`, with a saved state; 0 if there is none.
 
-    What a kill in the middle of a save left is not a state.
+    Remains of an interrupted save do not count.
     """
     names = [path.name for path in states.iterdir()] if states.is_dir() else []
     steps = [int(match[1]) for name in names if (match := _STEP_FOLDER.match(name))]
@@ -62,7 +62,7 @@ def newest_state(states: Path, most: float = float("inf")) -> int:
 
 
 def _named(state: Any) -> dict[str, Any]:
-    """Name -> leaf, in the order of the tree's leaves."""
+    """The leaves of a tree by name, in their order."""
     return {
         jax.tree_util.keystr(path, simple=True, separator=".").strip("."): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -71,7 +71,7 @@ def _named(state: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's account of each save out of the progress bar; its warnings are shown."""
+    """Suppresses Orbax's message about each save, but not its warnings."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)
     try:

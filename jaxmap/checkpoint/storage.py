@@ -1,4 +1,4 @@
-"""How a model's weights are stored: in which format, in how many bytes, in how many bits each."""
+"""Facts about the storage of a model's weights: format, bytes, bits per weight."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Storage:
-    """Of a checkpoint's files, or of a copy in memory.
+    """The storage of weights in a checkpoint's files, or in a quantised copy in memory.
 
     Fields:
-      format: as tables call it: "float16", "gptq-4bit", "int8", "gguf", "bfloat16+lora", ...
-      num_bytes: of the files with the text model's weights, or of a copy's arrays.
-      num_parameters: numbers that these stand for.
-      file_type: the kind of a format that has several, such as Q4_K_M of GGUF; "" for others.
-      bits: of a code of most matrices; None where they are stored as floats of 16 bits or more.
+      format: its name in tables: "float16", "gptq-4bit", "int8", "gguf", "bfloat16+lora", ...
+      num_bytes: the bytes of the text model's weights in files, or of a copy's arrays.
+      num_parameters: the number of weights in them.
+      file_type: the file type of a format that has several, such as GGUF's Q4_K_M; "" for others.
+      bits: the bits of a code of most matrices; None for floats of 16 bits or more.
     """
 
     format: str
@@ -27,12 +27,12 @@ class Storage:
 
     @property
     def bits_per_weight(self) -> float:
-        """With scales, zeros and what is not quantised."""
+        """Bits per weight, including scales, zeros and tensors that are not quantised."""
         return 8 * self.num_bytes / self.num_parameters
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As plain values, for a record; what says nothing is left out."""
+        """The facts as JSON values for a record, without empty ones."""
         return {
             "format": self.format,
             "num_bytes": self.num_bytes,
@@ -42,7 +42,7 @@ class Storage:
 
 
 def bits_of_file_type(file_type: str) -> int | None:
-    """The bits that a file type is named after: 4 of Q4_K_M and IQ4_XS; None for F16 and others."""
+    """The bits in the name of a file type: 4 for Q4_K_M and IQ4_XS; None for F16 and others."""
     if match := re.match(r"I?Q(\d)_|TQ(\d)_", file_type):
         return int(match[1] or match[2])
     return 4 if file_type.startswith(("MXFP4", "NVFP4")) else None

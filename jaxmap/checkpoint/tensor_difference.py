@@ -1,4 +1,4 @@
-"""The squared norm of the difference of arrays, in float64 whatever they are stored in."""
+"""The squared norm of the difference of arrays, in float64 whatever their dtype."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-_SUM = 1 << 13  # numbers that one dot product sums
-_BLOCK = 8 * _SUM  # numbers that are float64 at a time: fits a core's cache
-_TASK = 16 * _BLOCK  # numbers that a thread takes at a time
+_SUM = 1 << 13  # numbers per dot product
+_BLOCK = 8 * _SUM  # numbers converted to float64 at a time, which fit into a core's cache
+_TASK = 16 * _BLOCK  # numbers per task of a thread
 
 
 def squared_distances(
@@ -18,9 +18,9 @@ def squared_distances(
 ) -> list[float]:
     """The squared norm of `new` minus each of `olds`, arrays of one shape and any float dtypes.
 
-    Differences and products are float64. Runs of 8,192 products are summed by a dot product, its
-    error below 1e-12 of the sum as all are positive, and these sums without error: the result does
-    not depend on the number of threads.
+    Differences and products are float64. Dot products sum 8,192 products each, with a relative
+    error below 1e-12, since all are positive. The dot products are summed exactly, so that the
+    result does not depend on the number of threads.
     """
     if not olds:
         return []
@@ -37,7 +37,7 @@ def squared_distances(
             for old, into in zip(flats, sums, strict=True):
                 difference = buffer[:size]
                 difference[...] = old[block]
-                # Weights that are not finite are refused where they are loaded.
+                # Weights that are not finite are refused when they are loaded.
                 with np.errstate(all="ignore"):
                     np.subtract(new_64[:size], difference, out=difference)
                     rows = difference[: size - size % _SUM].reshape(-1, _SUM)

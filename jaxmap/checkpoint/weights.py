@@ -1,6 +1,6 @@
-"""A checkpoint's files to a decoder's parameters.
+"""Loads a checkpoint's files into a decoder's parameters.
 
-with weights.opened(checkpoint) as found:        # every tensor accounted for, nothing read
+with weights.opened(checkpoint) as found:        # every tensor is accounted for, nothing is read
     model = weights.load(found, dtype="float32")
 """
 
@@ -44,12 +44,12 @@ from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
 
-# A stored tensor as it was read: its key, the same for the same parameters in whatever form of
-# file, and its numbers as stored.
+# A stored tensor that was read: its key, which does not depend on the file format, and its numbers
+# as stored.
 Tensor = tuple[str, np.ndarray]
 Take = Callable[[str, np.ndarray], None]
 
-_BAR_BYTES = 1 << 30  # reading more than this shows a bar
+_BAR_BYTES = 1 << 30  # bytes from which reading shows a progress bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Model:
 
     Fields:
       spec: its architecture.
-      graph, params: what `nnx.merge` makes a `Decoder` of.
-      dtype: of PRECISIONS.
-      stored_dtype: of most of the weights on disk.
-      model_type: from config.json.
-      num_parameters: numbers in the parameters.
-      storage: how they are stored: in the files, or in memory as a copy.
-      quantisation: of its linear layers; of QUANTISATIONS.
+      graph, params: `nnx.merge(graph, params)` is the `Decoder`.
+      dtype: its precision, a key of PRECISIONS.
+      stored_dtype: the dtype of most weights on disk.
+      model_type: the model_type of config.json.
+      num_parameters: the number of weights.
+      storage: the storage of the weights in files, or in memory for a quantised copy.
+      quantisation: the quantisation of its linear layers, one of QUANTISATIONS.
       mesh: the devices, if there are several; graph and params are then padded
         (`padding.padded_spec`).
     """
@@ -83,14 +83,14 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A checkpoint whose files are open and whose tensors are all accounted for; nothing is read.
+    """A checkpoint whose files are open and whose tensors are all accounted for, but not read.
 
     Fields:
       checkpoint: the folder.
-      spec: of config.json; whether the head is tied is known from the tensors.
-      places: of the parameters.
-      tensors: of the files, by name.
-      other_bytes: of the files, that are no part of the text model: vision, further layers.
+      spec: the architecture; the tensors have decided whether the head is tied.
+      places: the places of the parameters.
+      tensors: the tensors of the files, by name.
+      other_bytes: the bytes of tensors that are not part of the text model, such as vision.
     """
 
     checkpoint: Checkpoint
@@ -106,30 +106,32 @@ class Opened:
 
     @property
     def stored_dtype(self) -> str:
-        """The dtype of most of the stored numbers, as they are taken up here."""
+        """The dtype of most of the stored numbers (`Stored.float_dtype`)."""
         sizes: Counter[str] = Counter()
         for name in {name for place in self.places for name in place.names}:
             sizes[self.tensors[name].float_dtype.name] += math.prod(self.tensors[name].shape)
         return sizes.most_common(1)[0][0]
 
     def dtype(self, asked: str) -> str:
-        """What to load it in: auto is `default_dtype`, others are as asked."""
+        """The precision in which to load it; "auto" stands for `default_dtype`."""
         if asked != "auto":
             return asked
         return default_dtype(jax.default_backend(), self.stored_dtype)
 
     def groups(self) -> list[tuple[tuple[str, ...], list[Place]]]:
-        """The stored tensors in the order of reading, with the places that they fill: parts of a
-        fused tensor are read together."""
+        """The stored tensors in the order of reading, with the places that they fill.
+
+        The parts of a fused tensor are read together.
+        """
         together: dict[tuple[str, ...], list[Place]] = {}
         for place in self.places:
             together.setdefault(place.names, []).append(place)
         return list(together.items())
 
     def stored(self) -> dict[str, Stored]:
-        """What the parameters are read from: each stored tensor once, by its key.
+        """The stored tensors from which the parameters are read, each once, by key.
 
-        Buffers, and the second of two tied tensors, are not among them.
+        Buffers, and the second of two tied tensors, are not included.
         """
         return {
             f"{group[0].path}[{i}]": self.tensors[name]
@@ -138,16 +140,16 @@ class Opened:
         }
 
     def read(self) -> Iterator[Tensor]:
-        """Reads each stored tensor once, in the order in which `load` wants them."""
+        """Reads each stored tensor once, in the order that `load` needs."""
         for key, one in self.stored().items():
             yield key, one.read()
 
     def dtypes(self, dtype: str) -> dict[str, np.dtype]:
-        """In what to hold each parameter, by path, in a precision of PRECISIONS."""
+        """The dtype of each parameter on the devices, by path, in a precision of PRECISIONS."""
         _, leaves = _leaves(self.spec, dtype)
         kinds = {path: np.dtype(leaf.dtype) for path, leaf in leaves.items()}
         if not PRECISIONS[dtype].weights:
-            # What is multiplied with stays as it is stored: the widest of its tensors.
+            # Kernels keep the dtype in which they are stored, the widest of their tensors.
             for place in self.places:
                 if place.path.endswith("/kernel") or place.path in ("embed", "head"):
                     stored = {self.tensors[name].float_dtype for name in place.names}
@@ -155,7 +157,7 @@ class Opened:
         return kinds
 
     def model(self, dtype: str, arrays: Mapping[str, Any], mesh: Mesh | None = None) -> Model:
-        """The model of arrays by path: of numbers, or of shapes alone."""
+        """The model with these arrays, by path, which may be shapes only."""
         own = self.spec if mesh is None else padded_spec(self.spec, axes_of(mesh))
         graph, leaves = _leaves(own, dtype)
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
@@ -165,7 +167,7 @@ class Opened:
         return Model(self.spec, graph, params, dtype, stored, kind, count, storage, mesh=mesh)
 
     def storage(self, num_parameters: int) -> Storage:
-        """How the files store the weights; what is in them of other models does not count."""
+        """The storage of the text model's weights in the files."""
         one, parts = self.checkpoint, self.other_bytes
         return Storage(
             (one.encoding or self.stored_dtype) + ("+lora" if one.has_adapter else ""),
@@ -176,7 +178,7 @@ class Opened:
         )
 
 
-@functools.lru_cache(maxsize=4)  # of one architecture after another, each asked for several times
+@functools.lru_cache(maxsize=4)  # few architectures at a time are in use
 def _leaves(spec: Spec, dtype: str) -> tuple[nnx.GraphDef, dict[str, nnx.Variable]]:
     graph, shapes = decoder.abstract(spec, jnp.dtype(PRECISIONS[dtype].activations))
     return graph, decoder.named(shapes)
@@ -189,13 +191,13 @@ def _say_once(left_out: str) -> None:
 
 @contextlib.contextmanager
 def opened(where: Path | Checkpoint) -> Iterator[Opened]:
-    """Opens a checkpoint and accounts for all that is in it.
+    """Opens a checkpoint and accounts for all its tensors.
 
     Raises InputError for files that are missing or damaged, and for tensors that are missing, left
-    over, or of the wrong shape or kind.
+    over, or of the wrong shape or dtype.
     """
     checkpoint = Checkpoint.of(where)
-    encoding = checkpoint.architecture.encoding  # what is wrong with config.json is said first
+    encoding = checkpoint.architecture.encoding  # errors of config.json come first
     with contextlib.ExitStack() as stack:
         tensors = stack.enter_context(open_tensors(checkpoint.folder))
         floats = decoded(encoding, tensors)
@@ -214,7 +216,7 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
 
 
 def shapes(found: Opened, dtype: str = "auto") -> Model:
-    """The model on one device before its weights are read: shapes stand in their place."""
+    """The model on one device with shapes instead of arrays, before its weights are read."""
     dtype = found.dtype(dtype)
     kinds = found.dtypes(dtype)
     _, leaves = _leaves(found.spec, dtype)
@@ -232,14 +234,15 @@ def load(
     """Loads a checkpoint onto the default device, or onto a mesh.
 
     Args:
-      where: a folder, a checkpoint, or one that is open already.
-      dtype: of PRECISIONS, or auto (`default_dtype`).
-      mesh: the devices; of several processes each reads its own part.
-      tensors: on one device, what `Opened.read` gives, perhaps on the way through somebody who
-        looks at it (`observed`).
+      where: a folder, a checkpoint, or an open checkpoint.
+      dtype: a key of PRECISIONS, or "auto" (`default_dtype`).
+      mesh: the devices; each of several processes reads its own part.
+      tensors: the tensors of `Opened.read`, for one device only; the caller may look at them on the
+        way (`observed`).
 
-    Raises InputError for anything missing, left over, of the wrong shape, or not finite; of
-    several processes, only in those that read the part in question.
+    Raises:
+      InputError: for tensors that are missing, left over, of the wrong shape, or not finite. With
+        several processes, only the processes that read a bad part raise it.
     """
     if not isinstance(where, Opened):
         with opened(where) as found:
@@ -259,7 +262,7 @@ def load(
 
 
 def read(where: Path | Checkpoint) -> Iterator[Tensor]:
-    """Reads a checkpoint as `load` does, but makes no model of it."""
+    """Reads the tensors of a checkpoint as `load` does, without making a model."""
     with opened(where) as found:
         for key, stored in found.read():
             if not np.isfinite(stored).all():
@@ -269,7 +272,7 @@ def read(where: Path | Checkpoint) -> Iterator[Tensor]:
 
 
 def observed(tensors: Iterable[Tensor], take: Take) -> Iterator[Tensor]:
-    """The tensors, each of which is shown to `take` on its way."""
+    """Yields the tensors after calling `take` with each."""
     for key, stored in tensors:
         take(key, stored)
         yield key, stored
@@ -278,7 +281,7 @@ def observed(tensors: Iterable[Tensor], take: Take) -> Iterator[Tensor]:
 def _read(
     found: Opened, dtypes: Mapping[str, np.dtype], tensors: Iterable[Tensor]
 ) -> dict[str, jax.Array]:
-    """Takes every tensor once, straight into the parameters that it fills."""
+    """Reads every tensor once, directly into the parameters that it fills."""
     groups = found.groups()
     total = sum(found.tensors[name].num_bytes for names, _ in groups for name in names)
     arrays: dict[str, jax.Array] = {}
@@ -290,7 +293,7 @@ def _read(
             for i, name in enumerate(names):
                 _, stored = next(stream)
                 bar.update(stored.nbytes)
-                with np.errstate(over="ignore"):  # what the dtype cannot hold is found below
+                with np.errstate(over="ignore"):  # overflow is found below
                     as_stored = stored.astype(found.tensors[name].float_dtype, copy=False)
                     raw[i] = finite(as_stored)
                     for j, place in enumerate(group):
@@ -300,7 +303,7 @@ def _read(
                             cast[j, i] = finite(stack[i])
             for j, place in enumerate(group):
                 _check_finite(found, place, raw, cast[j], dtypes[place.path])
-                # On CPU this is the same memory, elsewhere a copy that has to be made.
+                # On a CPU this is the same memory, elsewhere a necessary copy.
                 arrays[place.path] = jax.device_put(whole.pop(place.path))
     return arrays
 

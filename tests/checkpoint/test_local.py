@@ -245,14 +245,14 @@ def test_git_lfs_objects(clone):
     git(clone, "commit", "-q", "-m", "lfs")
     git(clone, "branch", "large")
     message = refused(Ref(str(clone), "large"))
-    assert "model.safetensors is kept in Git LFS" in message
+    assert "model.safetensors is stored in Git LFS" in message
     assert "git lfs fetch" in message
     assert "Git LFS pointer" in refused(Ref(str(clone)))
 
     stored = clone / ".git" / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
     stored.parent.mkdir(parents=True)
     stored.write_bytes(body[:-1])
-    assert "is kept in Git LFS" in refused(Ref(str(clone), "large"))
+    assert "is stored in Git LFS" in refused(Ref(str(clone), "large"))
     stored.write_bytes(body)
     found = fetch(resolve(Ref(str(clone), "large")))
     assert (found.folder / "model.safetensors").read_bytes() == body

@@ -1,7 +1,7 @@
-"""Encodings of released weights, one file each, apart from the files that hold them.
+"""Encodings of published weights, one file each, independent of the file format.
 
-`quantization_config` of config.json names one; where it does, each weight is decoded when it is
-read, a tensor at a time.
+`quantization_config` of config.json names the encoding. Each weight is decoded when it is read, one
+tensor at a time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENCODINGS: tuple[type[Encoding], ...] = (
 def encoding_of(config: Config) -> Encoding | None:
     """The encoding that a config.json names; None for plain floats.
 
-    Raises InputError for one that is not read, by its name, and for settings of it that are not.
+    Raises InputError for an encoding, or a setting of it, that is not supported.
     """
     facts = config.child("quantization_config")
     if facts is None:
@@ -58,9 +58,9 @@ def encoding_of(config: Config) -> Encoding | None:
 
 
 def decoded(encoding: Encoding | None, tensors: Mapping[str, Stored]) -> Mapping[str, Stored]:
-    """The tensors with every weight as one of floats.
+    """The tensors, with every encoded weight replaced by one tensor of floats.
 
-    Raises InputError for parts that do not fit together, and where no weight is stored so.
+    Raises InputError for parts that do not fit together, and if no weight has the encoding.
     """
     if encoding is None:
         return tensors

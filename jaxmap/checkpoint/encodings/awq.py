@@ -22,7 +22,7 @@ from jaxmap.checkpoint.encodings.base import (
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 
-_COLUMNS = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])  # code i of a word -> where it is
+_COLUMNS = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])  # code i of a word -> its column
 
 
 class Awq(Encoding):
@@ -72,7 +72,7 @@ class Awq(Encoding):
 
 
 def _columns(words: np.ndarray) -> np.ndarray:
-    """The codes of words [R, W] in their order, [R, 8 W]."""
+    """The codes of words [R, W] in the order of their columns, [R, 8 W]."""
     codes = unpacked(words, 4, words.shape[1] * 8).reshape(*words.shape, 8)
     return codes[..., _COLUMNS].reshape(len(words), -1)
 

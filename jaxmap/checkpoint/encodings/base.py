@@ -1,4 +1,4 @@
-"""What an encoding has to say: which stored tensors are one weight, and how that is decoded."""
+"""The interface of an encoding: which stored tensors form one weight, and how it is decoded."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 class Encoding(ABC):
-    """One way in which releases store the numbers of linear layers, several tensors a weight.
+    """An encoding of the weights of linear layers, usually with several tensors per weight.
 
     Args:
-      facts: quantization_config of config.json. What a subclass does not read or declare inert is
-        refused by name.
+      facts: quantization_config of config.json. Keys that a subclass neither reads nor declares
+        inert are refused by name.
 
     Class attributes:
-      methods: its names, `quant_method`.
-      approximates: what the copy also does that reading its weights leaves out; "" for nothing.
-      bits: of a code of most matrices; None where the settings do not say one number.
+      methods: the values of `quant_method` that name it.
+      approximates: what the quantised copy also rounds and is not reproduced here; "" for nothing.
+      bits: the bits of a code of most matrices; None if the settings do not give one number.
     """
 
     methods: ClassVar[tuple[str, ...]]
@@ -39,14 +39,14 @@ class Encoding(ABC):
 
     @property
     def label(self) -> str:
-        """What a table calls it."""
+        """Its name in tables."""
         return self.methods[0]
 
     @abstractmethod
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-        """The tensors with each weight's parts in one of floats, under the weight's name.
+        """The tensors, with the parts of each weight replaced by one tensor of floats.
 
-        Nothing is read but what decides how to read. Raises InputError that names file and tensor
+        Only parts that decide how to decode are read now. Raises InputError, with file and tensor,
         for parts that are missing or do not fit together.
         """
 
@@ -62,13 +62,13 @@ def weight_of(
     """A weight that is decoded when it is read.
 
     Args:
-      name: of the weight, for messages.
-      parts: the stored tensors, by what they are.
-      shape: of the weight.
+      name: the name of the weight, for messages.
+      parts: the stored tensors, by their role.
+      shape: the shape of the weight.
       decode: parts -> weight.
-      kind: of the encoding, for messages.
-      dtype: of the weight; float32, which every code times its scale fits, unless the encoding
-        itself rounds.
+      kind: the name of the encoding, for messages.
+      dtype: the dtype of the weight: float32, in which every code times its scale is exact, unless
+        the encoding itself rounds.
     """
     file = next(iter(parts.values())).file
 
@@ -76,36 +76,37 @@ def weight_of(
         weight = decode({part: stored.read() for part, stored in parts.items()})
         if weight.shape != shape:
             raise InputError(f"{file}: {name} is decoded to {weight.shape}, not {shape}")
-        with np.errstate(over="ignore"):  # what is infinite is refused where it is loaded
+        with np.errstate(over="ignore"):  # infinite weights are refused when they are loaded
             return np.ascontiguousarray(weight).astype(dtype, copy=False)
 
     return Stored(file, shape, dtype, kind, read, read, tuple(parts.values()))
 
 
 def part(tensors: Mapping[str, Stored], name: str, weight: str, file: Path) -> Stored:
-    """A part that a weight needs."""
+    """A part of a weight; raises InputError if it is missing."""
     if name not in tensors:
         raise InputError(f"{file}: {weight} lacks its {name}")
     return tensors[name]
 
 
 def check_shape(stored: Stored, name: str, want: tuple[int, ...]) -> None:
-    """InputError where a part has another shape than the weight asks for."""
+    """Raises InputError if a part does not have the shape that its weight needs."""
     if stored.shape != want:
         raise InputError(
-            f"{stored.file}: {name} has shape {list(stored.shape)}, but its weight makes it "
+            f"{stored.file}: {name} has shape {list(stored.shape)}, but its weight needs "
             f"{list(want)}"
         )
 
 
 def unpacked(words: np.ndarray, bits: int, count: int) -> np.ndarray:
-    """Whole numbers of `bits` bits from 32-bit words along the last axis, lowest bits first.
+    """Unpacks integers of `bits` bits from 32-bit words along the last axis, lowest bits first.
 
-    Numbers run on over the borders of words, as with 3 bits.
+    An integer may extend over two words, as with 3 bits.
 
     Args:
       words: int32 or uint32 [..., W].
-      count: how many numbers, at most 32 W / bits.
+      bits: the number of bits of an integer, at most 8.
+      count: the number of integers, at most 32 W / bits.
 
     Returns uint8 [..., count].
     """

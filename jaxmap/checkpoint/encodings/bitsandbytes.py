@@ -1,8 +1,9 @@
 """bitsandbytes: nf4 and fp4 blockwise (QLoRA, arXiv:2305.14314), LLM.int8() (arXiv:2208.07339).
 
-In 4 bit, codes are two a byte, the high half first, of the flat weight; `quant_map` is their table,
-`absmax` the scale of a block, itself coded where it is nested. What it stands for is rounded to the
-dtype that the file names, as bitsandbytes does. In 8 bit, W = q SCB / 127.
+In 4 bits, the flattened weight has two codes per byte, the high half first; `quant_map` is the
+table of their values and `absmax` the scale of each block, which may be quantised too ("nested").
+The weight is rounded to the dtype that the file names, as in bitsandbytes. In 8 bits,
+W = q SCB / 127.
 """
 
 from __future__ import annotations
@@ -94,9 +95,13 @@ def _four_bit(
         inner = int(nested.get("nested_blocksize", 1))
         offset = float(nested.get("nested_offset", 0))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{state.file}: {name} is no state of a weight ({error!r})") from None
+        raise InputError(
+            f"{state.file}: {name} is not the quantisation state of a weight ({error!r})"
+        ) from None
     if kind not in _KINDS or block < 1 or inner < 1 or min(shape, default=0) < 1:
-        raise InputError(f"{state.file}: {name} describes no weight in nf4 or fp4: {facts!r:.100}")
+        raise InputError(
+            f"{state.file}: {name} does not describe a weight in nf4 or fp4: {facts!r:.100}"
+        )
     count = math.prod(shape)
     blocks = -(-count // block)
     parts = {}

@@ -1,7 +1,7 @@
-"""compressed-tensors (llm-compressor, vLLM): packed or plain whole numbers, 8- and 4-bit floats.
+"""compressed-tensors (llm-compressor, vLLM): packed or plain integers, 8-bit and 4-bit floats.
 
-What a weight is, is seen from its own tensors; config_groups says how many bits packed ones have.
-Stored packed numbers are q + 2^(b-1); W = (q - z) s, with a scale per tensor, row or group of
+The encoding of a weight follows from its tensors; config_groups gives the bits of packed integers.
+Packed integers are stored as q + 2^(b-1); W = (q - z) s, with a scale per tensor, row or group of
 inputs (compressed_tensors/compressors).
 """
 
@@ -99,10 +99,10 @@ class CompressedTensors(Encoding):
 
 
 def _numbers(words: np.ndarray, bits: int, count: int) -> np.ndarray:
-    """Packed numbers along the last axis, as signed ones: int8 [..., count].
+    """Unpacks signed integers along the last axis: int8 [..., count].
 
-    Until 2026 numbers of 3, 5, 6 and 7 bits did not cross words; which it is, the number of words
-    says.
+    Until 2026, integers of 3, 5, 6 and 7 bits did not extend over two words; the number of words
+    tells which packing it is.
     """
     if words.shape[-1] == -(-count * bits // 32):
         codes = unpacked(words, bits, count)
@@ -155,7 +155,7 @@ def _apply(
     groups = scales.shape[1]
     if inputs % groups:
         raise InputError(f"{name}: {inputs} inputs in {groups} groups")
-    if group is not None and (group == -1).all():  # as it is made, and never set
+    if group is not None and (group == -1).all():  # the initial value, never set
         group = None
     which = np.arange(inputs) // (inputs // groups) if group is None else group
     if which.shape != (inputs,) or which.min() < 0 or which.max() >= groups:

@@ -1,7 +1,7 @@
-"""4-bit floats in groups of a row: NVFP4 (16 to a scale of 8 bits) and MXFP4 (32, powers of two).
+"""4-bit floats in groups of a row's inputs: NVFP4 and MXFP4.
 
-NVFP4 has a scale of the whole tensor besides, which compressed-tensors divides by and ModelOpt
-multiplies with.
+NVFP4 has an 8-bit float as the scale of 16 weights; MXFP4 has a power of two for 32 weights. NVFP4
+also has a scale for the whole tensor, by which compressed-tensors divides and ModelOpt multiplies.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from jaxmap.model.encodings.numbers import NUMBERS
 def float4(
     module: str, tensors: Mapping[str, Stored], found: dict[str, Stored], *, divided: bool
 ) -> None:
-    """Puts a module's weight in the place of its parts.
+    """Replaces the parts of a module's weight by the weight.
 
     Args:
-      module: whose weight it is.
-      tensors, found: of the files, and those that the parts are taken out of.
-      divided: whether the tensor's own scale is divided by: names of compressed-tensors, else those
-        of ModelOpt.
+      module: the name of the module.
+      tensors: the tensors of the files.
+      found: the tensors to change.
+      divided: whether the tensor's own scale is a divisor, and parts are named as by
+        compressed-tensors; otherwise it is a factor, and the names are ModelOpt's.
     """
     packed_name, whole_name = (
         ("weight_packed", "weight_global_scale") if divided else ("weight", "weight_scale_2")
@@ -67,7 +68,7 @@ def float4(
 
 
 class ModelOpt(Encoding):
-    """NVIDIA's ModelOpt: FP8 with a scale per tensor, NVFP4."""
+    """NVIDIA's ModelOpt: FP8 with a scale per tensor, and NVFP4."""
 
     methods = ("modelopt", "modelopt_fp4")
     approximates = "activations in 8- or 4-bit floats"

@@ -1,8 +1,8 @@
 """Weights in 8-bit floats with a scale: per tensor, per row, or per block of 128 x 128.
 
-DeepSeek-V3 (README_WEIGHTS.md), Kimi-K2 and Qwen3-FP8: `weight_scale_inv` is multiplied with, in
-spite of its name. FBGEMM and ModelOpt: `weight_scale`, a product too. Scales may be e8m0, powers of
-two. A copy's own activations are 8-bit floats as well; here they are not rounded.
+In DeepSeek-V3 (README_WEIGHTS.md), Kimi-K2 and Qwen3-FP8, `weight_scale_inv` is a factor, despite
+its name; in FBGEMM and ModelOpt, `weight_scale` is a factor too. Scales may be e8m0, that is,
+powers of two. The copies also round activations to 8-bit floats; here activations are not rounded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fp8(Encoding):
         if len(sizes) != 2 or not all(type(size) is int and size > 0 for size in sizes):
             raise InputError(f"{facts.where}: weight_block_size = {sizes!r:.60}: must be two sizes")
         facts.inert("activation_scheme", "activation_scale_ub", "dequantize", "fmt", "quant_method")
-        # Which modules are left alone is seen from their tensors.
+        # The tensors tell which modules are not quantised.
         facts.inert("ignored_layers", "modules_to_not_convert", "scale_fmt")
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -52,7 +52,7 @@ class Fp8(Encoding):
 def scaled(
     name: str, stored: Stored, scale_name: str, scale: Stored, block: list[int] | None = None
 ) -> Stored:
-    """A weight of 8-bit floats, [..., out, in], times its scales."""
+    """A weight of 8-bit floats, [..., out, in], multiplied by its scales."""
     lead, columns = stored.shape[:-2], stored.shape[-1]
     grid, (high, wide) = _blocks(stored, scale_name, scale, block)
 
@@ -61,7 +61,9 @@ def scaled(
         if scales.dtype == np.uint8:  # exponents, as in NumPy's e8m0
             scales = scales.view(NUMBERS["F8_E8M0"])
         scales = scales.astype(np.float32).reshape(*lead, *grid)
-        for i in range(grid[0]):  # a row of blocks at a time: no array of scales as large
+        for i in range(
+            grid[0]
+        ):  # one row of blocks at a time, to avoid an array of scales of that size
             each = np.repeat(scales[..., i, :], wide, axis=-1)[..., None, :columns]
             weight[..., i * high : (i + 1) * high, :] *= each
         return weight
@@ -73,10 +75,10 @@ def scaled(
 def _blocks(
     stored: Stored, scale_name: str, scale: Stored, block: list[int] | None
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How many scales there are along rows and columns, and the rows and columns of each.
+    """The numbers of scales along rows and columns, and the rows and columns of a block.
 
-    The blocks of config.json, of which the last may be partial, or else even ones: some matrices of
-    a checkpoint have others than it says.
+    The block size is that of config.json, the last block possibly smaller, or else the size that
+    divides the weight evenly: some matrices have other blocks than config.json says.
     """
     lead, (rows, columns) = stored.shape[:-2], stored.shape[-2:]
     shape = scale.shape

@@ -1,8 +1,8 @@
 """GPTQ (Frantar et al. 2022, arXiv:2210.17323): codes of 2, 3, 4 or 8 bits, groups of inputs.
 
-W = ((q - z) s)^T, where g_idx says which group's zero and scale an input has. Version 1 stores
-z - 1, version 2 stores z; symmetric files of 4 bits that are labelled as one and are the other are
-known by their zeros, which are all 7 or all 8 (GPTQModel, utils/model_dequant.py).
+W = ((q - z) s)^T, where g_idx is the group, with its zero and scale, of each input. Version 1
+stores z - 1, version 2 stores z. Symmetric 4-bit files with a wrong version are recognised by their
+zeros, which are all 7 or all 8 (GPTQModel, utils/model_dequant.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Gptq(Encoding):
         self.symmetric = facts.get("sym", True)
         facts.require("pack_dtype", ("int32", None), "int32")
         facts.require("dynamic", (None, {}), None)
-        # How the codes were found, and with which kernels they are multiplied.
+        # How the codes were computed, and which kernels multiply them.
         facts.inert(
             *"""backend batch_size block_name_to_quantize cache_block_outputs checkpoint_format
             damp_percent dataset desc_act exllama_config format group_size is_marlin_format
@@ -84,7 +84,7 @@ class Gptq(Encoding):
                 raise InputError(f"{codes.file}: {module} has {inputs} inputs, {groups} groups")
             weight = f"{module}.weight"
             if weight in tensors:
-                raise InputError(f"{codes.file}: both {name} and {weight} are there")
+                raise InputError(f"{codes.file}: contains both {name} and {weight}")
             found[weight] = weight_of(
                 weight, parts, (outputs, inputs), partial(self._decode, name=weight), "GPTQ"
             )
@@ -106,7 +106,7 @@ class Gptq(Encoding):
         return weight
 
     def _plus(self, zero_GO: np.ndarray, name: str) -> int:
-        """What is added to the stored zeros."""
+        """The number to add to the stored zeros."""
         plus = int(self.version == "gptq")
         middle = 1 << (self.bits - 1)
         if self.symmetric and (zero_GO == middle - plus).all():

@@ -1,7 +1,7 @@
 """MXFP4 (OCP Microscaling Formats, version 1.0): 4-bit floats, 32 of which share a power of two.
 
-gpt-oss stores the matrices of its experts so: `NAME_blocks` uint8 [E, rows, G, 16], the low half of
-a byte first, and `NAME_scales` uint8 [E, rows, G], exponents with a bias of 127. The weight is
+gpt-oss stores the matrices of its experts as `NAME_blocks`, uint8 [E, rows, G, 16], the low half of
+a byte first, and `NAME_scales`, uint8 [E, rows, G], exponents with a bias of 127. The weight is
 [E, 32 G, rows] (transformers, integrations/mxfp4.py).
 """
 
@@ -16,12 +16,12 @@ from jaxmap.checkpoint.encodings.base import Arrays, Encoding, check_shape, part
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 
-# By the code: a sign, two bits of exponent, one of mantissa.
+# The value of each code: one sign bit, two exponent bits, one mantissa bit.
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
 
 def halves(packed: np.ndarray) -> np.ndarray:
-    """The 4-bit floats of bytes, low half first: float32 [..., 2 B] of uint8 [..., B]."""
+    """Unpacks 4-bit floats, low half first: uint8 [..., B] -> float32 [..., 2 B]."""
     pairs = np.stack([E2M1[packed & 15], E2M1[packed >> 4]], axis=-1)
     return pairs.reshape(*packed.shape[:-1], -1)
 
@@ -57,7 +57,7 @@ def _decode(parts: Arrays) -> np.ndarray:
     experts, rows, groups, _ = blocks.shape
     weight = np.empty((experts, groups * 32, rows), np.float32)
     exponents = np.where(scales == 255, np.nan, scales.astype(np.float32) - 127)
-    with np.errstate(invalid="ignore"):  # 255 stands for NaN, which is refused with its name
+    with np.errstate(invalid="ignore"):  # 255 stands for NaN, which is refused when it is loaded
         for expert in range(experts):
             values = halves(blocks[expert]) * np.exp2(exponents[expert])[..., None]
             weight[expert] = values.reshape(rows, -1).T

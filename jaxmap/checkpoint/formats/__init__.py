@@ -1,6 +1,6 @@
-"""Formats of released checkpoints, one file each: which files are theirs, and how they are read.
+"""Formats of published checkpoints, one file each: which files belong to them, how they are read.
 
-`choose` says, from names alone, which files of a folder or repository make a checkpoint.
+`choose` selects the files of a checkpoint from the names in a folder or repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxmap.checkpoint.formats.torch_bin import TorchBin
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.errors import InputError
 
-# In order of preference: where a checkpoint is there in several, the first is read.
+# In order of preference: the first format of a checkpoint that has several is read.
 FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
 ALL = (*FORMATS, *ADAPTERS)
 
@@ -33,7 +33,7 @@ QUANTISATION_FILES = {
     "hf_quant_config.json": "modelopt",
 }
 
-# What other files are called, to say what a folder holds instead.
+# Names of files in other formats, for the error about a folder that has only these.
 _OTHER_FORMATS = {
     "flax_model*": "Flax",
     "tf_model*": "TensorFlow",
@@ -49,13 +49,13 @@ _OTHER_FORMATS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """The files of a listing that make a checkpoint.
+    """The files of a listing that form a checkpoint.
 
     Fields:
-      format: what reads them.
-      weights: the file with the weights, or the index of several.
-      tokenizer: those that can change a token.
-      beside: those that say how the weights are encoded, where config.json does not.
+      format: the format that reads them.
+      weights: the file with the weights, or the index of several files.
+      tokenizer: the files that can change a token id.
+      beside: files that name the encoding of the weights if config.json does not.
     """
 
     format: Format
@@ -65,19 +65,19 @@ class Choice:
 
     @property
     def names(self) -> list[str]:
-        """config.json first, then the weights (one file, or an index), then the others."""
+        """All names: config.json, then the weights (one file, or an index), then the others."""
         return [self.format.config_file, self.weights, *self.tokenizer, *self.beside]
 
     @property
     def index(self) -> str | None:
-        """The file that names further ones."""
+        """The index that names the files with the weights; None without an index."""
         return self.weights if self.weights.endswith(SUFFIX) else None
 
 
 def choose(names: Collection[str], where: str) -> Choice:
-    """Chooses, among the file names of a checkpoint, those that matter.
+    """Selects the files that jaxmap reads from the file names of a checkpoint.
 
-    Raises InputError, which names `where`, for what is no checkpoint, or one in no known format.
+    Raises InputError, which names `where`, if they are not a checkpoint in a known format.
     """
     top = {name for name in names if "/" not in name}
     for one in ALL:
@@ -102,7 +102,7 @@ def _no_weights(names: Collection[str]) -> str:
 
 
 def weights_of(folder: Path) -> tuple[Format, str]:
-    """The format of a folder, and its file with the weights or their index."""
+    """The format of a folder, and the name of its file with the weights or of the index."""
     try:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
@@ -114,26 +114,26 @@ def weights_of(folder: Path) -> tuple[Format, str]:
 
 
 def index_of(folder: Path) -> Mapping[str, str]:
-    """Which file an index puts each tensor in; empty where there is no index."""
+    """The file of each tensor according to the index; empty if there is no index."""
     _, chosen = weights_of(folder)
     return read_index(folder / chosen, str(folder)) if chosen.endswith(SUFFIX) else {}
 
 
 def num_bytes(folder: Path) -> int:
-    """Bytes of a folder's files with weights."""
+    """The bytes of a folder's files with weights."""
     one, chosen = weights_of(folder)
     return sum((folder / name).stat().st_size for name in one.files(folder, chosen))
 
 
 def adapter_bytes(folder: Path) -> int:
-    """Bytes of an adapter's file."""
+    """The bytes of an adapter's file."""
     names = [name for one in ADAPTERS for name in one.looks_for if (folder / name).is_file()]
     return sum((folder / name).stat().st_size for name in names[:1])
 
 
 @contextlib.contextmanager
 def open_adapter(folder: Path) -> Iterator[Mapping[str, Stored]]:
-    """The tensors of an adapter's folder by name; files stay open inside the context."""
+    """The tensors of an adapter's folder by name; the files are open inside the context."""
     names = {path.name for path in folder.iterdir()}
     with contextlib.ExitStack() as stack:
         for one in ADAPTERS:
@@ -145,7 +145,7 @@ def open_adapter(folder: Path) -> Iterator[Mapping[str, Stored]]:
 
 @contextlib.contextmanager
 def open_tensors(folder: Path) -> Iterator[Mapping[str, Stored]]:
-    """The tensors of a checkpoint folder by name; files stay open inside the context.
+    """The tensors of a checkpoint folder by name; the files are open inside the context.
 
     Raises InputError for missing, truncated, corrupt or executable files.
     """

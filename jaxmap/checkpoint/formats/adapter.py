@@ -1,7 +1,7 @@
-"""Adapters as PEFT saves them: adapter_config.json, and the tensors that it adds to a base model.
+"""Adapters as saved by PEFT: adapter_config.json and the tensors to add to a base model.
 
-What they hold is added to the base's weights by `jaxmap.checkpoint.lora`; how the two are brought
-together: `jaxmap.checkpoint.sources.adapter`.
+`jaxmap.checkpoint.lora` adds them to the base's weights; `jaxmap.checkpoint.sources.adapter` finds
+the base.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a format of released checkpoints has to say: which files are its own, and what they hold."""
+"""The interface of a checkpoint format: which files belong to it, and what they contain."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from jaxmap.model.encodings.numbers import FLOATS
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor of a checkpoint, not read yet.
+    """A tensor of a checkpoint that is not read yet.
 
     Fields:
-      file: where it is, for messages.
-      shape: of the array that `read` gives.
-      dtype: of that array; None where NumPy has no such numbers.
-      dtype_name: as the file names it.
-      read: gives it in memory.
-      mapped: gives it without reading where it can: what is not touched stays on disk.
-      parts: the tensors that it is decoded from; none where it is stored as it is.
+      file: its file, for messages.
+      shape: the shape of the array.
+      dtype: the dtype of the array; None if NumPy has no such dtype.
+      dtype_name: the name of the dtype in the file.
+      read: returns the array in memory.
+      mapped: returns the array, memory-mapped from the file if the format allows it.
+      parts: the tensors from which it is decoded; empty if it is stored as it is.
     """
 
     file: Path
@@ -41,34 +41,34 @@ class Stored:
 
     @property
     def is_float(self) -> bool:
-        """Whether it can be a weight as it is: float64, float32, float16 or bfloat16."""
+        """Whether it can be a weight without decoding: float64, float32, float16 or bfloat16."""
         return self.dtype in FLOATS
 
     @property
     def float_dtype(self) -> np.dtype:
-        """In which a weight is taken up: float64 as float32, the widest here, others as stored."""
+        """The dtype in which a weight is loaded: float32 for float64, otherwise as stored."""
         assert self.dtype is not None
         return np.dtype(np.float32) if self.dtype == np.float64 else self.dtype
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the array; 0 where its numbers are of an unknown kind."""
+        """The bytes of the array; 0 if NumPy has no such dtype."""
         return 0 if self.dtype is None else int(np.prod(self.shape)) * self.dtype.itemsize
 
     @property
     def file_bytes(self) -> int:
-        """Bytes that it takes up in files."""
+        """The bytes of the tensor, or of its parts, in files."""
         return sum(part.file_bytes for part in self.parts) if self.parts else self.num_bytes
 
 
 class Format(ABC):
-    """One form in which checkpoints are released; a class in a file of this package for each.
+    """A format of published checkpoints; each format is a subclass in its own file.
 
     Class attributes:
-      name: in messages.
-      config_file: what must be beside the weights.
-      looks_for: names of the file with the weights or of an index of several, in order of
-        preference; one of them is read, never two.
+      name: its name in messages.
+      config_file: the file that must be in the same folder as the weights.
+      looks_for: names of the file with the weights, or of the index of several files, in order of
+        preference; only the first that exists is read.
     """
 
     name: str
@@ -76,16 +76,16 @@ class Format(ABC):
     looks_for: tuple[str, ...]
 
     def choose(self, names: Collection[str]) -> str | None:
-        """The file with the weights, or their index, among a checkpoint's; None if there is none.
+        """The name of the file with the weights, or of the index; None if there is none.
 
-        Only names are known: nothing is downloaded yet.
+        Only names are known at this point: nothing is downloaded yet.
         """
         return next((name for name in self.looks_for if name in names), None)
 
     def files(self, folder: Path, chosen: str) -> list[str]:
-        """All files with weights, once `chosen` is on disk.
+        """All files with weights; `chosen` must be on disk.
 
-        Raises InputError for an index that cannot be read or that names a file that is not there.
+        Raises InputError for an index that cannot be read or that names a missing file.
         """
         if not chosen.endswith(SUFFIX):
             return [chosen]
@@ -96,15 +96,15 @@ class Format(ABC):
         return names
 
     def config(self, folder: Path) -> dict[str, Any]:
-        """The settings of the architecture, with the keys of Hugging Face's config.json."""
+        """The facts of the architecture, with the keys of Hugging Face's config.json."""
         return read_json(folder / "config.json")
 
     def open(self, folder: Path, chosen: str, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
-        """Name -> tensor, under Hugging Face's names; files stay open as long as the stack.
+        """The tensors by Hugging Face's names; the files are open until the stack closes.
 
-        The files count, as in transformers: what an index says that is not so is not needed.
-        Raises InputError for files that are truncated, corrupt, executable, or that hold a tensor
-        twice.
+        As in transformers, the files decide and not the index, which may be wrong about tensors.
+        Raises InputError for files that are truncated, corrupt or executable, and for a tensor that
+        is in two files.
         """
         tensors: dict[str, Stored] = {}
         for file in self.files(folder, chosen):

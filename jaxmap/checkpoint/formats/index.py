@@ -14,8 +14,10 @@ SUFFIX = ".index.json"
 
 
 def likely_shards(names: Iterable[str], index: str) -> list[str]:
-    """Guesses the shards of an index from the names beside it, the index itself unread: those
-    named in the usual way, else every file of its format."""
+    """Guesses the shards of an index, without reading it, from the other names in the folder.
+
+    These are the files with the usual names of shards, or else every file of the format.
+    """
     stem, _, suffix = index.removesuffix(SUFFIX).rpartition(".")
     usual = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{re.escape(suffix)}")
     beside = [name for name in names if "/" not in name and name.endswith("." + suffix)]
@@ -23,9 +25,9 @@ def likely_shards(names: Iterable[str], index: str) -> list[str]:
 
 
 def read_index(index: Path, where: str) -> dict[str, str]:
-    """Reads which file an index puts each tensor in.
+    """Reads the file of each tensor from an index.
 
-    Raises InputError, which names `where`, for anything but names of files beside it.
+    Raises InputError, which names `where`, for anything but names of files in the same folder.
     """
     try:
         shard_of = json.loads(index.read_bytes())["weight_map"]
@@ -39,5 +41,5 @@ def read_index(index: Path, where: str) -> dict[str, str]:
 
 
 def shards(index: Path, where: str) -> list[str]:
-    """The names of the files with the weights, sorted; raises as `read_index`."""
+    """The names of the files with the weights, sorted; raises the errors of `read_index`."""
     return sorted(set(read_index(index, where).values()))

@@ -1,4 +1,4 @@
-"""Names of tensors as tools leave them: wrappers that were not taken off before saving."""
+"""Removes prefixes of tensor names that come from wrappers in training tools."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from jaxmap.errors import InputError
 
 T = TypeVar("T")
 
-# torch.compile, PyTorch's FSDP and activation checkpointing put these before any module's name.
+# Prefixes of any module's name, from torch.compile, PyTorch's FSDP and activation checkpointing.
 _ANYWHERE = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-# DataParallel and DeepSpeed put the first before all names, PEFT the others.
+# Prefixes of all names: the first from DataParallel and DeepSpeed, the others from PEFT.
 _IN_FRONT = ("module.", "base_model.model.")
 
 
 def without_wrappers(tensors: Mapping[str, T], where: str) -> dict[str, T]:
-    """The tensors under the names of the model itself.
+    """The tensors by their names without wrappers.
 
-    Raises InputError, which names `where`, where two names become one.
+    Raises InputError, which names `where`, if two names become equal.
     """
     names = {name: _ANYWHERE.sub("", name) for name in tensors}
     while prefix := next((p for p in _IN_FRONT if _all_begin(names.values(), p)), ""):

@@ -1,7 +1,7 @@
 """safetensors: a length, a JSON header with names, dtypes, shapes and offsets, then the numbers.
 
-Read: model.safetensors, or shards under model.safetensors.index.json. Refused: a header that does
-not fit the file. Kinds of numbers that no weight can have are refused where they are wanted.
+The files are model.safetensors, or shards with model.safetensors.index.json. A header that does not
+fit the file is refused; a dtype that a weight cannot have is refused when the weight is needed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Safetensors(Format):
 
 
 class _Layout:
-    """Where the tensors of a safetensors file lie (its format: a length, a header, bytes)."""
+    """The positions of the tensors in a safetensors file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -68,16 +68,16 @@ class _Layout:
         return NUMBERS[facts["dtype"]], facts["shape"], begin + facts["data_offsets"][0]
 
     def mapped(self, name: str) -> np.ndarray:
-        """A tensor as a view of the file: what is not touched stays on disk."""
+        """A tensor as a memory-mapped view of the file."""
         dtype, shape, start = self._place(name)
         if not math.prod(shape):
             return np.zeros(shape, dtype)
-        # NumPy maps from any place, but views need not be aligned: bytes first.
+        # NumPy maps from any offset, but the tensor may not be aligned: bytes are mapped first.
         raw = np.memmap(self._path, np.uint8, "r", start, math.prod(shape) * dtype.itemsize)
         return np.asarray(raw.view(dtype).reshape(shape))
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor in memory. Not through the map: its pages would count as ours until the end."""
+        """A tensor read into memory; pages of a memory map would count as ours until the end."""
         dtype, shape, start = self._place(name)
         array = own_pages(shape, dtype)
         left = memoryview(array.reshape(-1).view(np.uint8).data)

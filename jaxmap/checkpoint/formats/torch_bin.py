@@ -1,7 +1,7 @@
-"""PyTorch's pickles: pytorch_model.bin, or shards under pytorch_model.bin.index.json.
+"""PyTorch's pickles: pytorch_model.bin, or shards with pytorch_model.bin.index.json.
 
-Needs torch, which unpickles with weights_only: a file that holds anything but named tensors is
-refused. Plain pickles from before torch 1.6 are read too, whole.
+Reading them needs torch, which unpickles with weights_only: a file with anything but named tensors
+is refused. Plain pickles from before torch 1.6 are read completely into memory.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TorchBin(Format):
             raise InputError(
                 f"{path}: refused, it holds more than tensors or is corrupt: {reason}"
             ) from None
-        except Exception as error:  # torch has no one exception for a damaged file
+        except Exception as error:  # torch raises various exceptions for a damaged file
             reason = first_line(str(error)) or type(error).__name__
             raise InputError(f"{path}: truncated or corrupt: {reason}") from None
         if not isinstance(content, dict):
@@ -68,7 +68,7 @@ class TorchBin(Format):
         bits[torch.float8_e5m2] = torch.uint8
 
         def read(tensor, dtype: np.dtype | None) -> np.ndarray:
-            if tensor.dtype in bits:  # NumPy has no such numbers of its own
+            if tensor.dtype in bits:  # NumPy itself has no such dtype
                 return tensor.view(bits[tensor.dtype]).numpy().view(dtype)
             return tensor.detach().numpy()
 

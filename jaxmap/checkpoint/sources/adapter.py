@@ -1,7 +1,7 @@
-"""An adapter and the base that it names, as one checkpoint: a folder of links to both.
+"""An adapter and its base model as one checkpoint: a folder of links to the files of both.
 
-The base is a reference of its own, so it may be on the Hub, in a folder, or stored quantised. The
-adapter's own tokenizer, where it has one, stands for the base's.
+The base is a reference of its own, so it may be on the Hub, in a folder, or stored quantised. If
+the adapter has a tokenizer, it replaces that of the base.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from jaxmap.errors import InputError, JaxmapError
 
 
 def is_adapter(names: list[str]) -> bool:
-    """Whether the chosen files of a checkpoint are an adapter's."""
+    """Whether the selected files of a checkpoint are those of an adapter."""
     return CONFIG in names and "config.json" not in names
 
 
 def with_base(own: Resolved, config: Path, resolve: Callable[[Ref], Resolved]) -> Resolved:
-    """The adapter with its base.
+    """Resolves the base of an adapter; returns both as one checkpoint.
 
     Args:
-      own: the adapter alone.
-      config: its adapter_config.json, on disk.
-      resolve: finds the base.
+      own: the adapter without its base.
+      config: the path of its adapter_config.json.
+      resolve: resolves the base's reference.
 
-    Raises InputError for an adapter that names no base, or one that is not there.
+    Raises InputError if the adapter names no base, or the base does not exist.
     """
     facts = read_json(config)
     name, revision = facts.get("base_model_name_or_path"), facts.get("revision")
@@ -58,7 +58,7 @@ def with_base(own: Resolved, config: Path, resolve: Callable[[Ref], Resolved]) -
 
 
 def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles]) -> CheckpointFiles:
-    """Brings both to disk and links them into one folder of the user's cache."""
+    """Fetches both and links their files into one folder of the user's cache."""
     own, base = (fetch_part(part) for part in resolved.parts)
     links = {file.name: base.folder / file.name for file in base.files}
     tokenizer = tokenizer_files(file.name for file in own.files)
@@ -69,7 +69,8 @@ def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles])
     folder = resolved.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or absent: built beside its place, then renamed. Old links may lead nowhere.
+        # The folder is built under another name and renamed, so that it is never incomplete. Old
+        # links may be dangling.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
             new = Path(temporary) / "files"
             (new / ADAPTER).mkdir(parents=True)
@@ -79,8 +80,8 @@ def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles])
                 shutil.rmtree(folder)
             os.replace(new, folder)
     except OSError as error:
-        if not folder.is_dir():  # else another process was as fast
+        if not folder.is_dir():  # otherwise another process was faster
             raise JaxmapError(f"{resolved.ref}: cannot write {folder}: {error}") from error
-    # Files of two places have no one signature: they are looked at again each time.
+    # Files of two sources have no common signature, so they are checked again each time.
     card = Card((str(resolved.parts[1].ref),), "adapter")
     return CheckpointFiles(resolved.ref, folder, resolved.commit, (), card)

@@ -1,9 +1,8 @@
-"""How far a run downloads ahead, and how much of the Hub's cache it may fill.
+"""Limits on downloading ahead of scoring, and on the weights in the Hub's cache.
 
-With a budget, what was downloaded goes once it is scored and room is needed. Only weights that a
-run itself downloaded are ever deleted. What those are is written down before the download begins
-(in the store, so that a run that goes on after a kill still knows): files that stood in the cache
-before are not on the list.
+With a limit, downloaded weights are deleted once they are scored and space is needed. Only weights
+that the run itself downloaded are deleted. They are listed in the store before the download begins,
+so that a resumed run still knows them; files that were in the cache before are not on the list.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.sources.types import Resolved
 
 FOLDER = "downloads"
-AHEAD = 64_000_000_000  # bytes downloaded and not yet scored: four models of 8 billion parameters
+AHEAD = 64_000_000_000  # bytes downloaded and not yet scored; four models of 8 billion parameters
 _WEIGHTS = (".safetensors", ".bin")
-_LOOK_S = 0.2  # between two looks whether the run is to stop
+_LOOK_S = 0.2  # seconds between two checks whether the run should stop
 
 
 @dataclass
 class _Kept:
-    """Weights that the run downloaded, or is about to."""
+    """Weights that the run has downloaded, or is about to download."""
 
     folder: Path
     names: tuple[str, ...]
@@ -38,15 +37,15 @@ class _Kept:
 
 
 class Budget:
-    """Bytes of downloaded weights: not yet scored, and with a limit in the Hub's cache at all.
+    """Limits the downloaded weights that wait to be scored and, optionally, those in the cache.
 
-    `admit` before a download, `release` when the checkpoint is done with, in whatever thread.
+    Call `admit` before a download and `release` when the checkpoint is finished, from any thread.
 
     Args:
-      ledger: a folder for the lists of what was downloaded.
-      limit: bytes in the cache; None: no limit, nothing is deleted.
-      pinned: the folders that must stay for the time being.
-      ahead: bytes that wait to be scored.
+      ledger: a folder for the lists of downloaded files.
+      limit: the largest number of bytes in the cache; None: no limit, nothing is deleted.
+      pinned: returns the folders that must not be deleted now.
+      ahead: the largest number of bytes that wait to be scored.
     """
 
     def __init__(
@@ -64,9 +63,9 @@ class Budget:
         self._changed = threading.Condition()
 
     def admit(self, resolved: Resolved, stop: Callable[[], bool] = lambda: False) -> None:
-        """Makes room for a download, by evicting what is scored or waiting until something is.
+        """Makes room for a download: deletes scored weights, or waits until some are scored.
 
-        A checkpoint that alone is larger than the limit is let through when nothing else is left.
+        A checkpoint that is larger than the limit is admitted when nothing else is left to delete.
         """
         if resolved.place != "hub":
             return
@@ -91,13 +90,13 @@ class Budget:
             self._kept[str(resolved.folder)] = _Kept(resolved.folder, names, num_bytes)
 
     def release(self, resolved: Resolved) -> None:
-        """Says that a checkpoint is scored, or failed, and may go when room is needed."""
+        """Marks a checkpoint as scored or failed; it may be deleted when room is needed."""
         if resolved.place != "hub":
             return
         with self._changed:
             kept = self._kept.get(str(resolved.folder))
             if kept is None and (noted := self._noted(resolved)):
-                # Downloaded by a run of this store that was killed, found finished now.
+                # It was downloaded by a killed run of this store and is found finished now.
                 kept = _Kept(resolved.folder, noted, _size(resolved.folder, noted))
                 self._kept[str(resolved.folder)] = kept
             if kept is not None:
@@ -108,7 +107,7 @@ class Budget:
             self._changed.notify_all()
 
     def make_all_room(self) -> bool:
-        """Evicts all that is scored; whether there was anything."""
+        """Deletes all scored weights; returns whether there were any."""
         with self._changed:
             if self._limit is None:
                 return False
@@ -117,7 +116,7 @@ class Budget:
             return any(gone)
 
     def wait(self, resolved: Resolved, stop: Callable[[], bool]) -> bool:
-        """Waits until one of the other checkpoints here is scored; false when there is none."""
+        """Waits until another checkpoint here is scored; returns false if there is none."""
         with self._changed:
             if self._limit is None:
                 return False
@@ -127,11 +126,11 @@ class Budget:
             return before > 0 and not stop()
 
     def _waiting(self, but: str = "") -> int:
-        """How many are not scored yet."""
+        """The bytes of weights that are not scored yet."""
         return sum(not kept.scored for folder, kept in self._kept.items() if folder != but)
 
     def _make_room(self, needed: int) -> bool:
-        """Evicts what has to go, the oldest first; whether there is room then."""
+        """Deletes scored weights, the oldest first; returns whether there is enough room then."""
         waiting = sum(kept.num_bytes for kept in self._kept.values() if not kept.scored)
         if self._limit is None:
             return waiting + needed <= self._ahead

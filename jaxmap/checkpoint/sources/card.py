@@ -1,7 +1,7 @@
-"""What a model card says of a model's parents: base_model and base_model_relation.
+"""The parents of a model according to its model card: base_model and base_model_relation.
 
-The card is README.md, whose first lines are YAML between two lines of dashes; the Hub gives these
-facts with its listing of a repository.
+The card is README.md, which begins with YAML between two lines of dashes. The Hub also returns
+these facts with its listing of a repository.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
 @dataclass(frozen=True)
 class Card:
-    """The models that a model was made of, and how.
+    """The models from which a model was made, and how.
 
     Fields:
-      base_models: as they are named; several of a merge.
-      relation: of RELATIONS; "" where the card does not say.
+      base_models: their names on the card; several for a merge.
+      relation: one of RELATIONS; "" if the card does not say.
     """
 
     base_models: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ NO_CARD = Card()
 
 
 def card_of(facts: Mapping[str, Any] | None) -> Card:
-    """A card's facts about parents; what is not of the usual form is passed over."""
+    """A card's facts about parents; values of an unexpected form are ignored."""
     facts = facts or {}
     named, relation = facts.get("base_model"), facts.get("base_model_relation")
     names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
@@ -41,7 +41,7 @@ def card_of(facts: Mapping[str, Any] | None) -> Card:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a folder; an empty one where there is none, or none that can be read."""
+    """The card of a folder; an empty one if it is missing or cannot be read."""
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -50,7 +50,7 @@ def read_card(folder: Path) -> Card:
 
 
 def parse_card(text: str) -> Card:
-    """The card in a README's text."""
+    """The card in the text of a README."""
     import yaml
 
     lines = text.lstrip("\ufeff").splitlines()

@@ -1,6 +1,6 @@
-"""Where a checkpoint's files are: a folder, a Git clone or the Hub.
+"""Finds and fetches a checkpoint's files from a folder, a Git clone or the Hub.
 
-`resolve` says cheaply what would be scored (a commit and the files), `fetch` brings it to disk.
+`resolve` finds the commit and the file names, which is cheap; `fetch` brings the files to disk.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from jaxmap.errors import InputError
 
 
 def resolve(ref: Ref, known: Known = lambda ref: ()) -> Resolved:
-    """Finds what a reference means now: its commit and files; downloads nothing.
+    """Finds the present commit and files of a reference, without downloading.
 
-    `known(ref)` gives earlier (signature, commit) pairs, so that a folder whose files have not been
-    touched since is not hashed again. InputError when there is no such checkpoint, JaxmapError when
-    the network fails.
+    `known(ref)` returns earlier (signature, commit) pairs, so that a folder whose files have not
+    changed since is not hashed again. Raises InputError if the checkpoint does not exist,
+    JaxmapError if the network fails.
     """
     if is_folder(ref.name):
         found = _resolve_on_disk(ref, known)
@@ -64,7 +64,7 @@ def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
 
 
 def fetch(resolved: Resolved) -> CheckpointFiles:
-    """Brings a resolved checkpoint to disk: downloads, reads out of Git, or finds it unchanged."""
+    """Brings a resolved checkpoint to disk: downloads it, or reads it from Git or its folder."""
     if resolved.place == "hub":
         from jaxmap.checkpoint.sources import hub
 

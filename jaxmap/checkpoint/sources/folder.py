@@ -1,6 +1,6 @@
-"""Checkpoints in folders: a folder, a subfolder `folder@step1000`, a cache of the Hub's.
+"""Checkpoints in folders: a folder, a subfolder `folder@step1000`, or a model in a Hub cache.
 
-A folder has no commit, so the contents of the files that matter stand for one.
+A folder has no commit; a hash of the files that are read takes its place.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 
 _PIECE = 8 << 20  # bytes read at a time
-_SHOW_PROGRESS = 1_000_000_000  # bytes from which hashing takes seconds
+_SHOW_PROGRESS = (
+    1_000_000_000  # bytes from which a progress bar is shown, since hashing takes seconds
+)
 
 
 def resolve(ref: Ref, folder: Path, known: Known) -> Resolved:
-    """What is in a folder: its files, and their hash unless `known` has it."""
+    """Resolves a folder: its files, and their hash, which `known` may have."""
     where = str(ref)
     files = stat_files(folder, names_of(folder, where), where)
     for signature, commit in known(ref):
@@ -50,7 +52,7 @@ def resolve(ref: Ref, folder: Path, known: Known) -> Resolved:
 
 
 def fetch(resolved: Resolved) -> CheckpointFiles:
-    """The files of a resolved folder; JaxmapError when one has changed since `resolve`."""
+    """The files of a resolved folder; raises JaxmapError if one has changed since `resolve`."""
     where, folder = str(resolved.ref), resolved.folder
     if stat_files(folder, [file.name for file in resolved.files], where) != resolved.files:
         raise JaxmapError(f"{where}: files changed after they were looked at; run it again")
@@ -68,11 +70,11 @@ def content_hash(
     """Hashes names and contents: SHA-256 over the lines `name, NUL, SHA-256 of the file`.
 
     Args:
-      folder, files, where: the folder, files of it, and what to call it in errors.
-      piece: bytes that are read at a time.
-      show_progress: bytes of all files from which a progress bar is shown.
+      folder, files, where: the folder, its files, and its name in errors.
+      piece: the number of bytes that are read at a time.
+      show_progress: the number of bytes from which a progress bar is shown.
 
-    JaxmapError when a file changes while it is read.
+    Raises JaxmapError if a file changes while it is read.
     """
     files = sorted(files)
     total = sum(file.size for file in files)
@@ -99,9 +101,9 @@ def content_hash(
 
 
 def names_of(folder: Path, where: str) -> list[str]:
-    """Names the files of a folder that matter, the shards of an index with them."""
+    """The names of the files of a folder that are read, including the shards of an index."""
     try:
-        # Not only files: a dangling link is reported by its name, not as absent.
+        # Not only existing files: a dangling link is reported by its name.
         have = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
         raise InputError(f"{where}: cannot read the folder: {error.strerror}") from error
@@ -119,18 +121,18 @@ def names_of(folder: Path, where: str) -> list[str]:
 
 
 def is_hub_cache(folder: Path) -> bool:
-    """Whether a folder is one model's in the Hub's cache (refs/, snapshots/, blobs/)."""
+    """Whether a folder is the folder of a model in a Hub cache (refs/, snapshots/, blobs/)."""
     return (folder / "snapshots").is_dir() and not (folder / "config.json").exists()
 
 
 def cached_revisions(base: Path) -> list[str]:
-    """The branches and tags that such a cache has a snapshot of."""
+    """The branches and tags of which a Hub cache's folder has a snapshot."""
     refs = base / "refs"
     return [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
 
 
 def snapshot(base: Path, revision: str) -> Path:
-    """The folder of a revision in such a cache."""
+    """The folder of a revision's snapshot in a Hub cache's folder."""
     pointer = base / "refs" / revision
     commit = pointer.read_text().strip() if pointer.is_file() else revision
     folder = base / "snapshots" / commit

@@ -1,6 +1,6 @@
-"""Checkpoints in Git clones: a revision's files are read out of the object database.
+"""Checkpoints in Git clones: a revision's files are read from the object database.
 
-The working tree stays as it is.
+The working tree is not changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from jaxmap.checkpoint.sources.types import Resolved
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError
 
-LFS_POINTER = b"version https://git-lfs"  # how a file begins that Git LFS keeps elsewhere
+LFS_POINTER = b"version https://git-lfs"  # the beginning of the pointer file that Git LFS stores
 
 
 def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
-    """The commit of a revision; None where the clone has no such revision.
+    """Resolves a revision; None if the clone has no such revision.
 
-    Raises InputError where there is no checkpoint at it.
+    Raises InputError if there is no checkpoint at this revision.
     """
     commit = _git_commit(clone, revision)
     if commit is None:
@@ -36,28 +36,28 @@ def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
 
 
 def names_of(resolved: Resolved) -> list[str]:
-    """The files of a commit that matter."""
+    """The names of the files of a commit that are read."""
     return list(_git_names(resolved.folder, resolved.commit, str(resolved.ref)))
 
 
 def card_of(resolved: Resolved) -> Card:
-    """The model card at a commit, where there is one."""
+    """The model card at a commit; an empty one if there is none."""
     done = _git(resolved.folder, "show", f"{resolved.commit}:{CARD}")
     return NO_CARD if done.returncode else parse_card(done.stdout.decode(errors="replace"))
 
 
 def read_out(resolved: Resolved) -> Path:
-    """Reads the files of a commit into the user's cache, once; Git LFS objects are linked there."""
+    """Writes the files of a commit to the user's cache, once; Git LFS objects are linked there."""
     where, clone = str(resolved.ref), resolved.folder
     caches = user_cache() / "git"
     folder = caches / resolved.commit
     objects = _git_names(clone, resolved.commit, where)
-    # A link dangles when the clone that it was made from is gone: read it out again, from this one.
+    # If the clone to which the links point is gone, the files are read again, from this one.
     if folder.is_dir() and all((folder / name).is_file() for name in objects):
         return folder
     try:
         caches.mkdir(parents=True, exist_ok=True)
-        # Whole or absent: built beside its place, then renamed.
+        # The folder is built under another name and renamed, so that it is never incomplete.
         with tempfile.TemporaryDirectory(dir=caches, prefix=".new-") as temporary:
             new = Path(temporary) / "files"
             new.mkdir()
@@ -67,14 +67,14 @@ def read_out(resolved: Resolved) -> Path:
                 shutil.rmtree(folder)
             os.replace(new, folder)
     except OSError as error:
-        if folder.is_dir():  # another process was as fast
+        if folder.is_dir():  # another process was faster
             return folder
         raise JaxmapError(f"{where}: cannot write {folder}: {error.strerror}") from error
     return folder
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # A partial clone would ask the network for what it lacks.
+    # A partial clone would otherwise download missing objects.
     environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "-C", str(folder), *arguments]
     try:
@@ -84,7 +84,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def is_clone(folder: Path) -> bool:
-    """Whether the folder itself is a clone; one inside a clone of something else is not."""
+    """Whether the folder itself is a clone, not a folder inside a clone."""
     return (folder / ".git").exists()
 
 
@@ -100,15 +100,17 @@ def _git_commit(folder: Path, revision: str) -> str | None:
 
 
 def revisions(folder: Path) -> list[str]:
-    """Names of branches and tags."""
+    """The names of branches and tags."""
     done = _git(folder, "for-each-ref", "--format=%(refname:lstrip=2)")
     names = done.stdout.decode(errors="replace").split()
     return sorted({name.removeprefix("origin/") for name in names} - {"HEAD"})
 
 
 def _git_names(folder: Path, commit: str, where: str) -> dict[str, str]:
-    """Maps the names of the files that matter at a commit to their object ids; likely shards too,
-    for the index is not read."""
+    """The object ids, by name, of a commit's files that are read.
+
+    Likely shards are included, since the index is not read yet.
+    """
     done = _git(folder, "ls-tree", "-z", commit)
     if done.returncode:
         raise InputError(f"{where}: git cannot read it: {_last_line(done.stderr)}")
@@ -148,7 +150,7 @@ def _read_object(clone: Path, object_id: str, path: Path, resolved: Resolved) ->
     stored = Path(os.fsdecode(done.stdout.rstrip(b"\n"))) / "lfs/objects" / first / second / oid
     if not stored.is_file() or stored.stat().st_size != int(size[1]):
         raise InputError(
-            f"{where}: {path.name} is kept in Git LFS and not in this clone; "
+            f"{where}: {path.name} is stored in Git LFS and not in this clone; "
             f"run `git lfs fetch origin {resolved.commit}` in {clone}"
         )
     path.unlink()

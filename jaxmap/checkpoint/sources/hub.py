@@ -1,7 +1,7 @@
 """Checkpoints on the Hugging Face Hub: from a name to a commit, from a commit to files.
 
-Files go into the normal cache (HF_HOME, HF_HUB_CACHE) and are asked for by commit, so that a branch
-that moves meanwhile cannot mix two checkpoints. The client library checks a file's size; its
+Files are stored in the normal cache (HF_HOME, HF_HUB_CACHE) and requested by commit, so that a
+branch that moves meanwhile cannot mix two checkpoints. The client library checks a file's size; its
 SHA-256 is checked here.
 """
 
@@ -41,17 +41,19 @@ T = TypeVar("T")
 
 
 class DiskFullError(JaxmapError):
-    """The disk of the cache is full: every other download would fail too."""
+    """Raised when the disk of the cache is full, so that every other download would fail too."""
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TIMEOUT = 30.0  # seconds for an answer about a repository
+_TIMEOUT = 30.0  # seconds to wait for the Hub's answer about a repository
 
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the Hub and its cache are; None stands for what HF_ENDPOINT, HF_HUB_CACHE (HF_HOME)
-    and HF_HUB_OFFLINE say."""
+    """The addresses of the Hub and its cache, and whether to work offline.
+
+    None stands for the values of HF_ENDPOINT, HF_HUB_CACHE (HF_HOME) and HF_HUB_OFFLINE.
+    """
 
     endpoint: str | None = None
     cache: Path | None = None
@@ -73,9 +75,10 @@ class Hub:
 
 
 def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
-    """Asks the Hub for the commit and the files of a model, or the cache when offline.
+    """Finds the commit and the files of a model by one request, or in the cache when offline.
 
-    One request. InputError: missing, gated, private, no weights; JaxmapError: the network.
+    Raises InputError for a model that is missing, gated, private or has no weights, and JaxmapError
+    if the network fails.
     """
     hub = hub or Hub()
     if hub.is_offline:
@@ -114,10 +117,10 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
 
 
 def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
-    """Downloads what the cache lacks of a resolved model and checks it; goes on where it stopped.
+    """Downloads and checks the files that the cache lacks; resumes interrupted downloads.
 
-    InputError: an index that names files the repository lacks; JaxmapError: the network, a full
-    disk, contents that do not match their hash.
+    Raises InputError if an index names files that the repository lacks, and JaxmapError if the
+    network fails, the disk is full, or contents do not match their hash.
     """
     hub = hub or Hub()
     where, folder = str(resolved.ref), resolved.folder
@@ -134,11 +137,11 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     _check_space(sum(file.size or 0 for file in missing), folder, where)
     for file in missing:
         _download(file, resolved, hub)
-        if file.name == "config.json":  # the first: what cannot be read need not come down
+        if file.name == "config.json":  # comes first: an unsupported model is not downloaded
             Checkpoint(folder).check_readable()
     card = resolved.card
     if resolved.has_card and _is_copy(folder, names):
-        # Only then is it of use, and no score depends on it.
+        # The card is needed for copies only, and no score depends on it.
         with contextlib.suppress(JaxmapError):
             _download(Remote(CARD, None, None), resolved, hub)
         card = read_card(folder)
@@ -148,14 +151,14 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
 
 
 def _is_copy(folder: Path, names: Collection[str]) -> bool:
-    """Whether what was fetched is a copy of another model, as far as its files tell."""
+    """Whether the fetched model is a copy of another model, as far as its files tell."""
     if "config.json" not in names:  # an adapter, a GGUF
         return True
     return bool(Checkpoint(folder).config().peek("quantization_config"))
 
 
 def _inside(listed: Mapping[str, Remote], ref: Ref) -> dict[str, Remote]:
-    """The files of a repository's subfolder, by their names there."""
+    """The files of a subfolder of a repository, by their names in it."""
     start = f"{ref.subfolder}/"
     found = {
         name.removeprefix(start): file._replace(name=name.removeprefix(start))
@@ -189,7 +192,7 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
             f"{where}: offline (HF_HUB_OFFLINE) and not in the cache {repository.parent}{found}; "
             + advice
         )
-    # A link whose blob is gone counts as missing.
+    # A link without its blob counts as missing.
     have = [path.name for path in folder.iterdir() if path.is_file()]
     weights = {name for one in ALL for name in one.looks_for}
     configs = {one.config_file for one in ALL}
@@ -208,13 +211,13 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
 
 
 def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
-    """Downloads one file unless it is there; wrong contents are deleted and asked for once more."""
+    """Downloads one file unless it is there; damaged files are deleted and requested once more."""
     from huggingface_hub import hf_hub_download
 
     ref, path = resolved.ref, resolved.folder / file.name
     if _is_whole(path, file):
         return
-    if path.is_file():  # a machine that lost its power can leave less than was written
+    if path.is_file():  # a power failure can truncate a written file
         print(f"{ref}: {file.name} in the cache has a wrong size: deleted", file=sys.stderr)
         _delete(path)
     for _ in range(2):
@@ -264,7 +267,7 @@ def _sha256(path: Path) -> str:
 
 
 def _delete(path: Path) -> None:
-    """Deletes a file of a snapshot and the blob or blobs that its links lead to."""
+    """Deletes a file of a snapshot and the blobs to which its links point."""
     while path.is_symlink():
         target = path.parent / os.readlink(path)
         path.unlink()
@@ -273,7 +276,7 @@ def _delete(path: Path) -> None:
 
 
 def _remember(resolved: Resolved, hub: Hub) -> None:
-    """Notes which commit a branch stood at, now that its files are whole, for use offline."""
+    """Records the commit of a branch for offline use, once its files are complete."""
     revision = resolved.ref.revision or "main"
     if _COMMIT.fullmatch(revision):
         return
@@ -283,7 +286,7 @@ def _remember(resolved: Resolved, hub: Hub) -> None:
         with tempfile.NamedTemporaryFile("w", dir=pointer.parent, delete=False) as stream:
             stream.write(resolved.commit)
         os.replace(stream.name, pointer)
-    except OSError as error:  # a cache that may be read but not written serves as well
+    except OSError as error:  # a read-only cache is sufficient
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise JaxmapError(f"{resolved.ref}: {pointer}: {error.strerror}") from error
 
@@ -309,7 +312,7 @@ def _attempt(request: Callable[[], T], ref: Ref, hub: Hub) -> T:
 
 
 def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> JaxmapError:
-    """One line for a failure that asking again does not mend."""
+    """The error, in one line, for a failure that a retry does not help."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.HFValidationError):
@@ -343,7 +346,7 @@ def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> Ja
 
 
 def _nearest_branches(ref: Ref, hub: Hub) -> str:
-    """A hint for a message: tried once, done without if that fails."""
+    """A hint for a message, from one request that may fail."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError
 
@@ -355,16 +358,16 @@ def _nearest_branches(ref: Ref, hub: Hub) -> str:
 
 
 def fetch_one(resolved: Resolved, name: str, hub: Hub | None = None) -> None:
-    """Brings one file of a resolved model to disk; raises as `fetch` does."""
+    """Downloads one file of a resolved model; raises the errors of `fetch`."""
     [file] = (file for file in resolved.remote if file.name == name)
     if not _is_whole(resolved.folder / name, file):
         _download(file, resolved, hub or Hub())
 
 
 def revisions(ref: Ref, hub: Hub | None = None) -> list[str]:
-    """Branches and tags of a model; offline, those of which the cache has a snapshot.
+    """The branches and tags of a model; offline, those of which the cache has a snapshot.
 
-    One request. Raises as `resolve` does.
+    Needs one request. Raises the errors of `resolve`.
     """
     hub = hub or Hub()
     if hub.is_offline:
@@ -377,7 +380,7 @@ def revisions(ref: Ref, hub: Hub | None = None) -> list[str]:
 
 
 def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
-    """The models of an organisation, or of a user. Raises as `resolve` does, and offline."""
+    """The models of an organisation or user. Raises the errors of `resolve`, also when offline."""
     hub = hub or Hub()
     ref = Ref(organisation)
     if hub.is_offline:
@@ -389,9 +392,9 @@ def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
 
 
 def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:
-    """Brings only a model's config.json to disk; returns the folder that holds it.
+    """Downloads only a model's config.json; returns its folder.
 
-    Raises as `resolve` and `fetch` do.
+    Raises the errors of `resolve` and `fetch`.
     """
     hub = hub or Hub()
     resolved = resolve(ref, hub)

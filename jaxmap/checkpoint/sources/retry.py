@@ -1,4 +1,4 @@
-"""Asking the Hub again when a failure may pass, and not when it will not."""
+"""Repeats requests to the Hub after failures that may be temporary."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how patiently a failing request is repeated; times in seconds.
+    """How often, and after which waits in seconds, a failing request is repeated.
 
-    Waits double from `first_wait` and are spread by up to `jitter` of themselves, so that many
-    workers do not come back at once. A server that names a time to wait is obeyed, up to
-    `longest_wait`; one that asks for more ends the attempt.
+    Waits double from `first_wait`, plus a random share of up to `jitter`, so that many workers do
+    not return at once. A time to wait named by the server is respected up to `longest_wait`; a
+    longer one ends the attempt.
     """
 
     tries: int = 6
@@ -35,7 +35,7 @@ class Retry:
 
 
 class RefusedError(Exception):
-    """A failure that asking again does not mend: the error behind it, its HTTP status if any."""
+    """A failure that a retry does not help, with its cause and the HTTP status if there is one."""
 
     def __init__(self, error: BaseException, status: int | None):
         super().__init__(str(error))
@@ -44,9 +44,9 @@ class RefusedError(Exception):
 
 
 def attempt(request: Callable[[], T], what: str, retry: Retry) -> T:
-    """Does a request, again and again while it fails in a way that may pass.
+    """Makes a request, and repeats it after failures that may be temporary.
 
-    RefusedError when asking again is useless, JaxmapError when the tries are used up.
+    Raises RefusedError if a retry is useless, JaxmapError if all tries failed.
     """
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
@@ -56,7 +56,7 @@ def attempt(request: Callable[[], T], what: str, retry: Retry) -> T:
             return request()
         except (HTTPError, OSError, RuntimeError, ValueError) as raised:
             failure: BaseException = raised
-            # The library hides a failed look-up behind "not in the cache".
+            # The client library reports a failed look-up as "not in the cache".
             if isinstance(raised, FileNotFoundError) and raised.__cause__ is not None:
                 failure = raised.__cause__
         response = failure.response if isinstance(failure, HfHubHTTPError) else None
@@ -79,7 +79,7 @@ def attempt(request: Callable[[], T], what: str, retry: Retry) -> T:
 
 
 def _may_pass(error: BaseException | None, status: int | None) -> bool:
-    """Whether asking again may help: too many requests, a failing server, a broken connection."""
+    """Whether a retry may help: too many requests, a failing server, a broken connection."""
     from huggingface_hub.errors import HTTPError
 
     if status is not None:
@@ -88,13 +88,13 @@ def _may_pass(error: BaseException | None, status: int | None) -> bool:
         return type(error).__name__ not in ("UnsupportedProtocol", "TooManyRedirects")
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    if isinstance(error, OSError):  # the library says so of a file that came short
+    if isinstance(error, OSError):  # the client library's error for an incomplete file
         return error.errno is None and "Consistency check failed" in str(error)
     return isinstance(error, RuntimeError) and "No space left" not in str(error)  # of hf_xet
 
 
 def _is_unknown_host(error: BaseException | None) -> bool:
-    """Whether some cause of an error is a host name that does not exist: offline, mostly."""
+    """Whether the cause of an error is an unknown host name, mostly because of being offline."""
     while error is not None:
         if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
             return True
@@ -103,8 +103,10 @@ def _is_unknown_host(error: BaseException | None) -> bool:
 
 
 def _asked_wait(headers) -> float | None:
-    """Seconds that the server asks to wait: Retry-After (seconds or a date) or the Hub's ratelimit
-    header, `"api";r=0;t=55`."""
+    """The seconds that the server asks to wait; None if it does not say.
+
+    They are in Retry-After (seconds or a date) or in the Hub's header ratelimit, `"api";r=0;t=55`.
+    """
     after = headers.get("retry-after", "").strip()
     if after.isdigit():
         return float(after)
@@ -117,7 +119,7 @@ def _asked_wait(headers) -> float | None:
 def _give_up(
     what: str, reason: str, status: int | None, turn: int, asked: float | None
 ) -> JaxmapError:
-    advice = "check the connection, or set HF_HUB_OFFLINE=1 to use what the cache holds"
+    advice = "check the connection, or set HF_HUB_OFFLINE=1 to use the cached files"
     if status == 429:
         advice = "wait, or set HF_TOKEN for a higher limit"
     elif status is not None:

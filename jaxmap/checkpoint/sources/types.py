@@ -1,4 +1,4 @@
-"""What a reference is made into: a commit and files, to be fetched, and on disk."""
+"""A resolved reference (a commit and files to fetch), and a checkpoint's files on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxmap.errors import InputError
 
 
 class FileStat(NamedTuple):
-    """What tells, without reading it, that a file is the one seen before (times in ns)."""
+    """The facts by which an unchanged file is recognised without reading it (times in ns)."""
 
     name: str
     size: int
@@ -26,8 +26,10 @@ class FileStat(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """A file to download: bytes and SHA-256 as far as the Hub states them; `source` is its path in
-    the repository where it lies elsewhere than beside the others."""
+    """A file to download, with its bytes and SHA-256 if the Hub states them.
+
+    `source` is its path in the repository, if it is not in the same folder as the other files.
+    """
 
     name: str
     size: int | None
@@ -37,10 +39,10 @@ class Remote(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A reference made definite, nothing fetched yet.
+    """A reference whose commit and files are known, before they are fetched.
 
     `commit` identifies the contents: a Git commit (Hub, Git clone) or "sha256:..." (folder).
-    `files` holds the stat signature where the files already lie in `folder`, else it is empty.
+    `files` has the stat signature if the files are already in `folder`; otherwise it is empty.
     """
 
     ref: Ref
@@ -49,26 +51,26 @@ class Resolved:
     folder: Path  # the checkpoint; for "git" the clone; for "hub" where it will be
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
-    parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base
-    card: Card = NO_CARD  # as far as the Hub's listing tells
-    has_card: bool = False  # whether there is a card that the listing does not tell of
+    parts: tuple[Resolved, ...] = ()  # for an adapter: itself and its base
+    card: Card = NO_CARD  # from the Hub's listing
+    has_card: bool = False  # whether there is a card that the listing does not include
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the files, in place or to download, as far as known."""
+        """The bytes of the files, on disk or to download, as far as known."""
         own = sum(file.size for file in self.files) + sum(file.size or 0 for file in self.remote)
         return own + sum(part.num_bytes for part in self.parts)
 
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """A checkpoint on disk: `folder` holds config.json, weights and tokenizer files."""
+    """A checkpoint on disk: `folder` has config.json, weights and tokenizer files."""
 
     ref: Ref
     folder: Path
     commit: str
     files: tuple[FileStat, ...]
-    card: Card = NO_CARD  # what the model's card says; it is no part of the identity
+    card: Card = NO_CARD  # the model card, which is not part of the identity
 
 
 Signature = Sequence[Sequence]  # of FileStat, or the lists that JSON makes of them
@@ -76,7 +78,7 @@ Known = Callable[[Ref], Iterable[tuple[Signature, str]]]
 
 
 def stat_files(folder: Path, names: Iterable[str], where: str) -> tuple[FileStat, ...]:
-    """Takes the stat signature of files, links followed, ordered by name."""
+    """The stat signature of files, following links, ordered by name."""
     signature = []
     for name in sorted(names):
         try:
@@ -90,7 +92,7 @@ def stat_files(folder: Path, names: Iterable[str], where: str) -> tuple[FileStat
 
 
 def nearest(wanted: str, names: Iterable[str], most: int = 5) -> str:
-    """Names the revisions most like the one wanted, for a message; `step7` is near `step8`."""
+    """The most similar names to the one wanted, for a message; `step7` is similar to `step8`."""
 
     def distance(name: str) -> tuple[float, float]:
         likeness = difflib.SequenceMatcher(None, wanted, name).ratio()
