@@ -71,7 +71,7 @@ class Name:
         return self.organisation, self.family, self.stage
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 18)
 def parse(ref: str, revision: str | None = None) -> Name:
     """Reads what a reference and a revision of it say about a checkpoint.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 EDGE = "-_=.:/ "  # separators
 END = r"(?![a-z0-9])(?!\.\d)"  # pattern: a number ends here, and no fraction follows
 
 
-def natural_key(text: str) -> tuple[list[object], str]:
+@lru_cache(maxsize=1 << 18)
+def natural_key(text: str) -> tuple[tuple[object, ...], str]:
     """Sorts numbers inside names by value: step2, step10, step1000."""
     parts = re.split(r"(\d+)", text)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), text
 
 
 def cut(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import Generic, TypeVar
 from absl import logging
 
 from jaxmap.errors import InputError
+from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import CorruptError
 
 T = TypeVar("T")
+
+
+State = tuple[int, ...]
+SETTLED_S = 10.0  # a folder that changed less long ago may change again in the same tick of a clock
 
 
 class Folder(Generic[T]):
@@ -34,66 +40,118 @@ class Folder(Generic[T]):
         self._suffix = suffix
         self._read = read
         self._group = group
-        self._seen: dict[str, tuple[tuple[int, ...], T | CorruptError]] = {}
-        self._groups: dict[Hashable, list[T]] = {}
-        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[State, T | CorruptError]] = {}
+        self._groups: defaultdict[Hashable, dict[str, T]] = defaultdict(dict)
+        self._settled: State | None = None  # of the folder, when it was last looked through
+        self._sorted = True
+        self._lock = threading.RLock()
 
     def refresh(self) -> list[T]:
-        """Looks at the folder again: all files that can be read, in the order of their names."""
-        with self._lock:
-            return self._refresh()
+        """Looks at every file again: all that can be read, in the order of their names."""
+        with self._lock, garbage_collection_paused():
+            self._look(every=True)
+            return self.values()
 
-    def _refresh(self) -> list[T]:
-        seen: dict[str, tuple[tuple[int, ...], T | CorruptError]] = {}
-        for name, state in self._states():
-            known = self._seen.get(name)
-            seen[name] = known if known and known[0] == state else (state, self._parse(name))
-        values = [value for _, value in seen.values() if not isinstance(value, CorruptError)]
-        if seen != self._seen:
-            groups = defaultdict(list)
-            for value in values:
-                groups[self._group(value)].append(value)
-            self._seen, self._groups = seen, dict(groups)
-        return values
+    def update(self) -> None:
+        """Takes in the files that came, went or were replaced since the last look, which costs next
+        to nothing where none did.
+
+        A file that was changed in place, as a broken disk may do, is noticed by `refresh` alone.
+        """
+        with self._lock, garbage_collection_paused():
+            settled = self._settled_state()
+            if settled is None or settled != self._settled:
+                self._look(every=False)
+                self._settled = settled
+
+    def values(self) -> list[T]:
+        """All files that can be read, in the order of their names, as of the last look."""
+        with self._lock:
+            if not self._sorted:
+                self._seen, self._sorted = dict(sorted(self._seen.items())), True
+            return [one for _, one in self._seen.values() if not isinstance(one, CorruptError)]
 
     def items(self) -> list[tuple[Path, T]]:
-        """Looks at the folder again: all files that can be read, with their paths."""
-        self.refresh()
-        return [
-            (self.path / name, value)
-            for name, (_, value) in self._seen.items()
-            if not isinstance(value, CorruptError)
-        ]
+        """Looks at every file again: all that can be read, with their paths."""
+        with self._lock:
+            self.refresh()
+            return [
+                (self.path / name, value)
+                for name, (_, value) in self._seen.items()
+                if not isinstance(value, CorruptError)
+            ]
 
     def group(self, key: Hashable) -> list[T]:
-        """The files of a group, as of the last look."""
-        return self._groups.get(key, [])
+        """The files of a group in the order of their names, as of the last look."""
+        with self._lock:
+            by_name = self._groups.get(key, {})
+            return [by_name[name] for name in sorted(by_name)]
 
     def corrupt(self) -> dict[Path, str]:
         """The files that cannot be read and why, as of the last look."""
-        return {
-            self.path / name: str(value)
-            for name, (_, value) in self._seen.items()
-            if isinstance(value, CorruptError)
-        }
+        with self._lock:
+            return {
+                self.path / name: str(value)
+                for name, (_, value) in self._seen.items()
+                if isinstance(value, CorruptError)
+            }
 
-    def _states(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Names and what changes when a file does."""
-        states = []
+    def _look(self, *, every: bool) -> None:
+        """Reads what is new. `every`: each file's size and times are compared, which costs a call
+        to the file system per file; else only which files there are."""
+        found = self._entries()
+        for name in self._seen.keys() - found.keys():
+            self._drop(name)
+        for name, entry in found.items():
+            known = self._seen.get(name)
+            if known and not every and known[0][-1] == entry.inode() and not _is_corrupt(known[1]):
+                continue
+            try:
+                stat = entry.stat()
+            except FileNotFoundError:  # another process removed it just now
+                self._drop(name)
+                continue
+            state = stat.st_mtime_ns, stat.st_size, stat.st_ino
+            if known and known[0] == state:
+                continue
+            self._drop(name)
+            value = self._parse(name)
+            self._seen[name] = state, value
+            if not isinstance(value, CorruptError):
+                self._groups[self._group(value)][name] = value
+            self._sorted = False
+
+    def _drop(self, name: str) -> None:
+        known = self._seen.pop(name, None)
+        if known is not None and not isinstance(known[1], CorruptError):
+            key = self._group(known[1])
+            del self._groups[key][name]
+            if not self._groups[key]:
+                del self._groups[key]
+
+    def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:
-            entries = list(os.scandir(self.path))
+            with os.scandir(self.path) as entries:
+                return {
+                    entry.name: entry
+                    for entry in entries
+                    if entry.name.endswith(self._suffix) and not entry.name.startswith(".")
+                }
         except FileNotFoundError:  # nothing was written yet
-            return []
+            return {}
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
-        for entry in entries:
-            if entry.name.endswith(self._suffix) and not entry.name.startswith("."):
-                try:
-                    stat = entry.stat()
-                except FileNotFoundError:  # another process removed it just now
-                    continue
-                states.append((entry.name, (stat.st_mtime_ns, stat.st_size, stat.st_ino)))
-        return sorted(states)
+
+    def _settled_state(self) -> State | None:
+        """What changes when a file comes or goes; None where that was so lately that one more
+        change might not show."""
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        if time.time() - stat.st_mtime < SETTLED_S:
+            return None
+        return stat.st_mtime_ns, stat.st_ino
 
     def _parse(self, name: str) -> T | CorruptError:
         try:
@@ -101,3 +159,7 @@ class Folder(Generic[T]):
         except CorruptError as error:
             logging.warning("%s: %s: left out as if it were absent", self.path / name, error)
             return error
+
+
+def _is_corrupt(value: object) -> bool:
+    return isinstance(value, CorruptError)

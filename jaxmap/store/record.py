@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Identity:
     special_rule: str
     variant: Variant  # with the precision that it was scored in
 
-    @property
+    @cached_property
     def key(self) -> str:
         """sha256 hex of the canonical JSON form."""
         return hash_facts(self.facts)

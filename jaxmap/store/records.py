@@ -59,13 +59,18 @@ class Records:
         for folder in (self._per_text, self._per_token):
             remove_stale_temps(folder.path)
 
+    def update(self) -> None:
+        """Takes in what came or went since the last look, see `Folder.update`."""
+        self._per_text.update()
+        self._per_token.update()
+
     def refresh(self) -> None:
-        """Looks at the folders again."""
+        """Looks at every file again."""
         self._per_text.refresh()
         self._per_token.refresh()
 
     def all(self) -> list[Entry]:
-        """All results as they are now, in the order of their files' names."""
+        """All results as they are now, each file looked at, in the order of the files' names."""
         return merge([*self._per_text.refresh(), *self._per_token.refresh()])
 
     def of(self, ref: str, revision: str | None) -> list[Entry]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxmap.results import Table
 from jaxmap.store import Store
+from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.identical import IdenticalCheckpoints, identical_checkpoints
 from jaxmap.store.record import Entry, checkpoint_name
@@ -146,6 +147,7 @@ class StatusReport(Table):
         return lines
 
 
+@garbage_collection_paused()
 def status(
     store: Store,
     rows: Rows | None = None,
@@ -162,7 +164,8 @@ def status(
     rows = rows or Rows(store.path)
     failed = store.failures()
     missing = store.missing()
-    shown = store.records()
+    shown, superseded = store.arranged()
+    asked = store.asked()
     open_items = {failure.item for failure in failed} | set(missing)
     return StatusReport(
         path=store.path,
@@ -172,15 +175,15 @@ def status(
         results=[entry.label for entry in shown],
         entries=shown,
         tokens=check_tokens(store, shown) if compare_tokens else None,
-        done=[item for item in store.asked() if item not in open_items],
+        done=[item for item in asked if item not in open_items],
         failed=failed,
         missing=missing,
-        superseded=store.superseded(),
+        superseded=superseded,
         corrupt=store.corrupt() | rows.corrupt(),
         distances=rows.count(),
         workers=(workers or Workers(store.path)).look(),
         identical=identical_checkpoints(shown),
-        commands=store.commands(open_items or store.asked()),
+        commands=store.commands(open_items or asked),
     )
 
 

@@ -30,6 +30,7 @@ from jaxmap.naming import Names, natural_key
 from jaxmap.store import given_runs, text_facts
 from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.folder import Folder
+from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, labelled
 from jaxmap.store.record import Entry, Identity, Record, file_stem, now
@@ -102,12 +103,12 @@ class Store:
 
     def find(self, identity: Identity) -> Entry | None:
         """The finished result with this identity, of this or any other process; None if absent."""
-        self._records.refresh()
+        self._records.update()
         return self._records.find(identity)
 
     def find_all(self, identities: Iterable[Identity]) -> list[Entry | None]:
         """`find` of several, with one look at the folder."""
-        self._records.refresh()
+        self._records.update()
         return [self._records.find(identity) for identity in identities]
 
     def add(self, record: Record) -> Entry:
@@ -116,11 +117,11 @@ class Store:
         What is there of it stays as it is. Raises InputError, and keeps nothing, when a value is
         NaN or infinite, when the record is of other texts, or when the disk is full or read-only.
         """
-        self._records.refresh()
+        self._records.update()
         identity = record.identity
         known = self._records.find(identity)
         entry = self._records.write(record, self._records.next_generation(identity), known)
-        self._failures.refresh()
+        self._failures.update()
         for failure in self._failures.group((identity.ref, identity.revision)):
             if failure.item.matches(entry):
                 self.settle(failure.item, identity.commit)
@@ -155,11 +156,16 @@ class Store:
 
     def records(self) -> list[Entry]:
         """The results to show: labelled, in a fixed order, one commit a checkpoint."""
-        return arrange(shown(self.entries()))[0]
+        return self.arranged()[0]
 
     def superseded(self) -> list[Entry]:
         """Results of a commit, or a tokenizer, that a newer one replaced under the same name."""
-        return arrange(shown(self.entries()))[1]
+        return self.arranged()[1]
+
+    def arranged(self) -> tuple[list[Entry], list[Entry]]:
+        """`records` and `superseded`, from one look at the files."""
+        with garbage_collection_paused():
+            return arrange(shown(self.entries()))
 
     # Runs
 
@@ -208,7 +214,7 @@ class Store:
     ) -> list[tuple[tuple[tuple[Any, ...], ...], str]]:
         """(stat signature, commit) of the folders that results came from, newest first."""
         if not self._records.of(ref, revision):
-            self._records.refresh()
+            self._records.update()
         entries = sorted(self._records.of(ref, revision), key=lambda entry: -entry.generation)
         pairs = [(entry.provenance.files, entry.identity.commit) for entry in entries]
         return list(dict.fromkeys(pair for pair in pairs if pair[0]))
@@ -252,7 +258,7 @@ class Store:
         # What was there at the last look stays: only for what was not, look again.
         if self._is_done(item, commit):
             return True
-        self._records.refresh()
+        self._records.update()
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:
@@ -261,7 +267,8 @@ class Store:
 
     def failures(self) -> list[Failure]:
         """Items whose last attempt failed."""
-        return sorted(self._failures.refresh(), key=lambda failure: _item_order(failure.item))
+        self._failures.update()
+        return sorted(self._failures.values(), key=lambda failure: _item_order(failure.item))
 
     def settle(self, item: Item, commit: str | None = None) -> None:
         """Forgets the failure of an item that is done by now (of the given commit)."""
