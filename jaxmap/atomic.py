@@ -32,38 +32,47 @@ _REASONS = {
 }
 
 
-def write_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> None:
+def write_atomic(
+    path: str | os.PathLike[str], content: bytes | Writer, *, durable: bool = True
+) -> None:
     """Writes a file that appears whole, replacing an older one only at the end.
 
     `content` is the bytes, or a function that writes them to an open binary file (readable and
-    seekable). Missing parent folders are made. Raises InputError naming the path when the disk is
-    full, read-only or not ours; what stood at the path before then still stands.
+    seekable). Missing parent folders are made. Unless `durable`, the file may be lost when the
+    machine stops, and nothing waits for the disk. Raises InputError naming the path when the disk
+    is full, read-only or not ours; what stood at the path before then still stands.
     """
     path = Path(path)
     with one_line_errors(path):
-        temp = _write_temp(path, content)
+        temp = _write_temp(path, content, durable=durable)
         try:
             os.replace(temp, path)
         except BaseException:
             temp.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
 
 
-def create_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> bool:
+def create_atomic(
+    path: str | os.PathLike[str], content: bytes | Writer, *, durable: bool = True
+) -> bool:
     """Writes a file unless one is there already; returns whether this call wrote it.
 
-    Of several processes that create the same file at once, exactly one succeeds.
+    Of several processes that create the same file at once, exactly one succeeds. `durable` is as
+    for `write_atomic`.
     """
     path = Path(path)
     with one_line_errors(path):
         if path.exists():
             return False
-        temp = _write_temp(path, content)
+        temp = _write_temp(path, content, durable=durable)
         try:
             os.link(temp, path)
         except FileExistsError:
-            return False
+            # A network file system whose answer was lost asks again, and meets its own link.
+            if os.stat(temp).st_nlink == 1:
+                return False
         except OSError as error:
             # File systems without hard links (exFAT, some network mounts): the last writer wins,
             # so a caller that minds reads the file back.
@@ -72,7 +81,8 @@ def create_atomic(path: str | os.PathLike[str], content: bytes | Writer) -> bool
             os.replace(temp, path)
         finally:
             temp.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
         return True
 
 
@@ -111,8 +121,8 @@ def remove_stale_temps(folder: str | os.PathLike[str]) -> int:
     return removed
 
 
-def _write_temp(path: Path, content: bytes | Writer) -> Path:
-    """Writes the content, flushed to the disk, under a temporary name beside `path`."""
+def _write_temp(path: Path, content: bytes | Writer, *, durable: bool = True) -> Path:
+    """Writes the content under a temporary name beside `path`; flushed to the disk if `durable`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -122,7 +132,8 @@ def _write_temp(path: Path, content: bytes | Writer) -> Path:
             else:
                 file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except BaseException:
         temp.unlink(missing_ok=True)
         raise

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from absl import logging
 from jaxmap.errors import InputError
 from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import CorruptError
+from jaxmap.store.stale_files import asked_again
 
 T = TypeVar("T")
 
@@ -107,7 +109,7 @@ class Folder(Generic[T]):
             if known and not every and known[0][-1] == entry.inode() and not _is_corrupt(known[1]):
                 continue
             try:
-                stat = entry.stat()
+                stat = asked_again(partial(os.stat, entry.path))
             except FileNotFoundError:  # another process removed it just now
                 self._drop(name)
                 continue
@@ -131,22 +133,30 @@ class Folder(Generic[T]):
 
     def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:
-            with os.scandir(self.path) as entries:
-                return {
-                    entry.name: entry
-                    for entry in entries
-                    if entry.name.endswith(self._suffix) and not entry.name.startswith(".")
-                }
+            return asked_again(self._scan)
         except FileNotFoundError:  # nothing was written yet
             return {}
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
 
+    def _scan(self) -> dict[str, os.DirEntry[str]]:
+        with os.scandir(self.path) as entries:
+            return {
+                entry.name: entry
+                for entry in entries
+                if entry.name.endswith(self._suffix) and not entry.name.startswith(".")
+            }
+
     def _settled_state(self) -> State | None:
         """What changes when a file comes or goes; None where that was so lately that one more
         change might not show."""
         try:
-            stat = os.stat(self.path)
+            # Opening asks the server of a network file system, which a mere stat may not.
+            folder = os.open(self.path, os.O_RDONLY)
+            try:
+                stat = os.fstat(folder)
+            finally:
+                os.close(folder)
         except OSError:
             return None
         if time.time() - stat.st_mtime < SETTLED_S:
@@ -155,7 +165,7 @@ class Folder(Generic[T]):
 
     def _parse(self, name: str) -> T | CorruptError:
         try:
-            return self._read(self.path / name)
+            return asked_again(lambda: self._read(self.path / name))
         except CorruptError as error:
             logging.warning("%s: %s: left out as if it were absent", self.path / name, error)
             return error

@@ -7,6 +7,7 @@ looked up by its number, one elsewhere lives as long as its file keeps changing 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import secrets
@@ -22,6 +23,7 @@ from absl import logging
 from jaxmap.atomic import DAY_S, remove_stale_temps, write_atomic
 from jaxmap.errors import JaxmapError
 from jaxmap.store.json_files import CorruptError, decode_json, encode_json
+from jaxmap.store.stale_files import asked_again, is_stale
 
 FOLDER = "workers"
 INTERVAL = 5.0  # seconds between two beats
@@ -135,7 +137,7 @@ class Heartbeat:
             self._facts.update(clock=_clock(), seconds=round(time.monotonic() - self._began, 3))
             content = encode_json(self._facts)
         try:
-            write_atomic(self._folder / f"{self.name}.json", content)
+            write_atomic(self._folder / f"{self.name}.json", content, durable=False)
         except (JaxmapError, OSError) as error:
             self._warn(error)
 
@@ -167,12 +169,18 @@ class Workers:
 
     def look(self) -> list[Seen]:
         """All that left a file, by name."""
-        found = (self._see(path) for path in sorted(self._folder.glob("[!.]*.json")))
+        found = []
+        for path in sorted(self._folder.glob("[!.]*.json")):
+            with contextlib.suppress(CorruptError):  # it cannot be read now
+                found.append(self._see(path))
         return [seen for seen in found if seen is not None]
 
     def alive(self, name: str) -> bool:
         """Whether a worker lives; one elsewhere does until it was watched without a beat."""
-        seen = self._see(self._folder / f"{name}.json")
+        try:
+            seen = self._see(self._folder / f"{name}.json")
+        except CorruptError:  # it cannot be read now
+            return True
         return seen is not None and seen.lives
 
     def _see(self, path: Path) -> Seen | None:
@@ -190,24 +198,26 @@ class Workers:
 
 
 def _read(path: Path) -> Worker | None:
-    """None for a file that is gone or damaged."""
+    """None for a file that is gone or damaged; CorruptError where its handle stays stale."""
     try:
-        facts = decode_json(path)
+        facts = asked_again(lambda: decode_json(path))
         facts.pop("format")
         return Worker(**facts)
-    except (CorruptError, TypeError):
+    except (CorruptError, TypeError) as error:
+        if is_stale(error):
+            raise
         return None
 
 
 def _remove_dead(folder: Path) -> None:
     """Removes what killed processes left: of this machine, or more than a day old."""
     for path in folder.glob("[!.]*.json"):
-        worker = _read(path)
-        dead = worker is not None and worker.place == _place() and not _lives(worker)
         try:
+            worker = _read(path)
+            dead = worker is not None and worker.place == _place() and not _lives(worker)
             if dead or abs(time.time() - path.stat().st_mtime) > DAY_S:
                 path.unlink(missing_ok=True)
-        except FileNotFoundError:  # another process was faster
+        except (FileNotFoundError, CorruptError):  # another process was faster; it cannot be read
             continue
 
 
