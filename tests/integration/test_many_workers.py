@@ -115,9 +115,9 @@ def run(folder: Path, processes: int, workers: int, tasks: int, dying: int) -> d
     ("processes", "workers", "tasks", "dying"),
     [
         (2, 12, 40, 3),
-        pytest.param(16, 64, 2000, 10, marks=pytest.mark.slow),
+        pytest.param(16, 64, 1200, 10, marks=pytest.mark.slow),
     ],
-    ids=["24 workers", "1,024 workers"],
+    ids=["24 workers", "1024 workers"],
 )
 def test_each_piece_of_work_is_done_once(tmp_path, processes, workers, tasks, dying):
     found = run(tmp_path, processes, workers, tasks, dying)

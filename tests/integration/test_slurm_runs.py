@@ -1,0 +1,185 @@
+"""jaxmap itself on a real SLURM of two nodes: whatever happens, the store of a clean run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import REPOSITORY
+from support.checkpoints import caches, make_checkpoint, score
+from support.slurm import Cluster, is_installed, until
+from support.sweeps import contents, is_clean, many_texts
+
+from jaxmap.store import Store
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_installed(), reason="needs slurm-wlm, munge and root"),
+]
+
+# Notes its process, share and restart, and becomes jaxmap.
+WRAPPER = """#!/bin/bash
+share=${SLURM_ARRAY_TASK_ID:-$SLURM_PROCID}
+echo "$share ${SLURM_RESTART_COUNT:-0} $$" >> %(starts)s
+export PYTHONPATH=%(repository)s XDG_CACHE_HOME=%(caches)s JAX_PLATFORMS=cpu
+unset XLA_FLAGS
+exec %(python)s -m jaxmap "$@"
+"""
+SECONDS = 400  # for what takes half a minute on an idle machine
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    one = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [make_checkpoint(folder / f"m{i}", seed=i) for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    return many_texts(tmp_path_factory.mktemp("texts") / "texts.jsonl", 400)
+
+
+@pytest.fixture(scope="module")
+def clean(models, texts, tmp_path_factory):
+    """What a run gives that nothing happens to."""
+    store = tmp_path_factory.mktemp("clean") / "store"
+    assert score(store, texts, *models, batch_tokens=128).code == 0
+    return store
+
+
+class Job:
+    """A job of the launcher's, of `jaxmap score` of all models into one store."""
+
+    def __init__(self, cluster: Cluster, folder: Path, texts: Path, models: list[Path], *flags):
+        self.cluster, self.store = cluster, folder / "store"
+        self._starts = folder / "starts"
+        wrapper = folder / "jaxmap"
+        facts = dict(
+            starts=self._starts, repository=REPOSITORY, caches=caches(), python=sys.executable
+        )
+        wrapper.write_text(WRAPPER % facts)
+        wrapper.chmod(0o755)
+        launcher = REPOSITORY / "launch" / "slurm.py"
+        done = subprocess.run(
+            [sys.executable, launcher, "--time=30", f"--setup=export PATH={folder}:$PATH", *flags,
+             "--", "score", f"--store={self.store}", f"--texts={texts}", "--batch_tokens=128",
+             f"--models={','.join(map(str, models))}", "--save_every=0"],
+            env={**cluster.environment, "PYTHONPATH": str(REPOSITORY)},
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def starts(self) -> list[tuple[str, int, int]]:
+        """Share or rank, number of the restart and process of each start, in order."""
+        lines = self._starts.read_text().splitlines() if self._starts.exists() else []
+        return [(share, int(number), int(pid)) for share, number, pid in map(str.split, lines)]
+
+    def strike(self, share: str, number: int) -> None:
+        """Sends a signal to the process of a share, once it is in the middle of a model."""
+        pid = 0
+
+        def is_at_work() -> bool:
+            nonlocal pid
+            pid = next((pid for one, n, pid in self.starts() if (one, n) == (share, 0)), 0)
+            assert not self.ended(), self.log()
+            return pid > 0 and any((self.store / "partial").glob("[!.]*.npz"))
+
+        until(is_at_work, SECONDS)
+        os.kill(pid, number)
+
+    def ended(self) -> bool:
+        return bool(self.starts()) and self.cluster.ended()
+
+    def wait(self) -> list[str]:
+        """Waits for the end; the last states of the job's elements."""
+        until(self.ended, SECONDS)
+        states = self.cluster.states()
+        last = max(int(job.partition("_")[0]) for job in states)
+        return [state for job, state in states.items() if job.partition("_")[0] == str(last)]
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in self._starts.parent.glob("jaxmap-*.log"))
+
+
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
+def test_an_array_of_workers(cluster, models, texts, clean, tmp_path, blow):
+    job = Job(cluster, tmp_path, texts, models, "--shards=3")
+    job.strike("1", blow)
+    assert set(job.wait()) == {"COMPLETED"}, job.log()
+    assert [share for share, number, _ in job.starts() if number] == ["1"]
+    assert contents(job.store) == contents(clean)
+    is_clean(job.store)
+
+
+def test_a_node_that_goes_down_and_comes_back(cluster, models, texts, clean, tmp_path):
+    job = Job(cluster, tmp_path, texts, models, "--shards=3", "--option=--exclusive")
+    until(lambda: len(job.starts()) >= 2, SECONDS)
+    until(lambda: any((job.store / "partial").glob("[!.]*.npz")), SECONDS)
+    cluster.stop_node("n2")
+    for share, _, pid in job.starts():
+        host = cluster.run("squeue", "-h", "-r", "-o", "%K %N", "-t", "all")
+        if f"{share} n2" in host:
+            os.kill(pid, signal.SIGKILL)
+    time.sleep(12)  # SlurmdTimeout
+    cluster.start_node("n2")
+    cluster.run("scontrol", "update", "NodeName=n2", "State=RESUME", check=False)
+    assert set(job.wait()) <= {"COMPLETED", "NODE_FAIL"}, job.log()
+    assert contents(job.store) == contents(clean)
+    is_clean(job.store)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_rank_that_is_killed(cluster, models, texts, clean, tmp_path, ranks):
+    per_node = f"--processes_per_node={ranks // 2}"
+    job = Job(cluster, tmp_path, texts, models[:2], "--nodes=2", per_node)
+    job.strike("1", signal.SIGKILL)
+    assert job.wait() == ["COMPLETED"], job.log()
+    assert {number for _, number, _ in job.starts()} == {0, 1}
+    ours, theirs = Store.open(job.store), Store.open(clean)
+    for ref in map(str, models[:2]):
+        a, b = (
+            next(store.load(e).vector for e in store.records() if e.identity.ref == ref)
+            for store in (ours, theirs)
+        )
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+    is_clean(job.store)
+
+
+def test_a_full_disk(cluster, models, texts, clean, tmp_path):
+    """Workers end with one line; with room the same command makes the store of a clean run."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        (tmp_path / "store").symlink_to(disk / "store")
+        job = Job(cluster, tmp_path, texts, models, "--shards=2")
+        assert set(job.wait()) == {"FAILED"}, job.log()
+        assert "the disk is full" in job.log()
+        assert "Traceback" not in job.log()
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        (tmp_path / "starts").unlink()
+        job = Job(cluster, tmp_path, texts, models, "--shards=2")
+        assert set(job.wait()) == {"COMPLETED"}, job.log()
+        assert contents(job.store) == contents(clean)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
