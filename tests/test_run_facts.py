@@ -113,6 +113,10 @@ def test_files(tmp_path):
     names = read_runs_file(toml)
     assert names.given == (RunFacts("org/a", order=("x", "y")), RunFacts("b"))
     assert names_of(one.fields for one in names.given) == names
+    whole = {"model": "a", "run": "", "order": ["x"], "steps": {"y": 0}, "tokens": {"y": 2},
+             "pattern": "(?P<step>x)", "tokens_per_step": 2, "tokens_before": 0,
+             "steps_before": 0, "continues": "", "at": 0}  # fmt: skip
+    assert RunFacts.of_fields(whole).fields == whole
     for text in ("[[runs", "x = 1"):
         toml.write_text(text)
         with pytest.raises(InputError, match=r"runs\.toml: (not TOML|holds no \[\[runs\]\])"):

@@ -122,9 +122,14 @@ def _joined(
         own_steps = own_parent.run.steps
         at = int(own_steps[-1]) if origin.at is None else origin.at
         moved[place] = line = _moved(line, given[place], at, _shift(own_parent, parent, at))
-        siblings = [i for i, one in enumerate(origins) if one and one.parent == origin.parent]
+        last = int(own_steps[-1])
+        at_its_end = [
+            i
+            for i, one in enumerate(origins)
+            if one and one.parent == origin.parent and (one.at is None or one.at >= last)
+        ]
         there = np.flatnonzero((own_parent.rows >= 0) & (own_steps <= at))
-        if len(siblings) == 1 and at >= own_steps[-1]:
+        if at_its_end == [place]:
             start = ends_in[origin.parent]
             done[start] = _behind(done[start], line)
             ends_in[place] = start

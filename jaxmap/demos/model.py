@@ -71,12 +71,15 @@ def init_params(spec: Spec, seed: int) -> nnx.State:
     return jax.tree_util.tree_map_with_path(draw, abstract(spec)[1])
 
 
-def optimiser(config: DemoConfig, size: Size) -> optax.GradientTransformation:
+def optimiser(
+    config: DemoConfig, size: Size, rate: optax.Schedule | None = None
+) -> optax.GradientTransformation:
     """AdamW as Pythia's: clipped, no decay on biases and norms, warmup from 0, cosine.
 
-    The first update has learning rate 0, so step 1 equals step 0, as in Pythia.
+    The first update has learning rate 0, so step 1 equals step 0, as in Pythia. `rate` is a
+    schedule in place of warmup and cosine.
     """
-    schedule = optax.warmup_cosine_decay_schedule(
+    schedule = rate or optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=size.learning_rate,
         warmup_steps=config.warmup,

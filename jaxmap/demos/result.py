@@ -64,7 +64,7 @@ class DemoRun(Result):
         from jaxmap.analysis.context import Context
         from jaxmap.figures.figure import Figures
 
-        pretraining = Context(self.store, warmup_steps=self.warmup).timeline
+        pretraining = Context(self.store, warmup_steps=self.warmup, stages="joined").timeline
         if not self.learning.curves or pretraining is None:
             return Figures()
         return Figures(self.learning.draw() | measure_consecutive(pretraining).draw())

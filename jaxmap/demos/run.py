@@ -52,9 +52,11 @@ def run_demo(
         with _timed("corpus and tokenizer"):
             corpus = prepare_corpus(out, config, documents)
         with _timed("training"):
+            from jaxmap.demos.stages import train_stages
             from jaxmap.demos.train import train_runs
 
             train_runs(out, corpus, config)
+            train_stages(out, corpus, config)
         with _timed("scoring"):
             store, outcomes = _score(out, config)
         with _timed("figures and report"):
@@ -90,6 +92,7 @@ def _claim(out: Path, config: DemoConfig) -> None:
 def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import load_texts
+    from jaxmap.demos.stages import names, stages_of
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import score_models
     from jaxmap.sweeps.settings import Settings
@@ -99,6 +102,12 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     runs = [str(out / "models" / run) for run in config.runs]
     finals = [Ref(run, f"step{config.checkpoints[-1]}") for run in runs]
     refs = [Ref(run, f"step{step}") for run in runs for step in config.checkpoints]
+    refs += [
+        Ref(str(out / "models" / stage.run), stage.revision(step))
+        for stage in stages_of(config)
+        for step in stage.checkpoints
+    ]
+    store.describe_runs(names(config))
     # All that is asked of a model in one visit, then those of which nothing more is asked.
     asked = (
         (finals, Settings(lens=config.lens, quantize=("none", *config.quantize))),
@@ -119,7 +128,7 @@ def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
     from jaxmap.analysis.learning import measure_learning
     from jaxmap.reports.page import make_report
 
-    context = Context(store, warmup_steps=config.early, ask=ask_nobody)
+    context = Context(store, warmup_steps=config.early, ask=ask_nobody, stages="joined")
     learning = measure_learning(context)
     curves = learning.curves
     stamp = out / "finished.json"
@@ -135,10 +144,10 @@ def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
             context,
             title="A Pythia in miniature, mapped",
             lead=(
-                f"{len(curves)} small GPT-NeoX models were trained on this Python's own library "
-                f"while {len(store.texts.text_bytes)} texts from other files of it were kept "
-                f"aside. Every checkpoint then scored those texts. Learning took them from at most "
-                f"{first:.2f} bits per byte to {last:.2f} for the best."
+                f"{len(config.runs)} small GPT-NeoX models were trained on this Python's own "
+                f"library while {len(store.texts.text_bytes)} texts from other files of it were "
+                "kept aside. Every checkpoint then scored those texts. Learning took them from at "
+                f"most {first:.2f} bits per byte to {last:.2f} for the best."
             ),
             notes=_notes(config),
         )
@@ -164,6 +173,21 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
         f"{config.clip:g}), linear warmup over {config.warmup} steps and a cosine down to "
         f"{config.final_learning_rate:.0%}. As in Pythia the first update has learning rate 0, so "
         "steps 0 and 1 are the same model and their KL is exactly 0.",
+        *_of_stages(config),
+    )
+
+
+def _of_stages(config: DemoConfig) -> tuple[str, ...]:
+    from jaxmap.demos.stages import stages_of
+
+    stages = stages_of(config)
+    if not stages:
+        return ()
+    stage, branch = stages
+    return (
+        f"{stage.run} goes on after its end for {config.stage_steps} steps, its second stage, and "
+        f"at step {branch.at:,} a branch of as many leaves it: other data, a fresh optimiser, and "
+        "a learning rate that falls from where it was to 0. Their steps are counted on from there.",
     )
 
 

@@ -142,6 +142,14 @@ def window_starts(config: DemoConfig, seed: int, num_ids: int) -> np.ndarray:
 def _program(config: DemoConfig, size: str, num_ids: int) -> Program:
     spec = spec_for(config, config.sizes[size])
     tx = optimiser(config, config.sizes[size])
+    advance = compiled(spec, tx, num_ids, config.steps, config)
+    return Program(spec, hf_config(config, config.sizes[size]), tx, advance)
+
+
+def compiled(
+    spec: Spec, tx: optax.GradientTransformation, num_ids: int, steps: int, config: DemoConfig
+) -> Advance:
+    """The program of some steps of training on `num_ids` tokens."""
     graphdef, params = abstract(spec)
     offsets_T = np.arange(config.window)
 
@@ -170,19 +178,18 @@ def _program(config: DemoConfig, size: str, num_ids: int) -> Program:
         return jax.ShapeDtypeStruct(dims, jnp.int32)
 
     state = (params, jax.eval_shape(tx.init, params))
-    compiled = (
+    return (
         jax.jit(advance, donate_argnums=0)
-        .lower(state, shape(num_ids), shape(config.steps, config.rows), shape(), shape())
+        .lower(state, shape(num_ids), shape(steps, config.rows), shape(), shape())
         .compile()
     )
-    return Program(spec, hf_config(config, config.sizes[size]), tx, compiled)
 
 
-def _run(session: Session, run: str, step: int, compiled: Future[Program]) -> None:
+def _run(session: Session, run: str, step: int, made: Future[Program]) -> None:
     """Train one run from a step to its end."""
     out, config = session.out, session.config
     size, seed = config.runs[run]
-    program = compiled.result()
+    program = made.result()
     states = out / "state" / run
     params = init_params(program.spec, seed)
     state: State = (params, program.optimiser.init(params))
@@ -209,14 +216,15 @@ def _run(session: Session, run: str, step: int, compiled: Future[Program]) -> No
             step = end
         folder = checkpoint(out, run, step)
         if not folder.is_dir():
-            build_folder(folder, partial(_write, session.corpus, program, state[0]))
+            build_folder(folder, partial(write_checkpoint, session.corpus, program, state[0]))
         if step < config.steps and time.monotonic() - saved >= config.state_seconds:
             with session.saving:
                 save_state(states, step, state)
             saved = time.monotonic()
 
 
-def _write(corpus: Path, program: Program, params: nnx.State, folder: Path) -> None:
+def write_checkpoint(corpus: Path, program: Program, params: nnx.State, folder: Path) -> None:
+    """Writes a Hugging Face folder with the tokenizer of the corpus."""
     save_checkpoint(params, program.spec, program.hf_config, folder)
     copy_tokenizer(corpus, folder)
 

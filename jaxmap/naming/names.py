@@ -89,7 +89,10 @@ def parse(ref: str, revision: str | None = None) -> Name:
 
 
 def parse_run(run_name: str) -> Name:
-    """Reads the name of a run as `Name.run_name` has it, with or without its organisation."""
+    """Reads the name of a run as `Name.run_name` has it, with or without its organisation; of one
+    that others go on from (`org/name@stage1+stage2`) the first."""
+    folder, slash, last = run_name.rpartition("/")
+    run_name = f"{folder}{slash}{last.partition('+')[0] or last}"
     ref, at, part = run_name.rpartition("@")
     path, part = (ref, part) if at and ref else (run_name, "")
     return name_of(path, part, Place(), is_run=True)

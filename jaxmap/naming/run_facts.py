@@ -125,8 +125,8 @@ class RunFacts:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= {"steps": dict(self.steps), "tokens": dict(self.tokens)}
         values["order"] = list(self.order)
-        empty: tuple[Any, ...] = (None, [], {}, "")
-        return {n: v for n, v in values.items() if v not in empty or (n == "run" and v == "")}
+        default = {"steps": {}, "tokens": {}, "order": [], "run": "*", "pattern": ""}
+        return {n: v for n, v in values.items() if v != default.get(n)}
 
     def fits(self, ref: str) -> bool:
         """Whether a reference is of this model: the whole of it, its folder, their last parts."""

@@ -465,3 +465,35 @@ def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
     with pytest.raises(RuntimeError, match="no more"):
         build_folder(tmp_path / "whole", fill)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_stage_and_a_branch(tmp_path):
+    config = tiny(stage_steps=4, seeds=1)
+    run = run_demo(tmp_path, config)
+    models = tmp_path / "models" / "pythia-demo-xs"
+    saved = [f"{name}-step{step}" for name in ("stage2", "branch") for step in (1, 2, 3, 4)]
+    assert all((models / name / "model.safetensors").is_file() for name in saved)
+    timeline = Context(run.store, stages="joined").timeline
+    times = {one.name: one.times.tolist() for one in timeline.runs}
+    assert times["pythia-demo-xs+stage2"] == [*STEPS, 13, 14, 15, 16]
+    assert times["pythia-demo-xs@branch"] == [4, 5, 6, 7, 8]
+    assert times["pythia-demo-s"] == list(STEPS)
+    # The branch leaves where the run was at that step, and goes elsewhere.
+    branch = next(one for one in timeline.runs if one.name.endswith("branch"))
+    assert branch.entries[0].label.endswith("pythia-demo-xs@step4")
+    first, last = run.store.log_likelihoods([branch.entries[0], branch.entries[-1]])
+    assert np.abs(first - last).max() > 0.1
+    tokens = Context(run.store, stages="joined", time="tokens").timeline
+    assert tokens.runs[0].times[-1] == 16 * config.rows * config.window
+    for figure in run.draw().values():
+        (legend,) = figure.legends
+        names = [text.get_text() for text in legend.get_texts()]
+        assert names == ["pythia-demo-xs+stage2", "pythia-demo-xs@branch", "pythia-demo-s"]
+    drawn = {line.get_label(): line.get_xdata()[0] for line in run.draw()["learning"].axes[0].lines}
+    assert drawn["pythia-demo-xs@branch"] == 4
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "a branch of as many leaves it" in page
+    weights = (models / "stage2-step4" / "model.safetensors").read_bytes()
+    shutil.rmtree(models / "stage2-step4")
+    run_demo(tmp_path, config)  # as after a kill: the very same weights
+    assert (models / "stage2-step4" / "model.safetensors").read_bytes() == weights
