@@ -22,13 +22,13 @@ from flax import nnx
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import place_of
 from jaxmap.checkpoint.account import parameter_shapes
+from jaxmap.checkpoint.kernels import kernel_of
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder, quantisable
 from jaxmap.model.encodings import LAYERS
 from jaxmap.model.encodings.base import Kernel
-from jaxmap.model.extent import extent
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
@@ -48,6 +48,11 @@ def quantised(model: Model, variant: str) -> Model:
     """
     if variant == "none":
         return model
+    if model.in_codes:
+        raise InputError(
+            f"its layers are stored in codes ({model.storage.format}): a copy in {variant} is made "
+            "of the model that this is a copy of"
+        )
     for kind, _, _ in model.spec.stacks():
         for part in (kind.mixer, kind.mlp):
             if not quantisable(part):
@@ -100,16 +105,8 @@ def _kernels(
             raise InputError(
                 f"{model.model_type}: {row.name} is many tensors, which cannot be quantised"
             )
-        padded = module.kernel.shape[1:] if stacked else module.kernel.shape
-        shape = shapes[f"{where}/kernel"][1 if stacked else 0 :]
-        _, kernel_axes, output_axes = module.equation.replace("->", ",").split(",")
-        inputs = sum(axis not in output_axes for axis in kernel_axes)
-        assert not set(kernel_axes[:inputs]) & set(output_axes), module.equation
-        extents = tuple(
-            extent(letter, size, padded_size, model.spec, decoder.spec)
-            for letter, size, padded_size in zip(kernel_axes, shape, padded, strict=True)
-        )
-        kernel = Kernel(row.name, module, row.lies, stacked, shape, inputs, extents)
+        shape, specs = shapes[f"{where}/kernel"], (model.spec, decoder.spec)
+        kernel = kernel_of(module, row.name, row.lies, shape, specs, stacked=stacked)
         stored = (where.split("/")[1] if stacked else "", row.name)
         found.setdefault(stored, []).append((modules[path[:-1]], str(path[-1]), kernel))
     return found

@@ -29,6 +29,7 @@ from jaxmap.checkpoint.account import (
     not_of_the_text,
 )
 from jaxmap.checkpoint.checkpoint import ADAPTER, Checkpoint
+from jaxmap.checkpoint.coded_weights import CodedDecoder, coded_decoder
 from jaxmap.checkpoint.encodings import decoded
 from jaxmap.checkpoint.formats import index_of, open_adapter, open_tensors
 from jaxmap.checkpoint.formats.base import Stored
@@ -38,6 +39,7 @@ from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
+from jaxmap.model.encodings.codes import Int8Rows
 from jaxmap.model.mesh import axes_of
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
@@ -67,6 +69,7 @@ class Model:
       quantisation: the quantisation of its linear layers, one of QUANTISATIONS.
       mesh: the devices, if there are several; graph and params are then padded
         (`padding.padded_spec`).
+      in_codes: whether linear layers are held in the codes of the file.
     """
 
     spec: Spec
@@ -79,6 +82,7 @@ class Model:
     storage: Storage
     quantisation: str = "none"
     mesh: Mesh | None = None
+    in_codes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,15 +160,43 @@ class Opened:
                     kinds[place.path] = np.dtype(jnp.result_type(*stored))
         return kinds
 
-    def model(self, dtype: str, arrays: Mapping[str, Any], mesh: Mesh | None = None) -> Model:
+    def in_codes(self, dtype: str, mesh: Mesh | None = None) -> CodedDecoder | None:
+        """The structure with layers in the codes of the file; None where there are none."""
+        activations = jnp.dtype(PRECISIONS[dtype].activations)
+        return coded_decoder(
+            self.spec, self.padded_spec(mesh), activations, self.groups(), self.tensors
+        )
+
+    @property
+    def quantises_activations(self) -> bool:
+        """Whether layers in codes do what layers of floats cannot, as LLM.int8() does."""
+        coded = (one.codes for one in self.tensors.values())
+        return any(one is not None and isinstance(one.meaning, Int8Rows) for one in coded)
+
+    def padded_spec(self, mesh: Mesh | None) -> Spec:
+        """The spec of what the devices of a mesh hold."""
+        return self.spec if mesh is None else padded_spec(self.spec, axes_of(mesh))
+
+    def model(
+        self,
+        dtype: str,
+        arrays: Mapping[str, Any],
+        mesh: Mesh | None = None,
+        coded: CodedDecoder | None = None,
+    ) -> Model:
         """The model with these arrays, by path, which may be shapes only."""
-        own = self.spec if mesh is None else padded_spec(self.spec, axes_of(mesh))
-        graph, leaves = _leaves(own, dtype)
+        graph, leaves = _leaves(self.padded_spec(mesh), dtype)
+        if coded is not None:
+            graph, leaves = coded.graph, coded.leaves
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
         count = sum(math.prod(place.shape) for place in self.places)
         kind = self.checkpoint.architecture.model_type
         stored, storage = self.stored_dtype, self.storage(count)
-        return Model(self.spec, graph, params, dtype, stored, kind, count, storage, mesh=mesh)
+        return Model(
+            *(self.spec, graph, params, dtype, stored, kind, count, storage),
+            mesh=mesh,
+            in_codes=coded is not None,
+        )
 
     def storage(self, num_parameters: int) -> Storage:
         """The storage of the text model's weights in the files."""
@@ -215,13 +247,16 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
         )
 
 
-def shapes(found: Opened, dtype: str = "auto") -> Model:
+def shapes(found: Opened, dtype: str = "auto", *, in_codes: bool = False) -> Model:
     """The model on one device with shapes instead of arrays, before its weights are read."""
     dtype = found.dtype(dtype)
     kinds = found.dtypes(dtype)
-    _, leaves = _leaves(found.spec, dtype)
-    shape_of = jax.ShapeDtypeStruct
-    return found.model(dtype, {p: shape_of(leaf.shape, kinds[p]) for p, leaf in leaves.items()})
+    coded = found.in_codes(dtype) if in_codes else None
+    leaves = _leaves(found.spec, dtype)[1] if coded is None else coded.leaves
+    arrays = {
+        p: jax.ShapeDtypeStruct(leaf.shape, kinds.get(p, leaf.dtype)) for p, leaf in leaves.items()
+    }
+    return found.model(dtype, arrays, coded=coded)
 
 
 def load(
@@ -230,6 +265,7 @@ def load(
     dtype: str = "auto",
     mesh: Mesh | None = None,
     tensors: Iterable[Tensor] | None = None,
+    in_codes: bool = False,
 ) -> Model:
     """Loads a checkpoint onto the default device, or onto a mesh.
 
@@ -239,6 +275,7 @@ def load(
       mesh: the devices; each of several processes reads its own part.
       tensors: the tensors of `Opened.read`, for one device only; the caller may look at them on the
         way (`observed`).
+      in_codes: whether linear layers keep the codes of the file if they can; else all are floats.
 
     Raises:
       InputError: for tensors that are missing, left over, of the wrong shape, or not finite. With
@@ -246,19 +283,25 @@ def load(
     """
     if not isinstance(where, Opened):
         with opened(where) as found:
-            return load(found, dtype=dtype, mesh=mesh, tensors=tensors)
+            return load(found, dtype=dtype, mesh=mesh, tensors=tensors, in_codes=in_codes)
     dtype = where.dtype(dtype)
     kinds = where.dtypes(dtype)
+    own = where.padded_spec(mesh)
+    coded = where.in_codes(dtype, mesh) if in_codes else None
+    skip = frozenset[str]() if coded is None else coded.names
     if mesh is None:
-        arrays = _read(where, kinds, where.read() if tensors is None else tensors)
-        return where.model(dtype, arrays)
-    own = padded_spec(where.spec, axes_of(mesh))
-    reader = Reader(where.tensors, mesh, where.spec, own)
-    parts = read_all(reader, where.places, _leaves(own, dtype)[1], kinds, _BAR_BYTES)
-    for place in where.places:
-        one = parts[place.path]
-        _check_finite(where, place, one.raw, one.cast, kinds[place.path])
-    return where.model(dtype, {path: one.array for path, one in parts.items()}, mesh)
+        arrays: dict[str, Any] = dict(_read(where, kinds, tensors, skip))
+    else:
+        reader = Reader(where.tensors, mesh, where.spec, own)
+        places = [place for place in where.places if not skip.intersection(place.names)]
+        parts = read_all(reader, places, _leaves(own, dtype)[1], kinds, _BAR_BYTES)
+        for place in places:
+            one = parts[place.path]
+            _check_finite(where, place, one.raw, one.cast, kinds[place.path])
+        arrays = {path: one.array for path, one in parts.items()}
+    if coded is not None:
+        arrays |= coded.read(where.tensors, mesh, own)
+    return where.model(dtype, arrays, mesh, coded)
 
 
 def read(where: Path | Checkpoint) -> Iterator[Tensor]:
@@ -279,15 +322,28 @@ def observed(tensors: Iterable[Tensor], take: Take) -> Iterator[Tensor]:
 
 
 def _read(
-    found: Opened, dtypes: Mapping[str, np.dtype], tensors: Iterable[Tensor]
+    found: Opened,
+    dtypes: Mapping[str, np.dtype],
+    tensors: Iterable[Tensor] | None,
+    skip: frozenset[str],
 ) -> dict[str, jax.Array]:
-    """Reads every tensor once, directly into the parameters that it fills."""
+    """Reads every tensor once, directly into the parameters that it fills.
+
+    Tensors in `skip` are read only if `tensors` are given, whose caller looks at them.
+    """
     groups = found.groups()
+    if tensors is None:
+        groups = [group for group in groups if not skip.intersection(group[0])]
+        tensors = ((name, found.tensors[name].read()) for names, _ in groups for name in names)
     total = sum(found.tensors[name].num_bytes for names, _ in groups for name in names)
     arrays: dict[str, jax.Array] = {}
     stream = iter(tensors)
     with progress(total, "load", "B", unit_scale=True, disable=total < _BAR_BYTES) as bar:
         for names, group in groups:
+            if skip.intersection(names):
+                for _ in names:
+                    next(stream)
+                continue
             whole = {p.path: own_pages(p.shape, dtypes[p.path]) for p in group}
             raw, cast = np.ones(len(names), bool), np.ones((len(group), len(names)), bool)
             for i, name in enumerate(names):

@@ -164,7 +164,7 @@ class _Runner:
 
     def _reference_model(self) -> ReferenceModel:
         if self._in_memory is None:
-            loaded = weights.load(self.reference.checkpoint, dtype=self._asked.dtype)
+            loaded = weights.load(self.reference.checkpoint, dtype=self._asked.dtype, in_codes=True)
             self._in_memory = ReferenceModel(self._scorers.of(loaded), loaded)
         return self._in_memory
 
@@ -203,13 +203,18 @@ class _Copies:
 
     def get(self, quantisation: str) -> weights.Model:
         if self._model is None:
-            self._model = weights.load(self._side.checkpoint, dtype=self._asked.dtype)
+            self._model = self._load(self._asked.dtype)
         return quantised(self._model, quantisation)
+
+    def _load(self, dtype: str) -> weights.Model:
+        # Other copies are made of floats.
+        in_codes = self._asked.quantisations == ("none",)
+        return weights.load(self._side.checkpoint, dtype=dtype, in_codes=in_codes)
 
     def in_other(self, quantisation: str) -> weights.Model:
         """The copy in the other arithmetic."""
         if self._other is None:
-            self._other = weights.load(self._side.checkpoint, dtype=self._asked.floor_dtype)
+            self._other = self._load(self._asked.floor_dtype)
         return quantised(self._other, quantisation)
 
 

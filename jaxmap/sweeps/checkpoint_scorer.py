@@ -109,12 +109,17 @@ class CheckpointScorer:
         tokens = texts.tokens
         with weights.opened(checkpoint) as found:
             dtype = found.dtype(settings.dtype)
+            # Of floats other copies can be made.
+            in_codes = settings.quantize == ("none",) or found.quantises_activations
             mesh = self._mesh(found.spec, dtype, found.stored_dtype)
             tensors = None
             if mesh is None:
-                self._compile(files, texts, weights.shapes(found, dtype), items)
-                tensors = found.read() if take is None else weights.observed(found.read(), take)
-            model = weights.load(found, dtype=settings.dtype, mesh=mesh, tensors=tensors)
+                shapes = weights.shapes(found, dtype, in_codes=in_codes)
+                self._compile(files, texts, shapes, items)
+                tensors = None if take is None else weights.observed(found.read(), take)
+            model = weights.load(
+                found, dtype=settings.dtype, mesh=mesh, tensors=tensors, in_codes=in_codes
+            )
         if mesh is not None and take is not None and jax.process_index() == 0:
             # Each process read its own part only.
             for key, stored in weights.read(checkpoint):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -18,72 +17,21 @@ from safetensors.numpy import load_file, save_file
 from support import encoders
 from support.cases import experts
 from support.checkpoints import LLAMA, jaxmap, make_checkpoint, write_texts
+from support.released import (
+    GPTQ,
+    change_config,
+    groups_of,
+    in_place_of_weight,
+    linears,
+    released,
+    save_any,
+    with_suffix,
+)
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
-
-# Sizes that make blocks partial, and words whole.
-SIZES = dict(hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2)
-Encode = Callable[..., tuple[encoders.Parts, np.ndarray]]
-
-
-def linears(tensors: dict[str, np.ndarray]) -> list[str]:
-    return [n for n in tensors if n.endswith("_proj.weight")]
-
-
-def released(
-    folder: Path,
-    encode: Encode,
-    name: Callable[[str, str], str],
-    facts: dict[str, Any],
-    sizes: dict[str, int] | None = None,
-    **options: Any,
-) -> tuple[Path, Path]:
-    """A copy in an encoding, and the checkpoint of the floats that it stands for."""
-    sizes = {**SIZES, **(sizes or {})}
-    plain, coded = make_checkpoint(folder / "plain", LLAMA, **sizes), folder / "coded"
-    make_checkpoint(coded, LLAMA, **sizes)
-    rng = np.random.default_rng(7)
-    tensors = load_file(plain / "model.safetensors")
-    stored = dict(tensors)
-    for weight in linears(tensors):
-        parts, exact = encode(stored.pop(weight), rng, **options)
-        tensors[weight] = exact.astype(np.float32)
-        stored |= {name(weight, part): value for part, value in parts.items()}
-    save_file(tensors, plain / "model.safetensors")
-    save_any(stored, coded / "model.safetensors")
-    config = json.loads((coded / "config.json").read_text())
-    (coded / "config.json").write_text(json.dumps({**config, "quantization_config": facts}))
-    return coded, plain
-
-
-_NAMES = {
-    ml_dtypes.float8_e4m3fn: "F8_E4M3",
-    ml_dtypes.float8_e8m0fnu: "F8_E8M0",
-    np.float32: "F32",
-    np.float16: "F16",
-    np.int32: "I32",
-    np.uint8: "U8",
-    np.int8: "I8",
-    ml_dtypes.bfloat16: "BF16",
-    np.int64: "I64",
-}
-
-
-def save_any(tensors: dict[str, np.ndarray], path: Path) -> None:
-    """A safetensors file by hand: its own writer for NumPy knows no 8-bit floats."""
-    header, body = {}, b""
-    for name, value in tensors.items():
-        raw = np.ascontiguousarray(value).tobytes()
-        kind = next(label for t, label in _NAMES.items() if value.dtype == np.dtype(t))
-        offsets = [len(body), len(body) + len(raw)]
-        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": offsets}
-        body += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
 def same(one: Path, other: Path, *, tolerance: float = 0.0) -> None:
@@ -92,13 +40,6 @@ def same(one: Path, other: Path, *, tolerance: float = 0.0) -> None:
     for path in a:
         x, y = np.asarray(a[path][...]), np.asarray(b[path][...])
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=0, err_msg=path)
-
-
-def in_place_of_weight(weight: str, part: str) -> str:
-    return weight.replace(".weight", f".{part}")
-
-
-GPTQ = {"quant_method": "gptq", "group_size": 32, "desc_act": False, "sym": False}
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -188,10 +129,6 @@ def test_settings_in_a_file_of_their_own(name, facts, tmp_path):
     assert name in [file.name for file in resolve(Ref(str(coded))).files]
 
 
-def with_suffix(suffix: str) -> Callable[[str, str], str]:
-    return lambda weight, part: weight if part == "codes" else f"{weight}{suffix}"
-
-
 @pytest.mark.parametrize("block", [(32, 32), (48, 40), (1, 32), None])
 @pytest.mark.parametrize("e8m0", [False, True])
 def test_fp8(block, e8m0, tmp_path):
@@ -242,17 +179,6 @@ def test_mxfp4(tmp_path):
         both = (torch.from_numpy(stored[f"{name}_{part}"]) for part in ("blocks", "scales"))
         theirs = convert_moe_packed_tensors(*both, dtype=torch.float32)
         np.testing.assert_array_equal(tensors[name], theirs.numpy())
-
-
-def groups_of(bits: int, **more: Any) -> dict[str, Any]:
-    weights_ = {"num_bits": bits, "type": "int", "strategy": "group", "symmetric": True}
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights_, **more}},
-        "ignore": ["lm_head"],
-        "quantization_status": "compressed",
-    }
 
 
 @pytest.mark.parametrize(
@@ -346,11 +272,6 @@ def test_eight_bit_of_bitsandbytes(tmp_path):
     facts = {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": 6.0}
     coded, plain = released(tmp_path, encode, in_place_of_weight, facts)
     same(coded, plain, tolerance=1e-6)
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 # What is refused

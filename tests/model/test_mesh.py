@@ -71,6 +71,16 @@ def test_four_bit_codes_are_cut_by_rows():
     assert found["own"] == found["all"] / 4
 
 
+def test_layers_in_the_codes_of_a_file():
+    check(here("in_codes", ["gptq", "bnb-int8"], "data=2,fsdp=2,model=2"))
+
+
+@pytest.mark.slow
+def test_layers_in_the_codes_of_every_kind_of_file():
+    check(here("in_codes", ["awq", "fp8-block", "fp8-row", "nvfp4", "bnb-nf4"], "data=2,model=4"))
+    check(here("in_codes", ["pack-quantized-8", "int-quantized"], "data=1,model=3"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["int8", "nf4"])
 def test_quantised_experts_and_fused_tensors(variant):

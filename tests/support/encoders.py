@@ -6,6 +6,8 @@ package, the float64 matrix that they stand for.
 
 from __future__ import annotations
 
+import json
+
 import ml_dtypes
 import numpy as np
 
@@ -200,3 +202,54 @@ def nvfp4(
             packed[o, i // 2] |= int(codes[o, i]) << (4 * (i % 2))
     names = ("weight_packed", "weight_global_scale") if divided else ("weight", "weight_scale_2")
     return {names[0]: packed, "weight_scale": scales, names[1]: np.array([whole])}, exact
+
+
+def four_bit(
+    weight: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    kind: str,
+    block: int = 64,
+    nested: bool = False,
+) -> tuple[Parts, np.ndarray]:
+    """bitsandbytes' 4 bit in float16: random codes, high half first, of the flat weight."""
+    rows, columns = weight.shape
+    table = (np.linspace(-1, 1, 16) ** 3).astype(np.float32)  # one for all, as in real files
+    codes = rng.integers(0, 16, weight.size)
+    count = -(-weight.size // block)
+    scales = rng.uniform(0.2, 1, count).astype(np.float32)
+    state = {"quant_type": kind, "blocksize": block, "dtype": "float16", "shape": [rows, columns]}
+    parts: Parts = {"weight.absmax": scales}
+    if nested:
+        inner, offset = 4, 0.5
+        each = rng.uniform(0.1, 0.4, -(-count // inner)).astype(np.float32)
+        values = np.sort(rng.uniform(-1, 1, 256)).astype(np.float32)
+        bytes_ = rng.integers(0, 256, count).astype(np.uint8)
+        scales = np.array(
+            [values[b] * each[i // inner] + np.float32(offset) for i, b in enumerate(bytes_)],
+            np.float32,
+        )
+        state |= {"nested_blocksize": inner, "nested_offset": offset, "nested_dtype": "float32"}
+        parts = {
+            "weight.absmax": bytes_,
+            "weight.nested_absmax": each,
+            "weight.nested_quant_map": values,
+        }
+    exact = [float(np.float16(table[c] * scales[i // block])) for i, c in enumerate(codes)]
+    packed = [int(codes[i]) << 4 | int(codes[i + 1]) for i in range(0, weight.size, 2)]
+    name = f"weight.quant_state.bitsandbytes__{kind}"
+    parts |= {
+        "weight": np.array(packed, np.uint8)[:, None],
+        "weight.quant_map": table,
+        name: np.frombuffer(json.dumps(state).encode(), np.uint8),
+    }
+    return parts, np.array(exact).reshape(rows, columns)
+
+
+def int8(weight: np.ndarray, rng: np.random.Generator) -> tuple[Parts, np.ndarray]:
+    """bitsandbytes' 8 bit: the largest of a row, rounded to float16, is 127."""
+    half = weight.astype(np.float16).astype(float)
+    largest = np.abs(half).max(1)
+    codes = np.round(half / largest[:, None] * 127).astype(np.int8)
+    exact = codes.astype(float) * largest[:, None] / 127
+    return {"weight": codes, "SCB": largest.astype(np.float32)}, exact

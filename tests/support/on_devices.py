@@ -211,6 +211,23 @@ def four_bit(config: dict[str, Any], mesh: str) -> dict[str, Any]:
     }
 
 
+def in_codes(names: Sequence[str], mesh: str) -> list[list[Any]]:
+    """`differences` of released copies held in their codes, over a mesh and on one device."""
+    from jaxmap.checkpoint import weights
+    from support.released import CASES, released
+
+    found = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            coded, _ = released(Path(folder), **CASES[name])
+            alone_N = _score(weights.load(coded, dtype="float32", in_codes=True))
+            model = weights.load(coded, dtype="float32", in_codes=True, mesh=_mesh(mesh))
+            assert model.in_codes
+            worst = float(np.abs(_score(model) - alone_N).max())
+        found.append([name, mesh, worst, float(np.abs(alone_N).max())])
+    return found
+
+
 def families(meshes: Sequence[str], names: Sequence[str]) -> dict[str, list[Any]]:
     """`differences` of many configurations, each on the next of the meshes."""
     cases = all_cases()

@@ -21,6 +21,7 @@ from jaxmap.checkpoint.encodings.base import (
 )
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping, packed_halves
 
 _COLUMNS = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])  # code i of a word -> its column
 
@@ -62,7 +63,17 @@ class Awq(Encoding):
             check_shape(parts["qzeros"], f"{module}.qzeros", (groups, outputs // 8))
             if groups < 1 or inputs % groups:
                 raise InputError(f"{codes.file}: {module} has {inputs} inputs, {groups} groups")
-            found[weight] = weight_of(weight, parts, (outputs, inputs), _decode, "AWQ")
+            scale = str(parts["scales"].dtype)
+            meaning = Grouping((outputs, inputs), "uint4", groups, scale=scale, zero=True)
+            found[weight] = weight_of(
+                weight,
+                parts,
+                (outputs, inputs),
+                _decode,
+                "AWQ",
+                meaning=meaning if parts["scales"].is_float else None,
+                pack=_packed,
+            )
         for name in found:
             if name.endswith(".act.scales"):
                 raise InputError(
@@ -75,6 +86,12 @@ def _columns(words: np.ndarray) -> np.ndarray:
     """The codes of words [R, W] in the order of their columns, [R, 8 W]."""
     codes = unpacked(words, 4, words.shape[1] * 8).reshape(*words.shape, 8)
     return codes[..., _COLUMNS].reshape(len(words), -1)
+
+
+def _packed(parts: Arrays) -> dict[str, np.ndarray]:
+    code_IO, zero_GO = _columns(parts["qweight"]), _columns(parts["qzeros"])
+    codes = packed_halves(np.ascontiguousarray(code_IO.T))
+    return {"codes": codes, "scale": parts["scales"].T, "zero": zero_GO.T}
 
 
 def _decode(parts: Arrays) -> np.ndarray:

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from jaxmap.architectures.config import Config
-from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.checkpoint.formats.base import Coded, Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping, Int8Rows
 
 Arrays = Mapping[str, np.ndarray]
 _FLOAT32 = np.dtype(np.float32)
@@ -58,6 +59,8 @@ def weight_of(
     decode: Callable[[Arrays], np.ndarray],
     kind: str,
     dtype: np.dtype = _FLOAT32,
+    meaning: Grouping | Int8Rows | None = None,
+    pack: Callable[[Arrays], dict[str, np.ndarray]] | None = None,
 ) -> Stored:
     """A weight that is decoded when it is read.
 
@@ -69,6 +72,8 @@ def weight_of(
       kind: the name of the encoding, for messages.
       dtype: the dtype of the weight: float32, in which every code times its scale is exact, unless
         the encoding itself rounds.
+      meaning: what the codes mean that a device can hold instead of floats; None if it cannot.
+      pack: parts -> the arrays of `meaning`.
     """
     file = next(iter(parts.values())).file
 
@@ -79,7 +84,14 @@ def weight_of(
         with np.errstate(over="ignore"):  # infinite weights are refused when they are loaded
             return np.ascontiguousarray(weight).astype(dtype, copy=False)
 
-    return Stored(file, shape, dtype, kind, read, read, tuple(parts.values()))
+    def codes() -> dict[str, np.ndarray]:
+        assert pack is not None
+        assert meaning is not None
+        arrays = pack({part: stored.read() for part, stored in parts.items()})
+        return {n: np.asarray(arrays[n], like.dtype) for n, like in meaning.arrays.items()}
+
+    coded = None if meaning is None else Coded(meaning, codes)
+    return Stored(file, shape, dtype, kind, read, read, tuple(parts.values()), coded)
 
 
 def part(tensors: Mapping[str, Stored], name: str, weight: str, file: Path) -> Stored:

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,7 @@ from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, check_shape, part, weight_of
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import OUTLIER, Grouping, Int8Rows
 
 _STATE = ".quant_state.bitsandbytes__"
 _KINDS = ("nf4", "fp4")
@@ -37,12 +39,13 @@ class BitsAndBytes(Encoding):
         super().__init__(facts)
         eight = bool(facts.get("load_in_8bit") or facts.get("_load_in_8bit"))
         self.bits = 8 if eight else 4
-        if eight:
-            self.approximates = "activations in 8 bit"
+        threshold = facts.get("llm_int8_threshold", OUTLIER)
+        if eight and threshold != OUTLIER:
+            self.approximates = f"activations in 8 bit, with a threshold of {threshold}"
         facts.inert(
             *"""_load_in_4bit _load_in_8bit bnb_4bit_compute_dtype bnb_4bit_quant_storage
             bnb_4bit_quant_type bnb_4bit_use_double_quant llm_int8_enable_fp32_cpu_offload
-            llm_int8_has_fp16_weight llm_int8_skip_modules llm_int8_threshold load_in_4bit
+            llm_int8_has_fp16_weight llm_int8_skip_modules load_in_4bit
             load_in_8bit quant_method target_parameters""".split()
         )
 
@@ -69,8 +72,15 @@ class BitsAndBytes(Encoding):
                 del found[name]
                 found.pop(f"{module}.weight_format", None)
                 parts = {"weight": codes, "SCB": stored}
+                exact = not self.approximates
                 found[f"{module}.weight"] = weight_of(
-                    f"{module}.weight", parts, codes.shape, _eight_bit, "8-bit bitsandbytes"
+                    f"{module}.weight",
+                    parts,
+                    codes.shape,
+                    _eight_bit,
+                    "8-bit bitsandbytes",
+                    meaning=Int8Rows((codes.shape[0], codes.shape[1])) if exact else None,
+                    pack=lambda arrays: {"weight": arrays["weight"], "absmax": arrays["SCB"]},
                 )
         return found
 
@@ -121,8 +131,37 @@ def _four_bit(
     held = parts["weight"].dtype
     if held is None or parts["weight"].num_bytes != -(-count // 2):
         raise InputError(f"{state.file}: {weight} does not hold {count} codes of 4 bits")
-    decode = partial(_blockwise, shape=shape, block=block, inner=inner, offset=offset)
-    return weight_of(weight, parts, shape, decode, kind, dtype)
+    how: dict[str, Any] = dict(shape=shape, block=block, inner=inner, offset=offset)
+    meaning = None
+    if len(shape) == 2 and shape[1] % block == 0:  # else blocks go on from one row to the next
+        table = parts["quant_map"].read().astype(np.float32)
+        meaning = Grouping(
+            shape,
+            "uint4",
+            shape[1] // block,
+            table=tuple(table.tolist()),
+            rounded="" if dtype == np.float32 else str(dtype),
+        )
+    decode, pack = partial(_blockwise, **how), partial(_packed, **how)
+    return weight_of(weight, parts, shape, decode, kind, dtype, meaning=meaning, pack=pack)
+
+
+def _scales(parts: Arrays, inner: int, offset: float) -> np.ndarray:
+    """The scale of each block, float32."""
+    scales = parts["absmax"]
+    if "nested_absmax" not in parts:
+        return scales.astype(np.float32)
+    each = np.repeat(parts["nested_absmax"].astype(np.float32), inner)[: len(scales)]
+    return parts["nested_quant_map"].astype(np.float32)[scales] * each + np.float32(offset)
+
+
+def _packed(
+    parts: Arrays, *, shape: tuple[int, int], block: int, inner: int, offset: float
+) -> dict[str, np.ndarray]:
+    packed = np.ascontiguousarray(parts["weight"]).reshape(-1).view(np.uint8)
+    swapped = (packed << 4) | (packed >> 4)  # the low half first
+    scales = _scales(parts, inner, offset)
+    return {"codes": swapped.reshape(shape[0], -1), "scale": scales.reshape(shape[0], -1)}
 
 
 def _blockwise(
@@ -131,10 +170,7 @@ def _blockwise(
     count = math.prod(shape)
     packed = np.ascontiguousarray(parts["weight"]).reshape(-1).view(np.uint8)
     codes = np.stack([packed >> 4, packed & 15], axis=-1).reshape(-1)[:count]
-    scales = parts["absmax"]
-    if "nested_absmax" in parts:
-        each = np.repeat(parts["nested_absmax"].astype(np.float32), inner)[: len(scales)]
-        scales = parts["nested_quant_map"].astype(np.float32)[scales] * each + np.float32(offset)
+    scales = _scales(parts, inner, offset)
     values = parts["quant_map"].astype(np.float32)[codes]
     whole = count - count % block
     values[:whole].reshape(-1, block)[...] *= scales[: whole // block, None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from jaxmap.checkpoint.encodings.fp4 import float4
 from jaxmap.checkpoint.encodings.fp8 import FLOAT8, scaled
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping, packed_halves
 
 _OF_ACTIVATIONS = (
     *(".input_scale", ".input_zero_point", ".input_global_scale"),
@@ -81,8 +83,22 @@ class CompressedTensors(Encoding):
         if len(shape) != 2 or codes.dtype != np.int32 or codes.shape[:1] != shape[:1]:
             raise InputError(f"{codes.file}: {module}.weight_packed does not fit {list(shape)}")
         bits = self._bits_of(codes, module, shape[1])
-        decode = partial(_decode_packed, name=weight, shape=shape, bits=bits)
-        found[weight] = weight_of(weight, parts, shape, decode, f"{bits}-bit")
+        how: dict[str, Any] = dict(name=weight, shape=shape, bits=bits)
+        found[weight] = weight_of(
+            weight,
+            parts,
+            shape,
+            partial(_decode_packed, **how),
+            f"{bits}-bit",
+            meaning=_meaning(
+                shape,
+                "uint4" if bits <= 4 else "uint8",
+                parts["weight_scale"],
+                zero=True,
+                indexed="weight_g_idx" in parts,
+            ),
+            pack=partial(_repacked, **how),
+        )
 
     def _bits_of(self, codes: Stored, module: str, inputs: int) -> int:
         fits = [
@@ -124,6 +140,59 @@ def _decode_packed(parts: Arrays, *, name: str, shape: tuple[int, int], bits: in
     return _apply(codes, parts["weight_scale"], zeros, parts.get("weight_g_idx"), name)
 
 
+def _meaning(
+    shape: tuple[int, ...], code: str, scale: Stored, *, zero: bool, indexed: bool = False
+) -> Grouping | None:
+    """How a device holds it in codes; None where groups do not come out even."""
+    outputs, inputs = shape
+    count = int(np.prod(scale.shape))
+    groups = 1 if count == 1 else count // outputs
+    if not scale.is_float or groups < 1 or inputs % groups or count not in (1, groups * outputs):
+        return None
+    return Grouping((outputs, inputs), code, groups, str(scale.float_dtype), zero, indexed)
+
+
+def _repacked(
+    parts: Arrays, *, name: str, shape: tuple[int, int], bits: int
+) -> dict[str, np.ndarray]:
+    (outputs, inputs), middle = shape, 1 << (bits - 1)
+    codes = _numbers(parts["weight_packed"], bits, inputs).astype(np.int16) + middle
+    scales = _by_rows(parts["weight_scale"], outputs)
+    zeros = parts.get("weight_zero_point")
+    if zeros is None:
+        zeros = np.zeros((), np.int16)
+    elif zeros.dtype == np.int32:
+        zeros = _numbers(zeros.T, bits, outputs).T
+    zeros = zeros.astype(np.int16).reshape(1 if zeros.size == 1 else outputs, -1) + middle
+    which = _which(parts.get("weight_g_idx"), inputs, scales.shape[1], name)
+    unsigned = codes.astype(np.uint8)
+    return {
+        "codes": packed_halves(unsigned) if bits <= 4 else unsigned,
+        "scale": scales,
+        "zero": np.broadcast_to(zeros, scales.shape),
+        "index": which,
+    }
+
+
+def _by_rows(scales: np.ndarray, outputs: int) -> np.ndarray:
+    """Scales [], [1], [out, 1] or [out, groups] as [out, groups]."""
+    if scales.size == 1:
+        return np.broadcast_to(scales.reshape(1, 1), (outputs, 1))
+    return scales.reshape(outputs, -1)
+
+
+def _which(group: np.ndarray | None, inputs: int, groups: int, name: str) -> np.ndarray:
+    """The group of each input, [I]."""
+    if inputs % groups:
+        raise InputError(f"{name}: {inputs} inputs in {groups} groups")
+    if group is not None and (group == -1).all():  # as it is made, and never set
+        group = None
+    which = np.arange(inputs) // (inputs // groups) if group is None else group
+    if which.shape != (inputs,) or which.min() < 0 or which.max() >= groups:
+        raise InputError(f"{name}: weight_g_idx does not name one of {groups} groups per input")
+    return which
+
+
 def _plain(module: str, tensors: Mapping[str, Stored], found: dict[str, Stored]) -> None:
     weight, codes = f"{module}.weight", tensors[f"{module}.weight"]
     parts = {"weight": codes}
@@ -137,7 +206,20 @@ def _plain(module: str, tensors: Mapping[str, Stored], found: dict[str, Stored])
         zeros = arrays.get("weight_zero_point")
         return _apply(arrays["weight"], arrays["weight_scale"], zeros, None, weight)
 
-    found[weight] = weight_of(weight, parts, codes.shape, decode, "8-bit")
+    def pack(arrays: Arrays) -> dict[str, np.ndarray]:
+        scales = _by_rows(arrays["weight_scale"], codes.shape[0])
+        zeros = arrays.get("weight_zero_point", np.zeros((), np.int16)).astype(np.int16)
+        zeros = zeros.reshape(1 if zeros.size == 1 else codes.shape[0], -1)
+        zero = np.broadcast_to(zeros, scales.shape)
+        return {"codes": arrays["weight"], "scale": scales, "zero": zero}
+
+    meaning = None
+    if len(codes.shape) == 2:
+        zero = "weight_zero_point" in parts
+        meaning = _meaning(codes.shape, "int8", parts["weight_scale"], zero=zero)
+    found[weight] = weight_of(
+        weight, parts, codes.shape, decode, "8-bit", meaning=meaning, pack=pack
+    )
 
 
 def _apply(
@@ -150,16 +232,9 @@ def _apply(
     """(q - z) s, with scales and zeros [], [1], [out, 1] or [out, groups]."""
     outputs, inputs = codes.shape
     weight = codes.astype(np.float32)
-    scales = scales.astype(np.float32)
-    scales = scales.reshape(1, 1) if scales.size == 1 else scales.reshape(outputs, -1)
+    scales = _by_rows(scales.astype(np.float32), outputs)
     groups = scales.shape[1]
-    if inputs % groups:
-        raise InputError(f"{name}: {inputs} inputs in {groups} groups")
-    if group is not None and (group == -1).all():  # the initial value, never set
-        group = None
-    which = np.arange(inputs) // (inputs // groups) if group is None else group
-    if which.shape != (inputs,) or which.min() < 0 or which.max() >= groups:
-        raise InputError(f"{name}: weight_g_idx does not name one of {groups} groups per input")
+    which = _which(group, inputs, groups, name)
     if zeros is not None:
         zeros = zeros.reshape(1, 1) if zeros.size == 1 else zeros.reshape(outputs, -1)
         weight -= zeros.astype(np.float32)[:, which if zeros.shape[1] == groups else which * 0]

@@ -13,9 +13,10 @@ import numpy as np
 from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, part, weight_of
 from jaxmap.checkpoint.encodings.fp8 import FLOAT8, scaled
-from jaxmap.checkpoint.encodings.mxfp4 import halves
+from jaxmap.checkpoint.encodings.mxfp4 import E2M1, halves
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping
 from jaxmap.model.encodings.numbers import NUMBERS
 
 
@@ -52,7 +53,7 @@ def float4(
     for name in (packed_name, "weight_scale"):
         del found[f"{module}.{name}"]
 
-    def decode(arrays: Arrays) -> np.ndarray:
+    def scales_of(arrays: Arrays) -> np.ndarray:
         scales = arrays["scale"]
         if scales.dtype == np.uint8:
             scales = scales.view(NUMBERS["F8_E8M0"])
@@ -60,11 +61,22 @@ def float4(
         if "whole" in arrays:
             whole = arrays["whole"].astype(np.float32).reshape(())
             scales = scales / whole if divided else scales * whole
+        return scales
+
+    def decode(arrays: Arrays) -> np.ndarray:
         values = halves(arrays["codes"]).reshape(outputs, groups, -1)
-        values *= scales[..., None]
+        values *= scales_of(arrays)[..., None]
         return values.reshape(outputs, inputs)
 
-    found[weight] = weight_of(weight, parts, (outputs, inputs), decode, "4-bit float")
+    found[weight] = weight_of(
+        weight,
+        parts,
+        (outputs, inputs),
+        decode,
+        "4-bit float",
+        meaning=Grouping((outputs, inputs), "uint4", groups, table=tuple(E2M1.tolist())),
+        pack=lambda arrays: {"codes": arrays["codes"], "scale": scales_of(arrays)},
+    )
 
 
 class ModelOpt(Encoding):

@@ -15,9 +15,13 @@ from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, weight_of
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping
 from jaxmap.model.encodings.numbers import NUMBERS
 
 FLOAT8 = (NUMBERS["F8_E4M3"], NUMBERS["F8_E5M2"])
+_EVERY = {kind: np.arange(256, dtype=np.uint8).view(kind).astype(np.float32) for kind in FLOAT8}
+_IS_FINITE = {kind: np.isfinite(values) for kind, values in _EVERY.items()}  # by the code
+_VALUES = {kind: tuple(np.nan_to_num(values).tolist()) for kind, values in _EVERY.items()}
 _SCALES = ("_scale_inv", "_scale")
 _OF_ACTIVATIONS = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", ".input_scale_ub")
 
@@ -68,8 +72,27 @@ def scaled(
             weight[..., i * high : (i + 1) * high, :] *= each
         return weight
 
-    parts = {"weight": stored, "scale": scale}
-    return weight_of(name, parts, stored.shape, decode, stored.dtype_name)
+    def pack(parts: Arrays) -> dict[str, np.ndarray]:
+        scales = parts["scale"]
+        if scales.dtype == np.uint8:
+            scales = scales.view(NUMBERS["F8_E8M0"])
+        rows = np.repeat(scales.astype(np.float32).reshape(grid), high, axis=0)
+        which = np.arange(columns) // wide
+        codes = np.ascontiguousarray(parts["weight"]).view(np.uint8)
+        if not _IS_FINITE[parts["weight"].dtype][codes].all():
+            raise InputError(f"{stored.file}: NaN or infinite weights in {name}")
+        return {"codes": codes, "scale": rows[: stored.shape[0]], "index": which}
+
+    kind = stored.dtype
+    assert kind is not None
+    parts, meaning = {"weight": stored, "scale": scale}, None
+    if not lead:
+        own, indexed = (stored.shape[0], columns), grid[1] * wide != columns
+        # Not as floats of 8 bits: XLA on a CPU makes all layers' wider ones at once.
+        meaning = Grouping(own, "uint8", grid[1], indexed=indexed, table=_VALUES[kind])
+    return weight_of(
+        name, parts, stored.shape, decode, stored.dtype_name, meaning=meaning, pack=pack
+    )
 
 
 def _blocks(

@@ -24,6 +24,7 @@ from jaxmap.checkpoint.encodings.base import (
 )
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping, packed_halves
 
 
 class Gptq(Encoding):
@@ -85,25 +86,48 @@ class Gptq(Encoding):
             weight = f"{module}.weight"
             if weight in tensors:
                 raise InputError(f"{codes.file}: contains both {name} and {weight}")
+            meaning = Grouping(
+                (outputs, inputs),
+                "uint4" if self.bits <= 4 else "uint8",
+                groups,
+                scale=str(parts["scales"].dtype),
+                zero=True,
+                indexed=True,
+            )
             found[weight] = weight_of(
-                weight, parts, (outputs, inputs), partial(self._decode, name=weight), "GPTQ"
+                weight,
+                parts,
+                (outputs, inputs),
+                partial(self._decode, name=weight),
+                "GPTQ",
+                meaning=meaning if parts["scales"].is_float else None,
+                pack=partial(self._packed, name=weight),
             )
         return found
 
-    def _decode(self, parts: Arrays, name: str) -> np.ndarray:
-        codes, scales = parts["qweight"], parts["scales"].astype(np.float32)
-        groups, outputs = scales.shape
+    def _parts(self, parts: Arrays, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Codes uint8 [O, I], zeros int16 [O, groups], and the group of each input, [I]."""
+        codes = parts["qweight"]
+        groups, outputs = parts["scales"].shape
         q_OI = unpacked(codes.T, self.bits, codes.shape[0] * 32 // self.bits)
         inputs = q_OI.shape[1]
         zero_GO = unpacked(parts["qzeros"], self.bits, outputs)
         group_I = parts.get("g_idx", np.arange(inputs) // (inputs // groups))
         if group_I.min() < 0 or group_I.max() >= groups:
             raise InputError(f"{name}: g_idx names groups beyond the {groups} there are")
-        zeros = zero_GO.astype(np.float32) + self._plus(zero_GO, name)
+        return q_OI, (zero_GO.astype(np.int16) + self._plus(zero_GO, name)).T, group_I
+
+    def _decode(self, parts: Arrays, name: str) -> np.ndarray:
+        q_OI, zero_OG, group_I = self._parts(parts, name)
         weight = q_OI.astype(np.float32)
-        weight -= zeros.T[:, group_I]
-        weight *= scales.T[:, group_I]
+        weight -= zero_OG[:, group_I]
+        weight *= parts["scales"].T.astype(np.float32)[:, group_I]
         return weight
+
+    def _packed(self, parts: Arrays, name: str) -> dict[str, np.ndarray]:
+        q_OI, zero_OG, group_I = self._parts(parts, name)
+        codes = packed_halves(q_OI) if self.bits <= 4 else q_OI
+        return {"codes": codes, "scale": parts["scales"].T, "zero": zero_OG, "index": group_I}
 
     def _plus(self, zero_GO: np.ndarray, name: str) -> int:
         """The number to add to the stored zeros."""

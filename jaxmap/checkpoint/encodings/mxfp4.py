@@ -15,7 +15,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, check_shape, part, weight_of
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.numbers import NUMBERS
 
+_BFLOAT16 = NUMBERS["BF16"]
 # The value of each code: one sign bit, two exponent bits, one mantissa bit.
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
@@ -48,14 +50,15 @@ class Mxfp4(Encoding):
             del found[name], found[f"{weight}_scales"]
             shape = (experts, groups * 32, rows)
             parts = {"blocks": blocks, "scales": scales}
-            found[weight] = weight_of(weight, parts, shape, _decode, "MXFP4")
+            # Two bits of mantissa at most, and the exponents of bfloat16: nothing is lost.
+            found[weight] = weight_of(weight, parts, shape, _decode, "MXFP4", _BFLOAT16)
         return found
 
 
 def _decode(parts: Arrays) -> np.ndarray:
     blocks, scales = parts["blocks"], parts["scales"]
     experts, rows, groups, _ = blocks.shape
-    weight = np.empty((experts, groups * 32, rows), np.float32)
+    weight = np.empty((experts, groups * 32, rows), _BFLOAT16)
     exponents = np.where(scales == 255, np.nan, scales.astype(np.float32) - 127)
     with np.errstate(invalid="ignore"):  # 255 stands for NaN, which is refused when it is loaded
         for expert in range(experts):

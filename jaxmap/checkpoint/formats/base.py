@@ -14,7 +14,21 @@ import numpy as np
 from jaxmap.architectures.config import read_json
 from jaxmap.checkpoint.formats.index import SUFFIX, shards
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import Grouping, Int8Rows
 from jaxmap.model.encodings.numbers import FLOATS
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A matrix (out, in) in codes.
+
+    Fields:
+      meaning: of the arrays; of matrices with the same one, those of layers can be stacked.
+      read: gives the arrays, as `meaning.arrays` says.
+    """
+
+    meaning: Grouping | Int8Rows
+    read: Callable[[], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Stored:
       read: returns the array in memory.
       mapped: returns the array, memory-mapped from the file if the format allows it.
       parts: the tensors from which it is decoded; empty if it is stored as it is.
+      codes: its codes, if a device can hold them instead of floats.
     """
 
     file: Path
@@ -38,6 +53,7 @@ class Stored:
     read: Callable[[], np.ndarray]
     mapped: Callable[[], np.ndarray]
     parts: tuple[Stored, ...] = ()
+    codes: Coded | None = None
 
     @property
     def is_float(self) -> bool:

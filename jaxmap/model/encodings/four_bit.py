@@ -15,10 +15,9 @@ import numpy as np
 from flax import nnx
 
 from jaxmap.model.encodings.base import Kernel
-from jaxmap.model.extent import Extent
-from jaxmap.model.layers.linear import Linear, contract, parameter
+from jaxmap.model.encodings.dequantised import DequantisedLinear
+from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layout import Layout, joined
-from jaxmap.model.mesh import laid_out
 
 # The value of each 4-bit code, scaled so that the largest is 1.
 CODES: dict[str, np.ndarray] = {
@@ -142,57 +141,13 @@ class FourBitExperts(nnx.Module):
         return stored.reshape(self.shape).T
 
 
-class FourBitLinear(nnx.Module):
-    """A `Linear` whose weights are dequantised and rounded to the activations' dtype.
-
-    Fields:
-      weights: the stored tensor; layers that were fused in the file share it.
-      layout: the position of the kernel in the stored tensor.
-      shape: the kernel's shape.
-      inputs_first: whether the stored tensor was transposed before it was quantised.
-      extents: how each axis of the kernel is padded for a mesh; empty: not at all.
-    """
-
-    def __init__(
-        self,
-        equation: str,
-        weights: Packed,
-        layout: Layout,
-        shape: tuple[int, ...],
-        *,
-        inputs_first: bool,
-        bias: nnx.Param | None,
-        extents: tuple[Extent, ...] = (),
-    ):
-        self.equation = equation
-        self.weights = weights
-        self.layout = layout
-        self.shape = shape
-        self.inputs_first = inputs_first
-        self.bias = bias
-        self.extents = extents
-
-    def __call__(self, x: jax.Array, where: object = None) -> jax.Array:
-        # Sharded like the codes before this line, like a kernel after it: devices exchange the
-        # dequantised kernel if its inputs are sharded, and nothing if its rows are.
-        stored = laid_out(self.weights().astype(x.dtype), self.weights.letters)
-        kernel = self.layout.read(stored.T if self.inputs_first else stored, self.shape)
-        for axis, extent in enumerate(self.extents):
-            kernel = extent.pad(kernel, axis)
-        kernel = laid_out(kernel, self.equation.replace("->", ",").split(",")[1])
-        y = contract(self.equation, x, kernel, out_dtype=jnp.float32)
-        if self.bias is not None:
-            y = y + self.bias[...].astype(jnp.float32)
-        return y.astype(x.dtype)
-
-
 class FourBit:
     """The encodings "nf4" and "fp4", which differ in their table of values."""
 
     def __init__(self, name: str):
         self.name = name
 
-    def linear(self, kernels: Sequence[Kernel]) -> list[FourBitLinear]:
+    def linear(self, kernels: Sequence[Kernel]) -> list[DequantisedLinear]:
         """Quantises a stored tensor as a whole, even if it holds the kernels of several layers."""
         first = kernels[0]
         stored_shape = first.layout.stored_shape(first.shape)
@@ -208,7 +163,7 @@ class FourBit:
             packed, scale = packed[0], scale[0]
         weights = Packed(packed, scale, code=self.name, shape=shape)
         return [
-            FourBitLinear(
+            DequantisedLinear(
                 kernel.linear.equation,
                 weights,
                 kernel.layout,

@@ -16,10 +16,10 @@ from flax import nnx
 
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.base import Kernel
+from jaxmap.model.encodings.codes import OUTLIER
 from jaxmap.model.inputs import Positions, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, parameter
 
-OUTLIER = 6.0  # a column with activations of this magnitude or more is not quantised
 _FEW = 32  # up to so many outlier columns are gathered instead of multiplying all columns
 Columns = jax.Array | slice  # a selection of the input features
 

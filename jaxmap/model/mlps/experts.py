@@ -21,6 +21,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from jaxmap.model.encodings.four_bit import FourBitExperts
+from jaxmap.model.encodings.grouped import GroupedExperts
 from jaxmap.model.encodings.int8 import (
     Int8Experts,
     same_text_and_expert,
@@ -151,7 +152,8 @@ def in_blocks(
 
 
 # Layers with a leading axis of experts.
-_Layer = Linear | FourBitExperts | Int8Experts
+_Floats = Linear | FourBitExperts | GroupedExperts
+_Layer = _Floats | Int8Experts
 
 
 class _Linears(NamedTuple):
@@ -253,7 +255,7 @@ class RoutedExperts(Sublayer):
         blocks = partial(self.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
             y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
-        elif isinstance(linears.up, FourBitExperts):
+        elif isinstance(linears.up, FourBitExperts | GroupedExperts):
             y_NKD = blocks(x_ND, index_NK)  # which unpacks one expert at a time
         else:
             y_NKD = jax.lax.platform_dependent(
@@ -300,7 +302,7 @@ class RoutedExperts(Sublayer):
         """The output of each token's experts, [N, k, D], computed in blocks; `some` as above."""
 
         def run(expert: jax.Array, x_ND: jax.Array) -> jax.Array:
-            def applied(linear: Linear | FourBitExperts, x: jax.Array) -> jax.Array:
+            def applied(linear: _Floats, x: jax.Array) -> jax.Array:
                 y = contract(linear.equation, x, linear.one(expert), out_dtype=jnp.float32)
                 return _biased(linear, y, expert).astype(x.dtype)
 

@@ -1,0 +1,193 @@
+"""How much memory a released copy takes: loaded in its codes, decoded, and while it is scored.
+
+    python benchmarks/released_memory.py [--formats=gptq,awq,fp8,bnb-nf4,bnb-int8,float16]
+                                         [--width=2048] [--layers=4] [--out=released_memory.json]
+
+Each format is a Llama of `--layers` layers of `--width` with random codes, loaded and scored in a
+process of its own; what is told is the peak of its resident memory (VmHWM, Linux) above that of the
+process before, beside the file and beside float32. Pages of the file are not counted: it is read,
+not mapped.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from absl import app, flags
+
+from jaxmap.atomic import write_atomic
+
+_FORMATS = flags.DEFINE_list(
+    "formats", ["gptq", "awq", "fp8", "bnb-nf4", "bnb-int8", "float16"], "Which to measure."
+)
+_WIDTH = flags.DEFINE_integer("width", 2048, "Features of the residual stream, a multiple of 128.")
+_LAYERS = flags.DEFINE_integer("layers", 4, "Layers.")
+_OUT = flags.DEFINE_string("out", None, "A .json file for the table.")
+_CHILD = flags.DEFINE_string("child", None, "Internal: a folder to load.")
+_IN_CODES = flags.DEFINE_boolean("in_codes", True, "Internal: whether layers stay in codes.")
+
+_KINDS = {np.dtype(np.int32): "I32", np.dtype(np.float16): "F16", np.dtype(np.float32): "F32",
+          np.dtype(np.uint8): "U8", np.dtype(np.int8): "I8",
+          np.dtype(ml_dtypes.float8_e4m3fn): "F8_E4M3"}  # fmt: skip
+_SETTINGS: dict[str, dict[str, Any] | None] = {
+    "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False},
+    "awq": {"quant_method": "awq", "bits": 4, "version": "gemm"},
+    "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    "bnb-nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    "bnb-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    "float16": None,
+}
+
+
+def _parts(name: str, outs: int, ins: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """A matrix of random codes, by the ends of its tensors' names."""
+
+    def words(rows: int, columns: int) -> np.ndarray:
+        return random.integers(-(2**31), 2**31, (rows, columns), dtype=np.int32)
+
+    def scales(*shape: int) -> np.ndarray:
+        return random.uniform(1e-3, 2e-3, shape).astype(np.float16)
+
+    if name == "gptq":
+        index = (np.arange(ins) // 128).astype(np.int32)
+        parts = {"qweight": words(ins // 8, outs), "qzeros": words(ins // 128, outs // 8)}
+        return {**parts, "scales": scales(ins // 128, outs), "g_idx": index}
+    if name == "awq":
+        parts = {"qweight": words(ins, outs // 8), "qzeros": words(ins // 128, outs // 8)}
+        return {**parts, "scales": scales(ins // 128, outs)}
+    if name == "fp8":
+        codes = random.integers(0, 0x70, (outs, ins), dtype=np.uint8)
+        grid = (-(-outs // 128), -(-ins // 128))
+        return {
+            "weight": codes.view(ml_dtypes.float8_e4m3fn),
+            "weight_scale_inv": scales(*grid).astype(np.float32),
+        }
+    if name == "bnb-nf4":
+        state = {"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [outs, ins]}
+        return {
+            "weight": random.integers(0, 256, (outs * ins // 2, 1), dtype=np.uint8),
+            "weight.absmax": scales(outs * ins // 64).astype(np.float32),
+            "weight.quant_map": np.linspace(-1, 1, 16, dtype=np.float32),
+            "weight.quant_state.bitsandbytes__nf4": np.frombuffer(
+                json.dumps(state).encode(), np.uint8
+            ),
+        }
+    if name == "bnb-int8":
+        codes = random.integers(-127, 128, (outs, ins), dtype=np.int8)
+        return {"weight": codes, "SCB": scales(outs).astype(np.float32)}
+    return {"weight": (random.standard_normal((outs, ins)) / 100).astype(np.float16)}
+
+
+def _write(folder: Path, name: str, width: int, layers: int) -> int:
+    """Writes a checkpoint, a tensor after the other; returns its parameters."""
+    F, V, random = 2 * width + 6 * width // 8, 1024, np.random.default_rng(0)
+    F -= F % 128
+    config = dict(
+        model_type="llama", vocab_size=V, hidden_size=width, intermediate_size=F,
+        num_hidden_layers=layers, num_attention_heads=width // 128, num_key_value_heads=2,
+        max_position_embeddings=512, tie_word_embeddings=True,
+        **({"quantization_config": _SETTINGS[name]} if _SETTINGS[name] else {}),
+    )  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    own, kv = width, 256
+    shapes = {"self_attn.q_proj": (own, width), "self_attn.k_proj": (kv, width),
+              "self_attn.v_proj": (kv, width), "self_attn.o_proj": (width, own),
+              "mlp.gate_proj": (F, width), "mlp.up_proj": (F, width),
+              "mlp.down_proj": (width, F)}  # fmt: skip
+    count = V * width + width
+
+    def tensors() -> Iterator[tuple[str, np.ndarray]]:
+        nonlocal count
+        yield "model.embed_tokens.weight", _parts("float16", V, width, random)["weight"]
+        yield "model.norm.weight", np.ones(width, np.float16)
+        for layer in range(layers):
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                yield f"model.layers.{layer}.{norm}.weight", np.ones(width, np.float16)
+                count += width
+            for module, (outs, ins) in shapes.items():
+                count += outs * ins
+                for part, array in _parts(name, outs, ins, random).items():
+                    yield f"model.layers.{layer}.{module}.{part}", array
+
+    header: dict[str, Any] = {}
+    end = 0
+    with tempfile.TemporaryFile() as body:
+        for tensor, array in tensors():
+            raw = array.tobytes()
+            facts = {"dtype": _KINDS[array.dtype], "shape": list(array.shape)}
+            header[tensor] = {**facts, "data_offsets": [end, end + len(raw)]}
+            end += len(raw)
+            body.write(raw)
+        body.seek(0)
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with open(folder / "model.safetensors", "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            while piece := body.read(1 << 24):
+                file.write(piece)
+    return count
+
+
+def _peak() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _child(folder: Path, in_codes: bool) -> None:
+    from jaxmap import runtime
+
+    runtime.prepare()
+    import jax
+
+    from jaxmap.benchmarking.contestants import as_tokens
+    from jaxmap.checkpoint import weights
+    from jaxmap.engine.scorer import Scorers
+    from jaxmap.engine.scores import score_tokens
+
+    jax.numpy.zeros(1).block_until_ready()
+    before = _peak()
+    model = weights.load(folder, dtype="float32", in_codes=in_codes)
+    loaded = _peak() - before
+    ids = [np.random.default_rng(0).integers(0, 1024, 128, np.int32)]
+    score_tokens(Scorers().of(model), model, as_tokens(ids))
+    print(json.dumps({"load": loaded, "score": _peak() - before}))
+
+
+def _measured(folder: Path, in_codes: bool) -> dict[str, int]:
+    flag = f"--in_codes={str(in_codes).lower()}"
+    command = [sys.executable, __file__, f"--child={folder}", flag]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(_: list[str]) -> None:
+    if _CHILD.value:
+        _child(Path(_CHILD.value), _IN_CODES.value)
+        return
+    rows = []
+    print(f"{'format':<10} {'file':>7} {'float32':>8} {'load':>7} {'score':>7} {'decoded':>8}  MB")
+    for name in _FORMATS.value:
+        with tempfile.TemporaryDirectory() as folder:
+            count = _write(Path(folder), name, _WIDTH.value, _LAYERS.value)
+            coded = _measured(Path(folder), True)
+            decoded = _measured(Path(folder), False)
+            size = (Path(folder) / "model.safetensors").stat().st_size
+        row = {"format": name, "file": size, "float32": 4 * count, **coded}
+        rows.append({**row, "decoded": decoded["load"]})
+        cells = [f"{rows[-1][key] / 1e6:.0f}" for key in ("file", "float32", "load", "score")]
+        print(f"{name:<10} {cells[0]:>7} {cells[1]:>8} {cells[2]:>7} {cells[3]:>7} "
+              f"{decoded['load'] / 1e6:>8.0f}")  # fmt: skip
+    if _OUT.value:
+        write_atomic(Path(_OUT.value), (json.dumps(rows, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    app.run(main)
