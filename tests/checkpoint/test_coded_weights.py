@@ -76,14 +76,14 @@ def test_the_weights_are_the_decoded_ones(name, checkpoints):
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_the_device_holds(name, checkpoints):
-    """Of layers in codes no more than half as much again as the file: scales may be wider."""
+    """Of layers in codes no more than 1.6 times the file: 3 bits are 4, and scales wider."""
     coded, _ = checkpoints(name)
     with weights.opened(coded) as found:
         model = weights.load(found, dtype="float32", in_codes=True)
         stored = sum(one.file_bytes for one in found.tensors.values() if one.codes)
     leaves = nnx.to_flat_state(model.params)
     held = sum(leaf[...].nbytes for path, leaf in leaves if path[-1] in IN_CODES)
-    assert 0 < held <= 1.5 * stored
+    assert 0 < held <= 1.6 * stored
 
 
 @pytest.mark.slow
