@@ -29,7 +29,7 @@ _BEAT_S = 1.0
 _HEARTBEAT_S = 25
 _CONNECT_S = 300
 _LEAVE_S = 60  # at the end they wait for each other
-_ADVICE = "; run the same command again to go on, with as many processes as there are"
+_ADVICE = "; run the same command again to resume, with as many processes as there are"
 _ALIVE = "jaxmap/alive"
 
 

@@ -1,4 +1,4 @@
-"""Who is at what, so that workers of one store share its work: STORE/claims/KEY.json.
+"""Claims, by which the workers of one store divide its work: STORE/claims/KEY.json.
 
 Of several workers that claim a piece of work exactly one gets it, as a file can be created once.
 One whose worker has died is taken over, once again by exactly one: the next owner's claim is a
@@ -22,7 +22,7 @@ _TRIES = 10  # of a claim that others take and give back at the same moment
 
 
 class Alive(Protocol):
-    """Tells whether a worker, by its name, still runs."""
+    """Tells whether a worker, given by its name, is still running."""
 
     def alive(self, name: str) -> bool: ...
 
@@ -31,9 +31,9 @@ class Claims:
     """The claims of one worker.
 
     Args:
-      store_path: the store.
-      worker: its name.
-      workers: says which other workers live.
+      store_path: the store's folder.
+      worker: the worker's name.
+      workers: tells which other workers are running.
     """
 
     def __init__(self, store_path: Path, worker: str, workers: Alive):

@@ -20,7 +20,7 @@ from jaxmap.store.exported import exported, statistics_of
 from jaxmap.store.record import Entry
 from jaxmap.store.statistics import STATISTICS
 
-_BYTES_A_MODEL, _BYTES_MORE = 4096, 1 << 20  # what labels may take in a .nc, generously
+_BYTES_A_MODEL, _BYTES_MORE = 4096, 1 << 20  # an upper bound on the size of labels in a .nc file
 
 FORMATS_HELP = """\
 .npz  log_likelihood float64 [models, texts] in nats, num_tokens and num_scored int32 of the same
@@ -33,10 +33,10 @@ FORMATS_HELP = """\
 
 
 def export(store: Store, out: str | os.PathLike[str]) -> int:
-    """Writes all results in the form that the file's ending names; returns how many.
+    """Writes all results in the format of the file's ending; returns their number.
 
-    The endings are .npz, .csv (one row per model and text) and .nc (`Store.dataset`). Memory stays
-    at a few rows. Raises InputError for another ending or an empty store.
+    The endings are .npz, .csv (one row per model and text) and .nc (`Store.dataset`). Only a few
+    rows are in memory at a time. Raises InputError for another ending or an empty store.
     """
     out = Path(out)
     writers: dict[str, Callable[[Store, list[Entry], BinaryIO], None]] = {
@@ -91,9 +91,9 @@ def _write_csv(store: Store, entries: list[Entry], file: BinaryIO) -> None:
 
 
 def _write_nc(store: Store, entries: list[Entry], file: BinaryIO) -> None:
-    """HDF5 lays out the file and takes the labels; the matrices are written to their places in it.
+    """Creates the file and its labels by HDF5, and writes the matrices into it row by row.
 
-    So no write of HDF5's can meet a full disk, which it does not survive, and rows come one by one.
+    HDF5 itself then never writes to a full disk, which would crash it, and rows need little memory.
     """
     import h5netcdf
     import h5py
@@ -110,7 +110,7 @@ def _write_nc(store: Store, entries: list[Entry], file: BinaryIO) -> None:
     places = {}
     with h5py.File(path, "r+") as made:
         for name in names:
-            made[name][0, 0] = 0  # only now it gets its place
+            made[name][0, 0] = 0  # allocates its space in the file
             places[name] = made[name].id.get_offset()
     _take_room(file, os.path.getsize(path))
     for row, entry in enumerate(entries):
@@ -124,10 +124,13 @@ def _dtype(name: str) -> np.dtype:
 
 
 def _take_room(file: BinaryIO, size: int) -> None:
-    """Takes room on the disk at once, where the system can; OSError where there is none."""
+    """Allocates disk space at once, if the system can; raises OSError if there is too little."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not of this file system
+            if error.errno not in (
+                errno.EINVAL,
+                errno.EOPNOTSUPP,
+            ):  # not supported by this file system
                 raise

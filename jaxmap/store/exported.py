@@ -1,4 +1,4 @@
-"""Which arrays of results an export holds, and what stands for those that a result has not."""
+"""The arrays that an export contains, and the values for arrays that a result does not have."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jaxmap.store.statistics import COUNTS, LOG_LIKELIHOOD, PMI, STATISTICS
 
 
 def statistics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """What an export of these results holds per text: vector, counts, then what else any has.
+    """The arrays per text in an export: vector, counts, then any others that a result has.
 
-    The vector goes by the name log_likelihood, in a store of PMI too.
+    The name of the vector is log_likelihood, in a store of PMI too.
     """
     there = {name for entry in entries for name in entry.statistics} - {PMI}
     first = (LOG_LIKELIHOOD, *COUNTS)
@@ -22,7 +22,7 @@ def statistics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def exported(record: Record, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """These arrays of a record; NaN, or -1 for counts, where it has none of a name."""
+    """The arrays of a record with these names; NaN, or -1 for counts, for those it lacks."""
     num_texts = len(record.vector)
     found = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""A folder of small immutable files, each parsed once however often the folder is looked at."""
+"""A folder of small immutable files, each of which is parsed once however often it is listed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ SETTLED_S = 10.0  # a folder that changed less long ago may change again in the 
 
 
 class Folder(Generic[T]):
-    """The parsed files of a folder, for any number of threads; `group` says how they are looked up.
+    """The parsed files of a folder, for any number of threads.
 
     A file that cannot be read is reported once, by name, and counts as absent.
+
+    Args:
+      path: the folder.
+      suffix: the ending of the files' names.
+      read: parses a file.
+      group: the key by which parsed files are looked up.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Takes models out of a store: their results, their failures, and what was asked of them."""
+"""Removes models from a store: their results, failures and requests."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Checkpoint = tuple[str, str | None]  # a reference and a revision
 
 @dataclass(frozen=True)
 class Forgotten(Table):
-    """What was taken out of a store.
+    """What was removed from a store.
 
     Fields:
-      counts: of each checkpoint its name and how many results, failures and requests it had.
+      counts: (name, results, failures, requests) of each checkpoint.
     """
 
     file = "forgotten.csv"
@@ -38,7 +38,7 @@ class Forgotten(Table):
         return self.counts
 
     def text(self) -> str:
-        """One line."""
+        """The counts of all checkpoints together, in one line."""
         results = sum(row[1] for row in self.counts)
         failures = sum(row[2] for row in self.counts)
         requests = sum(row[3] for row in self.counts)
@@ -51,14 +51,14 @@ class Forgotten(Table):
 def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
     """Removes the results, failures, requests, unfinished scores and weight distances of models.
 
-    What other models have stays. A later run that asks for a model again computes it again.
+    Other models are not changed. A later run that requests a model again computes it again.
 
     Args:
-      store: any; runs that are at work on it should not be at work on these models.
+      store: the store; no run should be scoring these models.
       models: references and revisions; in either, `*`, `?` and `[...]` match the models that the
         store knows, so that `("org/name", "stage1-*")` are all checkpoints of a stage.
 
-    Raises InputError, and removes nothing, when the store knows nothing of one of them.
+    Raises InputError, and removes nothing, if the store does not know one of them.
     """
     entries = store.entries()
     failures, asked = store.failures(), store.asked()
@@ -68,7 +68,7 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
     wanted = {found for model in models for found in _matching(model, known, store)}
 
     counts = {model: [0, 0, 0] for model in wanted}
-    # First what was asked, so that a run that is cut short leaves nothing that counts as missing.
+    # Requests first, so that an interrupted call leaves nothing that counts as missing.
     for item in asked:
         if (model := (item.ref, item.revision)) in wanted:
             counts[model][2] += 1
@@ -115,7 +115,7 @@ def _matching(model: Checkpoint, known: set[Checkpoint], store: Store) -> set[Ch
 
 
 def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
-    """Writes the requests without these models; first the new file, then the old one goes."""
+    """Rewrites the requests without these models; each old file is removed after the new one."""
     for path in sorted((store.path / "asked").glob("*.json")):
         try:
             run = decode_asked(path)
@@ -135,7 +135,7 @@ def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
 def _forget_distances(
     store: Store, wanted: set[Checkpoint], others: set[Checkpoint], names: Names
 ) -> None:
-    """Of checkpoints whose place in a run no other model of the store has."""
+    """Removes the distances of checkpoints whose place in a run no other model of the store has."""
     stays = {(name.run_name, name.time) for name in (names.parse(*other) for other in others)}
     rows = Rows(store.path)
     for name in sorted({names.parse(*model) for model in wanted}, key=lambda one: one.run_name):

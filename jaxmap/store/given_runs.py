@@ -1,4 +1,4 @@
-"""STORE/runs.json: what was given of the training runs of a store, see `naming.RunFacts`."""
+"""STORE/runs.json: facts that users gave about the training runs of a store (`naming.RunFacts`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = "runs.json"
 
 
 def read(store_path: Path) -> Names:
-    """What was given; nothing where there is no such file. InputError for a damaged one."""
+    """Reads the given facts, if there are any; raises InputError for a damaged file."""
     path = store_path / FILE
     if not path.exists():
         return GRAMMAR
@@ -24,7 +24,7 @@ def read(store_path: Path) -> Names:
 
 
 def write(store_path: Path, names: Names) -> None:
-    """Adds facts to what was given; those of the same model and run take the place of the old."""
+    """Adds facts; they replace earlier ones about the same model and run."""
     if not names.given:
         return
     new = {(one.model, one.run): None for one in names.given}

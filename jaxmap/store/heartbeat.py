@@ -1,8 +1,8 @@
-"""What the processes that work on a store are doing: STORE/workers/NAME.json, written again and
-again while they live.
+"""Heartbeats: what the workers of a store are doing, in STORE/workers/NAME.json.
 
-No two machines' clocks are compared, and none has to go forward: on its own machine a process is
-looked up by its number, one elsewhere lives as long as its file keeps changing while it is watched.
+A worker writes its file again and again while it runs. Clocks of different machines are never
+compared, and none has to be right: a process on this machine is found by its pid; one on another
+machine counts as running as long as its file keeps changing while it is watched.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from jaxmap.store.json_files import CorruptError, decode_json, encode_json
 from jaxmap.store.stale_files import asked_again, is_stale
 
 FOLDER = "workers"
-INTERVAL = 5.0  # seconds between two beats
-LOST = 60.0  # seconds without one, after which a process elsewhere counts as gone
+INTERVAL = 5.0  # seconds between two updates of a worker's file ("beats")
+LOST = 60.0  # seconds without a beat after which a process on another machine counts as gone
 
 Outcome = Literal["scored", "found", "failed"]
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A process at work, as it told at its last beat."""
+    """A worker, that is, a process that works on a store, as of its last beat."""
 
     name: str
     host: str
     pid: int
-    started: int  # the process, in ticks since its machine was; 0: not known
-    place: str  # what has to be equal for `pid` to mean the same process here
-    clock: float  # seconds of `place`'s own clock, at the beat
-    beat: int  # counts up
+    started: int  # when the process started, in ticks since its machine started; 0: unknown
+    place: str  # identifies the machine and its boot; `pid` is only valid within it
+    clock: float  # seconds of `place`'s own clock at the beat
+    beat: int  # the number of the beat
     command: str
-    total: int  # items it has to do
+    total: int  # the number of its items
     scored: int
-    found: int  # done before it came
+    found: int  # items that were done already
     failed: int
-    item: str  # that it is at, "" for none
-    texts: int  # of that item, done
-    texts_of: int
-    all_texts: int  # of all items, done
-    seconds: float  # since it began
+    item: str  # the item in progress, "" for none
+    texts: int  # texts of that item that are done
+    texts_of: int  # all texts of that item
+    all_texts: int  # texts of all items that are done
+    seconds: float  # since it started
 
     @property
     def items_per_second(self) -> float:
-        """Scored by it, the item that it is at in part; NaN before there is anything."""
+        """Items scored per second, including the part of the item in progress; NaN at first."""
         part = self.texts / self.texts_of if self.texts_of else 0.0
         amount = self.scored + self.failed + part
         return amount / self.seconds if amount and self.seconds > 0 else float("nan")
@@ -67,9 +67,9 @@ class Worker:
 
 
 class Heartbeat:
-    """Tells, while the context is open, what this process does; its file goes at the end.
+    """Writes, while the context is open, what this process does; its file is removed at the end.
 
-    Errors in writing are told once and never stop the work. Methods may be called by any thread.
+    Errors in writing are logged once and never stop the work. Methods may be called by any thread.
     """
 
     def __init__(
@@ -110,18 +110,18 @@ class Heartbeat:
             self._warn(error)
 
     def begin(self, label: str) -> None:
-        """An item begins."""
+        """Reports that an item begins."""
         with self._lock:
             self._facts.update(item=label, texts=0, texts_of=0)
 
     def texts(self, done: int, of: int) -> None:
-        """So many texts of the item are done."""
+        """Reports the number of texts of the item that are done."""
         with self._lock:
             self._facts["all_texts"] += max(0, done - self._facts["texts"])  # type: ignore[operator]
             self._facts.update(texts=done, texts_of=of)
 
     def end(self, label: str, outcome: Outcome, seconds: float = 0.0) -> None:
-        """An item is done, was done before, or failed."""
+        """Reports that an item is done, was done before, or failed."""
         with self._lock:
             self._facts[outcome] += 1  # type: ignore[operator]
             if self._facts["item"] == label:
@@ -149,9 +149,10 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Seen:
-    """A worker, the seconds since its last beat, and whether it lives.
+    """A worker, the seconds since its last beat, and whether it is running.
 
-    Of one elsewhere, NaN seconds at the first look, then those that it was watched without a beat.
+    For a worker on another machine, these are the seconds since its last beat was first seen; NaN
+    at the first reading.
     """
 
     worker: Worker
@@ -160,7 +161,7 @@ class Seen:
 
 
 class Workers:
-    """The workers of a store, seen from outside; remembers what it saw, so keep one object."""
+    """The workers of a store, seen from outside; it remembers earlier readings."""
 
     def __init__(self, store_path: Path, *, lost: float = LOST):
         self._folder = store_path / FOLDER
@@ -210,7 +211,7 @@ def _read(path: Path) -> Worker | None:
 
 
 def _remove_dead(folder: Path) -> None:
-    """Removes what killed processes left: of this machine, or more than a day old."""
+    """Removes files of killed processes of this machine, and files more than a day old."""
     for path in folder.glob("[!.]*.json"):
         try:
             worker = _read(path)
@@ -222,7 +223,7 @@ def _remove_dead(folder: Path) -> None:
 
 
 def _lives(worker: Worker) -> bool:
-    """Whether a process of this machine lives, and is not another one of the same number."""
+    """Whether a process of this machine is running, and is not another one with the same pid."""
     try:
         os.kill(worker.pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -237,7 +238,7 @@ def _host() -> str:
 
 
 def _place() -> str:
-    """This boot of this machine, and its process numbers (a container has its own)."""
+    """Identifies this boot of this machine and its process ids (a container has its own)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -246,15 +247,15 @@ def _place() -> str:
 
 
 def _clock() -> float:
-    """Seconds since the machine began, the same for all its processes."""
+    """Seconds since the machine started, the same for all its processes."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _started(pid: int) -> int:
     try:
-        # The program's name, in parentheses, may hold anything.
+        # The program's name, in parentheses, may contain any character.
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # One that died and was not yet fetched by its parent is no process any more.
+        # A zombie, whose parent has not yet read its exit status, does not count.
         return -1 if facts[0] in "ZX" else int(facts[19])
     except (OSError, IndexError, ValueError):
         return 0

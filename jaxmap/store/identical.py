@@ -1,4 +1,4 @@
-"""Checkpoints of one training run that score every text alike: KL 0 between them."""
+"""Checkpoints of one training run with equal scores of every text, that is, with a KL of 0."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from jaxmap.store.labels import RunKey, trajectory_of
 from jaxmap.store.record import Entry
 
-MOST_NAMED = 12  # checkpoints of a group that a line names
+MOST_NAMED = 12  # the number of checkpoints of a group that a line names
 
 
 @dataclass(frozen=True)
 class IdenticalCheckpoints:
-    """Two or more checkpoints of one run, the earliest first, whose scores are the same numbers."""
+    """Two or more checkpoints of one run with equal scores, in the order of training."""
 
     run: RunKey
     entries: tuple[Entry, ...]
 
     @property
     def same_commit(self) -> bool:
-        """Whether they hold the same weights: one commit, or folders of one content."""
+        """Whether they have the same weights: one commit, or folders with equal content."""
         return len({entry.identity.commit for entry in self.entries}) == 1
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class IdenticalCheckpoints:
 
 
 def identical_checkpoints(entries: Iterable[Entry]) -> list[IdenticalCheckpoints]:
-    """The groups among these results, of models' own outputs; runs as they first come."""
+    """The groups among the models' own outputs; runs are in the order of their first result."""
     groups: dict[tuple[RunKey, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         run = trajectory_of(entry)

@@ -11,16 +11,16 @@ READS = (1, 2)  # 1: without statistics beyond the log-likelihood
 
 
 class CorruptError(Exception):
-    """A file of the store that is not what was written."""
+    """Raised for a file of the store whose content is not what was written."""
 
 
 def encode_json(facts: dict[str, Any]) -> bytes:
-    """The file of these facts, with the format's version."""
+    """The content of a file with these facts and the format's version."""
     return (json.dumps({"format": FORMAT, **facts}, indent=1) + "\n").encode()
 
 
 def decode_json(path: Path) -> dict[str, Any]:
-    """Reads such a file back; raises CorruptError."""
+    """The inverse of `encode_json`, from a file; raises CorruptError."""
     try:
         facts = json.loads(path.read_bytes())
         check_format(facts["format"])
@@ -30,7 +30,7 @@ def decode_json(path: Path) -> dict[str, Any]:
 
 
 def check_format(version: object) -> None:
-    """CorruptError for a version that this code does not read."""
+    """Raises CorruptError for a version that this code does not read."""
     if version not in READS:
         known = " and ".join(map(str, READS))
         raise CorruptError(f"its format is {version}, this version reads {known}")

@@ -1,4 +1,4 @@
-"""What a result is called, which results are shown, and in which order."""
+"""Labels of results, which results are shown, and in which order."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunKey:
-    """The checkpoints of one training run in one variant: what makes two results neighbours."""
+    """Identifies the checkpoints of one training run in one variant."""
 
-    name: str  # of `naming.Name.run_name`
-    by_path: bool  # named by references alone, not by revisions of one
-    unit: str  # what their time is counted in: step or token
+    name: str  # `naming.Name.run_name`
+    by_path: bool  # whether the checkpoints differ by their names and not by their revisions
+    unit: str  # the unit of their time: step or token
     variant: Variant
 
 
 def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """The entries to show, labelled and in order, and those that newer ones supersede.
+    """The entries to show, labelled and in order, and the entries that newer ones supersede.
 
-    All that is shown of a checkpoint comes from one commit, the one scored last: the layers, the
-    quantised versions and the output of a model belong together. The order is by name, revision
-    (step2 before step10), variant and layer, whatever the order of arrival.
+    All shown entries of a checkpoint are of one commit, the one scored last: the layers, quantised
+    copies and output of a model belong together. The order is by name, revision (step2 before
+    step10), variant and layer.
     """
     by_checkpoint: dict[tuple[str, str | None], list[Entry]] = defaultdict(list)
     for entry in {entry.identity.key: entry for entry in entries}.values():
@@ -48,7 +48,7 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
         newest: dict[Variant, Entry] = {}
         for entry in group:
             one = entry.identity
-            # Of two tuned lenses the one scored last is shown, whole.
+            # If there are two tuned lenses, all layers of the one scored last are shown.
             variant = one.variant.of_any_lens
             if one.commit == commit and variant not in newest:
                 newest[variant] = entry
@@ -73,8 +73,7 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def trajectory_of(entry: Entry) -> RunKey | None:
-    """What the checkpoints of one run share: its name and how they are named, what their time is
-    counted in, the variant; None for a model that is no checkpoint of a run."""
+    """The run and variant of an entry; None for a model that is not a checkpoint of a run."""
     one, name = entry.identity, entry.name
     if name.time is None:
         return None
@@ -82,10 +81,10 @@ def trajectory_of(entry: Entry) -> RunKey | None:
 
 
 def rows_by_run(entries: Sequence[Entry]) -> dict[RunKey, list[int]]:
-    """The rows of the checkpoints of each run, the earliest first; runs as they first come.
+    """The rows of each run's checkpoints, in the order of training.
 
-    InputError names two results that are of one run and time: which of them stands for it, nobody
-    can tell.
+    Runs are in the order of their first entry. Raises InputError if two results have the same run
+    and time, since either could be meant.
     """
     found: dict[RunKey, dict[int, int]] = defaultdict(dict)
     for row, entry in enumerate(entries):
@@ -96,14 +95,16 @@ def rows_by_run(entries: Sequence[Entry]) -> dict[RunKey, list[int]]:
         if other != row:
             raise InputError(
                 f"{entries[other].label} and {entry.label} are both {run.unit} {time} of the run "
-                f"{run.name}; take one of them out with `jaxmap forget`"
+                f"{run.name}; remove one of them with `jaxmap forget`"
             )
     return {run: [rows[time] for time in sorted(rows)] for run, rows in found.items()}
 
 
 def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
-    """The facts of labelled entries as arrays [K]; -1 is no known step, or not a layer;
-    NaN is no known size."""
+    """The facts of labelled entries as arrays [K].
+
+    -1 stands for an unknown step, or for a result that is not of a layer; NaN for an unknown size.
+    """
     ones = [entry.identity for entry in entries]
     steps = [entry.name.step for entry in entries]
     variants = [one.variant for one in ones]
@@ -145,7 +146,7 @@ def _order(entry: Entry) -> tuple[object, ...]:
         natural_key(one.ref),
         one.revision is not None,
         natural_key(one.revision or ""),
-        *entry.variant.order[:3],  # the default precision first, whichever it is
+        *entry.variant.order[:3],  # the default precision comes first
         *one.variant.order,
         one.key,
     )
@@ -156,8 +157,10 @@ def _age(entry: Entry) -> tuple[int, str, str]:
 
 
 def labelled(entries: list[Entry], texts: TextFacts) -> xarray.Dataset:
-    """The labels of results over (model) and the bytes of texts over (text), with the units of a
-    store's arrays as attributes."""
+    """The labels of results over (model) and the bytes of texts over (text).
+
+    The attributes give the units of a store's arrays.
+    """
     import xarray
 
     return xarray.Dataset(

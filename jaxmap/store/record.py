@@ -1,4 +1,4 @@
-"""What a store holds: a result, what it depends on, and how it came about."""
+"""Records, the contents of a store: a result, what it depends on, and how it was made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxmap.variant import AUTO, Variant
 
 @dataclass(frozen=True)
 class Identity:
-    """What a result depends on: two results with the same identity are the same result."""
+    """What a result depends on; two results with the same identity are the same result."""
 
     ref: str  # "org/name" or a folder, as asked for
     revision: str | None
@@ -38,7 +38,7 @@ class Identity:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As plain values; what is newer than a store may be is left out where it says nothing."""
+        """The identity as JSON values; facts that older stores lack are left out if empty."""
         one = self.variant
         return {
             "ref": self.ref,
@@ -55,7 +55,7 @@ class Identity:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Identity:
-        """The inverse of `facts`; KeyError where one is missing."""
+        """The inverse of `facts`; raises KeyError if one is missing."""
         names = ("ref", "revision", "commit", "texts", "tokenizer", "special_rule")
         lens = facts.get("tuned", "")
         variant = Variant(facts["dtype"], facts["quantisation"], facts["layer"], lens)
@@ -64,12 +64,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a result came about; none of it changes the numbers beyond rounding."""
+    """How a result was made; none of it changes the numbers beyond rounding."""
 
-    is_default_dtype: bool = True  # the dtype is what "auto" gave
+    is_default_dtype: bool = True  # whether the dtype was chosen by "auto"
     num_layers: int | None = None  # L, so that lens layers are 0..L
     truncated: int = 0  # texts cut to the context
-    apart: int = 0  # responses tokenised apart from their prompt, see TextTokenizer.encode
+    apart: int = 0  # responses tokenised separately from their prompt, see TextTokenizer.encode
     context: int | None = None  # tokens
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
@@ -81,15 +81,15 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Record:
-    """One model's statistics of all texts.
+    """The statistics of all texts for one variant of one checkpoint.
 
     Fields:
       identity: what they depend on.
-      provenance: how they came about.
-      arrays: by name, see `jaxmap.store.statistics`: a value per text, [N], or per scored token
-        of all texts, [M].
-      offsets_N1: int64 [N + 1], the scored tokens of text n are offsets_N1[n] to
-        offsets_N1[n + 1], exclusive; None where no array is per token.
+      provenance: how they were made.
+      arrays: the arrays by name (`jaxmap.store.statistics`), with a value per text, [N], or per
+        scored token of all texts, [M].
+      offsets_N1: int64 [N + 1]; the scored tokens of text n are entries offsets_N1[n] to
+        offsets_N1[n + 1] - 1; None if no array is per token.
     """
 
     identity: Identity
@@ -99,27 +99,30 @@ class Record:
 
     @property
     def vector(self) -> np.ndarray:
-        """What maps are made of, float64 [N], nats: the log-likelihoods, or PMI."""
+        """The vector from which KL and maps are computed, float64 [N] in nats.
+
+        It is the log-likelihoods, or PMI in a store of PMI.
+        """
         return self.arrays[vector_of(self.arrays)]
 
     @property
     def log_likelihood(self) -> np.ndarray:
-        """Of each text, float64 [N], nats."""
+        """The log-likelihood of each text, float64 [N] in nats."""
         return self.arrays[LOG_LIKELIHOOD]
 
     @property
     def num_tokens(self) -> np.ndarray:
-        """Ids of each text as scored, after truncation, int32 [N]; -1: not known."""
+        """The number of ids of each text, after cutting, int32 [N]; -1: unknown."""
         return self.arrays["num_tokens"]
 
     @property
     def num_scored(self) -> np.ndarray:
-        """Of these, how many were predicted, int32 [N]; -1: not known."""
+        """The number of scored ids of each text, int32 [N]; -1: unknown."""
         return self.arrays["num_scored"]
 
 
 def vector_of(names: Iterable[str]) -> str:
-    """Which of these arrays a map is made of; KeyError where none is."""
+    """The name of the vector among these arrays; raises KeyError if there is none."""
     names = set(names)
     for name in VECTORS:
         if name in names:
@@ -129,15 +132,17 @@ def vector_of(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A result in a store without its arrays; `label` is set by `Store.records()`.
+    """A result in a store, without its arrays; `label` is set by `Store.records()`.
 
     Fields:
-      path: its file; identity, provenance: as in `Record`.
-      generation: order of arrival among the records of one checkpoint; clocks can go back.
-      statistics: names of the arrays that are there.
+      path: its file.
+      identity, provenance: as in `Record`.
+      generation: the order of arrival among the records of one checkpoint (clocks can be wrong).
+      label: its name in exports, tables and figures.
+      statistics: the names of its arrays.
       further: files with statistics that were added later, or that are per token.
-      vector_hash: of the numbers that maps are made of: equal vectors are told without being read.
-      names: what reads names, with what was given of runs; set by the store.
+      vector_hash: a hash of the vector, by which equal vectors are found without reading them.
+      names: the parser of names, with the facts given about runs; set by the store.
     """
 
     path: Path
@@ -152,23 +157,23 @@ class Entry:
 
     @property
     def name(self) -> Name:
-        """What the checkpoint's name says."""
+        """The parsed name of the checkpoint."""
         return self.names.parse(self.identity.ref, self.identity.revision)
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of its files; the further ones first, as they are nothing without the main one."""
+        """All of its files, the main file last, without which the others have no meaning."""
         return (*self.further, self.path)
 
     @property
     def variant(self) -> Variant:
-        """The variant as people ask for it: `auto` where the precision is the default."""
+        """The variant in the form that users write: `auto` if the precision is the default."""
         one = self.identity.variant
         return replace(one, precision=AUTO) if self.provenance.is_default_dtype else one
 
     @property
     def format(self) -> str:
-        """How its weights are stored: "float16", "gptq-4bit", "int8", ...; "" where not known."""
+        """The storage of its weights: "float16", "gptq-4bit", "int8", ...; "" if unknown."""
         if "format" not in self.provenance.model and self.identity.variant.is_quantised:
             return self.identity.variant.quantisation
         model = self.provenance.model
@@ -176,33 +181,33 @@ class Entry:
 
     @property
     def file_type(self) -> str:
-        """The kind of a format that has several, such as Q4_K_M of GGUF; else the format."""
+        """The file type of a format that has several, such as GGUF's Q4_K_M; else the format."""
         return str(self.provenance.model.get("file_type") or self.format)
 
     @property
     def bits(self) -> int | None:
-        """Of a code of most matrices; None for floats of 16 bits or more, and where not known."""
+        """The bits of a code of most matrices; None for floats of 16 bits or more or if unknown."""
         return self.provenance.model.get("bits")
 
     @property
     def num_bytes(self) -> int | None:
-        """Bytes of its weights' files, or of a copy's arrays; None where not known."""
+        """The bytes of its weights in files, or of a copy's arrays; None if unknown."""
         return self.provenance.model.get("num_bytes")
 
     @property
     def bits_per_weight(self) -> float | None:
-        """With scales and all that is not quantised; None where not known."""
+        """Bits per weight, including scales and tensors that are not quantised; None if unknown."""
         count = self.provenance.model.get("num_parameters")
         return 8 * self.num_bytes / count if self.num_bytes and count else None
 
     @property
     def has_vector(self) -> bool:
-        """Whether it has what maps are made of; without it a result is not shown."""
+        """Whether it has a vector; a result without one is not shown."""
         return not self.statistics.isdisjoint(VECTORS)
 
 
 def hash_vector(arrays: Mapping[str, np.ndarray]) -> str:
-    """Hex hash of the vector among arrays, the same for 0.0 and -0.0; "" where there is none."""
+    """A hash of the vector among arrays, in hexadecimal, equal for 0.0 and -0.0; "" if none."""
     if set(VECTORS).isdisjoint(arrays):
         return ""
     numbers = np.ascontiguousarray(arrays[vector_of(arrays)], dtype="<f8") + 0.0
@@ -215,7 +220,7 @@ def checkpoint_name(ref: str, revision: str | None) -> str:
 
 
 def file_stem(label: str, key: str) -> str:
-    """A file name that is readable and unique: the label in plain letters, 16 hex of the key."""
+    """A file name that is readable and unique: the label in ASCII and 16 digits of the key."""
     slug = re.sub(r"[^A-Za-z0-9._@+#=-]+", "-", label).strip("-.")
     return f"{slug[-100:].lstrip('-.') or 'model'}-{key[:16]}"
 
@@ -226,8 +231,8 @@ def now() -> str:
 
 
 def canonical(facts: dict[str, Any]) -> str:
-    """JSON that is the same for the same facts."""
-    # ASCII, because a folder's name may hold bytes that are not UTF-8.
+    """JSON that is identical for equal facts."""
+    # ASCII, because a folder's name may contain bytes that are not UTF-8.
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
 

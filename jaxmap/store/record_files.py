@@ -1,7 +1,7 @@
 """The files of a record: safetensors, with the facts as JSON in the metadata, and a checksum.
 
-One file has the arrays per text that were computed together; statistics that were added later,
-and arrays per token, are files of their own with the same identity.
+One file has the arrays per text that were computed together. Statistics that were added later, and
+arrays per token, are in files of their own with the same identity.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from jaxmap.store.record import (
 )
 from jaxmap.store.statistics import COUNTS, LOG_LIKELIHOOD, PMI, STATISTICS
 
-OFFSETS = "offsets"  # beside arrays per token: where each text's begin, int64 [N + 1]
+OFFSETS = "offsets"  # int64 [N + 1] in files of arrays per token: the first token of each text
 _TOKEN_DTYPES = ("float16", "float32", "int32", "bool")
-_PROVENANCE = {field.name for field in fields(Provenance)}  # others: of a later version
+_PROVENANCE = {field.name for field in fields(Provenance)}  # other fields come from a later version
 _ORDER_1 = (LOG_LIKELIHOOD, *COUNTS)  # format 1 has these arrays, its checksum in this order
 
 
 def encode(record: Record, generation: int, num_texts: int) -> bytes:
-    """The file of a record whose arrays are all per text, or all per token.
+    """The content of a file for a record whose arrays are all per text, or all per token.
 
-    Raises InputError when a value is not finite, ValueError when an array is unknown or of another
+    Raises InputError if a value is not finite, ValueError if an array is unknown or has a wrong
     shape.
     """
     arrays = {name: _checked(name, array, record, num_texts) for name, array in _sorted(record)}
@@ -67,12 +67,12 @@ def encode(record: Record, generation: int, num_texts: int) -> bytes:
 
 
 def file_name(stem: str, names: Iterable[str], *, whole: bool) -> str:
-    """Of a record's file: the same for the same identity and arrays.
+    """The name of a record's file, which depends on identity and arrays only.
 
     Args:
-      stem: says which record it is.
-      names: of its arrays.
-      whole: whether the vector is among them, so that the others need not be named.
+      stem: identifies the record.
+      names: the names of its arrays.
+      whole: whether the vector is among them; the name then omits the others.
     """
     if whole:
         return f"{stem}.safetensors"
@@ -84,12 +84,12 @@ def file_name(stem: str, names: Iterable[str], *, whole: bool) -> str:
 
 
 def read_entry(path: Path) -> Entry:
-    """Reads the facts of a file of arrays per text and checks all of it; raises CorruptError."""
+    """Reads the facts of a file of arrays per text, and checks the file; raises CorruptError."""
     return _read(path)[0]
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads and checks a file's arrays, with OFFSETS where they are per token; CorruptError."""
+    """Reads and checks a file's arrays, with OFFSETS if they are per token; raises CorruptError."""
     return _read(path)[1]
 
 
@@ -111,9 +111,9 @@ def read_record(path: Path) -> Record:
 
 
 def merge(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry for each identity, of all its files; the order is that of the first file of each.
+    """Joins the files of each identity into one entry, in the order of their first files.
 
-    The file with the vector is the main one, and its provenance and generation are the result's.
+    The main file is the one with the vector; the entry has its provenance and generation.
     """
     by_identity: dict[Identity, list[Entry]] = {}
     for entry in entries:
@@ -124,7 +124,7 @@ def merge(entries: Iterable[Entry]) -> list[Entry]:
 def _merged(files: list[Entry]) -> Entry:
     if len(files) == 1:
         return files[0]
-    # Of further files that lost the main one, any may stand for it: it is not shown.
+    # Without the main file any of the further files will do, since the result is not shown.
     main, *others = sorted(files, key=lambda entry: (not entry.has_vector, str(entry.path)))
     return replace(
         main,
@@ -192,7 +192,7 @@ def _entry(path: Path, facts: str, names: Iterable[str]) -> tuple[Entry, dict[st
     provenance = read["provenance"]
     provenance["files"] = tuple(tuple(one) for one in provenance["files"])
     statistics = set(names) - {OFFSETS}
-    # Format 1 kept PMI as log-likelihoods, with a mark.
+    # Format 1 stored PMI as log-likelihoods, with a mark.
     if provenance["model"].pop("quantity", None) == PMI and PMI not in statistics:
         statistics = statistics - {LOG_LIKELIHOOD} | {PMI}
     entry = Entry(

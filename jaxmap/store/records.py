@@ -1,10 +1,10 @@
-"""The results of a store: files of arrays per text and per token, joined by what they depend on.
+"""The results of a store: files of arrays per text and per token, joined by their identity.
 
     STORE/records/MODEL-KEY.safetensors                  a result: its vector and counts
     STORE/records/MODEL-KEY+STATISTIC.safetensors        statistics that were added to it later
     STORE/token_arrays/MODEL-KEY+STATISTIC.safetensors   its statistics per token
 
-A file is never changed: what comes later to a result is a further file of the same identity.
+A file is never changed: later additions to a result are further files with the same identity.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Records:
 
     Args:
       store_path: the store's folder.
-      texts: what they must have been scored on.
+      texts: the text set on which they must have been scored.
     """
 
     def __init__(self, store_path: Path, texts: TextFacts):
@@ -54,7 +54,7 @@ class Records:
         )
 
     def prepare(self) -> None:
-        """Cleans up after killed writers; InputError where nothing can be written."""
+        """Cleans up after killed writers; raises InputError if the folder is not writable."""
         check_writable(self._per_text.path)
         for folder in (self._per_text, self._per_token):
             remove_stale_temps(folder.path)
@@ -74,35 +74,35 @@ class Records:
         return merge([*self._per_text.refresh(), *self._per_token.refresh()])
 
     def of(self, ref: str, revision: str | None) -> list[Entry]:
-        """The results of a checkpoint, as of the last look."""
+        """The results of a checkpoint, from the last listing."""
         key = (ref, revision)
         return merge([*self._per_text.group(key), *self._per_token.group(key)])
 
     def find(self, identity: Identity) -> Entry | None:
-        """The result of this identity, as of the last look; None where there is none."""
+        """The result with this identity, from the last listing; None if there is none."""
         found = self.of(identity.ref, identity.revision)
         return next((entry for entry in found if entry.identity == identity), None)
 
     def corrupt(self) -> dict[Path, str]:
-        """Files that are not what was written, and why; they count as absent."""
+        """Damaged files, with the reasons; they count as absent."""
         self.refresh()
         return self._per_text.corrupt() | self._per_token.corrupt()
 
     def next_generation(self, identity: Identity) -> int:
-        """One more than those of the checkpoint's results, as of the last look."""
+        """One more than the generations of the checkpoint's results, from the last listing."""
         others = self.of(identity.ref, identity.revision)
         return 1 + max((entry.generation for entry in others), default=0)
 
     def write(self, record: Record, generation: int, known: Entry | None = None) -> Entry:
-        """Writes the arrays of a record that are not there yet.
+        """Writes the arrays of a record that are not in the store yet.
 
         Args:
           record: the result, or further statistics of it.
-          generation: of a new result.
-          known: what is there of it.
+          generation: the generation of a new result.
+          known: the entry that is in the store already; None for a new result.
 
-        Raises InputError, and keeps nothing, when a value is NaN or infinite, when the record is
-        of other texts, or when the disk is full or read-only.
+        Raises InputError, and writes nothing, if a value is NaN or infinite, if the record has
+        other texts, or if the disk is full or read-only.
         """
         identity = record.identity
         name = checkpoint_name(identity.ref, identity.revision)
@@ -112,7 +112,7 @@ class Records:
         new = {name: array for name, array in record.arrays.items() if name not in there}
         stem = file_stem(name + identity.variant.label, identity.key)
         files: list[tuple[Path, bytes]] = []
-        # The main file comes last: where it is, the others are.
+        # The main file is written last: if it exists, the others do.
         for folder, per_token in ((self._per_token, True), (self._per_text, False)):
             arrays = {name: one for name, one in new.items() if is_per_token(name) == per_token}
             if not arrays:
@@ -134,7 +134,7 @@ class Records:
         return entry
 
     def load(self, entry: Entry) -> Record:
-        """A result with all of its arrays per text; JaxmapError if it was damaged or removed."""
+        """Reads all arrays per text; raises JaxmapError if a file was damaged or removed."""
         arrays: dict[str, np.ndarray] = {}
         for path in entry.paths:
             if path.parent.name == FOLDER:
@@ -142,9 +142,9 @@ class Records:
         return Record(entry.identity, entry.provenance, arrays)
 
     def load_tokens(self, entry: Entry, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """An array per token, [M], and int64 [N + 1]: where each text's tokens begin.
+        """Reads an array per token, [M], and the offsets of each text's tokens, int64 [N + 1].
 
-        KeyError where it is not there, JaxmapError if it was damaged or removed.
+        Raises KeyError if there is none, JaxmapError if a file was damaged or removed.
         """
         for path in entry.paths:
             if path.parent.name == TOKEN_FOLDER:
@@ -172,7 +172,7 @@ class Records:
 
 
 def shown(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that have a vector; a statistic whose main file is gone is shown once that is back."""
+    """The entries with a vector; those that lost their main file are not shown."""
     return [entry for entry in entries if entry.has_vector]
 
 

@@ -1,12 +1,12 @@
-"""What a store keeps of the authors' released folder beside the results that were imported from it.
+"""Facts about the authors' released folder from which a store was imported.
 
-    STORE/release/release.json      which vectors each file held and how; order of the models,
+    STORE/release/release.json      contents and dtypes of each file; order of the models,
                                     parents, types, colours of the types
     STORE/release/coordinates.npz   released t-SNE coordinates
-    STORE/release/texts.json        the texts, where the folder had them
+    STORE/release/texts.json        the texts, if the folder had them
 
-The published pipeline draws pairs by row number and by the order of the files, so that both have
-to be kept; and with them an export gives back the same files.
+The published pipeline draws pairs by row number and by the order of the files, so both are stored;
+with them an export gives back the same files.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ PRETRAINING, LAYERS = "pretraining_logp.pkl", "layer_logp.pkl"  # of `Release.fi
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Released t-SNE coordinates: several points of each name, in order.
+    """Released t-SNE coordinates: several points for each name, in order.
 
-    names: of runs or models; lengths: how many points each has; xy_M2: all of them, float [M, 2];
-    init: how t-SNE began, where the release says so.
+    Fields:
+      names: the names of runs or models.
+      lengths: the number of points of each.
+      xy_M2: all points, float [M, 2].
+      init: the initialisation of t-SNE, if the release gives it.
     """
 
     names: tuple[str, ...]
@@ -46,14 +49,17 @@ class Coordinates:
 class Release:
     """The facts of an imported folder.
 
-    nested: whether its files lay in logp/, model_info/ and so on.
-    files: for each file of vectors or distances the keys of its dict, in order: a list of names,
-      or name -> list of steps or layers, or name -> None for a model that failed to load.
-    dtypes: of the arrays of each file.
-    models: names of the rows of oyama2025_logp.pkl. floor: its lowest entry, where unclipped
-      scores of the same models were imported in its place; None: its rows are as released.
-    parents, types, colors: as sibling_info.json, modelname2type.json and type2color.json have them;
-      None where there was no such file.
+    Fields:
+      nested: whether its files were in subfolders (logp/, model_info/, ...).
+      files: for each file of vectors or distances, the keys of its dict in order: a list of names,
+        or name -> list of steps or layers, or name -> None for a model that failed to load.
+      dtypes: the dtype of the arrays of each file.
+      models: the names of the rows of oyama2025_logp.pkl.
+      floor: the lowest entry of that file, if unclipped scores of the same models were imported
+        instead; None: its rows are unchanged.
+      parents, types, colors: the contents of sibling_info.json, modelname2type.json and
+        type2color.json; None if the file was missing.
+      coordinates: t-SNE coordinates by file.
     """
 
     nested: bool = True
@@ -68,7 +74,7 @@ class Release:
 
 
 def write_release(store_path: Path, release: Release) -> None:
-    """Keeps the facts in the store's folder, in place of earlier ones."""
+    """Writes the facts into the store's folder, replacing earlier ones."""
     facts = asdict(release)
     arrays = {name: one.xy_M2 for name, one in release.coordinates.items()}
     for one in facts["coordinates"].values():
@@ -81,9 +87,9 @@ def write_release(store_path: Path, release: Release) -> None:
 
 
 def read_release(store_path: Path) -> Release | None:
-    """The facts of the folder that a store was imported from; None for any other store.
+    """The facts about the folder from which a store was imported; None for any other store.
 
-    Raises InputError, naming the file, where they are damaged.
+    Raises InputError, with the file's name, if they are damaged.
     """
     path = store_path / FOLDER / "release.json"
     if not path.exists():

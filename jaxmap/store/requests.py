@@ -1,4 +1,4 @@
-"""What was asked of a store, and what failed; the units of work, retry and report."""
+"""Requests to a store, and failures. An item is the unit of work, retry and report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PARTIAL = "partial"  # the folder of unfinished scores
 
 @dataclass(frozen=True)
 class Item:
-    """What was asked for, before the checkpoint is found: the unit of work, retry and failure."""
+    """A requested variant of a checkpoint, before the checkpoint is resolved."""
 
     ref: str
     revision: str | None = None
-    variant: Variant = PLAIN  # of no layer; with a lens, the output and all layers
+    variant: Variant = PLAIN  # without a layer; with a lens it stands for the output and all layers
     statistics: tuple[str, ...] = DEFAULT  # in the order of `jaxmap.store.statistics`
 
     @property
@@ -33,7 +33,7 @@ class Item:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As plain values, see `Identity.facts`."""
+        """The item as JSON values, see `Identity.facts`."""
         one = self.variant
         return {
             "ref": self.ref,
@@ -47,7 +47,7 @@ class Item:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Item:
-        """The inverse of `facts`; KeyError where one is missing."""
+        """The inverse of `facts`; raises KeyError if one is missing."""
         lens = facts.get("tuned", "") or (LOGIT if facts["lens"] else "")
         variant = Variant(facts["dtype"], facts["quantisation"], None, lens)
         statistics = tuple(facts.get("statistics", DEFAULT))
@@ -55,18 +55,18 @@ class Item:
 
     @property
     def name(self) -> Name:
-        """What the checkpoint's name says."""
+        """The parsed name of the checkpoint."""
         return parse(self.ref, self.revision)
 
     @property
     def label(self) -> str:
-        """For messages, in the manner of the labels of results; with what else is asked for."""
+        """A label for messages, like those of results, with the further statistics."""
         more = [name for name in self.statistics if name not in DEFAULT]
         label = checkpoint_name(self.ref, self.revision) + self.variant.label
         return f"{label} [{', '.join(more)}]" if more else label
 
     def matches(self, entry: Entry) -> bool:
-        """Whether the entry is a part of what was asked for, with whichever statistics."""
+        """Whether the entry is a part of this item, whatever its statistics."""
         identity, wanted = entry.identity, self.variant
         one = entry.variant if wanted.precision == AUTO else identity.variant
         return (
@@ -77,8 +77,11 @@ class Item:
 
 
 def is_complete(item: Item, entries: Iterable[Entry], commit: str | None = None) -> bool:
-    """Whether these results of one checkpoint hold all of an item, of any one commit or of the
-    given one: the output, with a lens the layers 0..L, each with all statistics asked for."""
+    """Whether the results of one checkpoint are complete for an item.
+
+    The output, and with a lens the layers 0 to L, must have all requested statistics for one
+    commit: the given one, or any.
+    """
     layers: dict[tuple[str, str], set[int | None]] = defaultdict(set)
     depth: dict[tuple[str, str], int | None] = {}
     statistics = set(item.statistics)
@@ -98,14 +101,13 @@ def is_complete(item: Item, entries: Iterable[Entry], commit: str | None = None)
 
 
 def partial_path(store_path: Path, item: Item) -> Path:
-    """Where the unfinished scores of an item are kept: one place, whatever the commit, so that
-    none is lost sight of."""
+    """The file of an item's unfinished scores, the same for all commits."""
     return store_path / PARTIAL / f"{file_stem(item.label, item.key)}.npz"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that could not be scored, and why, in one line."""
+    """An item that could not be scored, with the reason in one line."""
 
     item: Item
     reason: str
@@ -116,13 +118,13 @@ class Failure:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As plain values."""
+        """The failure as JSON values."""
         kept = ("reason", "kind", "commit", "created", "versions")
         return {"item": self.item.facts, **{name: getattr(self, name) for name in kept}}
 
 
 def decode_failure(path: Path) -> Failure:
-    """Reads a failure; raises CorruptError."""
+    """Reads the file of a failure; raises CorruptError."""
     facts = decode_json(path)
     try:
         facts.pop("format")
@@ -133,14 +135,14 @@ def decode_failure(path: Path) -> Failure:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run asked for, and the command line that does it again; "" where there was none."""
+    """The items that a run requested, and its command line; "" if there was none."""
 
     items: tuple[Item, ...]
     command: str = ""
 
 
 def decode_asked(path: Path) -> Asked:
-    """Reads what a run asked for; raises CorruptError."""
+    """Reads the file of a run's requests; raises CorruptError."""
     facts = decode_json(path)
     try:
         items = tuple(Item.of_facts(item) for item in facts["items"])

@@ -1,4 +1,4 @@
-"""The arrays that a record may hold, by name: dtype, unit, and one value per text or per token."""
+"""The arrays that a record may have, by name: dtype, unit, and one value per text or per token."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 
 from jaxmap.errors import InputError
 
-TOKEN_PREFIX = "token_"  # of the arrays that have a value for every scored token
+TOKEN_PREFIX = "token_"  # the prefix of arrays with a value for every scored token
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """What the values of an array of a record are.
+    """The description of an array of a record.
 
     Fields:
-      name: of the array.
-      dtype: of its values as they are kept.
-      unit: of its values; "" for a pure number.
-      per: a value for each text, [N], or for each scored token of all texts, [M].
-      text: what it is, for people.
+      name: the name of the array.
+      dtype: the dtype of its values in the store.
+      unit: the unit of its values; "" for a pure number.
+      per: whether it has a value per text, [N], or per scored token of all texts, [M].
+      text: a description for readers.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Statistic:
 
 
 def _both(name: str, unit: str, text: str) -> tuple[Statistic, Statistic]:
-    """A statistic that engines sum over a text's tokens, and the same for every token."""
+    """A statistic that is summed over a text's tokens, and the same statistic per token."""
     token = Statistic(TOKEN_PREFIX + name, "float32", unit, "token", f"{text} of each token")
     return Statistic(name, "float64", unit, "text", f"{text}, summed over a text"), token
 
@@ -57,18 +57,18 @@ STATISTICS: dict[str, Statistic] = {
     )
 }
 
-# What a map is made of, the first of these that a record has; every record has one of them.
+# The vector of a record is the first of these that it has; every record has one.
 VECTORS = (LOG_LIKELIHOOD, PMI)
-# What scoring gives when nothing else is asked for.
+# The statistics that are scored by default.
 DEFAULT = (LOG_LIKELIHOOD,)
 SCORED = tuple(name for name in STATISTICS if name not in (PMI, *COUNTS))
 
 
 def parse_statistics(names: Iterable[str]) -> tuple[str, ...]:
-    """The statistics to score, each once, in the order of the table; InputError for an unknown one.
+    """The statistics to score, each once, in the order of the table.
 
-    The log-likelihood is always among them: it costs nothing beside another one, and analyses
-    need it.
+    The log-likelihood is always included: analyses need it, and it costs nothing in addition to
+    another one. Raises InputError for an unknown name.
     """
     wanted = set(names)
     for name in sorted(wanted):
@@ -79,13 +79,13 @@ def parse_statistics(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_per_token(name: str) -> bool:
-    """Whether an array has a value per token; of an unknown name what its beginning says."""
+    """Whether an array has a value per token; for an unknown name, by its prefix."""
     known = STATISTICS.get(name)
     return known.per == "token" if known else name.startswith(TOKEN_PREFIX)
 
 
 def scored_as(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What an engine is asked for to get these: statistics, and those of them wanted per token."""
+    """The engine's statistics for these arrays, and those of them that are needed per token."""
     names = tuple(names)
     per_token = tuple(name.removeprefix(TOKEN_PREFIX) for name in names if is_per_token(name))
     per_text = tuple(name for name in names if not is_per_token(name))

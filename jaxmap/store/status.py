@@ -1,4 +1,4 @@
-"""What of a store is done, failed and missing."""
+"""The state of a store: what is done, failed and missing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jaxmap.store.requests import Failure, Item
 from jaxmap.store.token_rules import TokenCheck, check_tokens
 from jaxmap.store.weight_distances import Rows
 
-SHOWN = 20  # lines of each list
+SHOWN = 20  # the largest number of lines of each list
 
 
 @dataclass(frozen=True)
 class StatusReport(Table):
-    """The state of a store; `text()` is for people."""
+    """The state of a store."""
 
     file = "status.csv"
     columns = ("model", "state", "reason", "format", "bits_per_weight", "gib")
@@ -37,22 +37,25 @@ class StatusReport(Table):
     missing: list[Item]
     superseded: list[Entry]
     corrupt: dict[Path, str]
-    distances: tuple[int, int]  # between weights: there, asked for
+    distances: tuple[int, int]  # weight distances: (present, requested)
     workers: list[Seen]
     identical: list[IdenticalCheckpoints]
-    commands: Sequence[str] = ()  # that asked for what is failed or missing
-    tokens: TokenCheck | None = None  # results of an earlier rule of tokens
+    commands: Sequence[str] = ()  # the commands that requested failed or missing items
+    tokens: TokenCheck | None = None  # results scored by an earlier token rule
     entries: Sequence[Entry] = ()  # an export's rows
 
     @property
     def complete(self) -> bool:
-        """Whether all that was asked for is done."""
+        """Whether everything requested is done."""
         there, asked = self.distances
         return not (self.failed or self.missing) and there == asked
 
     def rows(self) -> list[tuple[object, ...]]:
-        """What was asked for: its label, whether it is done, failed or missing, and why; of what is
-        done how its weights are stored, and their bits and GiB where they are known."""
+        """One row per requested item.
+
+        It has the label, the state (done, failed or missing), the reason of a failure, and for done
+        items the storage of the weights, with bits and GiB if they are known.
+        """
         none = (None, None, None)
         by_name = defaultdict[tuple[str, str | None], list[Entry]](list)
         for entry in self.entries:
@@ -69,7 +72,7 @@ class StatusReport(Table):
         ]
 
     def text(self) -> str:
-        """A short table, one line a thing that needs a look."""
+        """A summary, with one line for everything that may need attention."""
         asked = len(self.done) + len(self.failed) + len(self.missing)
         lines = [
             f"store       {self.path}",
@@ -118,13 +121,13 @@ class StatusReport(Table):
         lines += self._tokens()
         if not self.complete:
             lines.append(
-                "To go on or retry, run the same command again: what is done is not computed again."
+                "To resume or retry, run the same command again: finished results are kept."
             )
             lines += _some(self.commands)
         return "\n".join(lines) + "\n"
 
     def _tokens(self) -> list[str]:
-        """What to say of results that were scored by an earlier rule of tokens."""
+        """Lines about results that were scored by an earlier token rule."""
         if self.tokens is None:
             return []
         changed, unknown = (
@@ -135,13 +138,13 @@ class StatusReport(Table):
         if changed:
             lines += [
                 f"tokens      {len(changed)} models were scored on other tokens than today's rule "
-                "reads; to score them again, `jaxmap forget` them and ask again",
+                "gives; to score them again, `jaxmap forget` them and run the command again",
                 *_some(changed),
             ]
         if unknown:
             lines += [
-                f"tokens      {len(unknown)} models were scored by an earlier rule of tokens, and "
-                "their tokenizer or the texts are not at hand to compare",
+                f"tokens      {len(unknown)} models were scored by an earlier token rule, and "
+                "their tokenizer or the texts are not on this machine to compare",
                 *_some(unknown),
             ]
         return lines
@@ -155,11 +158,11 @@ def status(
     *,
     compare_tokens: bool = True,
 ) -> StatusReport:
-    """Compares what was asked for with what is there.
+    """Compares what was requested with what is in the store.
 
-    `rows` and `workers` are of earlier looks, where there were any: nothing is read twice. With
-    `compare_tokens`, results of an earlier rule of tokens are compared with today's, which reads a
-    tokenizer and the texts where there are any.
+    `rows` and `workers` may come from an earlier call, so that no file is read twice. With
+    `compare_tokens`, results of an earlier token rule are compared with today's, which reads their
+    tokenizers and the texts if they are on this machine.
     """
     rows = rows or Rows(store.path)
     failed = store.failures()

@@ -1,13 +1,13 @@
-"""A store: one folder, one immutable file a result, open to many readers and writers at once.
+"""A store: a folder with one immutable file per result, for many concurrent readers and writers.
 
     STORE/store.json                            the texts it was made with: fingerprint, bytes
-    STORE/asked/HASH.json                       what each run asked for
-    STORE/runs.json                             what was given of training runs
-    STORE/records/, STORE/token_arrays/         one result each, see `jaxmap.store.records`
-    STORE/failures/MODEL-KEY.json               one item that could not be scored each
+    STORE/asked/HASH.json                       the items that a run requested
+    STORE/runs.json                             facts that users gave about training runs
+    STORE/records/, STORE/token_arrays/         results, see `jaxmap.store.records`
+    STORE/failures/MODEL-KEY.json               an item that could not be scored
 
-Nothing is ever changed in place, so a process killed at any moment leaves a store that opens.
-Results are recognised by what they depend on (`Identity`); file names are for people.
+No file is changed in place, so a process killed at any moment leaves a valid store. Results are
+recognised by what they depend on (`Identity`); file names are for people.
 docs/store-format.md describes every file.
 """
 
@@ -112,10 +112,10 @@ class Store:
         return [self._records.find(identity) for identity in identities]
 
     def add(self, record: Record) -> Entry:
-        """Keeps a result, or further statistics of one, and forgets the failures that it settles.
+        """Adds a result, or further statistics of one, and removes failures that it settles.
 
-        What is there of it stays as it is. Raises InputError, and keeps nothing, when a value is
-        NaN or infinite, when the record is of other texts, or when the disk is full or read-only.
+        Existing arrays are not changed. Raises InputError, and writes nothing, if a value is NaN or
+        infinite, if the record has other texts, or if the disk is full or read-only.
         """
         self._records.update()
         identity = record.identity
@@ -128,10 +128,10 @@ class Store:
         return entry
 
     def add_many(self, records: Iterable[Record]) -> int:
-        """Keeps many results and returns how many were new; those here already are passed over.
+        """Adds many results, except those that exist already; returns the number of new ones.
 
-        Each is on the disk before the next is asked for. Unlike `add` it looks at the folder once
-        and leaves failures alone, so that thousands take seconds.
+        Each is on disk before the next is taken from `records`. Unlike `add`, it lists the folder
+        once and does not change failures, so that thousands take seconds.
         """
         known = {entry.identity for entry in self._records.all()}
         generations: dict[tuple[str, str | None, str], int] = {}
@@ -140,7 +140,7 @@ class Store:
             one = record.identity
             if one in known:
                 continue
-            # All that comes in together of a checkpoint is of one generation.
+            # All results of a checkpoint in one call have the same generation.
             key = (one.ref, one.revision, one.commit)
             if key not in generations:
                 generations[key] = self._records.next_generation(one)
@@ -171,38 +171,39 @@ class Store:
 
     @property
     def names(self) -> Names:
-        """What reads the names of checkpoints: the grammar, and what was given of runs."""
+        """The parser of checkpoints' names: the grammar, and the facts given about runs."""
         return self._given.over(given_runs.read(self.path))
 
     def describe_runs(self, names: Names) -> None:
-        """Keeps what is given of runs; before it goes what was given earlier of the same ones."""
+        """Stores facts about runs, which replace earlier ones about the same runs."""
         given_runs.write(self.path, names)
 
     def with_runs(self, names: Names) -> Store:
-        """This store, read with further facts of runs; nothing is kept."""
+        """This store with further facts about runs, which are not written."""
         other = Store(self.path, self.texts)
         other._given = names
         return other
 
     def corrupt(self) -> dict[Path, str]:
-        """Files that are not what was written, and why; they count as absent."""
+        """Damaged files, with the reasons; they count as absent."""
         for folder in (self._failures, self._asked):
             folder.refresh()
         return self._records.corrupt() | self._failures.corrupt() | self._asked.corrupt()
 
     def load(self, entry: Entry) -> Record:
-        """A result with its arrays per text; JaxmapError if it was damaged or removed since."""
+        """Reads a result's arrays per text; raises JaxmapError if it was damaged or removed."""
         return self._records.load(entry)
 
     def load_tokens(self, entry: Entry, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """An array per scored token, [M], and int64 [N + 1]: where each text's tokens begin.
+        """Reads an array per scored token, [M], and each text's offsets in it, int64 [N + 1].
 
-        KeyError where the result has none of this name, JaxmapError if it was damaged or removed.
+        Raises KeyError if the result has no array of this name, JaxmapError if it was damaged or
+        removed.
         """
         return self._records.load_tokens(entry, name)
 
     def log_likelihoods(self, entries: Iterable[Entry]) -> np.ndarray:
-        """The vectors of results, float64 [K, N], nats; in a store of PMI that is what they are."""
+        """The vectors of results, float64 [K, N] in nats: log-likelihoods, or PMI."""
         entries = list(entries)
         ll_KN = np.empty((len(entries), len(self.texts.text_bytes)))
         for row, entry in zip(ll_KN, entries, strict=True):
@@ -212,7 +213,7 @@ class Store:
     def known_files(
         self, ref: str, revision: str | None
     ) -> list[tuple[tuple[tuple[Any, ...], ...], str]]:
-        """(stat signature, commit) of the folders that results came from, newest first."""
+        """(stat signature, commit) of the folders from which results came, the newest first."""
         if not self._records.of(ref, revision):
             self._records.update()
         entries = sorted(self._records.of(ref, revision), key=lambda entry: -entry.generation)
@@ -222,9 +223,9 @@ class Store:
     # Work
 
     def ask(self, items: Iterable[Item], command: str = "") -> None:
-        """Notes what a run asks for, so that `missing` can tell what is not done yet.
+        """Records the items that a run requests, so that `missing` can tell what is not done yet.
 
-        `command` is what to type to go on with it; of several, the last.
+        `command` is the command line that resumes the run; of several, the last is kept.
         """
         asked = [item.facts for item in sorted(set(items), key=_item_order)]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
@@ -236,12 +237,12 @@ class Store:
             write_atomic(path, encode_json(facts))
 
     def asked(self) -> list[Item]:
-        """All that was ever asked for, each once, in a fixed order."""
+        """All items that were ever requested, each once, in a fixed order."""
         items = {item for run in self._asked.refresh() for item in run.items}
         return sorted(items, key=_item_order)
 
     def commands(self, items: Iterable[Item]) -> list[str]:
-        """The commands that asked for these, each once; those that asked for most come first."""
+        """The commands that requested these items, each once; those with most items come first."""
         wanted = set(items)
         counts: dict[str, int] = defaultdict(int)
         for run in self._asked.refresh():
@@ -250,19 +251,19 @@ class Store:
         return sorted(counts, key=lambda command: (-counts[command], command))
 
     def is_done(self, item: Item, commit: str | None = None) -> bool:
-        """Whether all of an item is there, of any one commit or of the given one.
+        """Whether an item is complete, for the given commit or for any.
 
-        With the lens this is the model's output and the layers 0..L, each with all statistics
-        that are asked for.
+        With the lens these are the model's output and the layers 0 to L, each with all requested
+        statistics.
         """
-        # What was there at the last look stays: only for what was not, look again.
+        # Results are not removed, so the folder is listed again only if the item is incomplete.
         if self._is_done(item, commit):
             return True
         self._records.update()
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:
-        """Keeps the reason of a failure, in place of an earlier one of the same item."""
+        """Records a failure, which replaces an earlier one of the same item."""
         write_atomic(self.failure_path(failure.item), encode_json(failure.facts))
 
     def failures(self) -> list[Failure]:
@@ -271,13 +272,13 @@ class Store:
         return sorted(self._failures.values(), key=lambda failure: _item_order(failure.item))
 
     def settle(self, item: Item, commit: str | None = None) -> None:
-        """Forgets the failure of an item that is done by now (of the given commit)."""
+        """Removes the failure of an item if the item is done now (for the given commit)."""
         path = self.failure_path(item)
         if path.exists() and self.is_done(item, commit):
             path.unlink(missing_ok=True)
 
     def missing(self) -> list[Item]:
-        """Items asked for that neither are done nor failed."""
+        """Requested items that are neither done nor failed."""
         failed = {failure.item for failure in self.failures()}
         self._records.refresh()
         return [
@@ -300,7 +301,7 @@ class Store:
         )
 
     def labels(self, entries: list[Entry]) -> xarray.Dataset:
-        """`dataset` of these results without the arrays."""
+        """`dataset` for these results, without the arrays."""
         return labelled(entries, self.texts)
 
     # Inside
@@ -309,7 +310,7 @@ class Store:
         return is_complete(item, self._records.of(item.ref, item.revision), commit)
 
     def failure_path(self, item: Item) -> Path:
-        """Where the failure of an item is kept, if there is one."""
+        """The file of an item's failure, which exists if there is one."""
         return self._failures.path / f"{file_stem(item.label, item.key)}.json"
 
 
@@ -325,7 +326,7 @@ def _item_order(item: Item) -> tuple[object, ...]:
 
 
 def _what_is_there(path: Path, most: int = 3) -> list[str]:
-    """Some of what a folder holds; what a killed process left of a new store does not count."""
+    """The names of some files in a folder, without a killed process's remains of a new store."""
     if not path.is_dir():
         return []
     return sorted(entry.name for entry in os.scandir(path) if entry.name[0] != ".")[:most]

@@ -1,4 +1,4 @@
-"""Which texts a store is about, without the texts: STORE/store.json."""
+"""The facts about a store's text set, without the texts: STORE/store.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxmap.store.record import now
 
 
 class Texts(Protocol):
-    """What a store needs to know of a TextSet. num_bytes that are floats are a stated mean."""
+    """What a store needs from a TextSet. If num_bytes are floats, they are a given mean."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -29,8 +29,8 @@ class Texts(Protocol):
 class TextFacts:
     """The texts that every result of a store was scored on.
 
-    Where the texts themselves are not known, only the stated mean of their bytes, `measured` is
-    false and text_bytes is that mean for each text, float64.
+    If the texts themselves are unknown and only the mean of their bytes was given, `measured` is
+    false and text_bytes is this mean for each text, float64.
     """
 
     fingerprint: str
@@ -44,7 +44,7 @@ class TextFacts:
 
 
 def encode(texts: Texts) -> bytes:
-    """The file that says which texts a store is about."""
+    """The content of store.json for a text set."""
     facts: dict[str, Any] = {
         "format": FORMAT,
         "created": now(),
@@ -61,7 +61,7 @@ def encode(texts: Texts) -> bytes:
 
 
 def read(path: Path) -> TextFacts:
-    """Reads it back; InputError when it is damaged or of another version."""
+    """Reads store.json; raises InputError if it is damaged or of another version."""
     try:
         facts = decode_json(path)
         measured = "text_bytes" in facts

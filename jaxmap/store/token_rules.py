@@ -1,7 +1,7 @@
-"""Results whose texts would have other tokens today: found from what is at hand, without scoring.
+"""Finds results whose texts would have other tokens by today's rule, without scoring.
 
-How a checkpoint's files become ids is a rule of this package (`corpus.reading.RULE`). A result says
-by which it was scored; where that was an earlier one, its tokens may have been others.
+The token rule of this package (`corpus.reading.RULE`) decides how a checkpoint's files give ids. A
+record names the rule by which it was scored; with an earlier one, its tokens may be different.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class TokenCheck:
     """Results of an earlier rule.
 
     Fields:
-      changed: their texts have other tokens by today's rule.
-      unknown: the checkpoint's tokenizer or the texts are not at hand.
+      changed: results whose texts have other tokens by today's rule.
+      unknown: results whose tokenizer or texts are not on this machine.
     """
 
     changed: list[Entry]
@@ -34,10 +34,10 @@ class TokenCheck:
 
 
 def check_tokens(store: Store, entries: Iterable[Entry]) -> TokenCheck:
-    """Compares the tokens of results of an earlier rule with today's; the others are passed over.
+    """Compares the tokens of results of an earlier rule with today's; other results are ignored.
 
-    One result of each tokenizer is looked at: its files are those of the folder or of the Hub's
-    cache, the texts those of the file that the store was made with.
+    One result for each tokenizer is compared. Its files are read from the folder or the Hub's
+    cache, the texts from the file with which the store was made.
     """
     check = TokenCheck([], [])
     verdicts: dict[tuple[str, str, int | None], bool | None] = {}
@@ -63,7 +63,7 @@ def _is_of_an_earlier_rule(entry: Entry) -> bool:
 
 
 def _has_changed(record: Record, folder: Path, texts: TextSet | None) -> bool | None:
-    """Whether today's rule gives a record's texts other tokens; None where that cannot be told."""
+    """Whether a record's texts have other tokens by today's rule; None if that is unknown."""
     from jaxmap.corpus.tokens import load_tokenizer
 
     try:
@@ -81,7 +81,7 @@ def _has_changed(record: Record, folder: Path, texts: TextSet | None) -> bool | 
 
 
 def _folder_of(entry: Entry) -> Path | None:
-    """Where the very files lie that a result came from; None where they do no longer."""
+    """The folder with the files from which a result came; None if it is gone or has changed."""
     from jaxmap.checkpoint.refs import is_folder
     from jaxmap.checkpoint.sources.hub import Hub
 

@@ -14,8 +14,8 @@ from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
 from jaxmap.store.status import StatusReport, status
 from jaxmap.store.weight_distances import Rows
 
-SHOWN = 5  # failures
-_SILENT = 4 * INTERVAL  # seconds without a beat that are worth a word
+SHOWN = 5  # the largest number of failures shown
+_SILENT = 4 * INTERVAL  # seconds without a beat from which the table mentions it
 _COLUMNS = ("worker", "beat", "scored", "found", "failed", "an hour", "texts/s", "now at")
 
 
@@ -26,10 +26,10 @@ def watch(
     *,
     sleep: Callable[[float], object] = time.sleep,
 ) -> StatusReport:
-    """Shows the table again and again until nothing is left to do; returns the last look.
+    """Shows the table every `seconds` seconds until nothing is left to do; returns the last state.
 
-    On a terminal the table stays in place, elsewhere one follows the other. It ends when all that
-    was asked for is done, when the rest failed and no worker lives, and at Ctrl-C.
+    On a terminal the table stays in place; elsewhere tables follow each other. It ends when
+    everything requested is done, when the rest has failed and no worker is running, and at Ctrl-C.
     """
     report = None
     rows, workers = Rows(store.path), Workers(store.path)
@@ -54,12 +54,12 @@ def watch(
 
 
 def gave_up(report: StatusReport) -> bool:
-    """Whether all is tried, some of it failed, and no worker lives that would try again."""
+    """Whether everything was tried, some items failed, and no running worker could retry them."""
     return not (report.complete or report.missing or any(seen.lives for seen in report.workers))
 
 
 def table(report: StatusReport, now: datetime) -> str:
-    """One look: what is done, at which rate, when it will be, and each worker."""
+    """The table: what is done, the rate, the remaining time, and each worker."""
     living = [seen for seen in report.workers if seen.lives]
     asked = len(report.done) + len(report.failed) + len(report.missing)
     lines = [
@@ -89,10 +89,10 @@ def _outlook(report: StatusReport, living: Sequence[Seen]) -> str:
     if not living:
         return "no worker is running" if report.missing else "nothing runs; run it again to retry"
     if not report.missing:
-        return "the last ones are at work"
+        return "the last items are in progress"
     if not rate:
         return "no rate yet"
-    return f"{3600 * rate:.3g} an hour, about {duration(len(report.missing) / rate)} to go"
+    return f"{3600 * rate:.3g} per hour, about {duration(len(report.missing) / rate)} to go"
 
 
 def _cells(seen: Seen) -> tuple[str, ...]:

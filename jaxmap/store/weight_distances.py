@@ -1,12 +1,12 @@
-"""Distances between checkpoints in weight space, kept in a store's folder.
+"""Weight distances, that is, distances between checkpoints in weight space, in a store's folder.
 
     STORE/weights/RUN@stepN-KEY.npz     a row: from one checkpoint to earlier ones of its run
-    STORE/weights/RUN-KEY.npz           a matrix: a whole run at once, as released data have it
-    STORE/weights/asked-HASH.json       which distances were asked for
+    STORE/weights/RUN-KEY.npz           a matrix: a whole run at once, as in released data
+    STORE/weights/asked-HASH.json       which distances were requested
 
-A row is written when its checkpoint was read, so that several processes and interrupted ones add up
-to the same files. Its name depends on run, step and commit alone. Distances are squared norms of
-the difference of all parameters; NaN: not computed, or of checkpoints with different parameters.
+A row is written when its checkpoint has been read, so that several processes, and interrupted ones,
+together give the same files. Its name depends only on run, step and commit. Distances are squared
+norms of the difference of all parameters; NaN means not computed, or different parameters.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from jaxmap.store.json_files import CorruptError, decode_json, encode_json
 from jaxmap.store.record import file_stem, hash_facts
 
 FOLDER = "weights"
-WINDOW = 10  # checkpoints before each, as published
+WINDOW = 10  # the number of earlier checkpoints, as in the paper
 
-# Of each run, the commit of its checkpoints by step.
+# For each run, the commits of its checkpoints by step.
 Commits = Mapping[str, Mapping[int, str]]
 
 
@@ -38,8 +38,10 @@ Commits = Mapping[str, Mapping[int, str]]
 class WeightDistances:
     """Squared distances between the weights of one run's checkpoints.
 
-    `ref` is the run, as its checkpoints are named; `steps` int64 [I]; `distance` float64 [I, I],
-    above the diagonal, NaN where there is none.
+    Fields:
+      ref: the run, by the name of its checkpoints.
+      steps: int64 [I].
+      distance: float64 [I, I], above the diagonal; NaN where there is none.
     """
 
     ref: str
@@ -47,7 +49,7 @@ class WeightDistances:
     distance: np.ndarray
 
     def at(self, steps: np.ndarray) -> np.ndarray:
-        """The distances between these steps, [I, I]; NaN for steps that are not there."""
+        """The distances between these steps, [I, I]; NaN for unknown steps."""
         place = {int(step): i for i, step in enumerate(self.steps)}
         rows = np.array([place.get(int(step), -1) for step in steps])
         found = self.distance[np.ix_(rows, rows)].copy()
@@ -58,7 +60,7 @@ class WeightDistances:
 
 @dataclass(frozen=True)
 class Row:
-    """Squared distances from one checkpoint to earlier ones: by step and commit of the earlier."""
+    """Squared distances from one checkpoint to earlier ones, by step and commit of the earlier."""
 
     run: str
     step: int
@@ -68,14 +70,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for: the distances between checkpoints at most `window` places apart."""
+    """A request for the distances between checkpoints at most `window` places apart in a run."""
 
     run: str
     steps: tuple[int, ...]
     window: int
 
     def pairs(self) -> set[tuple[int, int]]:
-        """(later step, earlier step)."""
+        """The pairs (later step, earlier step)."""
         return {
             (step, self.steps[j])
             for i, step in enumerate(self.steps)
@@ -84,7 +86,7 @@ class Asked:
 
 
 class Rows:
-    """The rows of a store, and what was asked for; files are parsed once."""
+    """The rows of a store, and the requests; each file is parsed once."""
 
     def __init__(self, store_path: Path):
         folder = store_path / FOLDER
@@ -93,19 +95,19 @@ class Rows:
         self.path = folder
 
     def of(self, run: str) -> dict[tuple[int, str], Row]:
-        """The rows of a run by step and commit."""
+        """The rows of a run, by step and commit."""
         self._files.refresh()
         found: dict[tuple[int, str], Row] = {}
         for row in self._files.group(run):
             if isinstance(row, Row):
-                # Two files only where an earlier version wrote the run's name otherwise.
+                # There are two files only if an earlier version wrote the run's name differently.
                 other = found.get((row.step, row.commit))
                 to = {**other.to, **row.to} if other else row.to
                 found[row.step, row.commit] = replace(row, to=to)
         return found
 
     def add(self, row: Row) -> Path:
-        """Keeps a row; distances that its file holds already stay. Returns the file."""
+        """Writes a row, keeping distances that its file has already; returns the file."""
         known = self.of(row.run).get((row.step, row.commit))
         merged = {**row.to, **known.to} if known else dict(row.to)
         stem = file_stem(
@@ -118,7 +120,7 @@ class Rows:
         return path
 
     def ask(self, asked: Asked) -> None:
-        """Notes what a run asks for."""
+        """Records the request of a run."""
         facts = asdict(asked)
         name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         path = self.path / f"asked-{name}.json"
@@ -127,8 +129,10 @@ class Rows:
             write_atomic(path, encode_json(facts))
 
     def forget(self, run: str, step: int) -> None:
-        """Removes the distances from and to one checkpoint of a run, and what was asked of it;
-        matrices of a whole run stay as they are."""
+        """Removes the distances from and to one checkpoint of a run, and the requests for it.
+
+        Matrices of a whole run are not changed.
+        """
         for path, row in self._files.items():
             if not isinstance(row, Row) or row.run != run:
                 continue
@@ -145,7 +149,7 @@ class Rows:
                     self.ask(replace(asked, steps=kept_steps))
 
     def count(self) -> tuple[int, int]:
-        """How many pairs of all asked for are there, and how many were asked for."""
+        """The numbers of requested pairs that are present and that were requested."""
         wanted: dict[str, set[tuple[int, int]]] = defaultdict(set)
         for asked in self._asked.refresh():
             wanted[asked.run] |= asked.pairs()
@@ -156,18 +160,18 @@ class Rows:
         return done, sum(map(len, wanted.values()))
 
     def corrupt(self) -> dict[Path, str]:
-        """Files that are not what was written, and why; they count as absent."""
+        """Damaged files, with the reasons; they count as absent."""
         self._files.refresh()
         self._asked.refresh()
         return self._files.corrupt() | self._asked.corrupt()
 
     def all(self) -> list[Row | WeightDistances]:
-        """Matrices first, then rows."""
+        """All matrices, then all rows."""
         return sorted(self._files.refresh(), key=lambda one: isinstance(one, Row))
 
 
 def write_distances(store_path: Path, distances: WeightDistances) -> Path:
-    """Keeps a run's distances as one matrix, in place of an earlier one; returns the file."""
+    """Writes a run's distances as one matrix, replacing an earlier one; returns the file."""
     stem = file_stem(distances.ref, hash_facts({"ref": distances.ref}))
     path = store_path / FOLDER / f"{stem}.npz"
     buffer = io.BytesIO()
@@ -182,10 +186,10 @@ def write_distances(store_path: Path, distances: WeightDistances) -> Path:
 
 
 def read_distances(store_path: Path, commits: Commits | None = None) -> dict[str, WeightDistances]:
-    """All distances of a store by the run's ref: matrices, and rows over them.
+    """All distances of a store by the run's ref; rows have priority over matrices.
 
-    Rows of another commit than `commits` gives for a step are left out. A damaged file counts as
-    absent and is reported by name.
+    Rows of a commit other than the one in `commits` for a step are left out. A damaged file counts
+    as absent and is reported by name.
     """
     found: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
     steps_of: dict[str, set[int]] = defaultdict(set)
@@ -219,7 +223,7 @@ def _run_of(one: Row | WeightDistances) -> str:
 
 
 def _run_name(written: object) -> str:
-    """As it is written now; once the run of the folders run/step1, ... was `run/`."""
+    """The run's name in today's form; earlier versions wrote `run/` for run/step1, ..."""
     return str(written).rstrip("/")
 
 
@@ -241,7 +245,7 @@ def _encode(row: Row) -> bytes:
 def _read(path: Path) -> Row | WeightDistances:
     """Reads a row or a matrix; raises CorruptError."""
     try:
-        # From memory, for NumPy leaves a damaged file open.
+        # From memory, because NumPy does not close a damaged file.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if "run" not in arrays:

@@ -1,4 +1,4 @@
-"""One checkpoint's work: loaded once, it gives all that is asked of it."""
+"""Loads a checkpoint once and computes all its requested variants and statistics."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ from jaxmap.variant import Variant
 
 
 class CheckpointScorer:
-    """Loads checkpoints and scores them, keeping what they share: programs, tokens.
+    """Loads checkpoints and scores them; compiled programs and tokens are shared between them.
 
     Args:
-      texts: what is scored.
-      store: knows what is there; nothing but unfinished scores is written to it.
-      settings: what is asked of every checkpoint.
-      hosts: the other processes that score each checkpoint together with this one.
+      texts: the text set.
+      store: the store, from which results are read; only unfinished scores are written to it.
+      settings: how every checkpoint is scored.
+      hosts: the processes that score each checkpoint together with this one.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class CheckpointScorer:
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
         self._device_logged = False
-        self._storage: Storage | None = None  # of what was scored last
-        self._batches: dict[tuple, int] = {}  # tokens of the largest that fits
+        self._storage: Storage | None = None  # of the variant that was scored last
+        self._batches: dict[tuple, int] = {}  # tokens of the largest batch that fits
 
     def load(
         self,
@@ -79,19 +79,19 @@ class CheckpointScorer:
         take: weights.Take | None = None,
         items: Sequence[Item] = (),
     ) -> LoadedCheckpoint:
-        """Brings a checkpoint into memory; InputError for one that cannot be scored.
+        """Loads a checkpoint into memory; raises InputError if it cannot be scored.
 
         Args:
           files: the checkpoint.
-          take: is given each stored tensor too, as it is read.
-          items: what will be asked of it.
+          take: called with each stored tensor when it is read.
+          items: the items for which it will be scored.
         """
         if isinstance(self._hosts, Leader):
             return self._hosts.load(files, lambda: self.load_part(files, take))
         return self.load_part(files, take, items)
 
     def checkpoint(self, files: CheckpointFiles) -> Checkpoint:
-        """Its folder, with the keys of config.json that the settings say to ignore."""
+        """The checkpoint's folder, with the keys of config.json to ignore from the settings."""
         return Checkpoint(files.folder, self.settings.ignore_config_keys)
 
     def load_part(
@@ -100,7 +100,7 @@ class CheckpointScorer:
         take: weights.Take | None = None,
         items: Sequence[Item] = (),
     ) -> LoadedCheckpoint:
-        """`load` of this process's part."""
+        """`load` for this process's part."""
         settings = self.settings
         # The tokenizer first: it is cheap, and a checkpoint without one need not be loaded.
         checkpoint = self.checkpoint(files)
@@ -121,7 +121,7 @@ class CheckpointScorer:
                 found, dtype=settings.dtype, mesh=mesh, tensors=tensors, in_codes=in_codes
             )
         if mesh is not None and take is not None and jax.process_index() == 0:
-            # Each process read its own part only.
+            # Each process has read its own part only.
             for key, stored in weights.read(checkpoint):
                 take(key, stored)
         self._log_device(model.dtype)
@@ -138,14 +138,16 @@ class CheckpointScorer:
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[int, int], object] = lambda done, of: None,
     ) -> list[Record]:
-        """What the store lacks of the model or its quantised copy, and with the lens of each layer.
+        """Scores an item; returns the records of the output and, with the lens, of each layer.
+
+        Only records and statistics that the store lacks are returned.
 
         Args:
           loaded: the checkpoint.
-          item: what is asked of it.
-          desc: what the bar says.
-          seconds: that went before, fetching and loading it.
-          stop, tell: of `Callbacks`.
+          item: the item.
+          desc: the label of the progress bar.
+          seconds: the time that fetching and loading took.
+          stop, tell: see `Callbacks`.
         """
         started = time.perf_counter() - seconds
         identity = self._identity(loaded.files, loaded.texts, loaded.model.dtype, item)
@@ -176,12 +178,12 @@ class CheckpointScorer:
         callbacks: Callbacks = SILENT,
         desc: str = "score",
     ) -> Scores:
-        """An item's statistics, [R, N]; of several processes each does its part.
+        """The statistics of an item, [R, N]; each of several processes computes its part.
 
         Args:
-          loaded, item: as for `score`.
-          order: number of the leading process's order, which all have alike.
-          callbacks, desc: of `score_rows`.
+          loaded, item: see `score`.
+          order: the number of the first process's order, the same in all processes.
+          callbacks, desc: see `score_rows`.
         """
         model = quantised(loaded.model, item.variant.quantisation)
         self._storage = model.storage
@@ -212,7 +214,7 @@ class CheckpointScorer:
         model: weights.Model,
         items: Sequence[Item],
     ) -> None:
-        """Compiles for what is asked of a model itself, before its weights take up memory."""
+        """Compiles the programs for the items before the weights need memory."""
         for item in items:
             if item.variant.is_quantised or item.variant.is_tuned:
                 continue
@@ -262,7 +264,7 @@ class CheckpointScorer:
         return Translators(*map(jnp.asarray, lens.read(loaded.files.commit, spec.L, spec.D)))
 
     def forget_partial(self, item: Item) -> None:
-        """Removes what was kept of an item's vector, once it is whole or can never be."""
+        """Removes the unfinished scores of an item, once they are complete or useless."""
         partial_path(self.store.path, item).unlink(missing_ok=True)
 
     def _unfinished(self, item: Item, identity: Identity) -> UnfinishedScores:
@@ -279,7 +281,7 @@ class CheckpointScorer:
     def _keep_output(
         self, scores: Scores, item: Item, kept: Mapping[Variant, Entry | None]
     ) -> None:
-        """Where the output was scored before without the lens, the last layer has its bits."""
+        """Copies an earlier output, scored without the lens, to the last layer, bit by bit."""
         output = next(iter(kept.values()))
         if output is not None and item.variant.lens:
             arrays = self.store.load(output).arrays
@@ -292,7 +294,7 @@ class CheckpointScorer:
         return output_identity(files, self.texts.fingerprint, texts, dtype, item)
 
     def _log_device(self, dtype: str) -> None:
-        """Says once which dtype and device a run uses."""
+        """Logs once which dtype and device a run uses."""
         if not self._device_logged:
             why = " (auto)" if self.settings.dtype == "auto" else ""
             logging.info("scoring in %s%s on %s", dtype, why, device())

@@ -23,18 +23,18 @@ OF_THE_RUN = ("save_every", "cache_budget", "mesh", "batch")
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """A sweep. A config file has these fields and, beside them, those of the settings.
+    """The config of a sweep. A config file has these fields and those of the settings.
 
     Fields:
       models: references and patterns: "org/name@step{0,1000:143001:1000}".
-      models_file: a file with more of them: a JSON list, or one a line (# begins a comment).
-      first: only so many of models_file; 0: all.
-      every: of each training run only every so-manieth checkpoint, its first and its last; 0: all.
-      runs: what names do not say of training runs, mappings with the fields of `RunFacts`.
-      runs_file: a .toml or .json file with more of them; it goes before `runs`.
+      models_file: a file with more references: a JSON list, or one per line (# begins a comment).
+      first: the number of references to use from models_file; 0: all.
+      every: use every n-th checkpoint of each training run, the first and the last; 0: all.
+      runs: facts about training runs that names lack, mappings with the fields of `RunFacts`.
+      runs_file: a .toml or .json file with more such facts; it has priority over `runs`.
       texts: the file of texts.
-      limit: only so many of the texts; 0: all.
-      settings: what is asked of each model: dtype, lens, tuned_lens, quantize, statistics,
+      limit: the number of texts to use; 0: all.
+      settings: how each model is scored: dtype, lens, tuned_lens, quantize, statistics,
         weight_distance, ignore_config_keys, batch_tokens (in a config file 0 is the default).
     """
 
@@ -49,17 +49,19 @@ class SweepConfig:
     settings: Settings = PLAIN
 
     def settings_with(self, **options: Any) -> Settings:
-        """The settings, with options of the run itself: OF_THE_RUN."""
+        """The settings, with the options that belong to a run, not a config (OF_THE_RUN)."""
         return dataclasses.replace(self.settings, **options)
 
     def names(self) -> Names:
-        """What reads names, with what is given of runs; InputError where that cannot be."""
+        """The parser of names, with the given facts about runs; raises InputError for bad ones."""
         given = names_of(self.runs)
         return read_runs_file(self.runs_file).over(given) if self.runs_file else given
 
     def refs(self) -> list[Ref]:
-        """The models, each once, patterns as they stand; InputError where none is named, or the
-        file cannot be read."""
+        """The models, each once, with patterns not yet expanded.
+
+        Raises InputError if there is none, or if the file cannot be read.
+        """
         refs = [ref for pattern in self.models for ref in parse_refs(pattern)]
         if self.models_file:
             refs += read_models_file(self.models_file, self.first)
@@ -69,9 +71,9 @@ class SweepConfig:
 
 
 def config_dict(**fields: Any) -> ConfigDict:
-    """A whole config of a sweep with some fields set, for `get_config` to return.
+    """A complete config of a sweep with some fields set, for `get_config` to return.
 
-    Lists are strings with commas in it, so that they can be set on the command line.
+    Lists are comma-separated strings, so that they can be set on the command line.
     """
     from ml_collections import ConfigDict
 
@@ -82,7 +84,7 @@ def config_dict(**fields: Any) -> ConfigDict:
 
 
 def _plain(config: SweepConfig) -> dict[str, Any]:
-    """A config as the flat fields of a file."""
+    """The fields of a config in the flat form of a config file."""
     own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     settings: Settings = own.pop("settings")
     of_settings = {
@@ -94,9 +96,9 @@ def _plain(config: SweepConfig) -> dict[str, Any]:
 
 
 def load_config(path: str) -> Any:
-    """What `get_config` of FILE.py, or FILE.py:ARGUMENT, returns: a mapping of fields.
+    """Calls `get_config` in FILE.py, or FILE.py:ARGUMENT, which returns a mapping of fields.
 
-    Raises InputError where the file is not there, has no such function or fails.
+    Raises InputError if the file is missing, has no such function, or fails.
     """
     import runpy
 
@@ -122,7 +124,7 @@ def load_config(path: str) -> Any:
 
 
 def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig:
-    """Checks plain values, as of a ConfigDict; InputError names a field that is unknown or bad."""
+    """Makes a config of plain values; raises InputError for a field that is unknown or invalid."""
     known = _plain(SweepConfig())
     refuse_unknown(values, known, where)
     read: dict[str, Any] = {}
@@ -137,7 +139,7 @@ def read_config(values: Mapping[str, Any], where: str = "config") -> SweepConfig
             names_of(value)
         elif isinstance(default, tuple):
             if isinstance(value, str):
-                # Commas of models are those of `parse_refs`, which knows braces.
+                # `parse_refs` splits models at commas outside braces.
                 value = [value] if name == "models" else value.split(",")
                 value = [part.strip() for part in value if part.strip()]
             if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):

@@ -1,9 +1,9 @@
-"""Several processes that score one checkpoint after another together.
+"""Several processes that score each checkpoint together.
 
-The first process runs the sweep: it alone resolves, decides what is missing, and writes records.
-The others do what it says, a load or a score at a time, each with its own part of the weights and
-its own rows of a batch; they need the same command line and read the same files. Orders are
-numbered strings in the coordination service, so that a process that waits for one costs nothing.
+The first process runs the sweep: it alone resolves references, decides what is missing, and writes
+records. The others follow its orders, each of which is to load or to score, with their own parts of
+the weights and rows of a batch. They need the same command line and read the same files. Orders are
+numbered strings in JAX's coordination service, so that waiting for one needs no computation.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.requests import Item
 
 T = TypeVar("T")
-_NOTHING = "nothing"  # instead of which batches are done: do not begin
+_NOTHING = "nothing"  # sent in place of the list of finished batches: there is nothing to do
 
 
 class HasTexts(Protocol):
-    """A checkpoint in memory."""
+    """A checkpoint in memory with its texts."""
 
     @property
     def ids_hash(self) -> str:
-        """Of the ids of all texts, which every process must have alike."""
+        """A hash of the ids of all texts, which must be equal in all processes."""
 
 
 L = TypeVar("L", bound=HasTexts)
 
 
 class Hosts:
-    """What all processes do alike while they score: the same batches, the same end.
+    """Keeps processes that score together in step: they compute the same batches and stop together.
 
     Fields:
       stopped: whether all of them were told to stop, at the same batch.
@@ -66,28 +66,28 @@ class Hosts:
         return np.frombuffer(base64.b64decode(text), bool)
 
     def stop(self) -> bool:
-        """Whether all stop before this batch; asked by every process before every batch."""
+        """Whether all stop before this batch; every process calls it before every batch."""
         self._steps += 1
         self.stopped = self.stopped or distributed.told_to_stop(self._steps)
         return self.stopped
 
 
 class Leader(Hosts, Generic[L]):
-    """The side of the first process: it says what all of them load and score.
+    """The first process, which orders what all processes load and score.
 
     Args:
-      answer_s: seconds for the others to say that they failed too.
+      answer_s: seconds to wait for the others to report that they failed too.
     """
 
     def __init__(self, answer_s: float = 60.0) -> None:
         super().__init__()
         self._answer_s = answer_s
         self._number = 0
-        self._lock = threading.Lock()  # loads may be ahead of scores, in a thread of their own
+        self._lock = threading.Lock()  # a thread of its own may load while another scores
         self._loads: dict[int, weakref.ref[L]] = {}
 
     def load(self, files: CheckpointFiles, own: Callable[[], L]) -> L:
-        """Everybody loads its part; raises what any of them could not do."""
+        """Loads the parts of all processes; raises the error of any of them."""
         with self._lock:
             kept = [n for n, loaded in self._loads.items() if loaded() is not None]
             n = self._say(
@@ -115,7 +115,7 @@ class Leader(Hosts, Generic[L]):
         return loaded
 
     def score(self, loaded: L, item: Item, own: Callable[[int], T]) -> T:
-        """Everybody scores; `own` is this process's part, given the order's number."""
+        """Scores in all processes; `own` scores this process's part, given the order's number."""
         of = next(n for n, one in self._loads.items() if one() is loaded)
         with self._lock:
             n = self._say("score", of=of, item=item.facts)
@@ -125,7 +125,7 @@ class Leader(Hosts, Generic[L]):
             raise  # the same everywhere
         except Exception as error:
             distributed.client().key_value_set(_done(n), _NOTHING, True)
-            # What only some could not do leaves the others in a collective, for ever.
+            # If only some processes fail, the others wait in a collective operation for ever.
             answers = self._answers(n, self._answer_s)
             if len(answers) < jax.process_count() - 1:
                 code = distributed.BAD_INPUT if isinstance(error, InputError) else 1
@@ -133,7 +133,7 @@ class Leader(Hosts, Generic[L]):
             raise
 
     def end(self, ending: str) -> None:
-        """The others end in the same way."""
+        """Tells the others to end in the same way."""
         self._say("end", ending=ending)
 
     def _say(self, what: str, **facts: Any) -> int:
@@ -152,18 +152,18 @@ class Leader(Hosts, Generic[L]):
 
 
 class Follower(Hosts):
-    """The side of every other process: it loads and scores what the first one says."""
+    """Every other process, which loads and scores as the first one orders."""
 
     def follow(
         self,
         load: Callable[[CheckpointFiles], L],
         score: Callable[[L, Item, int], object],
     ) -> Any:
-        """Does what the first process says until it says that it is over; returns how it ended.
+        """Follows the first process's orders until the end; returns how it ended.
 
         Args:
           load: loads this process's part of a checkpoint.
-          score: scores an item of one, given the number of the order.
+          score: scores an item of a checkpoint, given the order's number.
         """
         loads: dict[int, L] = {}
         n = 0
@@ -185,7 +185,7 @@ class Follower(Hosts):
                 except Stopped:
                     pass
                 except Exception as error:
-                    # The first process has it too, and keeps it; if not, it goes on regardless.
+                    # The first process has the same error and records it, or else continues.
                     if not isinstance(error, JaxmapError):
                         logging.error("process %d: %s", jax.process_index(), error)
                     self._answer(n, error)
@@ -202,14 +202,16 @@ def _done(n: int) -> str:
 
 
 def _files(order: dict) -> CheckpointFiles:
-    """The checkpoint of an order, on this host's disk: a folder that all see, or a download."""
+    """The checkpoint of an order on this host's disk: a shared folder, or a download."""
     ref = Ref(*order["ref"])
     if is_folder(ref.name):
         return CheckpointFiles(ref, Path(order["folder"]), order["commit"], ())
     from jaxmap.checkpoint.sources.files import resolve
 
     commit = order["commit"]
-    if commit.startswith("sha256:"):  # of an adapter and its base: no revision of either
+    if commit.startswith(
+        "sha256:"
+    ):  # an adapter with its base has a hash, which is no revision of either
         resolved: Resolved = resolve(ref)
         if resolved.commit != commit:
             raise JaxmapError(f"{ref}: it is another checkpoint here than where the run began")

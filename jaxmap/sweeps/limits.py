@@ -1,4 +1,4 @@
-"""Waits and sizes of a sweep that no result depends on."""
+"""Waiting times and limits of a sweep, on which no result depends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxmap.checkpoint.sources.cache import AHEAD
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How long a sweep waits and how far it goes ahead.
+    """How long a sweep waits, and how much it prepares in advance.
 
     Fields:
-      busy_s: seconds between two looks at what other workers do.
-      idle_share, idle_s: loading happens beside scoring once more than this share of a load, and
-        more than so many seconds of it, went by without computing.
-      downloads: checkpoints fetched, or being fetched, beyond the one that is loaded.
-      download_bytes: downloaded bytes that may wait to be scored.
-      free_memory: tells how many bytes the host has free.
+      busy_s: seconds between two checks of what other workers do.
+      idle_share, idle_s: on a CPU, loading runs in parallel with scoring once more than this share,
+        and more than so many seconds, of a load passed without computing.
+      downloads: the number of checkpoints that are fetched in advance.
+      download_bytes: the bytes of downloads that may wait to be scored.
+      free_memory: returns the host's free memory in bytes.
     """
 
     busy_s: float = 2.0

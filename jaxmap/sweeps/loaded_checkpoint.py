@@ -1,4 +1,4 @@
-"""A checkpoint in memory, with the texts as its tokenizer reads them."""
+"""A checkpoint in memory, with the token ids of the texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxmap.corpus.tokens import Tokens
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint in memory, and the texts as its tokenizer reads them."""
+    """A checkpoint in memory, with the token ids of the texts by its tokenizer."""
 
     files: CheckpointFiles
     model: weights.Model
@@ -23,13 +23,13 @@ class LoadedCheckpoint:
 
     @property
     def ids_hash(self) -> str:
-        """sha256 hex of the ids of all texts."""
+        """The sha256 of the ids of all texts, in hexadecimal."""
         tokens = self.texts.tokens
         return hashlib.sha256(tokens.ids.tobytes() + tokens.offsets.tobytes()).hexdigest()
 
 
 def log_texts(files: CheckpointFiles, tokens: Tokens, context: int | None) -> None:
-    """Says how many texts were cut, and how many responses stand apart from their prompts."""
+    """Logs how many texts were cut, and how many responses were tokenised separately."""
     if tokens.truncated.any():
         logging.warning(
             "%s: %d of %d texts are longer than the model's context of %d tokens and were cut",
@@ -40,8 +40,8 @@ def log_texts(files: CheckpointFiles, tokens: Tokens, context: int | None) -> No
         )
     if tokens.apart.any():
         logging.info(
-            "%s: %d of %d responses are tokenised apart from their prompt, as a token of the "
-            "whole reaches across the border",
+            "%s: %d of %d responses are tokenised separately from their prompt, because a token "
+            "would extend across the border",
             files.ref,
             tokens.apart.sum(),
             len(tokens),

@@ -1,4 +1,4 @@
-"""The second stage of a sweep: brings a checkpoint into memory, measuring it as it is read."""
+"""The second stage of a sweep: loads a checkpoint and measures its weight distances meanwhile."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from jaxmap.sweeps.weight_distance import Distances
 
 
 class Loader:
-    """Loads the checkpoints of one round, in whatever thread, one at a time.
+    """Loads the checkpoints of one round, one at a time, from any thread.
 
     Args:
       scorer: loads a checkpoint.
-      distances: measures weight distances; None: none are wanted.
-      limits: of memory.
+      distances: measures weight distances; None: none are requested.
+      limits: the limits of the sweep.
     """
 
     def __init__(self, scorer: CheckpointScorer, distances: Distances | None, limits: Limits):
@@ -36,7 +36,7 @@ class Loader:
         self._free.set()
 
     def load(self, stage: Busy | Prepared | Failed) -> Busy | Loaded | Failed:
-        """Loads what is to be scored or measured of it; errors are returned."""
+        """Loads a checkpoint for scoring and measures its distances; errors are returned."""
         if not isinstance(stage, Prepared):
             return stage
         if stage.files is None:
@@ -57,7 +57,7 @@ class Loader:
         return Loaded(stage, checkpoint, watch.wall, watch.idle)
 
     def release(self) -> None:
-        """Says that the checkpoint that was loaded last is scored and gone."""
+        """Reports that the last loaded checkpoint is scored and no longer in memory."""
         self._free.set()
 
     @contextlib.contextmanager
@@ -71,8 +71,10 @@ class Loader:
             yield take
 
     def _wait_for_room(self, files: CheckpointFiles) -> None:
-        """Waits until the checkpoint that is being scored is gone, unless there is room for two:
-        the new one fits in half of what is free."""
+        """Waits until the present checkpoint is no longer in memory, if there is no room for two.
+
+        There is room if the new one needs at most half of the free memory.
+        """
         if self._free.is_set():
             return
         stats = jax.local_devices()[0].memory_stats() or {}

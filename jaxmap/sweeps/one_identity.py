@@ -1,4 +1,4 @@
-"""One name for one folder, however its path is written: `base`, `./base`, `/abs/base`, a link."""
+"""Gives a folder one name however its path is written: `base`, `./base`, `/abs/base`, a link."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxmap.store import Store
 
 
 def as_known(refs: Sequence[Ref], store: Store) -> list[Ref]:
-    """The references, each under the name that the store, or an earlier one, has for its folder.
+    """Replaces references to folders by the names that the store, or an earlier one, has for them.
 
-    A store tells checkpoints by their references, so that one folder under two names would be two
-    models. References to the Hub stay as they are; each is returned once, in the order given.
+    A store distinguishes checkpoints by their references, so a folder under two names would be two
+    models. References to the Hub are not changed. Each is returned once, in the order given.
     """
     if not any(is_folder(ref.name) for ref in refs):
         return list(dict.fromkeys(refs))
@@ -24,13 +24,13 @@ def as_known(refs: Sequence[Ref], store: Store) -> list[Ref]:
     for ref in refs:
         known = first[_place(ref)]
         if known != ref and known not in found:
-            logging.info("%s is the folder that is called %s here", ref, known)
+            logging.info("%s is the same folder as %s, whose name is used", ref, known)
         found[known] = None
     return list(found)
 
 
 def _of_store(store: Store) -> Iterable[Ref]:
-    """What the store has results of or was asked for, the oldest first."""
+    """The references with results or requests in the store, the oldest first."""
     names = dict.fromkeys(
         (entry.identity.ref, entry.identity.revision) for entry in store.records()
     )
@@ -39,7 +39,7 @@ def _of_store(store: Store) -> Iterable[Ref]:
 
 
 def _place(ref: Ref) -> tuple[str, str | None]:
-    """The folder with links followed, and the revision where that is no subfolder of it."""
+    """The folder with links resolved, and the revision unless that is a subfolder."""
     if not is_folder(ref.name):
         return ref.name, ref.revision
     if ref.revision is not None and os.path.isdir(os.path.join(ref.name, ref.revision)):

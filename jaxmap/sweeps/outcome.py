@@ -1,4 +1,4 @@
-"""What a run of scoring did, and why what failed did."""
+"""The outcome of a scoring run, and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ Ending = Literal["done", "stopped", "bad input", "failure"]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run did.
+    """The outcome of a run.
 
     Fields:
-      scored, found: labels of what was scored now, and of what was there.
-      failed: what could not be scored, with reasons.
-      unmeasured: checkpoints whose scores are done but whose weight distances failed.
-      stopped: whether the run was told to end before all was done.
-      follows: how the process that led ended, where this one only helped it.
+      scored: labels of the results that were computed now.
+      found: labels of the results that were in the store already.
+      failed: the items that could not be scored, with reasons.
+      unmeasured: checkpoints that were scored but whose weight distances failed.
+      stopped: whether the run was told to stop before everything was done.
+      follows: how the first process ended, if this one only followed its orders.
     """
 
     scored: list[str] = dataclasses.field(default_factory=list)
@@ -35,8 +36,7 @@ class Outcome:
 
     @property
     def ending(self) -> Ending:
-        """Whether all is done; else whether the run was told to stop before, only bad input stood
-        in the way, or something failed."""
+        """How the run ended: everything done, stopped, bad input only, or another failure."""
         if self.follows is not None:
             return self.follows
         if self.stopped:
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def failure_of(item: Item, commit: str | None, error: Exception) -> Failure:
-    """The note that a store keeps of an item that failed."""
+    """The failure to store for an item."""
     kind: Literal["input", "failure"] = "input" if isinstance(error, InputError) else "failure"
     if not isinstance(error, JaxmapError):
         logging.debug("%s", item.label, exc_info=error)
@@ -56,7 +56,7 @@ def failure_of(item: Item, commit: str | None, error: Exception) -> Failure:
 
 
 def reason_of(error: Exception) -> str:
-    """One line."""
+    """The message of an error in one line."""
     if isinstance(error, JaxmapError):
         return str(error)
     lines = str(error).strip().splitlines()

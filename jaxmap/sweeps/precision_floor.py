@@ -1,4 +1,4 @@
-"""The same checkpoints in several precisions, for `analysis.floor` to compare."""
+"""Scores the same checkpoints in several precisions, which `analysis.floor` compares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def score_precisions(
 ) -> Outcome:
     """Scores each checkpoint in each precision, one checkpoint after another.
 
-    A checkpoint is fetched once and loaded for each precision. `settings`, but for their dtype,
+    A checkpoint is fetched once and loaded for each precision. `settings` (except their dtype),
     `stop` and `command` are those of `score_models`, whose outcomes are joined.
     """
     total = Outcome()

@@ -1,4 +1,4 @@
-"""Results made before they are asked for: in a thread, in order, a bounded number waiting."""
+"""Computes results in advance: in a thread, in order, with a bounded number waiting."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _END = object()
 
 
 class Stopwatch:
-    """Seconds since it was made: `wall`, and `idle`, in which the process had nothing to compute
-    but waited, as for a disk. To be kept from a processor by others is not idle."""
+    """Measures seconds since it was made: `wall`, and `idle`.
+
+    Idle time is time in which the process waited, as for a disk, without anything to compute.
+    Waiting for a processor that others use is not idle time.
+    """
 
     def __init__(self) -> None:
         self._wall, self._busy = time.perf_counter(), _busy_seconds()
@@ -34,7 +37,7 @@ class Stopwatch:
 
 
 def _busy_seconds() -> float:
-    """Seconds that the threads of this process computed, or stood in line for a processor."""
+    """Seconds that the threads of this process computed or waited for a processor."""
     delays = 0
     for path in glob.glob("/proc/self/task/*/schedstat"):  # Linux
         with contextlib.suppress(OSError, ValueError, IndexError), open(path) as file:
@@ -48,17 +51,16 @@ class _Raised:
 
 
 class Prefetcher(Generic[T, R]):
-    """The results of a function on the items of a source, in order.
+    """Iterates over the results of a function on the items of a source, in order.
 
-    Each is made when it is asked for; after `start`, in a thread that is at most `depth` results
-    ahead, the one in the making included: it begins another only once one was taken. An
-    exception of the source or of the function is raised where its result would come.
+    A result is computed when it is needed; after `start`, by a thread that is at most `depth`
+    results ahead, including the one in progress. An exception of the source or of the function is
+    raised in place of the result.
 
     Args:
       source: the items.
-      function: makes a result of an item.
-      join_s: seconds that `close` waits for the thread; one that waits for the network longer is
-        left behind.
+      function: item -> result.
+      join_s: seconds that `close` waits for the thread; after that it is abandoned.
     """
 
     def __init__(self, source: Iterable[T], function: Callable[[T], R], *, join_s: float = 5.0):
@@ -75,11 +77,11 @@ class Prefetcher(Generic[T, R]):
         return self._thread is not None
 
     def start(self, depth: int = 1) -> None:
-        """Makes results in advance from now on; may be called between two of them."""
+        """Computes results in advance from now on; may be called at any time."""
         if self._thread is None:
             for _ in range(depth):
                 self._slots.release()
-            # A daemon: a download that hangs must not keep a program that was told to end.
+            # A daemon thread, so that a hanging download does not keep the program from ending.
             self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._thread.start()
 
@@ -87,7 +89,7 @@ class Prefetcher(Generic[T, R]):
         return self
 
     def __next__(self) -> R:
-        # No name may keep the last result: a checkpoint in memory would outlive its use.
+        # No variable may keep the last result: a checkpoint would stay in memory.
         if self._thread is None:
             return self._function(next(self._source))
         result = self._results.get()
@@ -101,13 +103,13 @@ class Prefetcher(Generic[T, R]):
         return result
 
     def close(self) -> bool:
-        """Ends the thread after what it is at; returns whether it has ended."""
+        """Ends the thread after its present item; returns whether it has ended."""
         self._closed.set()
         self._slots.release()
         if self._thread is None:
             return True
         self._thread.join(self._join_s)
-        self._results.put(_END)  # whoever waits for a result need not
+        self._results.put(_END)  # wakes a thread that waits for a result
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The first stage of a sweep: claims a checkpoint, finds out what is missing, fetches its files."""
+"""The first stage of a sweep: claims a checkpoint, finds what is missing, fetches its files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jaxmap.sweeps.weight_distance import Distances, Point
 
 @dataclasses.dataclass
 class _Claimed:
-    """A group that this worker looked at in this round.
+    """A group of tasks in this round.
 
     Fields:
-      ours: whether it is this worker's.
-      resolved: checkpoints that were looked up for distances and not yet prepared.
-      wanted: steps whose weights are to be read for distances.
+      ours: whether this worker has claimed it.
+      resolved: checkpoints that were resolved for distances and are not yet prepared.
+      wanted: steps whose weights must be read for distances.
     """
 
     ours: bool
@@ -40,12 +40,12 @@ class Preparer:
     """Prepares the tasks of one round; for one thread.
 
     Args:
-      tasks: all of the round.
-      store: what is done is in it.
-      claims: of the workers on the store.
-      distances: measures weight distances; None: none are wanted.
-      budget: of downloads.
-      halted: whether to give up waiting.
+      tasks: all tasks of the round.
+      store: the store with the results so far.
+      claims: this worker's claims.
+      distances: measures weight distances; None: none are requested.
+      budget: limits downloads.
+      halted: whether to stop waiting.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Preparer:
         self._claimed: dict[Group, _Claimed] = {}
 
     def prepare(self, task: Task) -> Busy | Prepared | Failed:
-        """Claims, resolves and fetches a checkpoint, unless nothing is missing of it.
+        """Claims, resolves and fetches a checkpoint, unless all its results exist.
 
-        Errors are returned, but for those that end the run: Stopped, DiskFullError.
+        Errors are returned, except those that end the run: Stopped, DiskFullError.
         """
         started = time.perf_counter()
         resolved: Resolved | None = None
@@ -91,7 +91,7 @@ class Preparer:
         return Prepared(task, resolved, missing, measured, files, seconds)
 
     def _claim(self, group: Group) -> _Claimed:
-        """Claims a group, and finds out which of its checkpoints are wanted for distances."""
+        """Claims a group, and finds which of its checkpoints are needed for distances."""
         known = self._claimed.get(group)
         if known is not None:
             return known
@@ -99,7 +99,7 @@ class Preparer:
         if not claimed.ours or group.run is None or self._distances is None:
             return claimed
         self._distances.plan(group.run, group.steps)
-        # Where nothing was measured yet all are wanted, so that none need be looked up first.
+        # If nothing was measured yet, all are needed, and none has to be resolved first.
         any_known = self._distances.known(group.run)
         tasks = self._tasks[group]
         points = [
@@ -112,7 +112,7 @@ class Preparer:
         return claimed
 
     def _commit(self, task: Task, group: _Claimed) -> str | None:
-        """The commit of a checkpoint; None for one that is not there, or known not to load."""
+        """The commit of a checkpoint; None if it does not exist or is known not to load."""
         try:
             commit = self._resolve(task, group).commit
         except Exception as error:
@@ -146,7 +146,7 @@ class Preparer:
             try:
                 return fetch(resolved)
             except DiskFullError:
-                # What is scored may go, where a budget was given; else this is the end.
+                # With a budget, scored weights can be deleted; otherwise the error ends the run.
                 made = self._budget.make_all_room() or self._budget.wait(resolved, self._halted)
                 if not made:
                     raise

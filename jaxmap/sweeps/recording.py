@@ -1,4 +1,4 @@
-"""The last stage of a sweep: scores what was loaded and keeps it, or notes why not."""
+"""The last stage of a sweep: scores loaded checkpoints and stores the records or failures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Recorder:
 
     Args:
       scorer: scores a checkpoint.
-      store: takes the results and failures.
-      heartbeat: is told what goes on.
-      checkpoints: how many there are to score, for people.
-      stop: asked before every batch.
+      store: the store for results and failures.
+      heartbeat: reports the progress.
+      checkpoints: the number of checkpoints, for the progress bar.
+      stop: called before every batch; true means that the run should stop.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Recorder:
         self._settled: set[Item] = set()
 
     def outcome(self, total: int) -> Outcome:
-        """What came of it; of `total` items, those that are not settled were not come to."""
+        """The outcome of the run, which had `total` items."""
         stopped = self._stop() and len(self._settled) < total
         return dataclasses.replace(self._outcome, stopped=stopped)
 
     def finish(self, stage: Loaded | Failed) -> None:
-        """Scores what is missing of a checkpoint, or notes why it cannot be; raises Stopped."""
+        """Scores the missing items of a checkpoint, or stores the failure; raises Stopped."""
         missing = stage.missing if isinstance(stage, Failed) else stage.prepared.missing
         commit = stage.commit if isinstance(stage, Failed) else stage.resolved.commit
         for item in stage.task.items:
@@ -101,7 +101,7 @@ class Recorder:
             self._scorer.forget_partial(item)
             self._outcome.scored.append(item.label)
             self._end(item, "scored", time.perf_counter() - began + seconds)
-            seconds = 0.0  # fetching and loading count for the first of them
+            seconds = 0.0  # the time of fetching and loading counts for the first item
 
     def _fail(self, item: Item, commit: str | None, error: Exception) -> None:
         failure = failure_of(item, commit, error)

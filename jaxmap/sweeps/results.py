@@ -1,4 +1,4 @@
-"""The results that a checkpoint can give: what identifies each, and what it was made with."""
+"""Identities, provenance and records of the results of a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from jaxmap.variant import Variant
 def output_identity(
     files: CheckpointFiles, texts: str, tokenised: Tokenised, dtype: str, item: Item
 ) -> Identity:
-    """Identity of the model's own output, in the precision that an item is scored in.
+    """The identity of the model's own output, in the precision of an item.
 
     Args:
       files: the checkpoint.
-      texts: fingerprint of the text set.
-      tokenised: the texts as the checkpoint's tokenizer reads them.
-      dtype: that the model computes in.
-      item: what is asked of the checkpoint.
+      texts: the fingerprint of the text set.
+      tokenised: the ids of the texts by the checkpoint's tokenizer.
+      dtype: the precision of the model.
+      item: the item.
     """
     return Identity(
         ref=files.ref.name,
@@ -50,7 +50,7 @@ def output_identity(
 def kept_results(
     store: Store, identity: Identity, item: Item, L: int
 ) -> dict[Variant, Entry | None]:
-    """What the store has of an item: its output, which comes first, and its layers 0..L."""
+    """The store's entries for an item: the output, which comes first, and the layers 0 to L."""
     output, lens = identity.variant, item.variant.lens
     layers = range(L + 1) if lens else ()
     variants = [output, *(replace(output, layer=layer, lens=lens) for layer in layers)]
@@ -59,7 +59,7 @@ def kept_results(
 
 
 def lacking(item: Item, kept: Mapping[Variant, Entry | None]) -> tuple[str, ...]:
-    """The statistics of an item that any of its results is without."""
+    """The statistics of an item that at least one of its results lacks."""
     return tuple(
         name
         for name in item.statistics
@@ -74,9 +74,10 @@ def provenance(
     seconds: float,
     storage: Storage | None = None,
 ) -> Provenance:
-    """What the results of a checkpoint were made with, and the seconds that they took.
+    """The provenance of the results of a checkpoint.
 
-    storage: of a copy that was made in memory; None: the checkpoint's own.
+    `seconds` is the time that they took; `storage` that of a quantised copy in memory, or None for
+    the checkpoint's own.
     """
     card = files.card
     bases = card.base_models or tuple(filter(None, [Checkpoint(files.folder).base_name]))
@@ -110,15 +111,15 @@ def new_records(
     tokens: Tokens,
     made_with: Provenance,
 ) -> list[Record]:
-    """The records that the store lacks of an item: of its output and of each layer of a lens.
+    """The records of an item, of the output and each layer of a lens, that the store lacks.
 
     Args:
-      identity: of the output.
-      kept: what the store has already, see `kept_results`.
-      item: what is asked of the checkpoint.
+      identity: the identity of the output.
+      kept: the entries that the store has already, see `kept_results`.
+      item: the item.
       scores: its statistics, [R, N]; the output is the last row.
-      tokens: the text set as the model reads it.
-      made_with: the provenance of each.
+      tokens: the ids of the text set.
+      made_with: the provenance of the records.
     """
     counts = {"num_tokens": tokens.lengths, "num_scored": tokens.num_scored}
     records = []
@@ -138,5 +139,5 @@ def new_records(
 
 
 def result_versions() -> dict[str, str]:
-    """Versions of what a result depends on, the rule that made its tokens among them."""
+    """The versions of libraries on which a result depends, and of the token rule."""
     return versions() | {RULE_NAME: str(RULE)}

@@ -1,8 +1,9 @@
-"""A vector that is being computed, kept now and then: STORE/partial/*.npz.
+"""Saves the unfinished scores of an item at intervals: STORE/partial/*.npz.
 
-Batches are planned before the first is scored, so what is done is a set of batches and the sums
-of their texts; resuming gives the bits that an uninterrupted run gives. One file per item, replaced
-as a whole and removed when the item is done. Readers of a store do not look here.
+Batches are planned before the first is scored, so the finished part is a set of batches and the
+sums of their texts, and a resumed run gives exactly the numbers of an uninterrupted one. There is
+one file per item, which is replaced atomically and removed when the item is done. Readers of a
+store ignore it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _DONE, _FACTS = "done", "facts"  # beside the arrays
 
 
 class UnfinishedScores:
-    """Results of the batches done so far; see `jaxmap.engine.callbacks.Resumable`.
+    """The results of the batches done so far, see `jaxmap.engine.callbacks.Resumable`.
 
     Args:
       path: the file.
-      facts: all that the numbers depend on; a file of other facts is not resumed.
+      facts: everything that the numbers depend on; a file with other facts is not resumed.
       every: seconds between two saves; 0: after every batch.
     """
 
@@ -44,14 +45,14 @@ class UnfinishedScores:
         self._saved = time.monotonic()
 
     def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Starts, or resumes where a run of the same facts, plan and arrays stopped.
+        """Starts, or resumes the results of a run with the same facts, plan and arrays.
 
         Args:
-          plan: of the batches.
-          arrays: results by name, to be filled with what was done before; kept, and saved with
-            what is written into them later.
+          plan: the plan of the batches.
+          arrays: results by name, which are filled with earlier results. The object keeps them, and
+            later saves what is written into them.
 
-        Returns which batches were done before, bool [B]; kept too.
+        Returns which batches were done before, bool [B]; the object keeps this array too.
         """
         planned = hashlib.sha256(repr(plan).encode()).hexdigest()
         shapes = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
@@ -72,13 +73,13 @@ class UnfinishedScores:
         return self._done_B
 
     def note(self, batch: int) -> None:
-        """Says that a batch's results are in, and saves when it is time to."""
+        """Marks a batch as written to the arrays, and saves if the last save is long ago."""
         self._done_B[batch] = True
         if time.monotonic() - self._saved >= self._every and not self._done_B.all():
             self.save()
 
     def save(self) -> None:
-        """Writes what is done; InputError when the disk is full."""
+        """Saves the results so far; raises InputError if the disk is full."""
         buffer = io.BytesIO()
         key = np.array(json.dumps({"key": self._key}))
         arrays = {**self._arrays, _DONE: self._done_B, _FACTS: key}

@@ -1,4 +1,4 @@
-"""Checkpoints to a store: what `jaxmap score`, `jaxmap sweep`, the demo and notebooks call."""
+"""Scores checkpoints into a store, for `jaxmap score`, `jaxmap sweep`, the demo and notebooks."""
 
 from __future__ import annotations
 
@@ -40,26 +40,27 @@ def score_models(
     command: str = "",
     limits: Limits = DEFAULT,
 ) -> Outcome:
-    """Scores every model that the store does not have yet and keeps each as soon as it is done.
+    """Scores every model that is not in the store yet; each result is stored when it is done.
 
-    A model that fails leaves its reason in the store and the others go on. What is finished is
-    recognised by the model's commit (a folder's contents), the texts, the variant and the
-    statistics. A checkpoint is loaded once for all that is asked of it. Several processes may
-    work on one store: what another one is at is left to it, and waited for. Where this is one of
-    several that score each model together, the first does all this and the others help it.
+    If a model fails, the reason is stored and the others are scored. Finished results are
+    recognised by the model's commit (or a folder's contents), the texts, the variant and the
+    statistics. A checkpoint is loaded once for all its items. Several processes may work on one
+    store: items that another worker has claimed are left to it and waited for. If several processes
+    score each model together (`jaxmap.distributed`), the first does all this and the others follow.
 
     Args:
-      refs: the models; they are taken by size, run and step, else in the order given.
+      refs: the models; they are scored by size, run and step, otherwise in the order given.
       texts: the text set of the store.
-      store: open for writing.
-      settings: what is asked of each model, and how it is scored.
-      shard: (index, count): only this share of the models, of so many.
-      stop: asked before every batch; when true, the run saves what it has and ends.
-      command: what to type to do the same again, for `jaxmap status`.
-      limits: waits and sizes.
+      store: the store, open for writing.
+      settings: how each model is scored.
+      shard: (index, count): score only this share of the models, out of so many.
+      stop: called before every batch; if it returns true, the run saves its results and stops.
+      command: the command line that resumes the run, for `jaxmap status`.
+      limits: waiting times and limits.
 
-    Raises InputError for a share that cannot be, else JaxmapError only where the store itself
-    cannot be written or the disk is full.
+    Raises:
+      InputError: for an impossible shard.
+      JaxmapError: if the store cannot be written or the disk is full.
     """
     index, count = shard
     if not 0 <= index < count:
@@ -99,7 +100,7 @@ def score_models(
 
 
 def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:
-    """Warns of checkpoints of one run that were just scored and are one and the same."""
+    """Warns of checkpoints of one run that were scored now and are identical."""
     asked = {(ref.name, ref.revision) for ref in refs}
     if not outcome.scored or all(store.names.parse(*one).time is None for one in asked):
         return
@@ -110,16 +111,19 @@ def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> N
 
 @contextmanager
 def told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether a SIGTERM has come (a preempted machine, a time limit); a second one ends at once."""
+    """Yields a function that tells whether SIGTERM was received; a second one ends at once.
+
+    Schedulers send SIGTERM before preemption and at time limits.
+    """
     told = threading.Event()
     if distributed.several() or threading.current_thread() is not threading.main_thread():
-        yield told.is_set  # JAX listens for all of several processes; signals are the main thread's
+        yield told.is_set  # JAX or the main thread handles signals
         return
 
     def handle(number: int, frame: object) -> None:
         told.set()
         signal.signal(signal.SIGTERM, before)
-        logging.warning("told to stop: finishing the batch and saving; run again to go on")
+        logging.warning("told to stop: finishing the batch and saving; run again to resume")
 
     before = signal.signal(signal.SIGTERM, handle)
     try:

@@ -1,4 +1,4 @@
-"""In which order checkpoints are visited, and which of them are a worker's share."""
+"""The order in which checkpoints are scored, and the share of each worker."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.naming import GRAMMAR, Names
 
-_SLACK = 0.1  # of a share, by which a cut may move to fall between two runs
+_SLACK = 0.1  # the part of a share by which its border may move to fall between two runs
 
 
 def in_order(refs: Sequence[Ref], names: Names = GRAMMAR) -> list[Ref]:
-    """By size, then run, then time, so that neighbours in time share programs and weights' window.
+    """Sorts by size, then run, then time.
 
-    Runs of a size, and models that name none, keep the order in which they first came.
+    Neighbours then share compiled programs, and weight distances need few checkpoints in memory.
+    Runs of equal size, and models without a known size, keep their order.
     """
     first: dict[str, int] = {}
     for ref in refs:
@@ -27,14 +28,14 @@ def in_order(refs: Sequence[Ref], names: Names = GRAMMAR) -> list[Ref]:
 
 
 def share(refs: Sequence[Ref], index: int, count: int, names: Names = GRAMMAR) -> range:
-    """The places in ordered refs that are worker `index`'s of `count`: contiguous, as many as the
-    others' within a tenth, cut between two runs where one ends that near.
+    """The range of ordered refs for worker `index` of `count`.
 
-    Every place belongs to exactly one worker.
+    Every reference belongs to exactly one worker. The shares are equal within a tenth, and a border
+    is moved to the end of a run if that is near enough.
     """
     runs = [run_name(ref, names) for ref in refs]
     borders = [i for i in range(1, len(refs)) if runs[i] != runs[i - 1]]
-    slack = _SLACK * len(refs) / count / 2  # of both ends together a tenth
+    slack = _SLACK * len(refs) / count / 2  # for each of the two borders
 
     def cut(k: int) -> int:
         even = round(k * len(refs) / count)
@@ -45,6 +46,6 @@ def share(refs: Sequence[Ref], index: int, count: int, names: Names = GRAMMAR) -
 
 
 def run_name(ref: Ref, names: Names = GRAMMAR) -> str:
-    """The run of a checkpoint; a model that is none of several is a run of its own."""
+    """The run of a checkpoint; any other model is a run of its own."""
     name = names.parse(ref.name, ref.revision)
     return str(ref) if name.time is None else name.run_name

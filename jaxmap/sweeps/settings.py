@@ -1,4 +1,4 @@
-"""What is asked of every model of a run, in one place: the options of `score`, `sweep`, the API."""
+"""The settings of a scoring run: the options of `score`, `sweep` and the API."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the models of a run are scored. Raises InputError for a value that cannot be.
+    """How the models of a run are scored. Raises InputError for an impossible value.
 
     Fields:
-      dtype: of PRECISIONS; auto: float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
-      lens: score every layer of the model itself through the logit lens too.
-      tuned_lens: a folder of tuned lenses to read the layers through instead; "": none.
-      statistics: names in `jaxmap.store.statistics`; the log-likelihood is always among them.
-      quantize: of QUANTISATIONS; each is a result of its own, none the model itself.
-      weight_distance: distances in weight space to so many checkpoints before each; 0: none.
-      batch_tokens: tokens of a batch; None: a default for the device.
-      batch: auto: as many tokens as memory holds, found by compiling ahead of time; "": as above.
-      ignore_config_keys: keys of config.json declared without effect on the logits.
-      save_every: seconds between two saves of a vector that is being computed; 0: every batch.
-      mesh: devices an axis, or auto; None: one device where there is one, else auto.
-      cache_budget: bytes of weights that a run may keep in the Hub's cache; None: all of them.
+      dtype: a key of PRECISIONS; "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+      lens: whether to score every layer of the model as well, through the logit lens.
+      tuned_lens: a folder of tuned lenses to use instead of the logit lens; "": none.
+      statistics: names in `jaxmap.store.statistics`; the log-likelihood is always included.
+      quantize: names of QUANTISATIONS; each gives a result of its own, "none" the model itself.
+      weight_distance: measure weight distances to so many earlier checkpoints; 0: none.
+      batch_tokens: tokens per batch; None: the default for the device.
+      batch: "auto": the largest batch that fits in memory, found by compiling; "": batch_tokens.
+      ignore_config_keys: keys of config.json that are declared to have no effect on the logits.
+      save_every: seconds between two saves of unfinished scores; 0: after every batch.
+      mesh: devices per axis, or "auto"; None: one device if there is only one, otherwise "auto".
+      cache_budget: bytes of weights that a run may keep in the Hub's cache; None: no limit.
     """
 
     dtype: str = "auto"
@@ -81,13 +81,13 @@ class Settings:
         return {"field": field, "value": getattr(self, field)}
 
     def items(self, ref: str, revision: str | None) -> list[Item]:
-        """What is asked of one model; InputError when there is no tuned lens for it."""
+        """The items of one model; raises InputError if there is no tuned lens for it."""
         tuned = ""
         if self.tuned_lens and "none" in self.quantize:
             from jaxmap.lens.tuned_lens import find_lens
 
             tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
-        lens = {"none": tuned or LOGIT * self.lens}  # layers of the model itself only
+        lens = {"none": tuned or LOGIT * self.lens}  # only for the model itself, not its copies
         return [
             Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")), self.statistics)
             for one in self.quantize
@@ -98,7 +98,7 @@ PLAIN = Settings()  # the log-likelihood of each model in its default precision
 
 
 def parse_size(text: str, what: str) -> int:
-    """Bytes from "200GB", "1.5 TB", "500000000" (powers of 1000; KiB and the like: of 1024)."""
+    """Bytes from "200GB", "1.5 TB" or "500000000"; units are powers of 1000, KiB etc. of 1024."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text, re.IGNORECASE)
     if match is None or (match[3] and not match[2]):
         raise InputError(f"{text!r} is not a size; write it as 200GB, 1.5TB or 64GiB", field=what)
@@ -108,7 +108,7 @@ def parse_size(text: str, what: str) -> int:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """InputError for the first name that is not known, with the nearest that is."""
+    """Raises InputError for the first unknown name, with the most similar known one."""
     known = list(known)
     for name in given:
         if name not in known:

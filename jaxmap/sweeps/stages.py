@@ -1,4 +1,4 @@
-"""What each stage of a sweep makes of a task: prepared, then loaded, or failed on the way."""
+"""The results of the stages of a sweep for a task: prepared, then loaded, or failed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from jaxmap.sweeps.tasks import Task
 
 @dataclasses.dataclass(frozen=True)
 class Busy:
-    """Another worker is at the group of this task."""
+    """A task whose group another worker has claimed."""
 
     task: Task
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A checkpoint of which is known what the store lacks, and whose files are here.
+    """A checkpoint whose missing items are known and whose files are on disk.
 
     Fields:
       task: the task.
-      resolved: where the checkpoint is, and its commit.
+      resolved: the source and commit of the checkpoint.
       missing: the items that are not done.
-      measured: whether its weights are to be read for distances.
-      files: on this machine's disk; None where nothing has to be loaded.
-      seconds: that this took.
+      measured: whether its weights must be read for distances.
+      files: the files on disk; None if nothing has to be loaded.
+      seconds: the time of preparation.
     """
 
     task: Task
@@ -40,13 +40,13 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """A checkpoint in memory, its distances measured.
+    """A checkpoint in memory, whose weight distances are measured.
 
     Fields:
-      prepared: what came before.
-      checkpoint: the model; None where nothing is to be scored.
-      seconds: that loading took.
-      idle: of these, seconds in which the processor waited, as for a disk.
+      prepared: the result of the first stage.
+      checkpoint: the model; None if nothing is to be scored.
+      seconds: the time of loading.
+      idle: the part of it in which the processor waited, as for a disk.
     """
 
     prepared: Prepared
@@ -65,12 +65,12 @@ class Loaded:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Failed:
-    """A task that did not get as far as scoring.
+    """A task that failed before scoring.
 
     Fields:
-      task, missing, measured: as in `Prepared`; all items are missing where it is not known.
-      resolved: None where the checkpoint was not found.
-      error: what went wrong.
+      task, missing, measured: see `Prepared`; all items count as missing if that is unknown.
+      resolved: None if the checkpoint was not found.
+      error: the error.
     """
 
     task: Task
@@ -81,5 +81,5 @@ class Failed:
 
     @property
     def commit(self) -> str | None:
-        """The checkpoint's, where it was found."""
+        """The checkpoint's commit, if it was found."""
         return None if self.resolved is None else self.resolved.commit

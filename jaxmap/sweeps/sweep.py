@@ -1,9 +1,9 @@
-"""Many checkpoints, each of them loaded once: prepared and loaded ahead, scored, kept.
+"""A sweep over many checkpoints: each is fetched and loaded once, in advance, and then scored.
 
-What is finished is never done again, whatever happened to the run before; several workers share a
-store; one bad checkpoint costs the others nothing. Each stage has a module: `preparation`,
-`loading`, `recording`; `prefetch` has the threads that they run in, `resume` what survives of a
-vector that is being computed.
+Finished results are never computed again, whatever happened to an earlier run. Several workers
+share a store, and a bad checkpoint does not affect the others. Each stage has a module:
+`preparation`, `loading`, `recording`; `prefetch` has the threads in which they run, `resume` saves
+unfinished scores.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from jaxmap.sweeps.weight_distance import Distances
 
 
 class Sweep:
-    """The tasks of one worker on a store. For one `run`.
+    """Does the tasks of one worker on a store; `run` can be called once.
 
     Args:
       scorer: loads and scores a checkpoint.
-      tasks: what is to be done, in order (`plan_tasks`).
-      stop: asked often; true when the run is to end.
+      tasks: the tasks, in order (`plan_tasks`).
+      stop: called often; true means that the run should stop.
       command: the command line, for `jaxmap status`.
-      limits: waits and sizes.
+      limits: waiting times and limits.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Sweep:
         )
 
     def run(self) -> Outcome:
-        """Does all that is not done; JaxmapError where the store, or the disk, refuses."""
+        """Does all unfinished tasks; raises JaxmapError if the store cannot be written."""
         path = self._store.path
         total = sum(len(task.items) for task in self._tasks)
         checkpoints = sum(bool(task.items) for task in self._tasks)
@@ -87,7 +87,7 @@ class Sweep:
                     busy = self._round(tasks, claims, recorder)
                     if len(busy) == len(tasks):
                         if not waited:
-                            logging.info("waiting for %d that other workers are at", len(busy))
+                            logging.info("waiting for %d tasks of other workers", len(busy))
                             waited = True
                         time.sleep(self._limits.busy_s)
                     tasks = busy
@@ -96,7 +96,7 @@ class Sweep:
         return recorder.outcome(total)
 
     def _round(self, tasks: Sequence[Task], claims: Claims, recorder: Recorder) -> list[Task]:
-        """One pass over the tasks; returns those that other workers are at."""
+        """Goes over the tasks once; returns those that other workers have claimed."""
         closing = threading.Event()
         preparer = Preparer(
             tasks,
@@ -111,7 +111,7 @@ class Sweep:
         loaded = Prefetcher(prepared, loader.load)
         if not all(is_folder(task.ref.name) for task in tasks):
             prepared.start(self._limits.downloads)
-        # On a CPU loading and scoring want the same cores: only when loading is seen to wait.
+        # On a CPU loading and scoring compete for the cores, so only if loading waits for a disk.
         if jax.default_backend() != "cpu":
             loaded.start()
         busy: list[Task] = []
@@ -125,7 +125,7 @@ class Sweep:
                 group, resolved = stage.task.group, stage.resolved
                 if isinstance(stage, Loaded) and self._waits(stage):
                     loaded.start()  # the disk is waited for: score meanwhile
-                # The model goes, and with an error the arrays that its traceback holds.
+                # Frees the model, and with an error the arrays that its traceback references.
                 stage = None
                 loader.release()
                 if resolved is not None:
@@ -143,7 +143,7 @@ class Sweep:
         return busy
 
     def _waits(self, stage: Loaded) -> bool:
-        """Whether loading waited for a disk, rather than computed."""
+        """Whether loading mostly waited for a disk instead of computing."""
         share = self._limits.idle_share * stage.seconds
         return stage.idle > max(self._limits.idle_s, share)
 

@@ -1,4 +1,4 @@
-"""What a sweep consists of: checkpoints with what is asked of them, in groups."""
+"""The tasks of a sweep: checkpoints with their items, in groups."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jaxmap.store.requests import Item
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Checkpoints that one worker does, one after another.
+    """Checkpoints that one worker scores one after another.
 
     Fields:
       label: its name among the claims of workers.
-      run: the training run whose weight distances are wanted; None: it is a single checkpoint.
-      steps: all of that run's that are asked for, by every worker.
+      run: the training run whose weight distances are requested; None for a single checkpoint.
+      steps: all requested steps of that run, of all workers.
     """
 
     label: str
@@ -28,15 +28,15 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A checkpoint and what is asked of it.
+    """A checkpoint and its items.
 
     Fields:
       ref: the checkpoint.
-      items: what is asked; none: only the distances of later checkpoints to it.
-      group: with which others it is done.
-      number: its place among the tasks of this worker, from 0.
-      time: its place in the run of the group: a step, or tokens where names tell no steps; None
-        where it is no checkpoint of a run.
+      items: the items; if empty, it is only needed for the distances of later checkpoints.
+      group: the group to which it belongs.
+      number: its index among the tasks of this worker.
+      time: its step in the run of the group, or its tokens if names have no steps; None if it is
+        not a checkpoint of a run.
     """
 
     ref: Ref
@@ -47,7 +47,7 @@ class Task:
 
     @property
     def step(self) -> int:
-        """`time`, of a task whose group has a run."""
+        """`time`, for a task whose group has a run."""
         assert self.time is not None
         return self.time
 
@@ -63,14 +63,14 @@ def plan_tasks(
 
     Args:
       refs: all checkpoints, in order.
-      mine: the places of this worker's.
-      items_of: what is asked of a checkpoint.
-      window: weight distances look back over so many of a run; 0: none are wanted.
-      given: reads names, with what was given of runs.
+      mine: the range of this worker's checkpoints.
+      items_of: returns the items of a checkpoint.
+      window: the number of earlier checkpoints for weight distances; 0: no distances.
+      given: the parser of names, with the given facts about runs.
     """
     names = [given.parse(ref.name, ref.revision) for ref in refs]
     runs = [name.run_name if window and name.time is not None else None for name in names]
-    steps: dict[str, dict[int, int]] = {}  # run -> step -> place; one checkpoint a step
+    steps: dict[str, dict[int, int]] = {}  # run -> step -> index in refs; one checkpoint per step
     for place, (name, run) in enumerate(zip(names, runs, strict=True)):
         if run is None or name.time is None:
             continue
@@ -78,7 +78,7 @@ def plan_tasks(
         if other != place:
             raise InputError(
                 f"{refs[other]} and {refs[place]} are both {name.unit} {name.time} of the run "
-                f"{run}; distances need one of them: leave out the other",
+                f"{run}; distances need exactly one: remove the other",
                 field="weight_distance",
             )
     groups: dict[str, Group] = {}
@@ -91,7 +91,7 @@ def plan_tasks(
             own = [p for p in steps[run].values() if p in mine]
             group = Group(f"{run} {own[0]}-{own[-1]}", run, tuple(steps[run]))
             groups[run] = group
-            # Of the run's checkpoints that are other workers', those that ours are measured to.
+            # Checkpoints of other workers to which the distances of ours are measured.
             before = [p for p in steps[run].values() if p < own[0]][-window:]
             for p in before:
                 tasks.append(Task(refs[p], (), group, 0, names[p].time))

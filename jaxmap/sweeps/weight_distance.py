@@ -1,11 +1,11 @@
-"""Distances between checkpoints in weight space, taken while the checkpoints are loaded.
+"""Measures weight distances between checkpoints while the checkpoints are loaded.
 
-The squared norm of the difference of all parameters between a checkpoint and the ones before it in
-its training run (Kishino et al., arXiv 2505.15353, look back over ten). The read that fills the
-model feeds them, so every checkpoint is read once: the tensors of the last ones stay in the host's
-memory as they are stored, each until its successor ten checkpoints on has met it. Where only k of
-the ten fit in half of the free memory, the latest k stay and the others are read again from their
-folders, a tensor at a time: each checkpoint is then read 1 + (10 - k) times.
+A distance is the squared norm of the difference of all parameters between a checkpoint and an
+earlier one of its training run; Kishino et al. (arXiv 2505.15353) use the ten before it. They are
+computed from the tensors that are read to fill the model, so every checkpoint is read once: the
+tensors of the last ten checkpoints stay in the host's memory as they are stored. If only k of them
+fit in half of the free memory, the latest k stay and the others are read again from their folders,
+one tensor at a time; each checkpoint is then read 1 + (10 - k) times.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from jaxmap.environment import cores
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.weight_distances import WINDOW, Asked, Row, Rows
 
-_MOST_THREADS = 8  # that measure one checkpoint
-SHARE = 0.5  # of the free memory, for the tensors of earlier checkpoints
+_MOST_THREADS = 8  # the largest number of threads that measure one checkpoint
+SHARE = 0.5  # the share of the free memory for tensors of earlier checkpoints
 
 
 class Point(NamedTuple):
-    """A checkpoint of a run; one whose commit is not known is not there, but keeps its place."""
+    """A checkpoint of a run; one without a commit does not exist but counts in the window."""
 
     step: int
     commit: str | None
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 @dataclass(eq=False)
 class _Kept:
-    """An earlier checkpoint: its tensors, None where they are to be read again from its folder."""
+    """An earlier checkpoint; `tensors` is None if they must be read again from its folder."""
 
     step: int
     commit: str
@@ -56,19 +56,19 @@ class _Kept:
 
 @dataclass(eq=False)
 class _Pair:
-    """A distance in the making: the sums over the tensors so far."""
+    """A distance that is being computed: the sums over the tensors so far."""
 
     earlier: _Kept
     tensors: Mapping[str, np.ndarray | Stored]
-    leaves: bool  # its tensors are not needed after this visit
+    leaves: bool  # whether its tensors are not needed after this checkpoint
     sums: list[float] = field(default_factory=list)
-    differs: str = ""  # what cannot be compared
+    differs: str = ""  # the tensors that cannot be compared
 
     def __post_init__(self):
         self.unmet = set(self.tensors)
 
     def take(self, key: str) -> np.ndarray | None:
-        """The earlier checkpoint's tensor, read or out of memory."""
+        """The earlier checkpoint's tensor, from memory or from its file."""
         one = self.tensors.get(key)
         self.unmet.discard(key)
         if self.leaves and self.earlier.tensors is not None:
@@ -79,13 +79,14 @@ class _Pair:
 class Distances:
     """Weight distances of the runs of a store; from any thread, one visit at a time.
 
-    Visit the checkpoints of a run in the order of their steps, one run after another.
+    `visit` must be called for the checkpoints of a run in the order of their steps, one run after
+    another.
 
     Args:
       store_path: the store's folder.
-      window: how many checkpoints to look back.
-      memory: bytes that may hold earlier checkpoints; None: half of what is free at the first
-        visit.
+      window: the number of earlier checkpoints to measure distances to.
+      memory: the bytes for tensors of earlier checkpoints; None: half of the free memory at the
+        first visit.
     """
 
     def __init__(
@@ -96,23 +97,23 @@ class Distances:
         memory: int | None = None,
     ):
         if window < 1:
-            raise InputError("looks back over no checkpoint", field="weight_distance", value=window)
+            raise InputError("must be at least 1 checkpoint", field="weight_distance", value=window)
         self._rows = Rows(store_path)
         check_writable(self._rows.path)
         remove_stale_temps(self._rows.path)
         self._window = window
         self._memory = memory
         self._plans: dict[str, dict[int, int]] = {}
-        self._own: dict[str, set[int]] = {}  # steps whose rows are ours, where some are not
+        self._own: dict[str, set[int]] = {}  # steps whose rows this process writes, if not all
         self._run: str | None = None
         self._room = 0
         self._kept: list[_Kept] = []
         self._lock = threading.RLock()
 
     def plan(self, run: str, steps: Sequence[int]) -> None:
-        """Sets which checkpoints a run has: all that are asked for, by any process, or may fail.
+        """Sets the checkpoints of a run: all that any process requests, even if some fail.
 
-        The window counts their places. Notes in the store that their distances are asked for.
+        The window counts these checkpoints. The request for their distances is stored.
         """
         steps = sorted(set(steps))
         with self._lock:
@@ -120,18 +121,18 @@ class Distances:
             self._rows.ask(Asked(run, tuple(steps), self._window))
 
     def known(self, run: str) -> bool:
-        """Whether the store has any distance of a run."""
+        """Whether the store has distances of a run."""
         with self._lock:
             return bool(self._rows.of(run))
 
     def missing(self, run: str, points: Sequence[Point], first: int = 0) -> set[int]:
-        """The points to be visited, so that the store gets each distance that it lacks.
+        """The steps to visit so that the store gets each distance that it lacks.
 
         Args:
           run: a planned run.
           points: some or all of its checkpoints, by step.
-          first: index of the first whose distances, to the points before it, are wanted. Those of
-            earlier points are another process's: visits to these write nothing.
+          first: the index of the first point whose distances to earlier points are needed. The
+            distances of the points before it are computed by another process.
         """
         with self._lock:
             plan, rows = self._plans[run], self._rows.of(run)
@@ -152,10 +153,11 @@ class Distances:
     def visit(
         self, run: str, step: int, commit: str, where: Path | Checkpoint
     ) -> Iterator[weights.Take]:
-        """Takes the tensors of a checkpoint while they are read (`weights.observed`).
+        """Yields a function that takes the tensors of a checkpoint as they are read.
 
-        When the block ends, its distances to the checkpoints visited before it are in the store;
-        after an exception none is, and the checkpoint is as if it had not been visited.
+        It is used with `weights.observed`. When the block ends, the distances to the checkpoints
+        visited before are in the store; after an exception the checkpoint does not count as
+        visited.
         """
         with self._lock:
             place, checkpoint = self._plans[run][step], Checkpoint.of(where)
@@ -197,18 +199,18 @@ class Distances:
             self._write(run, new, pairs)
 
     def pinned(self) -> set[Path]:
-        """The folders that will be read again, as memory does not hold their tensors."""
+        """The folders that will be read again because their tensors are not in memory."""
         return {kept.checkpoint.folder for kept in self._kept if kept.tensors is None}
 
     # Inside
 
     def _begin(self, run: str, checkpoint: Checkpoint) -> None:
-        """Decides how many checkpoints of a run stay in memory."""
+        """Decides how many checkpoints of a run are kept in memory."""
         if run == self._run:
             return
         self._run, self._kept = run, []
         if self._memory is None:
-            # Once: what the process frees later need not show as free.
+            # Measured once, because memory that the process frees later may not appear as free.
             self._memory = int(SHARE * free_memory())
         size = checkpoint.num_bytes
         self._room = min(self._window, self._memory // max(size, 1))
@@ -226,7 +228,7 @@ class Distances:
     def _open(
         self, kept: _Kept, stack: contextlib.ExitStack
     ) -> Mapping[str, np.ndarray | Stored] | None:
-        """A checkpoint's tensors in memory, else in its files; None when these are gone."""
+        """A checkpoint's tensors, in memory or in its files; None if the files are gone."""
         if kept.tensors is not None:
             return kept.tensors
         try:
@@ -262,7 +264,7 @@ class Distances:
 
 
 def _owned(stored: np.ndarray) -> np.ndarray:
-    """The array itself, or a copy where it looks into a mapped file, which may go."""
+    """The array itself, or a copy if it is a view of a mapped file, which may be deleted."""
     base: object = stored
     while isinstance(base, np.ndarray) and base.base is not None:
         base = base.base

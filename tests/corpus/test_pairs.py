@@ -127,4 +127,4 @@ def test_how_many_are_apart_is_recorded_and_said(tmp_path, caplog):
         )
     [entry] = Store.open(tmp_path / "s").records()
     assert entry.provenance.apart == 1
-    assert "1 of 3 responses are tokenised apart" in caplog.text
+    assert "1 of 3 responses are tokenised separately" in caplog.text

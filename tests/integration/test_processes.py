@@ -166,7 +166,7 @@ def test_a_dead_process_ends_the_others_and_fewer_go_on(victim, blow, tmp_path, 
     code, _, messages = ended[1 - victim]
     assert code == distributed.AGAIN
     assert f"process {victim} " in messages
-    assert "run the same command again to go on" in messages
+    assert "run the same command again to resume" in messages
     # One process does the rest, in other devices.
     done = len(Store.open(tmp_path / "dead").records())
     again = score(tmp_path / "dead", many_texts, *models)

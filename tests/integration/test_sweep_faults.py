@@ -181,7 +181,7 @@ def test_a_dead_workers_run_is_taken_over(tmp_path, loads, caplog):
     outcome = run(store, texts, models, settings, limits=Limits(busy_s=0.1))
     assert other.finish()[0] == -9
     assert outcome.ending == "done"
-    assert "waiting for 6 that other workers are at" in caplog.text
+    assert "waiting for 6 tasks of other workers" in caplog.text
     assert not set(loads) <= set(other.loads)
     assert sweep(config, tmp_path / "whole").code == 0
     assert contents(store) == contents(tmp_path / "whole")

@@ -85,7 +85,7 @@ def test_what_cannot_be_compared_is_said(tmp_path, scored, gone):
     report = status(store)
     assert report.tokens.changed == []
     assert len(report.tokens.unknown) == 1
-    assert "not at hand to compare" in report.text()
+    assert "not on this machine to compare" in report.text()
 
 
 def test_results_that_were_not_scored_here_are_passed_over(tmp_path):

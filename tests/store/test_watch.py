@@ -66,7 +66,7 @@ def test_the_table(tmp_path):
     assert lines[0] == f"{tmp_path}   12:00:00 UTC"
     assert lines[1] == "[#####...............] 1 of 4 done, 1 failed, 2 to do, 2 running"
     # 4.25 items in half an hour; two are left
-    assert lines[2] == "8.5 an hour, about 14 min 7 s to go"
+    assert lines[2] == "8.5 per hour, about 14 min 7 s to go"
     assert lines[3] == "1 of 5 distances between weights"
     cells = {line.split()[0]: line.split() for line in lines[6:9]}
     pid = str(os.getpid())
@@ -89,7 +89,7 @@ def test_what_else_the_outlook_says(tmp_path):
         store.add(record(TEXTS, "run", f"step{step}"))
     assert "nothing runs; run it again to retry" in table(status(store), NOON)
     with beating(store):
-        assert "the last ones are at work" in table(status(store), NOON)
+        assert "the last items are in progress" in table(status(store), NOON)
     store.add(record(TEXTS, "run", "step1"))
     assert "all done" in table(status(store), NOON)
 
