@@ -44,7 +44,7 @@ class Claims:
         remove_stale_temps(self._folder)
 
     def take(self, label: str) -> bool:
-        """Claims a piece of work; false when another worker that lives is at it."""
+        """Claims a piece of work; returns false if another running worker has claimed it."""
         if label in self._owned:
             return True
         content = encode_json({"worker": self._worker, "label": label})
@@ -77,7 +77,7 @@ class Claims:
         return False
 
     def release(self, label: str) -> None:
-        """Gives a claim back."""
+        """Removes a claim."""
         number = self._owned.pop(label, None)
         if number is not None:
             for one in range(number + 1):  # our own last: until then the work is ours

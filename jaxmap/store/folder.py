@@ -96,7 +96,7 @@ class Folder(Generic[T]):
             return [by_name[name] for name in sorted(by_name)]
 
     def corrupt(self) -> dict[Path, str]:
-        """The files that cannot be read and why, as of the last look."""
+        """The files that cannot be read, with the reasons, from the last listing."""
         with self._lock:
             return {
                 self.path / name: str(value)

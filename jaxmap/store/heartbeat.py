@@ -169,7 +169,7 @@ class Workers:
         self._seen: dict[str, tuple[int | None, float]] = {}  # beat, our clock when first seen
 
     def look(self) -> list[Seen]:
-        """All that left a file, by name."""
+        """All workers that have a file, by name."""
         found = []
         for path in sorted(self._folder.glob("[!.]*.json")):
             with contextlib.suppress(CorruptError):  # it cannot be read now
@@ -177,7 +177,11 @@ class Workers:
         return [seen for seen in found if seen is not None]
 
     def alive(self, name: str) -> bool:
-        """Whether a worker lives; one elsewhere does until it was watched without a beat."""
+        """Whether a worker is running.
+
+        A worker on another machine counts as running until it was watched for `lost` seconds
+        without a beat.
+        """
         try:
             seen = self._see(self._folder / f"{name}.json")
         except CorruptError:  # it cannot be read now

@@ -102,12 +102,12 @@ class Store:
     # Results
 
     def find(self, identity: Identity) -> Entry | None:
-        """The finished result with this identity, of this or any other process; None if absent."""
+        """The finished result with this identity, from any process; None if there is none."""
         self._records.update()
         return self._records.find(identity)
 
     def find_all(self, identities: Iterable[Identity]) -> list[Entry | None]:
-        """`find` of several, with one look at the folder."""
+        """`find` for several identities, with one listing of the folder."""
         self._records.update()
         return [self._records.find(identity) for identity in identities]
 
@@ -155,11 +155,11 @@ class Store:
         return [replace(entry, names=names) for entry in entries] if names.given else entries
 
     def records(self) -> list[Entry]:
-        """The results to show: labelled, in a fixed order, one commit a checkpoint."""
+        """The results to show: labelled, in a fixed order, one commit per checkpoint."""
         return self.arranged()[0]
 
     def superseded(self) -> list[Entry]:
-        """Results of a commit, or a tokenizer, that a newer one replaced under the same name."""
+        """Results of a commit, or a tokenizer, that has been replaced under the same name."""
         return self.arranged()[1]
 
     def arranged(self) -> tuple[list[Entry], list[Entry]]:
