@@ -43,6 +43,10 @@ _OF_THE_BASE = (
 )  # initialisations that change the base
 
 
+# What PEFT puts into the names of tensors that an adapter holds whole.
+_WHOLE = re.compile(r"\.(?:modules_to_save(?:\.default)?|original_module|base_layer)(?=\.)")
+
+
 @dataclass(frozen=True)
 class Adapter:
     """The content of adapter_config.json, and the adapter's tensors."""
@@ -85,19 +89,26 @@ def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
 
 
 def merged(
-    base: Mapping[str, Stored], adapter: Adapter, prefix: str, *, tied: bool
+    base: Mapping[str, Stored], adapter: Adapter, prefix: str, *, tied: tuple[str, str] | None
 ) -> dict[str, Stored]:
-    """The base's tensors with the adapter added.
+    """The base's tensors with the adapter's added.
 
     Args:
-      base: the base's tensors, which are floats.
-      adapter: the adapter from `read_adapter`.
-      prefix: the common beginning of a model's tensor names, which the base's files may lack.
-      tied: whether the base's embedding is its head too.
+      base: tensors of floats.
+      adapter: the adapter, as it was read.
+      prefix: the beginning of all names in a whole model, which the base's files may lack.
+      tied: the names of the embedding and of the head if they are one tensor. As PEFT does, an
+        adapter that changes one of them leaves the other alone, unless it says
+        `ensure_weight_tying`.
 
-    Raises InputError for parts that are missing or that do not belong to a tensor of the base.
+    Raises:
+      InputError: for parts that are missing, or that the base has no place for.
     """
     found, sums = dict(base), dict[str, dict[str, Stored]]()
+    if tied is not None:
+        found |= _second_of_a_pair(base, tied, prefix)
+    ends = tuple(_in_base(name, found, prefix) or name for name in tied or ())
+    before = dict(found)
     for full, stored in adapter.tensors.items():
         name = full.removeprefix("base_model.model.")
         if match := _PART.fullmatch(name):
@@ -105,18 +116,45 @@ def merged(
         elif "lora_" in name:
             raise InputError(f"{stored.file}: {full} is a part of LoRA that is not supported")
         else:
-            name = name.replace(".modules_to_save", "").replace(".original_module", "")
-            found[_in_base(name, base, prefix) or name] = stored
+            own = _WHOLE.sub("", name)
+            place = _in_base(own, before, prefix) or own
+            found[place] = stored
+            # Saved with an embedding that LoRA changes: the base's own, perhaps resized.
+            if ".base_layer." in name and place in ends and before[ends[0]] is before[ends[1]]:
+                before[ends[0]] = before[ends[1]] = stored
+                found[ends[0]] = found[ends[1]] = stored
     for module, parts in sums.items():
         file = next(iter(parts.values())).file
-        target = _in_base(f"{module}.weight", base, prefix)
-        if target is None:
+        if (target := _in_base(f"{module}.weight", before, prefix)) is None:
             raise InputError(f"{file}: the base has no {module}.weight, which the adapter changes")
         embeds = "embedding_A" in parts or "embedding_B" in parts
-        if embeds and tied:
-            raise InputError(f"{file}: {module} is the head too, which the adapter does not say")
         found[target] = _sum(target, found[target], parts, adapter.facts, module, embeds)
+    if ends:
+        _tie(found, before, ends, always=bool(adapter.facts.peek("ensure_weight_tying")))
     return found
+
+
+def _second_of_a_pair(
+    base: Mapping[str, Stored], tied: tuple[str, str], prefix: str
+) -> dict[str, Stored]:
+    """The name that a file with one tensor for embedding and head lacks, with that tensor."""
+    bare = not any(name.startswith(prefix) for name in base)
+    there = [_in_base(name, base, prefix) for name in tied]
+    for name, own, other in zip(tied, there, reversed(there), strict=True):
+        if own is None and other is not None:
+            return {name.removeprefix(prefix) if bare else name: base[other]}
+    return {}
+
+
+def _tie(
+    found: dict[str, Stored], before: Mapping[str, Stored], ends: tuple[str, ...], *, always: bool
+) -> None:
+    """Leaves one tensor where embedding and head are still one."""
+    embed, head = ends
+    if always and found[embed] is not before[embed]:
+        found[head] = found[embed]
+    if found[embed] is found[head]:
+        del found[head]
 
 
 def _in_base(name: str, base: Mapping[str, Stored], prefix: str) -> str | None:

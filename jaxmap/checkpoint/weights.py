@@ -237,7 +237,9 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
             own = checkpoint.folder / ADAPTER
             family, spec, *_ = checkpoint.architecture
             adapter = read_adapter(own, stack.enter_context(open_adapter(own)))
-            floats = merged(floats, adapter, family.prefix, tied=spec.tied)
+            rows = family.rows(spec)
+            tied = (rows["embed"].name, rows["head"].name) if spec.tied else None
+            floats = merged(floats, adapter, family.prefix, tied=tied)
         if encoding is not None and encoding.approximates:
             _say_once(encoding.approximates)
         places, spec = account(checkpoint, floats, index_of(checkpoint.folder))

@@ -273,7 +273,7 @@ def test_settings_that_are_refused(facts, message, tmp_path):
         (lambda t: t.update({A: t[A][:, :-1]}), "do not fit a weight"),
         (lambda t: t.update({A.replace("1.mlp", "7.mlp"): t[A]}), "the base has no"),
         (lambda t: t[A].fill(np.nan), "NaN or infinite weights in .*up_proj"),
-        (lambda t: t.update({"x.lora_Q": t[A]}), "a part of LoRA that is not read"),
+        (lambda t: t.update({"x.lora_Q": t[A]}), "a part of LoRA that is not"),
         (lambda t: t.update({"base_model.model.score.weight": t[A]}), "nothing claims"),
     ],
 )
