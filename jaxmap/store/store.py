@@ -256,7 +256,7 @@ class Store:
         With the lens these are the model's output and the layers 0 to L, each with all requested
         statistics.
         """
-        # Results are not removed, so the folder is listed again only if the item is incomplete.
+        # What was complete at the last listing stays so; only otherwise the folder is listed again.
         if self._is_done(item, commit):
             return True
         self._records.update()

@@ -67,7 +67,7 @@ def test_results_with_other_tokens_are_named_and_what_to_do(tmp_path, scored, na
     report = status(store)
     assert [entry.identity.ref for entry in report.tokens.changed] == [str(tmp_path / "model")]
     text = report.text()
-    assert f"`jaxmap forget` them and ask again\n  {tmp_path / 'model'}\n" in text
+    assert f"`jaxmap forget` them and run the command again\n  {tmp_path / 'model'}\n" in text
     assert status(store, compare_tokens=False).tokens is None
     flags = [f"--store={store.path}", f"--models={tmp_path / 'model'}"]
     assert run(["forget", *flags]) == 0
