@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jaxmap.api.reproduction import reproduce
     from jaxmap.api.scoring import score, sweep
     from jaxmap.api.stores import export, forget, import_released, open_store, status
+    from jaxmap.api.training import dynamics
     from jaxmap.api.verification import verify
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
@@ -70,6 +71,7 @@ _HOMES = {
     "jaxmap.api.reproduction": ("reproduce",),
     "jaxmap.api.scoring": ("score", "sweep"),
     "jaxmap.api.stores": ("export", "forget", "import_released", "open_store", "status"),
+    "jaxmap.api.training": ("dynamics",),
     "jaxmap.api.verification": ("verify",),
     "jaxmap.corpus.texts": ("load_texts",),
     "jaxmap.errors": ("InputError", "JaxmapError"),
@@ -85,6 +87,7 @@ __all__ = [
     "compare",
     "demo",
     "diffusion",
+    "dynamics",
     "export",
     "families",
     "floor",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,15 +120,9 @@ def measure_diffusion(
     store = context.store
     basis = _published_basis(context) if context.recipe == "published" else _basis(context)
     runs = basis.saved.runs
-    chosen = _window(runs, start_from) if window is None else window
+    start_of, chosen = starts_and_window(runs, start_from, window)
     if chosen < basis.least and window is not None:
         raise InputError(f"a slope needs {basis.least} checkpoints", field="window", value=window)
-
-    def start_of(run: Run) -> int:
-        if start_from is not None:
-            return start_from
-        return START_FROM if _fits(run, START_FROM, chosen) else run.warmup // 4
-
     trajectories = trajectories_of(store, basis.saved, start_of)
     found = exponents_of(trajectories, chosen, basis.least)
     if chosen < basis.least or not any(len(one.starts) for one in found):
@@ -193,6 +187,21 @@ def _published_basis(context: Context) -> _Basis:
         )  # fmt: skip
     steps = measure_consecutive(group.cleaned, "published", group.name)
     return _Basis(on_published_steps(group.cleaned), steps, LEAST_PUBLISHED, group.notes)
+
+
+def starts_and_window(
+    runs: Sequence[Run], start_from: int | None, window: int | None
+) -> tuple[Callable[[Run], int], int]:
+    """The first step of each run from which exponents are measured, and their window, as of
+    `measure_diffusion`; a window below LEAST where none fits."""
+    chosen = _window(runs, start_from) if window is None else window
+
+    def start_of(run: Run) -> int:
+        if start_from is not None:
+            return start_from
+        return START_FROM if _fits(run, START_FROM, chosen) else run.warmup // 4
+
+    return start_of, chosen
 
 
 def _fits(run: Run, start: int, window: int) -> bool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jaxmap.api.arguments import Path, StoreLike, Texts, open_for_reading, texts_of
+from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
-from jaxmap.naming import read_runs_file
-from jaxmap.results import Result
 
 if TYPE_CHECKING:
-    from jaxmap.analysis.context import Context
     from jaxmap.analysis.diffusion import Diffusion
     from jaxmap.analysis.kl import KlTable
     from jaxmap.analysis.maps import Atlas
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from jaxmap.analysis.scale import Scale
     from jaxmap.reports.page import Report
     from jaxmap.stats.resample import Scheme
-
-R = TypeVar("R", bound=Result)
 
 METHODS: dict[str, Scheme] = {"uniform": "uniform", "ls": "LS", "kl": "KL"}
 
@@ -50,7 +46,7 @@ def kl(
 
     if out is not None:
         write_kl(store, out, pairs=pairs, base=base)
-    return measure_kl(_context(store), pairs, base)
+    return measure_kl(context_of(store), pairs, base)
 
 
 def write_kl(store: StoreLike, out: Path, *, pairs: str = "all", base: str | None = None) -> int:
@@ -92,7 +88,7 @@ def scale(
     """
     from jaxmap.analysis.scale import measure_scale
 
-    return _saved(measure_scale(_context(store, warmup_steps, parents, recipe)), out)
+    return saved(measure_scale(context_of(store, warmup_steps, parents, recipe)), out)
 
 
 def diffusion(
@@ -134,8 +130,8 @@ def diffusion(
     from jaxmap.analysis.diffusion import measure_diffusion
 
     axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
-    context = _context(store, warmup_steps, recipe=recipe, **axis)
-    return _saved(measure_diffusion(context, start_from=start_from, window=window), out)
+    context = context_of(store, warmup_steps, recipe=recipe, **axis)
+    return saved(measure_diffusion(context, start_from=start_from, window=window), out)
 
 
 def make_map(
@@ -169,8 +165,8 @@ def make_map(
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
     axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
-    context = _context(store, warmup_steps, parents, recipe, **axis)
-    return _saved(require_maps(context, make_atlas(context)), out)
+    context = context_of(store, warmup_steps, parents, recipe, **axis)
+    return saved(require_maps(context, make_atlas(context)), out)
 
 
 def report(
@@ -203,7 +199,7 @@ def report(
     if out is not None:
         check_ending(FilePath(out))
     axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
-    context = _context(store, warmup_steps, recipe=recipe, ask=ask_nobody, **axis)
+    context = context_of(store, warmup_steps, recipe=recipe, ask=ask_nobody, **axis)
     page = make_report(context)
     if out is not None:
         page.write(FilePath(out))
@@ -269,7 +265,7 @@ def place(
     """
     from jaxmap.analysis.place import place_new
 
-    return _saved(place_new(open_for_reading(store), texts, open_for_reading(new)), out)
+    return saved(place_new(open_for_reading(store), texts, open_for_reading(new)), out)
 
 
 def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore:
@@ -288,31 +284,3 @@ def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore
     from jaxmap.analysis.pmi import write_pmi
 
     return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)
-
-
-def _saved(result: R, out: Path | None) -> R:
-    if out is not None:
-        result.save(FilePath(out))
-    return result
-
-
-def _context(
-    store: StoreLike,
-    warmup_steps: int | None = None,
-    parents: Path | None = None,
-    recipe: str = "auto",
-    runs_file: Path | None = None,
-    **options: Any,
-) -> Context:
-    from jaxmap.analysis.context import Context
-
-    opened = open_for_reading(store)
-    if runs_file is not None:
-        opened = opened.with_runs(read_runs_file(runs_file))
-    return Context(
-        opened,
-        warmup_steps=warmup_steps,
-        parents=None if parents is None else FilePath(parents),
-        recipe=recipe,
-        **options,
-    )

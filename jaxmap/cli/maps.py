@@ -98,6 +98,10 @@ def _define_diffusion(values: flags.FlagValues) -> None:
     _define_warmup(values)
     _define_recipe(values)
     _define_axis(values)
+    _define_exponents(values)
+
+
+def _define_exponents(values: flags.FlagValues) -> None:
     integer(
         values,
         "start_from",
@@ -131,6 +135,44 @@ def _diffusion(values: flags.FlagValues) -> int:
     for note in found.notes:
         print(as_flags(str(note), list(values)))
     print(f"exponents in {os.path.join(values.out, 'diffusion.csv')}")
+    return 0
+
+
+def _define_dynamics(values: flags.FlagValues) -> None:
+    define_store(values)
+    string(values, "out", None, "The folder for dynamics.csv and the figures.")
+    string(values, "texts", None, "The store's file of texts, where --by is given.")
+    string(
+        values,
+        "by",
+        None,
+        "The field of the texts that names their domain, such as pile_set_name: what is measured "
+        "is measured for each domain too.",
+    )
+    _define_warmup(values)
+    _define_recipe(values)
+    _define_axis(values)
+    _define_exponents(values)
+
+
+def _dynamics(values: flags.FlagValues) -> int:
+    required(values, "store", "out")
+    from jaxmap.api.training import dynamics
+
+    found = dynamics(
+        values.store,
+        out=values.out,
+        texts=values.texts or None,
+        by=values.by or None,
+        warmup_steps=values.warmup_steps,
+        start_from=values.start_from,
+        window=values.window,
+        recipe=values.recipe,
+        **_axis(values),
+    )
+    for note in found.notes:
+        print(as_flags(str(note), list(values)))
+    print(f"{len(found.series)} series in {os.path.join(values.out, 'dynamics.csv')}")
     return 0
 
 
@@ -216,6 +258,18 @@ of steps: exponent 1 is Brownian motion, less is subdiffusive. Figures 4 and 5.
 """,
         _define_diffusion,
         _diffusion,
+    ),
+    "dynamics": Command(
+        "speed, turns, KL to the end and between seeds, exponents; each with an error",
+        """Measures how training runs move: speed, turns and curvature of their paths, KL to the
+last checkpoint, mean KL between seeds at equal times, exponents in both spaces and their
+difference. Definitions, sources and standard errors are in docs/dynamics.md.
+
+  jaxmap dynamics --store=runs --out=dynamics
+  jaxmap dynamics --store=runs --out=dynamics --texts=texts.jsonl --by=pile_set_name
+""",
+        _define_dynamics,
+        _dynamics,
     ),
     "map": Command(
         "maps of models, checkpoints and layers, and the shapes of training paths",

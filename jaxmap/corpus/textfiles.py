@@ -8,7 +8,7 @@ import json
 import os
 import zlib
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,11 +24,12 @@ _ZSTD_BLOCK_BYTES = 1 << 9  # each 4 of them can stand for 128 KiB
 
 @dataclass(frozen=True)
 class Record:
-    """One text of a file; `where` is its line or item, for messages."""
+    """One text of a file; `where` is its line or item, for messages, `fields` all that it has."""
 
     where: str
     text: str
     prompt: str | None
+    fields: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
@@ -52,6 +53,18 @@ def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
                 "(`text`) or all pairs (`prompt` and `response`)"
             )
         yield record
+
+
+def read_field(path: str | os.PathLike[str], name: str) -> list[str]:
+    """A field of each text of a file, such as the corpus that it is from, as a string; InputError
+    where a text has none."""
+    values = []
+    for record in read_records(path):
+        if name not in record.fields:
+            has = ", ".join(map(repr, record.fields)) or "none"
+            raise InputError(f"{path}, {record.where}: has no field {name!r}; it has {has}")
+        values.append(str(record.fields[name]))
+    return values
 
 
 def file_format(path: Path) -> tuple[str, str]:
@@ -193,12 +206,12 @@ def to_record(path: str | Path, where: str, row: object) -> Record:
         has = f"`{min(pair)}` alone" if pair else "no `text`"
         raise InputError(f"{where_full}: has {has}; give `text`, or `prompt` and `response`")
     values = {}
-    for field in ("text",) if plain else ("prompt", "response"):
-        values[field] = row[field]
-        if not isinstance(row[field], str):
-            raise InputError(f"{where_full}: `{field}` is not a string but {_kind(row[field])}")
-        require_utf8(row[field], f"{where_full}, `{field}`")
-    return Record(where, values["text" if plain else "response"], values.get("prompt"))
+    for key in ("text",) if plain else ("prompt", "response"):
+        values[key] = row[key]
+        if not isinstance(row[key], str):
+            raise InputError(f"{where_full}: `{key}` is not a string but {_kind(row[key])}")
+        require_utf8(row[key], f"{where_full}, `{key}`")
+    return Record(where, values["text" if plain else "response"], values.get("prompt"), row)
 
 
 def require_utf8(text: str, where: str) -> None:

@@ -1,0 +1,65 @@
+"""How training runs move: dynamics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jaxmap.api.arguments import Path, StoreLike
+from jaxmap.api.contexts import context_of, saved
+from jaxmap.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxmap.analysis.context import Context
+    from jaxmap.analysis.dynamics import Dynamics
+
+
+def dynamics(
+    store: StoreLike,
+    *,
+    out: Path | None = None,
+    texts: Path | None = None,
+    by: str | None = None,
+    warmup_steps: int | None = None,
+    start_from: int | None = None,
+    window: int | None = None,
+    time: str = "auto",
+    stages: str = "apart",
+    runs_file: Path | None = None,
+    recipe: str = "auto",
+) -> Dynamics:
+    """How runs move: speed, turns and curvature, KL to the last checkpoint and between seeds,
+    exponents of both spaces and their difference; each with a standard error.
+
+    `save` writes dynamics.csv and the figures.
+
+    Args:
+      store: a store or its folder.
+      out: a folder to save the result in.
+      texts: the store's file of texts, where domains are wanted.
+      by: the field of its texts that names their domain, such as "pile_set_name".
+      warmup_steps, start_from, window, time, stages, runs_file, recipe: as of `diffusion`.
+
+    Raises InputError for a store without runs, or texts that are not its own.
+    """
+    from jaxmap.analysis.dynamics import measure_dynamics
+
+    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    context = context_of(store, warmup_steps, recipe=recipe, **axis)
+    domains = _domains(context, texts, by)
+    found = measure_dynamics(context, start_from=start_from, window=window, domains=domains)
+    return saved(found, out)
+
+
+def _domains(context: Context, texts: Path | None, by: str | None) -> list[str] | None:
+    from jaxmap.corpus.textfiles import read_field
+    from jaxmap.corpus.texts import load_texts
+
+    if (texts is None) != (by is None):
+        raise InputError("and `by`: give both or none", field="texts")
+    if texts is None or by is None:
+        return None
+    if load_texts(texts).fingerprint != context.store.texts.fingerprint:
+        raise InputError(
+            "are not the texts that the store was made with", field="texts", value=texts
+        )
+    return read_field(texts, by)

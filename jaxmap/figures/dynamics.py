@@ -1,0 +1,122 @@
+"""How runs move: speed, turns, curvature, KL to the end and between seeds, exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmap.figures import style
+from jaxmap.figures.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxmap.analysis.dynamics import Dynamics, Series
+
+LABELS = {
+    "speed": "speed\n(√(bits per byte) a {unit})",
+    "turn": "cosine of turns",
+    "curvature": "curvature\n(1 / √(bits per byte))",
+    "kl_to_final": "KL to the last checkpoint\n(bits per byte)",
+    "kl_between_seeds": "KL between seeds, mean\n(bits per byte)",
+    "exponent": "exponent,\nlog-likelihoods",
+    "exponent_weight": "exponent, weights",
+    "exponent_difference": "exponent of weights less\nthat of log-likelihoods",
+}
+LOGARITHMIC = ("speed", "curvature", "kl_to_final", "kl_between_seeds")
+LEVELS = {"turn": 0.0, "exponent": 1.0, "exponent_weight": 1.0, "exponent_difference": 0.0}
+COLUMNS = 2
+MOST_DOMAINS = 6
+
+
+def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
+    """A panel for each measure that there is, against training time, +- one standard error; none
+    without any. A line marks what a random walk gives: turns 0, exponents 1. width in inches."""
+    shown = [one for one in dynamics.series if not one.domain and np.isfinite(one.values).any()]
+    measures = [name for name in LABELS if any(one.measure == name for one in shown)]
+    if not measures:
+        return None
+    styles = style.run_styles(
+        dict.fromkeys(one.run for one in shown if one.measure != "kl_between_seeds")
+    )
+    seeds = [one.run for one in shown if one.measure == "kl_between_seeds"]
+    looks = {**styles, **style.run_styles(seeds)}
+    rows = -(-len(measures) // COLUMNS)
+    with style.look():
+        figure = new_figure(width, 2.3 * rows + 0.5)
+        panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes, name in zip(panels, measures, strict=False):
+            _panel(axes, [one for one in shown if one.measure == name], looks)
+        for axes in panels[len(measures) :]:
+            axes.set_axis_off()
+        style.run_legend(figure, styles)
+    return figure
+
+
+def draw_domains(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
+    """KL to the last checkpoint on the texts of each domain, a panel a run; of many domains the
+    largest. None without domains."""
+    shown = [one for one in dynamics.series if one.domain and one.measure == "kl_to_final"]
+    domains = list(dict.fromkeys(one.domain for one in shown))[:MOST_DOMAINS]
+    runs = list(dict.fromkeys(one.run for one in shown))
+    if not runs:
+        return None
+    looks = {
+        name: style.LineStyle(style.PALETTE[i % len(style.PALETTE)], "-", 1.0, 1.4)
+        for i, name in enumerate(domains)
+    }
+    rows = -(-len(runs) // COLUMNS)
+    with style.look():
+        figure = new_figure(width, 2.5 * rows + 0.5)
+        panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes, run in zip(panels, runs, strict=False):
+            for one in shown:
+                if one.run == run and one.domain in looks:
+                    _line(axes, one, looks[one.domain], logarithmic=True)
+            _finish(axes, "kl_to_final", shown[0].unit, [one for one in shown if one.run == run])
+            axes.set_title(run)
+        for axes in panels[len(runs) :]:
+            axes.set_axis_off()
+        style.run_legend(figure, looks)
+    return figure
+
+
+def _panel(axes: Axes, series: Sequence[Series], looks: dict[str, style.LineStyle]) -> None:
+    name, unit = series[0].measure, series[0].unit
+    for one in series:
+        _line(axes, one, looks[one.run], logarithmic=name in LOGARITHMIC)
+    _finish(axes, name, unit, series)
+    if name == "kl_between_seeds":
+        axes.set_title("; ".join(one.run for one in series), fontsize=8)
+
+
+def _line(axes: Axes, one: Series, look: style.LineStyle, logarithmic: bool) -> None:
+    values, errors = one.values, np.nan_to_num(one.errors)
+    low = values - errors
+    if logarithmic:
+        values = np.where(values > 0, values, np.nan)
+        low = np.maximum(low, values / 10)  # a log axis has no room for zero or less
+    axes.fill_between(
+        one.times, low, values + errors, color=look.color, alpha=0.18 * look.alpha, linewidth=0
+    )
+    axes.plot(
+        one.times, values, color=look.color, linestyle=look.dashes, alpha=look.alpha,
+        linewidth=look.width, marker="o", markersize=style.marker_size(look, len(values)),
+        label=one.domain or one.run,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, name: str, unit: str, series: Sequence[Series]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_ylabel(LABELS[name].format(unit=unit))
+    axes.set_xlabel(style.time_label(unit))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(lambda x, _: style.time_tick(x, unit))
+    if name in LEVELS:
+        axes.axhline(LEVELS[name], color=style.FAINT, linewidth=0.9)
+    elif any((one.values > 0).any() for one in series):
+        axes.set_yscale("log")
