@@ -83,7 +83,8 @@ class CompressedTensors(Encoding):
         if len(shape) != 2 or codes.dtype != np.int32 or codes.shape[:1] != shape[:1]:
             raise InputError(f"{codes.file}: {module}.weight_packed does not fit {list(shape)}")
         bits = self._bits_of(codes, module, shape[1])
-        how: dict[str, Any] = dict(name=weight, shape=shape, bits=bits)
+        _check_parts(module, (shape[0], shape[1]), parts, bits)
+        how: dict[str, Any] = dict(name=f"{codes.file}: {weight}", shape=shape, bits=bits)
         found[weight] = weight_of(
             weight,
             parts,
@@ -174,6 +175,32 @@ def _repacked(
     }
 
 
+def _check_parts(
+    module: str, shape: tuple[int, int], parts: Mapping[str, Stored], bits: int = 8
+) -> None:
+    """InputError unless scales, zeros and groups fit a weight [out, in]."""
+    (outputs, inputs), scale = shape, parts["weight_scale"]
+    columns = scale.shape[1] if scale.shape[:1] == (outputs,) and len(scale.shape) == 2 else 1
+    scales = ((), (1,), (1, 1), (outputs,), (outputs, columns))
+    rows = {-(-outputs * bits // 32), -(-outputs // (32 // bits))}
+    fits = {"weight_scale": scales, "weight_g_idx": ((inputs,),)}
+    zero = parts.get("weight_zero_point")
+    if zero is not None and zero.dtype == np.int32:  # packed along the rows
+        fits["weight_zero_point"] = tuple((count, columns) for count in rows)
+    else:
+        fits["weight_zero_point"] = scales
+    for name, allowed in fits.items():
+        if name in parts and parts[name].shape not in allowed:
+            raise InputError(
+                f"{scale.file}: {module}.{name} of {list(parts[name].shape)} does not fit a weight "
+                f"of {list(shape)}"
+            )
+    if inputs % columns:
+        raise InputError(
+            f"{scale.file}: {module}.weight_scale has {columns} groups of {inputs} inputs"
+        )
+
+
 def _by_rows(scales: np.ndarray, outputs: int) -> np.ndarray:
     """Scales [], [1], [out, 1] or [out, groups] as [out, groups]."""
     if scales.size == 1:
@@ -202,6 +229,10 @@ def _plain(module: str, tensors: Mapping[str, Stored], found: dict[str, Stored])
     for one in list(parts)[1:]:
         del found[f"{module}.{one}"]
 
+    if len(codes.shape) != 2:
+        raise InputError(f"{codes.file}: {weight} is not a matrix")
+    _check_parts(module, (codes.shape[0], codes.shape[1]), parts)
+
     def decode(arrays: Arrays) -> np.ndarray:
         zeros = arrays.get("weight_zero_point")
         return _apply(arrays["weight"], arrays["weight_scale"], zeros, None, weight)
@@ -213,10 +244,8 @@ def _plain(module: str, tensors: Mapping[str, Stored], found: dict[str, Stored])
         zero = np.broadcast_to(zeros, scales.shape)
         return {"codes": arrays["weight"], "scale": scales, "zero": zero}
 
-    meaning = None
-    if len(codes.shape) == 2:
-        zero = "weight_zero_point" in parts
-        meaning = _meaning(codes.shape, "int8", parts["weight_scale"], zero=zero)
+    zero = "weight_zero_point" in parts
+    meaning = _meaning(codes.shape, "int8", parts["weight_scale"], zero=zero)
     found[weight] = weight_of(
         weight, parts, codes.shape, decode, "8-bit", meaning=meaning, pack=pack
     )

@@ -94,14 +94,15 @@ class Gptq(Encoding):
                 zero=True,
                 indexed=True,
             )
+            where = f"{codes.file}: {weight}"
             found[weight] = weight_of(
                 weight,
                 parts,
                 (outputs, inputs),
-                partial(self._decode, name=weight),
+                partial(self._decode, name=where),
                 "GPTQ",
                 meaning=meaning if parts["scales"].is_float else None,
-                pack=partial(self._packed, name=weight),
+                pack=partial(self._packed, name=where),
             )
         return found
 
