@@ -11,8 +11,8 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from absl import logging
@@ -28,12 +28,19 @@ _LOOK_S = 0.2  # seconds between two checks whether the run should stop
 
 @dataclass
 class _Kept:
-    """Weights that the run has downloaded, or is about to download."""
+    """Weights that the run has downloaded, or is about to download.
+
+    `users` are the checkpoints that need them and are not scored yet: adapters may share a base.
+    """
 
     folder: Path
     names: tuple[str, ...]
     num_bytes: int
-    scored: bool = False
+    users: set[str] = field(default_factory=set)
+
+    @property
+    def scored(self) -> bool:
+        return not self.users
 
 
 class Budget:
@@ -66,9 +73,12 @@ class Budget:
         """Makes room for a download: deletes scored weights, or waits until some are scored.
 
         A checkpoint that is larger than the limit is admitted when nothing else is left to delete.
+        Of an adapter its base counts too.
         """
-        if resolved.place != "hub":
-            return
+        for part in _downloads(resolved):
+            self._admit(part, str(resolved.ref), stop)
+
+    def _admit(self, resolved: Resolved, user: str, stop: Callable[[], bool]) -> None:
         sizes = {
             file.name: file.size or 0
             for file in resolved.remote
@@ -80,19 +90,22 @@ class Budget:
             return
         with self._changed:
             needed = sum(sizes.values())
-            self._kept.pop(str(resolved.folder), None)  # a second try
-            while not self._make_room(needed) and self._waiting() and not stop():
+            known = self._kept.pop(str(resolved.folder), None)  # a second try, or another's base
+            while not self._make_room(needed) and self._waiting(user) and not stop():
                 self._changed.wait(_LOOK_S)
             if self._limit is not None:
                 facts = {"ref": str(resolved.ref), "folder": str(resolved.folder), "names": names}
                 write_atomic(self._note(resolved), (json.dumps(facts, indent=1) + "\n").encode())
             num_bytes = needed + _size(resolved.folder, noted)
-            self._kept[str(resolved.folder)] = _Kept(resolved.folder, names, num_bytes)
+            users = {user} | (known.users if known is not None else set())
+            self._kept[str(resolved.folder)] = _Kept(resolved.folder, names, num_bytes, users)
 
     def release(self, resolved: Resolved) -> None:
         """Marks a checkpoint as scored or failed; it may be deleted when room is needed."""
-        if resolved.place != "hub":
-            return
+        for part in _downloads(resolved):
+            self._release(part, str(resolved.ref))
+
+    def _release(self, resolved: Resolved, user: str) -> None:
         with self._changed:
             kept = self._kept.get(str(resolved.folder))
             if kept is None and (noted := self._noted(resolved)):
@@ -100,9 +113,9 @@ class Budget:
                 kept = _Kept(resolved.folder, noted, _size(resolved.folder, noted))
                 self._kept[str(resolved.folder)] = kept
             if kept is not None:
-                kept.scored = True
+                kept.users.discard(user)
                 self._make_room(0)
-            if self._limit is None:
+            if self._limit is None and kept is not None and kept.scored:
                 self._kept.pop(str(resolved.folder), None)
             self._changed.notify_all()
 
@@ -120,14 +133,16 @@ class Budget:
         with self._changed:
             if self._limit is None:
                 return False
-            before = self._waiting(str(resolved.folder))
-            while before and self._waiting(str(resolved.folder)) >= before and not stop():
+            user = str(resolved.ref)
+            before = self._waiting(user)
+            while before and self._waiting(user) >= before and not stop():
                 self._changed.wait(_LOOK_S)
             return before > 0 and not stop()
 
-    def _waiting(self, but: str = "") -> int:
-        """The bytes of weights that are not scored yet."""
-        return sum(not kept.scored for folder, kept in self._kept.items() if folder != but)
+    def _waiting(self, but: str) -> int:
+        """How many checkpoints other than this one have weights here and are not scored yet."""
+        users = {user for kept in self._kept.values() for user in kept.users}
+        return len(users - {but})
 
     def _make_room(self, needed: int) -> bool:
         """Deletes scored weights, the oldest first; returns whether there is enough room then."""
@@ -170,6 +185,13 @@ class Budget:
         snapshots = _snapshots(folder)
         inside = "-".join(folder.relative_to(snapshots).parts)
         return self._ledger / f"{snapshots.parent.name}-{inside}.json"
+
+
+def _downloads(resolved: Resolved) -> Iterator[Resolved]:
+    """The parts of a checkpoint that come from the Hub: itself, or an adapter and its base."""
+    for part in resolved.parts or (resolved,):
+        if part.place == "hub":
+            yield part
 
 
 def delete(path: Path) -> None:
