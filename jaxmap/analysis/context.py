@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxmap.analysis import genealogy
 from jaxmap.analysis.copies import Pair, bases_of, released_copies
+from jaxmap.analysis.hygiene import kinds_of
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
 from jaxmap.analysis.published import Groups, clean_groups
@@ -33,6 +34,7 @@ class Context:
       store: any.
       warmup_steps: training steps that count as warmup; None: as `warmup` has it.
       time: what runs are measured and drawn along: steps, tokens or auto (see `timeline`).
+      leave_out: kinds of suspect checkpoints to leave out of runs (see `hygiene`).
       stages: apart, or joined: a run that goes on from another is counted on from it.
       parents: a .json file of child -> parent that is used instead of model cards.
       ask: asked for the parents of a model in place of the Hub (see `genealogy.parents_of`).
@@ -47,12 +49,14 @@ class Context:
         warmup_steps: int | None = None,
         time: str = "auto",
         stages: str = "apart",
+        leave_out: Iterable[str] = (),
         parents: str | os.PathLike[str] | None = None,
         ask: Callable[[str], tuple[str, ...]] | None = None,
         recipe: str = "auto",
     ):
         self.store = store
         self.recipe: Recipe = recipe_of(recipe, store)
+        self.leave_out = kinds_of(leave_out)
         self.warmup_steps, self.time, self.stages = warmup_steps, time, stages
         self.parents_file, self._ask = parents, ask
         self._totals: dict[Path, float] = {}
@@ -97,7 +101,9 @@ class Context:
         if self.recipe == "published":
             group = self.published_groups.together
             return None if group is None else group.cleaned
-        return load_pretraining(self.store, self.warmup_steps, self.entries, self.vectors)
+        return load_pretraining(
+            self.store, self.warmup_steps, self.entries, self.vectors, self.leave_out
+        )
 
     @cached_property
     def _timed(self) -> tuple[Pretraining | None, tuple[Note, ...]]:

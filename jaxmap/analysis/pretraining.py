@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from jaxmap.analysis.hygiene import Kind, Suspect, find_suspects
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
 from jaxmap.analysis.stages import origins_of
 from jaxmap.analysis.warmup import with_warmup
-from jaxmap.stats.clean import Dropped, clean_pretraining
+from jaxmap.stats.clean import Cleaned, Dropped, clean_pretraining
 from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
 from jaxmap.store.record import Entry
+from jaxmap.store.weight_distances import read_distances
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Pretraining:
     ll_KN: float64, nats, of the kept checkpoints on the kept texts.
     rows: for each run, the row of each saved checkpoint in ll_KN, -1: none; int64 [I].
     texts: indices of the kept texts; mean_bytes: of these.
+    suspects: checkpoints that want a look; left_out: run and step of those left out for it.
     """
 
     runs: tuple[Run, ...]
@@ -33,6 +36,8 @@ class Pretraining:
     texts: np.ndarray
     mean_bytes: float
     dropped: Dropped
+    suspects: tuple[Suspect, ...] = ()
+    left_out: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def warmup(self) -> str:
@@ -59,6 +64,12 @@ class Pretraining:
                 for entry, step in saved
                 if entry is None
             ]
+        found += [
+            Note("excluded", f"{name}, step {step} (a suspect, as asked)")
+            for name, step in sorted(self.left_out)
+        ]
+        # Those that are the same are named as groups.
+        found += [Note("suspect", str(one)) for one in self.suspects if one.kind != "same"]
         saved_ones = [entry for run in self.runs for entry in run.entries if entry is not None]
         found += [Note("identical", str(one)) for one in identical_checkpoints(saved_ones)]
         found += [Note("left out, not finite", name) for name in dropped.not_finite]
@@ -96,13 +107,14 @@ def load_pretraining(
     warmup: int | None,
     entries: Sequence[Entry] | None = None,
     vectors: Callable[[Iterable[Entry]], np.ndarray] | None = None,
+    leave_out: Collection[Kind] = (),
 ) -> Pretraining | None:
     """Reads and cleans the runs of a store; None when it holds none.
 
     `warmup` is the step at which all learning rates are warmed up; None: see `warmup`. `entries`
     are `store.records()`, where the caller has them already; `vectors` reads in place of
     `store.log_likelihoods`. A store written by hand may hold vectors that are not finite; they are
-    left out by name.
+    left out by name. `leave_out`: kinds of suspects that are left out of what is cleaned.
     """
     runs = runs_of(store, entries)
     if not runs:
@@ -114,25 +126,64 @@ def load_pretraining(
         for place, (step, entry) in enumerate(zip(run.steps, run.entries, strict=True))
         if entry is not None
     ]
+    ll_KN = (vectors or store.log_likelihoods)(one[3] for one in saved)
+    named = [(runs[r].full_name, step) for r, _, step, _ in saved]
+
+    def cleaned_without(left_out: frozenset[tuple[str, int]]) -> Cleaned:
+        return _cleaned(ll_KN, saved, runs, named, left_out)
+
+    def rows_of(cleaned: Cleaned) -> list[np.ndarray]:
+        rows = [np.full(len(run.steps), -1, np.int64) for run in runs]
+        for row, place in enumerate(cleaned.rows):
+            rows[saved[place][0]][saved[place][1]] = row
+        return rows
+
+    left_out: frozenset[tuple[str, int]] = frozenset()
+    cleaned = cleaned_without(left_out)
+    suspects = find_suspects(
+        runs,
+        rows_of(cleaned),
+        cleaned.ll_KN,
+        _mean_bytes(store, cleaned),
+        read_distances(store.path),
+    )
+    if leave_out:
+        left_out = frozenset(
+            (one.run, step) for one in suspects if one.kind in leave_out for step in one.left_out
+        )
+        cleaned = cleaned_without(left_out)
+    return Pretraining(
+        tuple(runs),
+        tuple(rows_of(cleaned)),
+        cleaned.ll_KN,
+        cleaned.texts,
+        _mean_bytes(store, cleaned),
+        cleaned.dropped,
+        suspects,
+        left_out,
+    )
+
+
+def _mean_bytes(store: Store, cleaned: Cleaned) -> float:
+    return float(store.texts.text_bytes[cleaned.texts].mean())
+
+
+def _cleaned(
+    ll_KN: np.ndarray,
+    saved: Sequence[tuple[int, int, int, Entry]],
+    runs: Sequence[Run],
+    named: Sequence[tuple[str, int]],
+    left_out: frozenset[tuple[str, int]],
+) -> Cleaned:
+    """Cleaned for pretraining, without bad checkpoints and those left out."""
     run_K, place_K, step_K = np.array([one[:3] for one in saved], np.int64).T
     warmup_R = np.array([run.warmup for run in runs])
-    cleaned = clean_pretraining(
-        (vectors or store.log_likelihoods)(one[3] for one in saved),
+    return clean_pretraining(
+        ll_KN,
         [one[3].label for one in saved],
         run_K,
         place_K,
         step_K - warmup_R[run_K],
-        np.array([is_bad(runs[r].full_name, step) for r, _, step, _ in saved]),
+        np.array([is_bad(*one) or one in left_out for one in named]),
         warmup=0,
-    )
-    rows = [np.full(len(run.steps), -1, np.int64) for run in runs]
-    for row, place in enumerate(cleaned.rows):
-        rows[run_K[place]][place_K[place]] = row
-    return Pretraining(
-        tuple(runs),
-        tuple(rows),
-        cleaned.ll_KN,
-        cleaned.texts,
-        float(store.texts.text_bytes[cleaned.texts].mean()),
-        cleaned.dropped,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-from jaxmap.api.arguments import Path, StoreLike, Texts, open_for_reading, texts_of
+from jaxmap.api.arguments import Names, Path, StoreLike, Texts, names_of, open_for_reading, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 
@@ -69,6 +69,7 @@ def scale(
     out: Path | None = None,
     warmup_steps: int | None = None,
     parents: Path | None = None,
+    leave_out: Names = (),
     recipe: str = "auto",
 ) -> Scale:
     """KL in the ten settings of Kishino et al. 2026, from neighbouring checkpoints to random pairs.
@@ -81,6 +82,8 @@ def scale(
       warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
         tenth of a run that has fewer than three checkpoints from there on.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
+      leave_out: kinds of suspect checkpoints to leave out of runs: "off", off both neighbours;
+        "restart", abandoned when the run went back; "same", as the one before. `status` names them.
       recipe: how scores are cleaned and pairs chosen: "jaxmap", "published" (as the authors of the
         paper have it), or "auto", which is the published one for a store of their released data.
 
@@ -88,7 +91,12 @@ def scale(
     """
     from jaxmap.analysis.scale import measure_scale
 
-    return saved(measure_scale(context_of(store, warmup_steps, parents, recipe)), out)
+    return saved(
+        measure_scale(
+            context_of(store, warmup_steps, parents, recipe, leave_out=names_of(leave_out))
+        ),
+        out,
+    )
 
 
 def diffusion(
@@ -101,6 +109,7 @@ def diffusion(
     time: str = "auto",
     stages: str = "apart",
     runs_file: Path | None = None,
+    leave_out: Names = (),
     recipe: str = "auto",
 ) -> Diffusion:
     """How KL, and the distance of weights where the store has it, grows with training steps.
@@ -123,13 +132,19 @@ def diffusion(
         `runs_file` says) is counted and drawn on from it, as one line or as a branch.
       runs_file: a .toml or .json file of what names do not say of runs (docs/runs.md), beside what
         the store keeps.
+      leave_out: as of `scale`.
       recipe: as of `scale`.
 
     Raises InputError for a store without a run that is long enough.
     """
     from jaxmap.analysis.diffusion import measure_diffusion
 
-    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    axis: dict[str, Any] = {
+        "time": time,
+        "stages": stages,
+        "runs_file": runs_file,
+        "leave_out": names_of(leave_out),
+    }
     context = context_of(store, warmup_steps, recipe=recipe, **axis)
     return saved(measure_diffusion(context, start_from=start_from, window=window), out)
 
@@ -143,6 +158,7 @@ def make_map(
     time: str = "auto",
     stages: str = "apart",
     runs_file: Path | None = None,
+    leave_out: Names = (),
     recipe: str = "auto",
 ) -> Atlas:
     """The maps that a store can fill, each as t-SNE and as principal components.
@@ -157,14 +173,19 @@ def make_map(
       warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
         tenth of a run that has fewer than three checkpoints from there on.
       parents: a .json file of child -> parent that is used instead of the model cards on the Hub.
-      time, stages, runs_file: as of `diffusion`.
+      time, stages, runs_file, leave_out: as of `diffusion`.
       recipe: as of `scale`.
 
     Raises InputError for a store that fills no map.
     """
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
-    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    axis: dict[str, Any] = {
+        "time": time,
+        "stages": stages,
+        "runs_file": runs_file,
+        "leave_out": names_of(leave_out),
+    }
     context = context_of(store, warmup_steps, parents, recipe, **axis)
     return saved(require_maps(context, make_atlas(context)), out)
 
@@ -178,6 +199,7 @@ def report(
     time: str = "auto",
     stages: str = "apart",
     runs_file: Path | None = None,
+    leave_out: Names = (),
     recipe: str = "auto",
 ) -> Report:
     """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
@@ -190,7 +212,7 @@ def report(
       figures: a folder for the figures of the page as .png, .svg and .pdf.
       warmup_steps: training steps that count as warmup; None: 2,000 as published for Pythia, or a
         tenth of a run that has fewer than three checkpoints from there on.
-      time, stages, runs_file: as of `diffusion`.
+      time, stages, runs_file, leave_out: as of `diffusion`.
       recipe: as of `scale`.
     """
     from jaxmap.analysis.genealogy import ask_nobody
@@ -198,7 +220,12 @@ def report(
 
     if out is not None:
         check_ending(FilePath(out))
-    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    axis: dict[str, Any] = {
+        "time": time,
+        "stages": stages,
+        "runs_file": runs_file,
+        "leave_out": names_of(leave_out),
+    }
     context = context_of(store, warmup_steps, recipe=recipe, ask=ask_nobody, **axis)
     page = make_report(context)
     if out is not None:

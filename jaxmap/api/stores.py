@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Path, StoreLike, models_of, open_for_reading
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.results import Result, Table
 from jaxmap.store import Store
 from jaxmap.store.status import StatusReport
@@ -42,12 +42,24 @@ def status(store: StoreLike, *, watch: float | None = None) -> StatusReport:
     if watch is None:
         from jaxmap.store.status import status as look
 
-        return look(opened)
+        return dataclasses.replace(look(opened), suspects=_suspects(opened))
     from jaxmap.store.watch import watch as show
 
     if not 0.1 <= watch < 1e6:
         raise InputError("seconds, from 0.1 on", field="watch", value=watch)
     return show(opened, sys.stdout, watch)
+
+
+def _suspects(store: Store) -> list[str]:
+    """Checkpoints of runs that want a look, a line each; reads the results of all runs."""
+    from jaxmap.analysis.context import Context
+
+    try:
+        pre = Context(store, recipe="jaxmap").pretraining
+    except JaxmapError as error:  # such as two results of one step, or a damaged file
+        return [str(error)]
+    found = pre.suspects if pre else ()
+    return [f"{one} ({one.kind})" for one in found if one.kind != "same"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jaxmap.api.arguments import Path, StoreLike
+from jaxmap.api.arguments import Names, Path, StoreLike, names_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 
@@ -25,6 +25,7 @@ def dynamics(
     time: str = "auto",
     stages: str = "apart",
     runs_file: Path | None = None,
+    leave_out: Names = (),
     recipe: str = "auto",
 ) -> Dynamics:
     """How runs move: speed, turns and curvature, KL to the last checkpoint and between seeds,
@@ -37,13 +38,19 @@ def dynamics(
       out: a folder to save the result in.
       texts: the store's file of texts, where domains are wanted.
       by: the field of its texts that names their domain, such as "pile_set_name".
-      warmup_steps, start_from, window, time, stages, runs_file, recipe: as of `diffusion`.
+      warmup_steps, start_from, window, time, stages, runs_file, leave_out, recipe: as
+        of `diffusion`.
 
     Raises InputError for a store without runs, or texts that are not its own.
     """
     from jaxmap.analysis.dynamics import measure_dynamics
 
-    axis: dict[str, Any] = {"time": time, "stages": stages, "runs_file": runs_file}
+    axis: dict[str, Any] = {
+        "time": time,
+        "stages": stages,
+        "runs_file": runs_file,
+        "leave_out": names_of(leave_out),
+    }
     context = context_of(store, warmup_steps, recipe=recipe, **axis)
     domains = _domains(context, texts, by)
     found = measure_dynamics(context, start_from=start_from, window=window, domains=domains)

@@ -29,6 +29,17 @@ def _define_warmup(values: flags.FlagValues) -> None:
     )
 
 
+def _define_leave_out(values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "leave_out",
+        [],
+        "Comma-separated kinds of suspect checkpoints to leave out of runs: off (both neighbours), "
+        "restart (abandoned when the run went back), same (as the one before). `jaxmap status` "
+        "names them.",
+        flag_values=values,
+    )
+
+
 def _define_axis(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "time",
@@ -47,10 +58,16 @@ def _define_axis(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     define_runs_file(values, "Beside what the store keeps.")
+    _define_leave_out(values)
 
 
 def _axis(values: flags.FlagValues) -> dict[str, Any]:
-    return dict(time=values.time, stages=values.stages, runs_file=values.runs_file or None)
+    return dict(
+        time=values.time,
+        stages=values.stages,
+        runs_file=values.runs_file or None,
+        leave_out=values.leave_out,
+    )
 
 
 def _define_parents(values: flags.FlagValues) -> None:
@@ -75,6 +92,7 @@ def _define_scale(values: flags.FlagValues) -> None:
     _define_warmup(values)
     _define_recipe(values)
     _define_parents(values)
+    _define_leave_out(values)
 
 
 def _scale(values: flags.FlagValues) -> int:
@@ -87,6 +105,7 @@ def _scale(values: flags.FlagValues) -> int:
         warmup_steps=values.warmup_steps,
         parents=values.parents or None,
         recipe=values.recipe,
+        leave_out=values.leave_out,
     )
     print(as_flags(found.text(), list(values)), end="")
     return 0

@@ -43,6 +43,7 @@ class StatusReport(Table):
     commands: Sequence[str] = ()  # the commands that requested failed or missing items
     tokens: TokenCheck | None = None  # results scored by an earlier token rule
     entries: Sequence[Entry] = ()  # an export's rows
+    suspects: Sequence[str] = ()  # checkpoints that want a look, a line each
 
     @property
     def complete(self) -> bool:
@@ -112,6 +113,12 @@ class StatusReport(Table):
             lines += [
                 f"identical   {len(self.identical)} (checkpoints of one run that are the same)",
                 *_some(map(str, self.identical)),
+            ]
+        if self.suspects:
+            lines += [
+                f"suspect     {len(self.suspects)} (kept, unless `leave_out` of an analysis names "
+                "their kind)",
+                *_some(self.suspects),
             ]
         if self.corrupt:
             lines += [

@@ -1,0 +1,125 @@
+"""Checkpoints of a run that want a look: off both neighbours, the same as one before, gone back to.
+
+off: a checkpoint b between a and c is off where KL(a, b) and KL(b, c) are both more than four times
+KL(a, c). On a path that moves on, c is the farther of the two from a; on one that jitters about a
+place all three are alike. Pythia-1b's step 116,000 is one.
+restart: a run went back where a checkpoint is four times nearer to one of those before the last
+than to the last, and the last is not off: training was taken up again from there, and those between
+were abandoned.
+same: a checkpoint with KL 0, or a distance of weights of 0, to the one before.
+
+Both inequalities have to hold by three standard errors. Nothing is left out unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from jaxmap.errors import InputError
+from jaxmap.stats.divergence import kl_pairs
+
+if TYPE_CHECKING:
+    from jaxmap.analysis.runs import Run
+    from jaxmap.store.weight_distances import WeightDistances
+
+Kind = Literal["off", "restart", "same"]
+KINDS: tuple[Kind, ...] = ("off", "restart", "same")
+FACTOR = 4.0
+SIGMAS = 3.0
+BACK = 10  # checkpoints before that a run is looked for to have gone back to
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A checkpoint that wants a look: the full name of its run, its step there, what is the matter
+    in words, and the steps that are left out where this kind is."""
+
+    kind: Kind
+    run: str
+    step: int
+    said: str
+    left_out: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.run}, step {self.step}: {self.said}"
+
+
+def kinds_of(names: Iterable[str]) -> tuple[Kind, ...]:
+    """Kinds by name; InputError for one that is unknown."""
+    found = []
+    for name in names:
+        kind = next((one for one in KINDS if one == name), None)
+        if kind is None:
+            known = ", ".join(KINDS)
+            raise InputError(f"{name!r} is unknown; known: {known}", field="leave_out")
+        found.append(kind)
+    return tuple(found)
+
+
+def find_suspects(
+    runs: Sequence[Run],
+    rows: Sequence[np.ndarray],
+    ll_KN: np.ndarray,
+    mean_bytes: float,
+    weights: Mapping[str, WeightDistances] | None = None,
+) -> tuple[Suspect, ...]:
+    """The suspects of all runs, run by run in time; arguments as of `Pretraining`, and distances
+    between weights by the full name of a run, where there are any."""
+    found: list[Suspect] = []
+    for run, row_I in zip(runs, rows, strict=True):
+        there = np.flatnonzero(row_I >= 0)
+        if len(there) > 1:
+            steps = run.steps[there].tolist()
+            own = weights.get(run.full_name) if weights else None
+            distance_II = None if own is None else own.at(run.steps[there])
+            found += _of_run(run.full_name, steps, ll_KN[row_I[there]], mean_bytes, distance_II)
+    return tuple(found)
+
+
+def _of_run(
+    name: str,
+    steps: Sequence[int],
+    ll_IN: np.ndarray,
+    mean_bytes: float,
+    distance_II: np.ndarray | None,
+) -> list[Suspect]:
+    count = len(steps)
+    pairs = [(i - back, i) for i in range(1, count) for back in range(1, min(BACK, i) + 1)]
+    values = kl_pairs(ll_IN, np.array(pairs), mean_bytes)
+    kl, error = (dict(zip(pairs, one.tolist(), strict=True)) for one in values)
+
+    def farther(far: tuple[int, int], near: tuple[int, int]) -> bool:
+        """Whether a KL is more than FACTOR times another, by SIGMAS standard errors."""
+        slack = SIGMAS * float(np.hypot(error[far], FACTOR * error[near]))
+        return kl[far] - FACTOR * kl[near] > slack
+
+    found: list[Suspect] = []
+    off: set[int] = set()
+    for b in range(1, count - 1):
+        across = (b - 1, b + 1)
+        if all(farther(side, across) for side in ((b - 1, b), (b, b + 1))):
+            off.add(b)
+            said = (
+                f"off both neighbours: KL {kl[b - 1, b]:.3g} and {kl[b, b + 1]:.3g} to them, "
+                f"{kl[across]:.3g} between them"
+            )
+            found.append(Suspect("off", name, steps[b], said, (steps[b],)))
+    for t in range(2, count):
+        near = min(range(max(0, t - BACK), t - 1), key=lambda s: kl[s, t])
+        if t - 1 not in off and farther((t - 1, t), (near, t)):
+            said = (
+                f"goes back to step {steps[near]}: KL {kl[near, t]:.3g} to it, "
+                f"{kl[t - 1, t]:.3g} to step {steps[t - 1]}"
+            )
+            found.append(Suspect("restart", name, steps[t], said, tuple(steps[near + 1 : t])))
+    for t in range(1, count):
+        same_weights = distance_II is not None and distance_II[t - 1, t] == 0
+        if kl[t - 1, t] == 0 or same_weights:
+            what = "distance of weights" if same_weights else "KL"
+            said = f"the same as step {steps[t - 1]} ({what} 0)"
+            found.append(Suspect("same", name, steps[t], said, (steps[t],)))
+    return sorted(found, key=lambda one: one.step)
