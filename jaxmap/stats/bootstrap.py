@@ -20,7 +20,7 @@ def _draw_variances(d_BN: jax.Array, share_RN: jax.Array) -> jax.Array:
 
 
 def bootstrap_shares(num_texts: int, draws: int, seed: int = 0) -> np.ndarray:
-    """Share of each text in each of R resamples of the texts with replacement, float64 [R, N]."""
+    """The share of each text in each of `draws` resamples with replacement, float64 [R, N]."""
     rng = np.random.default_rng(seed)
     count_RN = [np.bincount(rng.integers(0, num_texts, num_texts), minlength=num_texts)
                 for _ in range(draws)]  # fmt: skip
@@ -32,8 +32,9 @@ def bootstrap_pairs(
 ) -> np.ndarray:
     """KL of chosen pairs in each resample of the texts, float64 [P, R], bits per byte.
 
-    The spread over R of any statistic of these KLs is its standard error with texts as the sample;
-    B is taken as known. All pairs share the resamples, so that differences between them hold.
+    The spread over R of any statistic of these KLs is its standard error with the texts as the
+    sample; B is taken as known. All pairs share the resamples, so that their differences are
+    meaningful too.
     """
     pairs_P2 = np.asarray(pairs_P2, np.int64).reshape(-1, 2)
     num_texts = ll_KN.shape[1]

@@ -22,7 +22,7 @@ def centre(ll_KN: jax.Array, weight_N: jax.Array) -> jax.Array:
 
 
 def double_centre(ll_KN: np.ndarray, weight_N: np.ndarray | None = None) -> np.ndarray:
-    """`centre` in float64; without weights every text counts the same. Nats in, nats out."""
+    """`centre` in float64, in the unit of ll_KN; without weights every text has equal weight."""
     ll_KN = np.asarray(ll_KN, np.float64)
     weight_N = np.ones(ll_KN.shape[1]) if weight_N is None else np.asarray(weight_N, np.float64)
     with precise():

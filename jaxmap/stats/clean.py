@@ -1,8 +1,9 @@
 """Cleaning of log-likelihood matrices before anything is computed from them.
 
-Two recipes: that of the model map (Oyama et al., arXiv 2502.16173) is a floor for all entries;
-that of the pretraining trajectories (Kishino et al., arXiv 2505.15353) also leaves out bad runs,
-bad checkpoints and the texts on which some model jumps. Both say what they changed.
+There are two recipes. That of the model map (Oyama et al., arXiv 2502.16173) raises all entries to
+a lower limit; that of the pretraining trajectories (Kishino et al., arXiv 2505.15353) also leaves
+out bad runs, bad checkpoints and the texts whose scores jump between checkpoints. Both report what
+they changed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from jaxmap.stats.float64 import precise
 
 FLOOR = 0.02  # quantile of all entries below which an entry is clipped
-JUMPY = 0.03  # share of the texts that is dropped
+JUMPY = 0.03  # share of the texts that is dropped because their scores jump
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,23 @@ class Dropped:
     """What cleaning left out or changed."""
 
     floor: float = float("nan")  # nats; lower entries were raised to it
-    clipped: int = 0  # entries
+    clipped: int = 0  # the number of raised entries
     not_finite: tuple[str, ...] = ()  # names of vectors with a NaN or an infinity
     excluded: tuple[str, ...] = ()  # names of excluded runs and checkpoints
     texts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # indices
-    # of all texts, the largest change between neighbouring checkpoints, nats
+    # the largest change of each text between neighbouring checkpoints, nats
     jump_N: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """ll_KN float64, nats, of the rows and texts kept (indices into the input), and the rest."""
+    """A cleaned matrix.
+
+    Fields:
+      ll_KN: float64 in nats.
+      rows, texts: the indices in the input of the rows and texts that were kept.
+      dropped: what was left out or changed.
+    """
 
     ll_KN: np.ndarray
     rows: np.ndarray
@@ -49,10 +56,11 @@ class Cleaned:
 
 @functools.partial(jax.jit, static_argnames="place")
 def neighbouring_entries(ll_KN: jax.Array, place: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The entries that are in this place, and in the next, when all are sorted; and the least.
+    """The entries number `place` and `place` + 1 of all entries in sorted order, and the smallest.
 
-    By bisection over the floating-point numbers, counting the entries at or below each: nothing is
-    sorted or moved, and rows may be spread over a mesh. All have to be finite.
+    They are found by bisection over the floating-point numbers, counting the entries up to each
+    number, so that nothing is sorted and rows may be divided over a mesh. All entries must be
+    finite.
     """
     low, high = _number(ll_KN.min()), _number(ll_KN.max())
 
@@ -73,7 +81,7 @@ def neighbouring_entries(ll_KN: jax.Array, place: int) -> tuple[jax.Array, jax.A
 
 
 def _number(x: jax.Array) -> jax.Array:
-    """Numbers in the order of the floats, one apart where no float lies between."""
+    """Maps floats to integers in the same order; consecutive floats give consecutive integers."""
     bits = jax.lax.bitcast_convert_type(x, jnp.int64 if x.dtype == jnp.float64 else jnp.int32)
     return jnp.where(bits < 0, jnp.iinfo(bits.dtype).min - bits, bits)
 
@@ -85,7 +93,7 @@ def _float(number: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 @jax.jit
 def raised(ll_KN: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The matrix with no entry below the floor, and how many were."""
+    """The matrix with entries below the floor raised to it, and the number of these."""
     return jnp.maximum(ll_KN, floor), (ll_KN < floor).sum()
 
 
@@ -95,11 +103,12 @@ def raised(ll_KN: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
 def clip(
     ll_KN: np.ndarray, quantile: float = FLOOR, *, keep_floor: bool = True
 ) -> tuple[np.ndarray, float, int]:
-    """Raises all entries to a quantile of all, linear between order statistics (as NumPy's).
+    """Raises lower entries to a quantile of all entries (linear interpolation, as in NumPy).
 
-    A matrix that was clipped at this quantile before has its floor for minimum, many times over,
-    and gets the same one again, unless `keep_floor` is false: then it is always NumPy's quantile.
-    Returns the matrix, the floor in nats, and how many lay below.
+    A matrix that was clipped at this quantile before is recognised by its minimum, which occurs
+    many times, and keeps this floor. With `keep_floor` false it is always NumPy's quantile.
+
+    Returns the matrix, the floor in nats, and the number of raised entries.
     """
     if not ll_KN.size:
         return ll_KN, float("nan"), 0
@@ -110,7 +119,7 @@ def clip(
         lower, upper, least = (float(one) for one in neighbouring_entries(ll, place))
         clipped_before = keep_floor and share >= 1 and lower == least
         floor = lower
-        if share > place and not clipped_before:  # between the two as NumPy would between all
+        if share > place and not clipped_before:  # interpolated as by NumPy's quantile
             floor = float(np.quantile((lower, upper), share - place))
         clipped_KN, count = raised(ll, floor)
         return np.asarray(clipped_KN, np.float64), floor, int(count)
@@ -122,10 +131,10 @@ def clean_map(
     quantile: float = FLOOR,
     texts: np.ndarray | None = None,
 ) -> Cleaned:
-    """Clips a matrix from below at a quantile of all its entries. Vectors not finite are left out.
+    """Clips a matrix from below at a quantile of its entries, without vectors that are not finite.
 
-    A matrix that was clipped at that quantile before stays as it is.
-    `texts`: the indices that the columns have, where they are a part of a larger set.
+    A matrix that was clipped at this quantile before is not changed. `texts` are the indices of the
+    columns if they are a part of a larger set.
     """
     ll_KN = np.asarray(ll_KN, np.float64)
     finite_K = np.isfinite(ll_KN).all(axis=1)
@@ -152,22 +161,25 @@ def clean_pretraining(
 ) -> Cleaned:
     """The recipe for checkpoints of training runs.
 
-    1. leaves out the rows of `excluded_K` (bad runs and checkpoints), and vectors not finite;
-    2. clips every entry from below at a quantile of all that remain;
-    3. scores each text by its largest |l_{t+1} - l_t| over neighbouring saved checkpoints from
-       step `warmup` on, over all runs; a checkpoint left out or absent is a gap, and those on
-       its two sides are no neighbours;
-    4. drops the share `jumpy` of the texts with the largest scores (rounded; of equal ones the
-       later texts).
+    1. It leaves out the rows of `excluded_K` (bad runs and checkpoints) and vectors that are not
+       finite.
+    2. It clips every entry from below at a quantile of the remaining entries.
+    3. For each text it finds the largest |l_{t+1} - l_t| over neighbouring saved checkpoints from
+       step `warmup` on, over all runs. An absent or excluded checkpoint is a gap; the checkpoints
+       on its two sides are not neighbours.
+    4. It drops the share `jumpy` (rounded) of the texts with the largest jumps; of equal ones, the
+       later texts.
 
     Args:
-      ll_KN: nats.
-      names: of the rows, for the report.
-      run_K: number of the run that a row belongs to.
-      place_K: its place among the saved checkpoints of the run, absent ones counted.
+      ll_KN: log-likelihoods in nats.
+      names: the names of the rows, for the report.
+      run_K: the number of the run of each row.
+      place_K: its index among the saved checkpoints of the run, including absent ones.
       step_K: its training step.
-      excluded_K: bool.
-      warmup: the step from which texts are scored for their jumps.
+      excluded_K: whether it is excluded, bool.
+      warmup: the step from which jumps count.
+      quantile: the quantile of step 2.
+      jumpy: the share of texts of step 4.
       keep_floor: see `clip`.
     """
     ll_KN = np.asarray(ll_KN, np.float64)
@@ -199,7 +211,10 @@ def clean_pretraining(
 
 
 def neighbours(run_K: np.ndarray, place_K: np.ndarray, kept_K: np.ndarray) -> np.ndarray:
-    """Rows [P, 2] of neighbouring saved checkpoints of a run, both kept; arguments as above."""
+    """Rows [P, 2] of neighbouring saved checkpoints of a run that are both kept.
+
+    For the arguments see `clean_pretraining`.
+    """
     run_K, place_K = np.asarray(run_K), np.asarray(place_K)
     order = np.lexsort((place_K, run_K))
     first, second = order[:-1], order[1:]
@@ -209,7 +224,7 @@ def neighbours(run_K: np.ndarray, place_K: np.ndarray, kept_K: np.ndarray) -> np
 
 
 def largest_jumps(ll_KN: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
-    """Largest |l_j - l_i| of each text over listed pairs, [N], nats; zero without pairs."""
+    """The largest |l_j - l_i| of each text over pairs of rows, [N] in nats; zero without pairs."""
     jump_N = np.zeros(ll_KN.shape[1])
     for i, j in pairs_P2:
         np.maximum(jump_N, np.abs(ll_KN[j] - ll_KN[i]), out=jump_N)

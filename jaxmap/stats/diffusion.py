@@ -1,9 +1,9 @@
-"""How distance grows with time along trajectories: diffusion exponents and displacements.
+"""Growth of distance with time along trajectories: diffusion exponents and displacements.
 
 A trajectory is given by the squared distances between its checkpoints, [I, I]: KL in bits per byte
 for log-likelihoods, the squared norm of the difference for weights (Kishino et al., arXiv
-2505.15353). Only the part above the diagonal is read. NaN marks what is not there, a checkpoint
-that was left out or a distance that was not computed; it is never read as a zero.
+2505.15353). Only the part above the diagonal is read. NaN stands for an absent checkpoint or a
+distance that was not computed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LEAST = 3  # points that a slope and its R^2 need
 
 
 class Exponents(NamedTuple):
-    """Diffusion exponents and their R^2 at every start checkpoint, float64 [R, I]; NaN: none."""
+    """Diffusion exponents and their R^2 for every start checkpoint, float64 [R, I]; NaN: none."""
 
     exponent: np.ndarray
     r2: np.ndarray
 
 
 class Displacement(NamedTuple):
-    """Mean squared displacement against lag, float64 [R, A], and how many pairs, int [R, A].
+    """Mean squared displacement by lag, float64 [R, A], and the number of pairs, int [R, A].
 
-    Column a is a lag of a + 1 checkpoints; NaN where no pair has that lag.
+    Column a is a lag of a + 1 checkpoints; NaN if no pair has this lag.
     """
 
     msd: np.ndarray
@@ -40,8 +40,10 @@ class Displacement(NamedTuple):
 def line_fit(
     x_P: jax.Array, y_P: jax.Array, mask_P: jax.Array, least: int = LEAST
 ) -> tuple[jax.Array, jax.Array]:
-    """Slope and R^2 of ordinary least squares through the points of the mask; NaN for fewer than
-    `least`."""
+    """The slope and R^2 of an ordinary least squares fit to the points of the mask.
+
+    Both are NaN for fewer than `least` points.
+    """
     count = mask_P.sum()
     weight_P = mask_P.astype(x_P.dtype) / jnp.maximum(count, 1).astype(x_P.dtype)
     x_P = jnp.where(mask_P, x_P, 0.0)
@@ -105,15 +107,17 @@ def _displacement(distance_RII: jax.Array, lags: int) -> Displacement:
 def exponents(
     distance_RII: np.ndarray, step_RI: np.ndarray, window: int, least: int = LEAST
 ) -> Exponents:
-    """Slope of log distance against log(t - t0) over the next `window` saved checkpoints.
+    """The slope c of log distance against log(t - t0) over the next `window` saved checkpoints.
 
-    c = 1 is Brownian, c < 1 subdiffusive, c > 1 superdiffusive. By ordinary least squares over
-    the checkpoints of the window that are there, at least `least`; NaN when the window goes past
-    the end of the run or its start was left out.
+    c = 1 is Brownian motion, c < 1 subdiffusion, c > 1 superdiffusion. It is fitted by ordinary
+    least squares to the checkpoints of the window that exist, at least `least`. It is NaN if the
+    window extends beyond the end of the run or its start is absent.
 
     Args:
-      distance_RII: squared distances of R runs, NaN where not there; shorter runs are padded.
-      step_RI: saved training steps, increasing; NaN pads shorter runs.
+      distance_RII: squared distances of R runs; NaN for absent ones and after shorter runs.
+      step_RI: the saved training steps, increasing; NaN after shorter runs.
+      window: the number of saved checkpoints in a window.
+      least: the smallest number of points of a fit.
     """
     with precise():
         found = _exponents(
@@ -123,9 +127,10 @@ def exponents(
 
 
 def displacement(distance_RII: np.ndarray, lags: int | None = None) -> Displacement:
-    """Squared distance averaged over all starts, for lags of 1 to `lags` checkpoints.
+    """The squared distance averaged over all starts, for lags of 1 to `lags` checkpoints.
 
-    The checkpoints have to be evenly spaced in time: leave the early ones out.
+    The checkpoints must be evenly spaced in time; early ones with smaller intervals must be left
+    out.
     """
     lags = np.shape(distance_RII)[1] - 1 if lags is None else lags
     with precise():

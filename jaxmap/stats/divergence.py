@@ -30,8 +30,8 @@ from jaxmap.stats.moments import (
 )
 from jaxmap.stats.units import variance_per_kl
 
-TILE = 1024  # models on a side of a tile of all pairs: 8 MB a matrix of them
-SOME = 32  # models whose mean is taken off all: differences do not change, and norms shrink
+TILE = 1024  # models per side of a tile of the matrix of pairs; a tile has 8 MB
+SOME = 32  # models whose mean is subtracted from all, which makes norms small for less rounding
 
 Method = Literal["auto", "products", "differences"]
 
@@ -49,11 +49,12 @@ class Divergence(NamedTuple):
 def kl_pairs(
     ll_KN: np.ndarray, pairs_P2: np.ndarray, mean_bytes: float, mesh: Mesh | None = None
 ) -> Divergence:
-    """KL of chosen pairs of models and its standard error, [P], bits per byte.
+    """The KL of chosen pairs of models and its standard error, [P] in bits per byte.
 
-    From differences in float64 (float32 of centred rows on a device without it): neighbouring
-    checkpoints differ by far less than their norms, so that a Gram matrix would cancel. The pairs
-    are spread over the devices of `mesh`, one axis `rows`; None: all of this process.
+    It is computed from differences in float64 (or float32 of centred rows on a device without
+    float64): neighbouring checkpoints differ by far less than their norms, so a Gram matrix would
+    lose the digits. The pairs are divided over the devices of `mesh`, which has one axis `rows`;
+    None stands for all devices of this process.
     """
     pairs_P2 = np.asarray(pairs_P2, dtype=np.int64).reshape(-1, 2)
     if not len(pairs_P2):
@@ -63,7 +64,7 @@ def kl_pairs(
 
 
 def _centred(ll_KN: np.ndarray) -> np.ndarray:
-    """float64 as it is; where the device only has float32, centred before digits are lost."""
+    """The matrix in float64; if the device has none, it is centred before it becomes float32."""
     ll_KN = np.asarray(ll_KN, np.float64)
     if has_float64():
         return ll_KN
@@ -74,17 +75,17 @@ def _centred(ll_KN: np.ndarray) -> np.ndarray:
 def _differences(
     ll_KN: np.ndarray, pairs_P2: np.ndarray, mesh: Mesh | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """m2 and m4 - m2^2 of listed pairs; only the rows that they name are sent to the device."""
+    """m2 and m4 - m2^2 of chosen pairs; only their rows are sent to the device."""
     mesh = mesh or local_mesh()
     used, rows_P2 = np.unique(pairs_P2, return_inverse=True)
     num_pairs = len(pairs_P2)
-    # Sizes are rounded up, so that a handful of compiled programs serves them all.
+    # Sizes are rounded up, so that few compiled programs are needed.
     chosen_KN = np.zeros((_round_up(len(used)), ll_KN.shape[1]))
     chosen_KN[: len(used)] = _centred(ll_KN if len(used) == len(ll_KN) else ll_KN[used])
     padded = -(-_round_up(num_pairs) // mesh.size) * mesh.size
     padded_P2 = np.zeros((padded, 2), np.int32)
     padded_P2[:num_pairs] = rows_P2.reshape(-1, 2)
-    # One pair after the other keeps a CPU in its cache; an accelerator wants many at once.
+    # One pair at a time fits into a CPU's cache; an accelerator needs many at once.
     batch = 1 if jax.default_backend() == "cpu" else 256
     with precise():
         if mesh.size == 1:
@@ -106,7 +107,7 @@ def _round_up(size: int) -> int:
 def _divergence(
     m2: np.ndarray, spread: np.ndarray, num_texts: int, mean_bytes: float
 ) -> Divergence:
-    """From moments, in whose place the results are written."""
+    """KL and standard error from moments, written in place."""
     unit = variance_per_kl(mean_bytes)
     m2 /= unit
     np.maximum(spread, 0.0, out=spread)
@@ -129,19 +130,20 @@ def kl_strips(
     mesh: Mesh | None = None,
     update: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[int, Divergence]]:
-    """All pairs, some rows at a time: (first row i, KL of rows i.. against columns i.., [T, K-i]).
-
-    Args:
-      ll_KN: nats, any float dtype; may be a memory map: of two tiles some texts are read at a time.
-      tile: models on a side of a tile.
-      method: `products` (float64 BLAS, close pairs from differences) on a CPU, `differences`
-        (tile_moments on the device) elsewhere; `auto` chooses.
-      errors: whether standard errors are wanted; without them that part is empty.
-      mesh: of one axis `rows`: the devices over which `differences` spreads the rows of a tile;
-        None: all of this process.
-      update: called with the number of pairs done after each tile.
+    """All pairs, in strips of rows: yields (first row i, KL of rows i.. and columns i.., [T, K-i]).
 
     Within a strip the part below the diagonal is filled too; the diagonal is exactly zero.
+
+    Args:
+      ll_KN: nats, any float dtype; may be a memory map, of which parts are read at a time.
+      mean_bytes: the mean number of bytes of a text.
+      tile: the number of models per side of a tile.
+      method: "products" (float64 BLAS, and differences for close pairs), the choice of "auto" on a
+        CPU, or "differences" (`tile_moments` on the device), its choice elsewhere.
+      errors: whether standard errors are computed; without them that part is empty.
+      mesh: the devices, with one axis `rows`, over which "differences" divides the rows of a tile;
+        None: all devices of this process.
+      update: called with the number of pairs done after each tile.
     """
     if method == "auto":
         method = "products" if jax.default_backend() == "cpu" else "differences"
@@ -191,10 +193,11 @@ def kl_KK(
     out: Divergence | None = None,
     **options,
 ) -> Divergence:
-    """All pairs of models as symmetric matrices [K, K] with a zero diagonal, bits per byte.
+    """All pairs of models as symmetric matrices [K, K] with a zero diagonal, in bits per byte.
 
-    `out` are two arrays to fill, memory maps for many models (20,000 models: 3.2 GB each, and 0.5
-    GB of working memory); its second may be empty with `errors=False`. Options: see `kl_strips`.
+    `out` are two arrays to fill, which can be memory maps for many models (20,000 models: 3.2 GB
+    each, and 0.5 GB of working memory); the second may be empty with `errors=False`. The other
+    options are those of `kl_strips`.
     """
     num_models = len(ll_KN)
     with_errors = options.get("errors", True)
@@ -234,7 +237,7 @@ def _difference_tile(
 def _product_tile(
     own: Rows, other: Rows | None, errors: bool, mesh: Mesh | None, at_a_time: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moments of all pairs of two tiles, or of one with itself."""
+    """The moments of all pairs of two tiles, or of a tile with itself (`other` is None)."""
     m2_AB, spread_AB, near_AB = product_moments(own, other, errors, at_a_time)
     same = other is None
     if same:

@@ -14,22 +14,24 @@ import numpy as np
 PERPLEXITY = 30.0  # pretraining, quantisation, layers
 PERPLEXITY_FAMILIES = 20.0  # parents and children
 SEED = 42
-FEWEST = 5  # models of a t-SNE
-ALIKE = 1e-9  # sqrt(bits/byte): the spread below which models are one model and its rounding
-LARGE = 300  # rows from which an iteration beats a whole decomposition
+FEWEST = 5  # the smallest number of models for t-SNE
+ALIKE = 1e-9  # sqrt(bits/byte); models with a smaller spread differ by rounding only
+LARGE = 300  # rows from which an iteration is faster than a full decomposition
 
 Method = Literal["tsne", "pca"]
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Places of models on a map, and how they came about.
+    """Positions of models on a map, and the method.
 
-    xy_K2: float64. Principal components are in the unit of the coordinates (sqrt(bits/byte) for
-      `centre.coordinates`); those of t-SNE have no unit, and distances across it say little.
-    perplexity: as used; NaN for principal components.
-    explained: share of the variance along x and y, in 0..1; NaN for t-SNE.
-    note: what a reader has to know, else "".
+    Fields:
+      method: t-SNE or principal components.
+      xy_K2: float64. Principal components are in the unit of the coordinates (sqrt(bits/byte) for
+        `centre.coordinates`); t-SNE has no unit, and its large distances mean little.
+      perplexity: the perplexity used; NaN for principal components.
+      explained: the shares of the variance along x and y, 0 to 1; NaN for t-SNE.
+      note: what a reader must know, or "".
     """
 
     method: Method
@@ -42,8 +44,8 @@ class Embedding:
 def pca(q_KN: np.ndarray) -> Embedding:
     """The two leading principal components of rows, from an exact decomposition in float64.
 
-    Of each axis the place that lies farthest out is positive, so that a map is not mirrored from
-    one run to the next.
+    The sign of each axis is chosen so that the position farthest from zero is positive; otherwise a
+    map could be mirrored from one run to the next.
     """
     x_KN = np.asarray(q_KN, np.float64)
     x_KN = x_KN - x_KN.mean(axis=0)
@@ -53,10 +55,10 @@ def pca(q_KN: np.ndarray) -> Embedding:
 
 
 def leading_plane(gram_KK: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Places in the plane of the largest spread, from inner products of centred rows.
+    """Positions in the plane of the largest spread, from inner products of centred rows.
 
-    Returns places [K, 2], the two leading eigenvalues, and the sum of all. Fewer than three rows
-    span no plane: what is missing is zero.
+    Returns positions [K, 2], the two leading eigenvalues, and the sum of all eigenvalues. Missing
+    dimensions of fewer than three rows are zero.
     """
     size = len(gram_KK)
     value_K, vector_KK = _eigh(gram_KK, min(2, size))
@@ -69,24 +71,26 @@ def leading_plane(gram_KK: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _eigh(matrix_KK: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest eigenvalues, rising, and their vectors, to the rounding of float64."""
+    """The `count` largest eigenvalues, in ascending order, and their vectors, in float64."""
     from scipy.linalg import eigh
     from scipy.sparse.linalg import ArpackError, eigsh
 
     size = len(matrix_KK)
     if size >= LARGE and matrix_KK.any():
-        # Two of many by Lanczos iteration, from the same start each time.
+        # Two of many eigenvalues, by Lanczos iteration from a fixed start.
         start_K = np.random.default_rng(SEED).normal(size=size)
-        with contextlib.suppress(ArpackError):  # no gap after the second: the slow way
+        with contextlib.suppress(
+            ArpackError
+        ):  # no gap after the second eigenvalue: decompose fully
             return eigsh(matrix_KK, count, which="LA", v0=start_K, tol=0.0)
     return eigh(matrix_KK, subset_by_index=(size - count, size - 1))
 
 
 def tsne_obstacle(q_KN: np.ndarray) -> str:
-    """Why there is no t-SNE of these rows; "" where there is one.
+    """Why t-SNE of these rows is impossible; "" if it is possible.
 
-    Rows that are all alike have no spread to begin from: scikit-learn would divide by it, and its
-    compiled code does not survive that.
+    If all rows are alike, scikit-learn would divide by a spread of zero, which crashes its compiled
+    code.
     """
     num_models = len(q_KN)
     if num_models < FEWEST:
@@ -103,11 +107,10 @@ def tsne(
 ) -> Embedding | None:
     """t-SNE of rows with scikit-learn, init "pca", learning rate "auto", random_state 42.
 
-    A third of the other models is the most that a perplexity can mean: with fewer than three times
-    as many it is lowered, and a note says so; without `lowered` only where scikit-learn could not
-    do it, for as many models or fewer. None where `tsne_obstacle` names a reason. In one
-    thread: with several, sums come in another order each time, and the same data would give other
-    maps.
+    A perplexity above a third of the other models has no meaning: it is lowered to that, and a note
+    says so. With `lowered` false it is only lowered as far as scikit-learn requires, below the
+    number of models. Returns None if `tsne_obstacle` gives a reason. It runs in one thread: with
+    several, sums have a varying order, and the same data would give different maps.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -118,7 +121,7 @@ def tsne(
     fits = (num_models - 1) / 3
     used = min(perplexity, fits) if lowered or num_models <= perplexity else perplexity
     note = (
-        f"t-SNE: perplexity {used:g} in place of {perplexity:g}, for {num_models} models are few"
+        f"t-SNE: perplexity {used:g} instead of {perplexity:g}, since there are {num_models} models"
         if used < perplexity
         else ""
     )
@@ -129,15 +132,15 @@ def tsne(
 
 
 def procrustes(xy_K2: np.ndarray, other_K2: np.ndarray) -> float:
-    """How far two maps of the same points differ, whatever is turned, mirrored, moved or scaled.
+    """The difference of two maps of the same points, up to rotation, reflection, shift and scale.
 
-    The sum of squared distances that is left when both are centred, scaled to a sum of squares of
-    1 and laid on one another as well as can be: 0 for the same map, at most 1 (scipy's disparity).
-    NaN where the points of one coincide.
+    Both are centred and scaled to a sum of squares of 1, and one is rotated to match the other; the
+    result is the remaining sum of squared distances, from 0 (equal maps) to 1 (scipy's disparity).
+    It is NaN if all points of a map coincide.
     """
     from scipy.spatial import procrustes as fit
 
     try:
         return float(fit(np.asarray(xy_K2, float), np.asarray(other_K2, float))[2])
-    except ValueError:  # all points of one map are one
+    except ValueError:  # all points of a map coincide
         return float("nan")

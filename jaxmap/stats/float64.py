@@ -1,4 +1,4 @@
-"""In which precision the kernels of this package run, and on what."""
+"""float64 on devices that have it, for the kernels of this package."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def has_float64() -> bool:
 
 @contextlib.contextmanager
 def precise() -> Iterator[None]:
-    """Inside, arrays of float64 stay float64 where the default device has it.
+    """A context in which float64 arrays stay float64, if the default device supports it.
 
-    Without float64 they become float32: the kernels take differences before they square, so
-    that the digits that count are kept, and use no matrix product whose precision could vary.
+    On other devices they become float32. The kernels take differences before they square, so that
+    the significant digits are kept, and use no matrix products whose precision could vary.
     """
     with jax.enable_x64(has_float64()):
         yield

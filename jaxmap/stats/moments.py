@@ -1,7 +1,7 @@
 """Moments of the differences of log-likelihood vectors: the kernels under the KL divergence.
 
-m2 is the variance over texts of l_i - l_j, m4 - m2^2 is N times the variance of that variance, m4
-being the fourth central moment (Cramer 1946, 27.4).
+m2 is the variance over texts of l_i - l_j; m4 - m2^2 is N times the variance of that variance,
+where m4 is the fourth central moment (Cramer 1946, 27.4).
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
-# Pairs closer than this, as a share of their norms, are computed from differences. A product in
-# float64 is off by about 1e-16 of the squared norms, so that what is left of it is good to 1e-11
-# for a KL, and, with a fourth power, to 1e-7 for its error.
+# Pairs closer than this, as a share of their norms, are computed from differences. The error of a
+# float64 product is about 1e-16 of the squared norms, so that other pairs have a relative error of
+# 1e-11 of a KL and, because of the fourth power, 1e-7 of its standard error.
 NEAR = 1e-4
-NEAR_BARE = 1e-7  # where no errors are wanted: good to 1e-9 for a KL
-ROWS = 16  # of a matrix worked on at a time
-TEXTS = 1024  # whose products are summed at a time
+NEAR_BARE = 1e-7  # the same without standard errors: a relative error of 1e-9 of a KL
+ROWS = 16  # rows of a matrix that are computed at a time
+TEXTS = 1024  # texts whose products are summed at a time
 
 
 class Rows:
-    """Some rows of a matrix [K, N], less a mean of each column and of each row.
+    """Some rows of a matrix [K, N], minus a mean of each column and of each row.
 
     Args:
-      ll_KN: nats; may be a memory map, and is read by parts.
-      rows: which.
-      mean_N: taken off each row.
-      rest_K: mean of what is left of each row of the matrix; None: found when a row is read, whole.
+      ll_KN: nats; may be a memory map, which is read in parts.
+      rows: the rows.
+      mean_N: subtracted from each row.
+      rest_K: the mean of the remainder of each row of the matrix; None: computed when whole rows
+        are read.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Rows:
         self.shape = len(self.rows), ll_KN.shape[1]
 
     def read(self, texts: slice, out: np.ndarray) -> None:
-        """Fills [A, texts]."""
+        """Fills `out`, [A, texts], with the columns of these texts."""
         for start in range(0, len(out), ROWS):
             block = slice(start, start + ROWS)
             rows = slice(
@@ -55,7 +56,7 @@ class Rows:
                 out[block] -= self._rest_A1[block]
 
     def all(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """float64 [A, N], or the chosen rows."""
+        """All or the chosen rows, float64 [A, N]."""
         ll_AN = self._ll_KN[self.rows.start : self.rows.stop][chosen]
         q_AN = np.subtract(ll_AN, self._mean_N, dtype=np.float64)
         q_AN -= q_AN.mean(axis=1, keepdims=True) if self._rest_A1 is None else self._rest_A1[chosen]
@@ -70,7 +71,7 @@ def _moments(d_N: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames="batch")
 def pair_moments(ll_KN: jax.Array, pairs_P2: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
-    """m2 and m4 - m2^2 of l_i - l_j for listed pairs, [P] each; `batch` pairs at a time."""
+    """m2 and m4 - m2^2 of l_i - l_j for chosen pairs, [P] each; `batch` pairs at a time."""
     return jax.lax.map(lambda ij: _moments(ll_KN[ij[0]] - ll_KN[ij[1]]), pairs_P2, batch_size=batch)
 
 
@@ -78,20 +79,20 @@ def pair_moments(ll_KN: jax.Array, pairs_P2: jax.Array, batch: int) -> tuple[jax
 def tile_moments(q_AN: jax.Array, q_BN: jax.Array) -> tuple[jax.Array, jax.Array]:
     """m2 and m4 - m2^2 of q_a - q_b for all a, b, [A, B] each, from the differences themselves.
 
-    Nothing is cancelled and no matrix product is used, so that it holds in float32 on any device.
+    There is no cancellation and no matrix product, so that float32 is sufficient on any device.
     """
     return jax.vmap(lambda a_N: jax.vmap(lambda b_N: _moments(a_N - b_N))(q_BN))(q_AN)
 
 
 def local_mesh() -> Mesh:
-    """All devices of this process in a row, along the axis `rows`."""
+    """A mesh of all devices of this process with one axis, `rows`."""
     devices = jax.local_devices()
     return jax.make_mesh((len(devices),), ("rows",), (AxisType.Auto,), devices=devices)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
 def spread_tile(q_AN: jax.Array, q_BN: jax.Array, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
-    """`tile_moments`, each device doing some rows of A, whose number it has to divide."""
+    """`tile_moments` with the rows of A divided evenly over the devices."""
     split = jax.shard_map(tile_moments, mesh=mesh, in_specs=(P("rows"), P()), out_specs=P("rows"))
     return split(q_AN, q_BN)
 
@@ -100,7 +101,7 @@ def spread_tile(q_AN: jax.Array, q_BN: jax.Array, mesh: Mesh) -> tuple[jax.Array
 def spread_pairs(
     ll_KN: jax.Array, pairs_P2: jax.Array, batch: int, mesh: Mesh
 ) -> tuple[jax.Array, jax.Array]:
-    """`pair_moments`, each device doing some of the pairs, whose number it has to divide."""
+    """`pair_moments` with the pairs divided evenly over the devices."""
     split = jax.shard_map(
         functools.partial(pair_moments, batch=batch),
         mesh=mesh, in_specs=(P(), P("rows")), out_specs=P("rows"),
@@ -111,14 +112,20 @@ def spread_pairs(
 def product_moments(
     q_AN: Rows, q_BN: Rows | None, errors: bool = True, at_a_time: int = TEXTS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`tile_moments` of rows of mean zero, from BLAS products in float64, for the CPU.
+    """`tile_moments` for rows with mean zero, from BLAS products in float64, for CPUs.
 
-    N m2 = |a|^2 + |b|^2 - 2 a.b, and N m4 likewise from products of second and third powers.
-    There it beats differences by ten times and more. Sums are taken over `at_a_time` texts: with
-    few of many, neither the rows nor their powers are ever whole in memory. Without B it is A, and
-    all are symmetric to the last bit. Without `errors` the second result is empty.
-    The third is where m2 <= NEAR (|a|^2 + |b|^2) / N, bool [A, B]: too much was cancelled there
-    (NEAR_BARE without errors).
+    N m2 = |a|^2 + |b|^2 - 2 a.b, and N m4 likewise from products of second and third powers. On a
+    CPU this is at least ten times as fast as differences.
+
+    Args:
+      q_AN: the rows A.
+      q_BN: the rows B; None: A, which gives exactly symmetric results.
+      errors: whether to compute the second result.
+      at_a_time: the number of texts that are read and summed at a time, which bounds the memory.
+
+    Returns m2 and m4 - m2^2 (empty without `errors`), float64 [A, B], and a mask of the pairs that
+    cancellation makes too inexact, bool [A, B]: those with m2 <= NEAR (|a|^2 + |b|^2) / N, or
+    NEAR_BARE without errors.
     """
     A, num_texts = q_AN.shape
     B = A if q_BN is None else q_BN.shape[0]
@@ -130,7 +137,7 @@ def product_moments(
     some_AB = np.empty((A, B))
 
     def add(sum_AB: np.ndarray, one_An: np.ndarray, other_Bn: np.ndarray) -> None:
-        # X @ X.T is recognised as symmetric, and costs half.
+        # NumPy recognises X @ X.T as symmetric, which halves the time.
         np.matmul(one_An, other_Bn.T, out=some_AB)
         np.add(sum_AB, some_AB, out=sum_AB)
 

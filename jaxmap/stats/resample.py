@@ -18,11 +18,13 @@ Scheme = Literal["uniform", "LS", "KL"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Texts drawn with replacement, each once.
+    """Texts drawn with replacement, each listed once.
 
-    texts: indices in rising order, int64 [U]; counts: how often each came up, int64 [U], their sum
-    is m; weights: sqrt(count / (m p)), float64 [U], so that the sum of w^2 x over them is an
-    unbiased estimate of the sum of x over all texts.
+    Fields:
+      texts: indices in ascending order, int64 [U].
+      counts: how often each was drawn, int64 [U]; their sum is the number of draws m.
+      weights: w = sqrt(count / (m p)), float64 [U]; the sum of w^2 x over the texts is an unbiased
+        estimate of the sum of x over all texts.
     """
 
     texts: np.ndarray
@@ -42,11 +44,11 @@ def _importance(q_KN: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def probabilities(q_KN: np.ndarray, scheme: Scheme = "KL") -> np.ndarray:
-    """Probability of each text in a draw, float64 [N].
+    """The probability of each text in a draw, float64 [N], from doubly centred vectors q_KN.
 
-    `LS`: proportional to sum_i q_in^2; `KL`: to the root of the sum over all pairs of models of
-    (q_in - q_jn)^4, which is 2 K s4 + 6 s2^2 - 8 s1 s3 with s_p = sum_i q_in^p; `uniform`.
-    q_KN are doubly centred vectors.
+    With the scheme "LS" it is proportional to sum_i q_in^2; with "KL", to the square root of the
+    sum over all pairs of models of (q_in - q_jn)^4, which is 2 K s4 + 6 s2^2 - 8 s1 s3 with
+    s_p = sum_i q_in^p; with "uniform" it is constant.
     """
     num_texts = np.shape(q_KN)[1]
     if scheme == "uniform":
@@ -60,7 +62,7 @@ def probabilities(q_KN: np.ndarray, scheme: Scheme = "KL") -> np.ndarray:
 
 
 def draw(probability_N: np.ndarray, draws: int, seed: int = 0) -> Sample:
-    """Draws texts with replacement; one drawn c times gets sqrt(c) times the weight of one."""
+    """Draws texts with replacement; a text drawn c times gets sqrt(c) times the weight."""
     rng = np.random.default_rng(seed)
     return _merge(rng.choice(len(probability_N), size=draws, p=probability_N), probability_N)
 
@@ -73,9 +75,9 @@ def _merge(drawn_M: np.ndarray, probability_N: np.ndarray) -> Sample:
 def choose_texts(
     probability_N: np.ndarray, unique: int, seed: int = 0, most: int = 10_000_000
 ) -> Sample:
-    """Draws until `unique` different texts have come up, the cost of scoring a new model.
+    """Draws until there are `unique` different texts, the number on which a new model is scored.
 
-    Raises ValueError when there are not that many, or they do not come up in `most` draws.
+    Raises ValueError if there are not so many texts, or `most` draws do not suffice.
     """
     possible = int(np.count_nonzero(probability_N))
     if not 0 < unique <= possible:
@@ -92,11 +94,11 @@ def choose_texts(
 
 
 def resampled(ll_KU: np.ndarray, sample: Sample) -> np.ndarray:
-    """Vectors on the drawn texts, rows centred with the weights w^2 and scaled by w, [K, U].
+    """The vectors on the drawn texts, with rows centred by the weights w^2 and scaled by w, [K, U].
 
     Squared distances between rows estimate those of the doubly centred vectors on all texts.
     """
-    # By NumPy: the number of drawn texts differs from draw to draw; each would be compiled anew.
+    # By NumPy, because JAX would compile anew for each number of drawn texts.
     ll_KU = np.asarray(ll_KU, np.float64)
     square_U = sample.weights**2
     q_KU = ll_KU - (ll_KU @ square_U / square_U.sum())[:, None]
@@ -106,26 +108,27 @@ def resampled(ll_KU: np.ndarray, sample: Sample) -> np.ndarray:
 def place(
     ll_KU: np.ndarray, new_U: np.ndarray, sample: Sample, num_texts: int, mean_bytes: float
 ) -> Divergence:
-    """KL of a new model, scored on the drawn texts only, to every model of a map, with its error.
+    """The KL of a new model, scored on the drawn texts only, to every model of a map.
 
-    2 B ln 2 KL_i is the sum of w^2 d^2 over the drawn texts over N, d = l_new - l_i less its mean
-    with the weights w^2: the mean over draws of d^2 / (N p), whose spread gives the error (Hansen
-    and Hurwitz 1943). That error is of drawing texts, on top of the sampling of the N texts.
+    2 B ln 2 KL_i is the sum of w^2 d^2 over the drawn texts, divided by N, where d = l_new - l_i
+    minus its mean with the weights w^2. This is the mean over draws of d^2 / (N p), whose spread
+    gives the standard error (Hansen and Hurwitz 1943). The error is that of drawing texts; that of
+    sampling the N texts comes in addition.
 
     Args:
       ll_KU: the map's models on the drawn texts, nats.
-      new_U: the new model on the same, nats.
-      sample: which texts, and their weights.
-      num_texts: N, of the whole set.
-      mean_bytes: of the whole set's texts.
+      new_U: the new model on the drawn texts, nats.
+      sample: the drawn texts and their weights.
+      num_texts: N, the number of texts in the whole set.
+      mean_bytes: B, the mean bytes of the texts in the whole set.
 
-    Returns [K], bits per byte.
+    Returns KL and standard error, [K] in bits per byte.
     """
     unit = variance_per_kl(mean_bytes)
     square_U = sample.weights**2
     d_KU = np.asarray(new_U, np.float64) - np.asarray(ll_KU, np.float64)
     d_KU -= (d_KU @ square_U / square_U.sum())[:, None]
-    # What each draw of a text contributes; one drawn c times stands for c draws.
+    # The contribution of each draw; a text drawn c times stands for c draws.
     drawn_KU = d_KU**2 * (square_U * sample.draws / (sample.counts * num_texts))
     variance_K = drawn_KU @ sample.counts / sample.draws
     spread_K = (drawn_KU - variance_K[:, None]) ** 2 @ sample.counts
@@ -134,16 +137,16 @@ def place(
 
 
 def project(axis_U2: np.ndarray, d_U: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Place of a new model in a plane of the map, with its error, from the drawn texts, [2] each.
+    """The position of a new model in a plane of the map and its error, [2] each, from drawn texts.
 
-    The place is sum_n axis_n (l_n - centre_n) over all texts, for axes that sum to zero over them;
-    it is estimated, and its error found, as in `place`, after the mean of l - centre, which is of
-    no consequence with all texts, is taken off.
+    The position is sum_n axis_n (l_n - centre_n) over all texts, for axes that sum to zero over
+    them. It and its error are estimated as in `place`, after subtracting the mean of l - centre,
+    which would make no difference with all texts.
 
     Args:
-      axis_U2: of the plane, on the drawn texts.
-      d_U: scores of the new model less the centre of the map, on the same, nats.
-      sample: which texts, and their weights.
+      axis_U2: the axes of the plane, on the drawn texts.
+      d_U: the scores of the new model minus the centre of the map, on the drawn texts, nats.
+      sample: the drawn texts and their weights.
     """
     square_U = sample.weights**2
     d_U = np.asarray(d_U, np.float64)

@@ -1,4 +1,4 @@
-"""What tells a distribution of KL divergences, and the random pairs that it is held against."""
+"""Summaries of distributions of KL divergences, and the random pairs to compare with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 
 class Summary(NamedTuple):
-    """Of n values; quartiles are linear between order statistics. All NaN when n is 0.
+    """A summary of n values; quartiles are interpolated linearly. All are NaN if n is 0.
 
     standard_error is that of the median with the texts as the sample: its spread over resamples of
-    the texts, the same for all pairs.
+    the texts, which are the same for all pairs.
     """
 
     median: float
@@ -25,7 +25,7 @@ class Summary(NamedTuple):
 
 
 def summarise(kl_P: np.ndarray, draws_PR: np.ndarray) -> Summary:
-    """Summary of the KL of P pairs, given the same under R resamples of the texts."""
+    """The summary of the KL of P pairs; draws_PR has their KL under R resamples of the texts."""
     if not len(kl_P):
         nan = float("nan")
         return Summary(nan, nan, nan, nan, 0, nan)
@@ -55,12 +55,12 @@ def published_pairs(
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """The pairs that the authors of arXiv 2505.15353 drew within types, and over all types.
 
-    families: of each type the (child, parent) row numbers, types in the order in which a first
-    child of them was met. For each type as many pairs as it has children, from the distinct rows of
-    it, the generator seeded anew; types with one row are left out. Then, the generator going on,
-    as many pairs as there are children of all types, from the rows of the types drawn from. Rows
-    come in the order of Python's set of ints, which depends on the order of insertion. Pairs can
-    come up more than once.
+    `families` are the (child, parent) row numbers of each type, with types in the order of their
+    first child. For each type, as many pairs as it has children are drawn from its distinct rows,
+    with the generator seeded anew; types with one row are left out. Then, with the same generator,
+    as many pairs as there are children of all types are drawn from the rows of these types. Rows
+    are in the order of Python's set of ints, which depends on the order of insertion. A pair can be
+    drawn more than once.
     """
     generator = random.Random()
     within: list[tuple[int, int]] = []

@@ -1,8 +1,8 @@
-"""The shape of a trajectory: its length, how straight it is, and whether it winds.
+"""The shape of a trajectory: its length, its straightness, and whether it winds.
 
 A trajectory is the coordinates x_ID of a run's checkpoints in order (`centre.coordinates`), in
 which squared distances are KL in bits per byte; lengths are therefore in sqrt(bits/byte). It is a
-polygon: what happens between two saved checkpoints is not seen.
+polygon, since nothing is known between two saved checkpoints.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import numpy as np
 from jaxmap.stats.embed import leading_plane
 
 DRAWS = 199  # Brownian paths; the smallest p-value is 1 / (DRAWS + 1)
-TOGETHER = 50  # of them at a time: 10 MB for 150 checkpoints
-BLOCK, ROUNDS = 8, 12  # of the iteration that finds their planes
-CLOSE = 1e-7  # what it may be off, as a share of the leading eigenvalue
+TOGETHER = 50  # paths computed at a time; 10 MB for 150 checkpoints
+BLOCK, ROUNDS = 8, 12  # vectors and rounds of the subspace iteration for their planes
+CLOSE = 1e-7  # the error of the iteration that is tolerated, relative to the leading eigenvalue
 
 
 class PathStatistics(NamedTuple):
-    """Of a polygon of I points.
+    """Statistics of a polygon of I points.
 
-    length: sum over steps of the square root of their KL, sqrt(bits/byte).
-    net_displacement: square root of the KL from the first to the last point, sqrt(bits/byte).
-    straightness: net_displacement / length, 0 (closed) to 1 (a straight line), no unit; about
-      1 / sqrt(I - 1) for a Brownian path of equal steps. NaN for a path of length zero.
+    Fields:
+      length: the sum over steps of the square root of their KL, sqrt(bits/byte).
+      net_displacement: the square root of the KL from the first to the last point, sqrt(bits/byte).
+      straightness: net_displacement / length, 0 (closed) to 1 (a straight line), without a unit;
+        about 1 / sqrt(I - 1) for a Brownian path of equal steps. NaN for a path of length zero.
     """
 
     length: float
@@ -35,15 +36,16 @@ class PathStatistics(NamedTuple):
 
 
 class Winding(NamedTuple):
-    """How often a path goes around in its leading principal plane.
+    """How often a path goes around the mean of its points in its leading principal plane.
 
-    turns: |sum of the signed angles between successive points, as seen from the mean of all|
-      / 2 pi, in the plane of the two leading principal components of the path's own points.
-    p_value: share of Brownian paths, the observed one counted among them, that wind at least as
-      far: (1 + #{turns_null >= turns}) / (1 + draws). See `winding`.
-    dimension: of the Brownian paths; how many directions the steps of the path take.
-    plane_variance: share of the path's variance in that plane, 0 to 1.
-    xy_I2: the path in it, sqrt(bits/byte).
+    Fields:
+      turns: |sum of the signed angles between successive points, seen from the mean of all points|
+        / 2 pi, in the plane of the two leading principal components of the path's own points.
+      p_value: the share of Brownian paths, with the observed one counted among them, that wind at
+        least as far: (1 + #{turns_null >= turns}) / (1 + draws). See `winding`.
+      dimension: the dimension of the Brownian paths, estimated from the steps of the path.
+      plane_variance: the share of the path's variance in that plane, 0 to 1.
+      xy_I2: the path in the plane, sqrt(bits/byte).
     """
 
     turns: float
@@ -70,17 +72,17 @@ def turns_of(xy_I2: np.ndarray) -> float:
 
 
 def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | None:
-    """Turns of a path, against Brownian paths with steps of the same sizes in the same order.
+    """The turns of a path, compared with Brownian paths with steps of the same lengths.
 
-    Principal components of a Brownian path in many dimensions are cosines of rising frequency and
-    look like a curve that bends on purpose; only a null that goes through the same projection can
-    tell. Steps of the null have the observed lengths and independent directions, uniform in D
-    dimensions, with D estimated from the observed ones: S unit steps u have E[(u_i . u_j)^2] = 1/D
-    for i != j if they are independent. D is at least 2; steps at right angles to each other have
-    no finite D, and every step of the null is then, too.
+    The principal components of a Brownian path in many dimensions are cosines of increasing
+    frequency and look like a deliberate curve, so the null model must pass through the same
+    projection. Its steps have the observed lengths, in order, and independent directions, uniform
+    in D dimensions. D is estimated from the observed steps: S independent unit steps u have
+    E[(u_i . u_j)^2] = 1/D for i != j. D is at least 2. If the observed steps are orthogonal to each
+    other, D is infinite, and the steps of the null model are orthogonal too.
 
-    Checkpoints with no distance to the one before are one point. None for fewer than four points:
-    three are always on a circle.
+    Checkpoints with zero distance to the one before count as one point. Returns None for fewer than
+    four points, since three are always on a circle.
     """
     x_ID = np.asarray(x_ID, np.float64)
     step_SD = np.diff(x_ID, axis=0)
@@ -101,7 +103,7 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
     turns = turns_of(xy_I2)
     rng = np.random.default_rng(seed)
     far = 0
-    with threadpool_limits(limits=1):  # many small products: threads only wait there
+    with threadpool_limits(limits=1):  # many small products, for which threads only wait
         for first in range(0, draws, TOGETHER):
             count = min(TOGETHER, draws - first)
             step_RSD = np.stack([_directions(rng, num_steps, dimension) for _ in range(count)])
@@ -112,7 +114,7 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
 def project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The leading plane of a path, from the inner products of its steps."""
     size = len(gram_SS) + 1
-    place_II = np.zeros((size, size))  # inner products of the points, seen from the first
+    place_II = np.zeros((size, size))  # inner products of the points relative to the first
     place_II[1:, 1:] = gram_SS.cumsum(axis=0).cumsum(axis=1)
     place_II -= place_II.mean(axis=0)
     place_II -= place_II.mean(axis=1, keepdims=True)
@@ -120,10 +122,10 @@ def project(gram_SS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def planes(step_RSD: np.ndarray) -> Iterator[np.ndarray]:
-    """`project` of many paths at once, from their steps: places [I, 2] of each.
+    """`project` for many paths at once, from their steps: yields the positions [I, 2] of each.
 
-    By subspace iteration: the spectrum of a Brownian path falls as 1 / k^2, so that a few rounds
-    find its leading plane. A path for which they do not is decomposed.
+    It uses subspace iteration: the spectrum of a Brownian path falls as 1 / k^2, so that a few
+    rounds find its leading plane. A path for which they do not suffice is decomposed.
     """
     place_RID = np.zeros((len(step_RSD), step_RSD.shape[1] + 1, step_RSD.shape[2]))
     np.cumsum(step_RSD, axis=1, out=place_RID[:, 1:])
@@ -150,8 +152,8 @@ def planes(step_RSD: np.ndarray) -> Iterator[np.ndarray]:
 def _directions(rng: np.random.Generator, num_steps: int, dimension: float) -> np.ndarray:
     """Independent uniform directions in (about) `dimension` dimensions, unit rows [S, <= S].
 
-    Where there are more dimensions than steps, the rows are the triangular factor of the Gram
-    matrix of Gaussian vectors (Bartlett 1933): the same angles from far fewer numbers.
+    If there are more dimensions than steps, the rows are the triangular factor of the Gram matrix
+    of Gaussian vectors (Bartlett 1933), which has the same angles with far fewer numbers.
     """
     whole = round(dimension)
     if whole <= num_steps:

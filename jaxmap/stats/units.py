@@ -6,12 +6,11 @@ import math
 
 
 def variance_per_kl(mean_bytes: float) -> float:
-    """2 B ln 2: a variance of log-likelihoods (nats squared) is this many times the KL divergence
-    in bits per byte.
+    """2 B ln 2, the ratio of a variance of log-likelihoods (nats squared) to KL in bits per byte.
 
-    The KL divergence of two near models is half the variance, over texts, of the difference of
-    their log-likelihoods (Oyama et al. 2025, arXiv 2502.16173), in nats per text; ln 2 nats are a
-    bit, and a text has B bytes on average.
+    The KL divergence of two similar models is half the variance, over texts, of the difference of
+    their log-likelihoods (Oyama et al. 2025, arXiv 2502.16173), in nats per text. A bit is ln 2
+    nats, and a text has B bytes on average.
 
     Args:
       mean_bytes: B, the mean length of the texts in UTF-8 bytes.

@@ -70,7 +70,7 @@ def test_perplexity_is_lowered_for_few_models_and_said():
     found = tsne(cloud(13), perplexity=20.0)
     assert found is not None
     assert found.perplexity == 4.0
-    assert "perplexity 4 in place of 20" in found.note
+    assert "perplexity 4 instead of 20" in found.note
     assert "13 models" in found.note
 
 
