@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from jaxmap.checkpoint.listing import find, read_models_file
 from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
-from jaxmap.corpus.textfiles import to_record
+from jaxmap.corpus.textfiles import Record, plain_fields, to_record
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.errors import InputError
 from jaxmap.store import Store
@@ -100,14 +100,15 @@ def texts_of(texts: Texts, limit: int | None = None) -> TextSet:
     rows = [_row(one, number) for number, one in enumerate(_all(texts, "texts", "texts"), 1)]
     if not rows:
         raise InputError("there are none; scoring needs at least one", field="texts")
-    paired = rows[0][0] is not None
-    if any((prompt is not None) != paired for prompt, _ in rows):
+    paired = rows[0].prompt is not None
+    if any((row.prompt is not None) != paired for row in rows):
         raise InputError("some have a prompt and some have none; give all or none", field="texts")
     rows = rows[:limit]
     return TextSet(
-        tuple(text for _, text in rows),
-        tuple(prompt or "" for prompt, _ in rows) if paired else None,
+        tuple(row.text for row in rows),
+        tuple(row.prompt or "" for row in rows) if paired else None,
         source=f"a list of {len(rows)}",
+        fields=tuple(plain_fields(row.fields) for row in rows),
     )
 
 
@@ -118,15 +119,14 @@ def names_of(names: Names) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _row(one: Any, number: int) -> tuple[str | None, str]:
-    """(prompt or None, text) of one text."""
+def _row(one: Any, number: int) -> Record:
+    where = f"item {number}"
     if isinstance(one, str):
-        return None, one
+        return Record(where, one, None)
     if isinstance(one, Mapping):
-        record = to_record("texts", f"item {number}", dict(one))
-        return record.prompt, record.text
+        return to_record("texts", where, dict(one))
     if isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(s, str) for s in one):
-        return one[0], one[1]
+        return Record(where, one[1], one[0])
     raise InputError(
         f"item {number} is neither a string nor a pair (prompt, response): {one!r:.60}",
         field="texts",

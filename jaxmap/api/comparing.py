@@ -36,6 +36,8 @@ def compare(
     quantize: Names = ("none",),
     dtype: str = "auto",
     floor_dtype: str = "",
+    by: Names = (),
+    page: bool = False,
     batch_tokens: int | None = None,
     ignore_config_keys: Names = (),
     command: str = "",
@@ -55,13 +57,17 @@ def compare(
       models, models_file, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
       reference: the one model that the others are compared with.
       out: a folder for compare.csv, compare_statistics.csv (all statistics with their standard
-        errors, also by the reference's confidence) and compare.md, a table for a model card; None:
-        not written.
+        errors, also by the reference's confidence and by kind of token), compare_texts.csv (the
+        texts that differ most) and compare.md, a table for a model card; None: not written.
       quantize: which copies of each model: "none" is the model itself; "int8", "nf4" and "fp4"
         have their linear layers in 8 or 4 bit.
       floor_dtype: another arithmetic than `dtype`, such as "bfloat16": the reference and each copy
         are compared with themselves in it, which shows how much of a divergence may be rounding.
         It about doubles the time. "": no floors.
+      by: fields of the texts, such as "source" or "meta.pile_set_name": statistics are also of the
+        texts with each value of them.
+      page: whether to write compare.html too, a self-contained page with the texts that differ
+        most, each token coloured by its divergence, and what both models find likeliest there.
       command: what somebody types to do the same again, for compare.md; "": nothing.
 
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
@@ -95,6 +101,8 @@ def compare(
         quantisations=quantisations,
         dtype=dtype,
         floor_dtype=floor_dtype,
+        by=names_of(by),
+        page=page,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
     )

@@ -43,6 +43,19 @@ def _define(values: flags.FlagValues) -> None:
         "Another arithmetic than --dtype, such as bfloat16, in which the reference and each copy "
         "are compared with themselves: how much of a divergence may be rounding.",
     )
+    flags.DEFINE_list(
+        "by",
+        [],
+        "Comma-separated fields of the texts, such as source or meta.pile_set_name: statistics are "
+        "also of the texts with each value of them.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "page",
+        False,
+        "Write compare.html too: the texts that differ most, each token coloured by its KL.",
+        flag_values=values,
+    )
     define_batch_tokens(values)
     define_ignored_keys(values)
 
@@ -62,6 +75,8 @@ def _run(values: flags.FlagValues) -> int:
         quantize=values.quantize,
         dtype=values.dtype,
         floor_dtype=values.floor_dtype,
+        by=values.by,
+        page=values.page,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
         command=command_line(),
@@ -99,11 +114,14 @@ next-token distributions, both ways, exact over the whole vocabulary; how many o
 tokens are the same; both log-probabilities and entropies. Of vocabularies of two sizes the tokens
 that both have are compared, and what either gives to others is told.
 
---out has three files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
-and shares with standard errors over texts, of all tokens and by how sure the reference is.
-compare.md: a table for a model card. The KL of the papers, estimated from the variance of
-log-likelihoods over texts, stands beside: it is another quantity, and the one that `jaxmap kl`
-gives for models with any tokenizers. --floor_dtype shows how much of either is rounding.
+--out has four files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
+and shares with standard errors over texts, of all tokens, by how sure the reference is, by kind of
+token, and by the fields of --by. compare_texts.csv: the texts that differ most, and where in them.
+compare.md: a table for a model card. --page adds compare.html, which shows such texts.
+
+The KL of the papers, estimated from the variance of log-likelihoods over texts, stands beside: it
+is another quantity, and the one that `jaxmap kl` gives for models with any tokenizers.
+--floor_dtype shows how much of either is rounding.
 
 Run the same command again after a crash: what is measured is kept in the store.
 

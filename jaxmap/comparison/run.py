@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 
 from jaxmap.checkpoint import weights
@@ -16,9 +18,20 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.comparison import kept
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.kept import Pair
+from jaxmap.comparison.parts import TextRow, by_fields, by_kind, worst_texts
 from jaxmap.comparison.sides import Side, shared_tokens
 from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of, row_of
 from jaxmap.comparison.tokens import STATISTICS, TokenComparison
+from jaxmap.comparison.views import (
+    LIKELIEST,
+    TextView,
+    chosen_texts,
+    keep_likeliest,
+    of_texts,
+    read_likeliest,
+    views_of,
+)
+from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.reference import ReferenceModel
@@ -39,6 +52,8 @@ class Asked:
       dtype: the arithmetic of all, see PRECISIONS, or "auto".
       floor_dtype: another arithmetic, in which the reference and each copy are compared with
         themselves; "": none.
+      by: fields of the texts; statistics are also of the texts with each value of them.
+      page: whether the texts that differ most are looked into, for a page.
       batch_tokens: tokens per batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
     """
@@ -48,6 +63,8 @@ class Asked:
     quantisations: tuple[str, ...] = ("none",)
     dtype: str = "auto"
     floor_dtype: str = ""
+    by: tuple[str, ...] = ()
+    page: bool = False
     batch_tokens: int | None = None
     ignore_config_keys: tuple[str, ...] = ()
 
@@ -89,6 +106,8 @@ class _Runner:
         self._store = store.path
         self._scorers = Scorers()
         self._in_memory: ReferenceModel | None = None
+        self._of_texts = by_fields(texts, asked.by)
+        self._spans: tuple[Tokens, tuple[np.ndarray, np.ndarray]] | None = None
         self.reference = Side(asked.reference, texts, asked.ignore_config_keys)
 
     def compared(self, ref: Ref) -> Iterator[Compared]:
@@ -116,8 +135,55 @@ class _Runner:
             floor = None
             if self._asked.floor_dtype:
                 floor = self._floor(side, quantisation, tokens, copies)
+            spans = self._spans_of(tokens)
+            details = details_of(
+                found,
+                self._texts.num_bytes,
+                of_texts=self._of_texts,
+                of_tokens=by_kind(self._texts, spans, found.offsets_N1),
+            )
+            worst = worst_texts(found, self._texts, spans)
+            views: tuple[TextView, ...] = ()
+            if self._asked.page:
+                views = self._views(path, worst, found, tokens, spans, copies, quantisation)
             row = row_of(pair, found, self._texts.num_bytes)
-            yield Compared(row, tuple(details_of(found, self._texts.num_bytes)), floor)
+            yield Compared(row, tuple(details), floor, tuple(worst), views)
+
+    def _spans_of(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes of each scored token; the last answer is kept."""
+        if self._spans is None or self._spans[0] is not tokens:
+            self._spans = tokens, byte_spans(self.reference.tokenizer, self._texts, tokens)
+        return self._spans[1]
+
+    def _views(
+        self,
+        path: Path,
+        worst: Sequence[TextRow],
+        found: TokenComparison,
+        tokens: Tokens,
+        spans: tuple[np.ndarray, np.ndarray],
+        copies: _Copies,
+        quantisation: str,
+    ) -> tuple[TextView, ...]:
+        """The texts that differ most, and one that differs as most do, token by token."""
+        chosen = chosen_texts(found, worst)
+        kept_at = path.with_name(f"{path.stem}.likeliest.npz")
+        if (arrays := read_likeliest(kept_at, chosen)) is None:
+            model = copies.get(quantisation)
+            scored = score_rows(
+                self._scorers.of(model),
+                model,
+                of_texts(tokens, chosen),
+                statistics=LIKELIEST,
+                per_token=True,
+                reference=self._reference_model(),
+                batch_tokens=self._asked.batch_tokens,
+                desc="likeliest tokens",
+            )
+            arrays = {name: scored.per_token[name] for name in LIKELIEST}
+            keep_likeliest(kept_at, chosen, arrays)
+        pieces = self.reference.tokenizer.reading.pieces
+        return views_of(self._texts, chosen, found, spans, arrays, pieces)
 
     def reference_floor(self) -> Floor:
         """The reference beside itself in the other arithmetic."""

@@ -14,8 +14,11 @@ from jaxmap.comparison.card import card
 from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
 from jaxmap.comparison.details import Detail
 from jaxmap.comparison.kept import Pair
+from jaxmap.comparison.page import page_about
+from jaxmap.comparison.parts import TextRow
 from jaxmap.comparison.summary import Estimate, bits_per_byte, mean_per_token, rounded
 from jaxmap.comparison.tokens import TokenComparison
+from jaxmap.comparison.views import TextView
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
@@ -67,6 +70,7 @@ class Row:
     texts: int
 
 
+TEXT_COLUMNS = ("reference", "model", *(field.name for field in dataclasses.fields(TextRow)))
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
@@ -80,11 +84,14 @@ class Floor(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One model beside the reference: its row, all statistics, its floor where one was asked."""
+    """One model beside the reference: its row, all statistics, its floor where one was asked, the
+    texts that differ most, and some of them token by token where a page was asked."""
 
     row: Row
     details: tuple[Detail, ...]
     floor: Floor | None = None
+    worst: tuple[TextRow, ...] = ()
+    views: tuple[TextView, ...] = ()
 
 
 def floor_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Floor:
@@ -191,14 +198,27 @@ class Comparison(Table):
             raise (InputError if only_input else JaxmapError)(reasons)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes compare.csv, compare_statistics.csv and compare.md into `folder`, which is made,
-        and names them."""
+        """Writes the table, compare_statistics.csv, compare_texts.csv, compare.md and, where texts
+        were looked into, compare.html into `folder`, which is made, and names them."""
         folder = Path(folder)
         page = folder / "compare.md"
         write_atomic(page, self.markdown().encode("utf-8", errors="surrogateescape"))
         details = folder / "compare_statistics.csv"
         write_csv(details, DETAIL_COLUMNS, self._detail_rows())
-        return [*super().save(folder), details, page]
+        texts = folder / "compare_texts.csv"
+        write_csv(texts, TEXT_COLUMNS, self._text_rows())
+        files = [*super().save(folder), details, texts, page]
+        if any(one.views for one in self.compared):
+            files.append(folder / "compare.html")
+            write_atomic(files[-1], page_about(self).encode("utf-8", errors="replace"))
+        return files
+
+    def _text_rows(self) -> list[tuple[object, ...]]:
+        return [
+            (one.row.reference, one.row.model, *dataclasses.astuple(text))
+            for one in self.compared
+            for text in one.worst
+        ]
 
     def draw(self) -> Figures:
         """kl_and_size: KL against size; none where there are fewer than two models."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +32,21 @@ class Reading(ABC):
     @abstractmethod
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text as a continuation: nothing is put before its first character."""
+
+    @abstractmethod
+    def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        """For each of `ids`, the character of its text before which it ends, never decreasing.
+
+        Of the tokens that make up one character together each ends with it.
+        """
+
+    @abstractmethod
+    def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same for each of `ids_inside`."""
+
+    @abstractmethod
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """What each token stands for, for people; "\ufffd" for a part of a character."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -57,6 +73,32 @@ class BackendReading(Reading):
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
         return self._inside.ids(texts)
 
+    def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        # A post-processor may take a space off a token's offsets that belongs to it.
+        batch = self._untrimmed.encode_batch(list(texts), add_special_tokens=False)
+        return [_rising(end for _, end in one.offsets) for one in batch]
+
+    def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._inside.ends(texts)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        byte_level = '"ByteLevel"' in json.dumps(self._state["decoder"])
+        if byte_level:
+            return [self.backend.decode([i], skip_special_tokens=False) for i in ids]
+        return [(self.backend.id_to_token(i) or "").replace("\u2581", " ") for i in ids]
+
+    @functools.cached_property
+    def _state(self) -> dict[str, Any]:
+        return json.loads(self.backend.to_str())
+
+    @functools.cached_property
+    def _untrimmed(self) -> Any:
+        backend = type(self.backend).from_str(json.dumps({**self._state, "post_processor": None}))
+        backend.encode_special_tokens = self.backend.encode_special_tokens
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
     @functools.cached_property
     def _inside(self) -> BackendReading:
         state = json.loads(self.backend.to_str())
@@ -74,6 +116,11 @@ class BackendReading(Reading):
 
     def vocabulary(self) -> Mapping[str, int]:
         return self.backend.get_vocab(with_added_tokens=True)
+
+
+def _rising(ends: Iterable[int]) -> list[int]:
+    """Each at least the one before."""
+    return list(itertools.accumulate(ends, max))
 
 
 def _without_prefix(step: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -133,6 +180,34 @@ class SentencePieceReading(Reading):
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
         return self._encode(texts, self._none, self._rest)
 
+    def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._ends(texts, self._start, self._rest)
+
+    def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._ends(texts, self._none, self._rest)
+
+    def _ends(self, texts: Sequence[str], start: Any, rest: Any) -> list[list[int]]:
+        out = []
+        for text in texts:
+            ends: list[int] = []
+            before = 0
+            for n, part in enumerate(self._found.split(text) if self._found else [text]):
+                if n % 2:
+                    ends.append(before + len(part))
+                elif part:
+                    surfaces = _surfaces(rest if n else start, part)
+                    ends += [before + end for end in itertools.accumulate(map(len, surfaces))]
+                before += len(part)
+            out.append(_rising(ends))
+        return out
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._pieces.get(i, "").replace("\u2581", " ") for i in ids]
+
+    @functools.cached_property
+    def _pieces(self) -> dict[int, str]:
+        return {number: piece for piece, number in self.vocabulary().items()}
+
     def _encode(self, texts: Sequence[str], start: Any, rest: Any) -> list[list[int]]:
         out = []
         for text in texts:
@@ -162,6 +237,15 @@ class SentencePieceReading(Reading):
     def vocabulary(self) -> Mapping[str, int]:
         numbers = self._numbers or range(self._none.get_piece_size())
         return {self._none.id_to_piece(n): i for n, i in enumerate(numbers)} | self._tokens
+
+
+def _surfaces(model: Any, text: str) -> list[str]:
+    """What each piece stands for in the text; of the bytes of a character, the last has it."""
+    try:
+        found = model.encode(text, return_type="proto")
+    except TypeError:  # before version 0.2.2
+        found = model.encode(text, out_type="immutable_proto")
+    return [piece.surface for piece in found.pieces]
 
 
 def processor(model: bytes, prefix: bool | None = None) -> Any:

@@ -214,6 +214,23 @@ def to_record(path: str | Path, where: str, row: object) -> Record:
     return Record(where, values["text" if plain else "response"], values.get("prompt"), row)
 
 
+_LONGEST = 200  # characters of a field's value; longer ones are texts themselves
+
+
+def plain_fields(row: Mapping[str, object]) -> dict[str, str]:
+    """The fields beside the text that are plain values, as text; those of an object within, such as
+    the Pile's `meta`, by names with a dot."""
+    found = {}
+    for name, value in row.items():
+        if name in ("text", "prompt", "response"):
+            continue
+        inside = value if isinstance(value, Mapping) else {"": value}
+        for part, one in inside.items():
+            if isinstance(one, str | int | float | bool) and len(str(one)) <= _LONGEST:
+                found[f"{name}.{part}" if part else name] = str(one)
+    return found
+
+
 def require_utf8(text: str, where: str) -> None:
     try:
         text.encode("utf-8")

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,14 @@ import zstandard
 from absl import logging
 
 from jaxmap.atomic import write_atomic
-from jaxmap.corpus.textfiles import Record, file_format, read_records, require_utf8, to_record
+from jaxmap.corpus.textfiles import (
+    Record,
+    file_format,
+    plain_fields,
+    read_records,
+    require_utf8,
+    to_record,
+)
 from jaxmap.errors import InputError
 
 
@@ -34,6 +41,8 @@ class TextSet:
       texts: whole texts, or responses if there are prompts.
       prompts: None for plain texts, otherwise one prompt per response; prompts are not scored.
       source: the origin of the set, for messages only.
+      fields: other fields of each text, by name; empty where there are none. They are no part of
+        what the set is.
 
     Raises InputError for a text without a UTF-8 form, or another number of prompts than texts.
     """
@@ -41,6 +50,7 @@ class TextSet:
     texts: tuple[str, ...]
     prompts: tuple[str, ...] | None = None
     source: str = "texts"
+    fields: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.prompts is not None and len(self.prompts) != len(self.texts):
@@ -61,10 +71,10 @@ class TextSet:
         """The sha256, in hexadecimal, of the strings in order, each preceded by its length."""
         digest = hashlib.sha256(b"jaxmap texts 1, ")
         digest.update(b"plain" if self.prompts is None else b"pairs")
-        fields = (self.texts,) if self.prompts is None else (self.prompts, self.texts)
-        for row in zip(*fields, strict=True):
-            for field in row:
-                data = field.encode("utf-8")
+        parts = (self.texts,) if self.prompts is None else (self.prompts, self.texts)
+        for row in zip(*parts, strict=True):
+            for part in row:
+                data = part.encode("utf-8")
                 digest.update(len(data).to_bytes(8, "little"))
                 digest.update(data)
         return digest.hexdigest()
@@ -100,6 +110,7 @@ def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSe
         texts=tuple(record.text for record in records),
         prompts=tuple(record.prompt or "" for record in records) if paired else None,
         source=str(path),
+        fields=tuple(plain_fields(record.fields) for record in records),
     )
 
 

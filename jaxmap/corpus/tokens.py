@@ -83,6 +83,11 @@ class TextTokenizer:
     kept: str | None = field(repr=False, compare=False)
     _reading: Reading = field(repr=False, compare=False)
 
+    @property
+    def reading(self) -> Reading:
+        """How it reads what stands between prefix and suffix."""
+        return self._reading
+
     def encode(
         self,
         texts: TextSet,

@@ -161,7 +161,8 @@ class Forward:
                 reference=reference,
                 platform=self.platform,
             )
-            return {name: value_N.reshape(target_BT.shape) for name, value_N in found.items()}
+            shape = target_BT.shape
+            return {name: value.reshape(shape + value.shape[1:]) for name, value in found.items()}
 
         x_BTD, by_layer = residual(read=read if lens else None, beside=translators)
         output = jax.tree.map(lambda value_BT: value_BT[None], read(x_BTD))

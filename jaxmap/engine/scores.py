@@ -196,7 +196,8 @@ class _Results:
         self._offsets_N1 = np.concatenate([[0], np.cumsum(self._scored_N, dtype=np.int64)])
         self.arrays = {s.name: np.zeros((rows, len(tokens))) for s in self._per_text}
         for s in self._per_token:
-            self.arrays[_of_tokens(s)] = np.zeros((rows, self._offsets_N1[-1]), s.dtype)
+            wide = () if s.width == 1 else (s.width,)
+            self.arrays[_of_tokens(s)] = np.zeros((rows, self._offsets_N1[-1], *wide), s.dtype)
 
     def add(self, batch: Batch, found: dict[str, np.ndarray]) -> None:
         """Writes a batch's statistics, [R, B, T] by name."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jaxmap.engine.accumulators import LIKELIEST
 from jaxmap.engine.distribution import Distribution, Distributions
 from jaxmap.errors import InputError
 
@@ -49,6 +50,7 @@ class Statistic:
       accumulators: names in ACCUMULATORS.
       finish: the formula; its result is float32 or int32 [N].
       needs_reference: whether it compares the model with a reference.
+      width: how many values a token has; of more than one, the last axis of its array.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Statistic:
     accumulators: tuple[str, ...]
     finish: Callable[[Found], jax.Array]
     needs_reference: bool = False
+    width: int = 1
 
 
 def _log_likelihood(found: Found) -> jax.Array:
@@ -115,6 +118,27 @@ def _same_top_5(found: Found) -> jax.Array:
     return jnp.sum(same_NKK, axis=(1, 2), dtype=jnp.int32)
 
 
+def _likeliest(found: Found) -> jax.Array:
+    return found.sums["likeliest"][0]
+
+
+def _likeliest_logp(found: Found) -> jax.Array:
+    return _logp(found.sums["likeliest"][1], found.over.model_shared)
+
+
+def _reference_likeliest(found: Found) -> jax.Array:
+    return found.sums["likeliest_of_reference"][0]
+
+
+def _reference_likeliest_logp(found: Found) -> jax.Array:
+    of = _there(found.over.reference_shared)
+    return _logp(found.sums["likeliest_of_reference"][1], of)
+
+
+def _logp(logit_NK: jax.Array, of: Distribution) -> jax.Array:
+    return logit_NK - of.log_sum_exp_N[:, None]
+
+
 def _token_kl(found: Found) -> jax.Array:
     """KL(reference || model) = sum p log(p / q), p the reference's."""
     over = found.over
@@ -164,6 +188,19 @@ def _beside(
     return Statistic(name, unit, dtype, per_text, accumulators, finish, needs_reference=True)
 
 
+def _five(
+    name: str,
+    unit: str,
+    dtype: Literal["float32", "int32"],
+    accumulators: tuple[str, ...],
+    finish: Callable[[Found], jax.Array],
+) -> Statistic:
+    """Of each of the likeliest tokens, the first first."""
+    return Statistic(
+        name, unit, dtype, "none", accumulators, finish, needs_reference=True, width=LIKELIEST
+    )
+
+
 _OF_REFERENCE = ("top_shared", "top_of_reference")
 _LIKELIEST = ("likeliest", "likeliest_of_reference")
 
@@ -179,6 +216,16 @@ STATISTICS: dict[str, Statistic] = {
         _beside("token_kl_reverse", "nats", "float32", "sum", ("gap_of_model",), _token_kl_reverse),
         _beside("same_top_token", "", "bool", "mean", _OF_REFERENCE, _same_top_token),
         _beside("same_top_5", "", "int32", "mean", _LIKELIEST, _same_top_5),
+        _five("likeliest", "", "int32", _LIKELIEST[:1], _likeliest),
+        _five("likeliest_log_probability", "nats", "float32", _LIKELIEST[:1], _likeliest_logp),
+        _five("reference_likeliest", "", "int32", _LIKELIEST[1:], _reference_likeliest),
+        _five(
+            "reference_likeliest_log_probability",
+            "nats",
+            "float32",
+            _LIKELIEST[1:],
+            _reference_likeliest_logp,
+        ),
         _beside("mass_outside", "", "float32", "mean", (), _mass_outside),
         _beside(
             "reference_log_likelihood", "nats", "float32", "sum", (), _reference_log_likelihood

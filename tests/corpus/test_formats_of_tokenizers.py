@@ -318,3 +318,25 @@ def test_classes_with_other_ids_are_refused(root):
     folder = spm(root / "t5", tokenizer_class="T5Tokenizer")
     with pytest.raises(InputError, match="T5Tokenizer has other ids than the model's pieces"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_bytes_of_the_tokens_of_a_sentencepiece_model(root, prefix):
+    """They tile each text, whatever stands before it and whatever the model normalises."""
+    from jaxmap.corpus.spans import byte_spans
+
+    tokenizer = load_tokenizer(spm(root / f"spans-{prefix}", prefix=prefix))
+    texts = TextSet(tuple(f"a{text}" for text in AWKWARD_TEXTS))
+    tokens = tokenizer.encode(texts)
+    start_M, end_M = byte_spans(tokenizer, texts, tokens)
+    assert len(start_M) == tokens.num_scored.sum()
+    offset = 0
+    for text, count in zip(texts.texts, tokens.num_scored.tolist(), strict=True):
+        here = slice(offset, offset + count)
+        np.testing.assert_array_equal(start_M[here][1:], end_M[here][:-1])
+        assert (end_M[here] <= len(text.encode())).all()
+        offset += count
+    text = TextSet(("The New York\nday",))
+    first, last = byte_spans(tokenizer, text, tokenizer.encode(text))
+    said = [text.texts[0][a:b] for a, b in zip(first, last, strict=True)]
+    assert "".join(said) == text.texts[0][first[0] :]

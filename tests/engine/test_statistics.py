@@ -59,6 +59,11 @@ def oracle(logp_NV, target_N, reference_NV=None):
             "token_kl_reverse": (np.exp(q_NV) * (q_NV - p_NV)).sum(-1),
             "same_top_token": q_NV.argmax(-1) == p_NV.argmax(-1),
             "same_top_5": [len(a & b) for a, b in zip(five, five[len(p_NV) :], strict=False)],
+            **{
+                f"{of}likeliest{what}": value
+                for of, logp_NV in (("", q_NV), ("reference_", p_NV))
+                for what, value in five_of(logp_NV).items()
+            },
             "mass_outside": np.exp(logp_NV[:, V:]).sum(-1),
             "reference_log_likelihood": whole_NV[each_N, target_N],
             "reference_entropy": -(np.exp(whole_NV) * whole_NV).sum(-1),
@@ -66,6 +71,11 @@ def oracle(logp_NV, target_N, reference_NV=None):
             "reference_mass_outside": np.exp(whole_NV[:, V:]).sum(-1),
         }
     return found
+
+
+def five_of(logp_NV):
+    id_NK = np.argsort(-logp_NV, axis=-1, kind="stable")[:, :5]
+    return {"": id_NK, "_log_probability": np.take_along_axis(logp_NV, id_NK, -1)}
 
 
 def close(ours, theirs, bound=3e-5):
