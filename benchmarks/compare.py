@@ -3,9 +3,8 @@
     python benchmarks/compare.py --shapes=70m --texts=32 --repeats=3
 
 The checkpoints, texts and turns of `jaxmap bench`, each contestant in a process of its own; the
-second model is the first with all weights half as large again. Real tokens per second of both models
-together; peak resident memory of the process, and what the work took on top of what was resident
-after loading (Linux only):
+second model is the first with all weights half as large again. Seconds; peak resident memory of the
+process, and what the work took on top of what was resident after loading (Linux only):
 
   torch     both log-softmaxes over the whole vocabulary, a text at a time, and from them KL both
             ways, both log-probabilities, entropies and the likeliest tokens

@@ -40,9 +40,7 @@ def test_texts_by_field(folders):
     assert list(masks) == ["source=prose", "source=code", "meta.part=0", "meta.part=1"]
     np.testing.assert_array_equal(masks["source=code"], ["def" in row["text"] for row in ROWS])
     np.testing.assert_array_equal(masks["meta.part=1"], [row["meta"]["part"] for row in ROWS])
-    with pytest.raises(
-        InputError, match="by: no text has the field 'lang'; they have meta.part, s"
-    ):
+    with pytest.raises(InputError, match="no text has the field 'lang'"):
         by_fields(texts, ("lang",))
     with pytest.raises(InputError, match="they have none"):
         by_fields(TextSet(("a",)), ("lang",))
