@@ -121,7 +121,7 @@ compare.md: a table for a model card. --page adds compare.html, which shows such
 
 The KL of the papers, estimated from the variance of log-likelihoods over texts, stands beside: it
 is another quantity, and the one that `jaxmap kl` gives for models with any tokenizers.
---floor_dtype shows how much of either is rounding.
+--floor_dtype shows how much of either is rounding. docs/divergences.md says when to ask for which.
 
 Run the same command again after a crash: what is measured is kept in the store.
 
