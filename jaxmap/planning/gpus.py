@@ -22,6 +22,7 @@ class Gpu:
       flops_by_dtype: the same for other operands, by HLO dtype.
       bandwidth: bytes a second that streaming kernels reach.
       exponentials: a second.
+      vector: float32 operations a second outside the matrix units, a sum or product each.
       launch: seconds that every kernel costs beside its work.
       memory: bytes of high-bandwidth memory.
     """
@@ -32,6 +33,7 @@ class Gpu:
     flops_by_dtype: dict[str, float]
     bandwidth: float
     exponentials: float
+    vector: float
     launch: float
     memory: int
 
@@ -55,9 +57,19 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        # The exponential unit does 16 a cycle on each of 132 multiprocessors (CUDA programming
-        # guide, arithmetic instructions, compute capability 9.0). float32 outside the matrix units.
-        Gpu("h100", _H100, 800e12, {"f32": 54e12}, 3.0e12, 16 * 132 * 1.75e9, 3e-6, 84_929_347_584),
+        # Exponentials and others: 16 and 128 a cycle on each of 132 multiprocessors at 1.75 GHz
+        # (CUDA programming guide, arithmetic instructions, compute capability 9.0).
+        Gpu(
+            name="h100",
+            target=_H100,
+            flops=800e12,
+            flops_by_dtype={"f32": 54e12},
+            bandwidth=3.0e12,
+            exponentials=16 * 132 * 1.75e9,
+            vector=128 * 132 * 1.75e9,
+            launch=3e-6,
+            memory=84_929_347_584,
+        ),
     )
 }
 

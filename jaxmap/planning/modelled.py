@@ -15,7 +15,6 @@ other. The compiler's final schedules, counted bundle by bundle, are shorter tha
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 
 from jaxmap.planning import chips, hlo
@@ -76,10 +75,13 @@ def _on_tpu(op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chip
 
 def _declared(op: hlo.Operation) -> dict[str, float]:
     """The cost that a kernel of our own declares, numbers by name."""
-    found = re.search(r'"cost_estimate":(\{[^}]*\})', op.line)
-    if not found:
-        raise ValueError(f"{op.name} does not declare what it costs")
-    return {key: float(value) for key, value in json.loads(found[1]).items()}
+    found = {}
+    for name in ("flops", "transcendentals", "bytes_accessed"):
+        number = re.search(rf"\b(?:22)?{name}\W+(?:22)?\W*(?:22)?(\d+)", op.line)
+        if not number:
+            raise ValueError(f"{op.name} does not declare its {name}")
+        found[name] = float(number[1])
+    return found
 
 
 def _own_kernel_on_tpu(
@@ -103,6 +105,15 @@ def _on_gpu(
 ) -> float:
     if op.opcode in _FREE:
         return 0.0
+    if "__gpu$xla.gpu.triton" in op.line and "transcendentals" in op.line:
+        declared = _declared(op)
+        exponentials = declared["transcendentals"]
+        return gpu.launch + max(
+            declared["flops"] / gpu.flops
+            + exponentials / gpu.exponentials
+            + _VECTOR * exponentials / gpu.vector,
+            declared["bytes_accessed"] / gpu.bandwidth,
+        )
     moved = _bytes(op, computation)
     if "dynamic-slice" in op.name or "dynamic_slice" in op.name or op.opcode == "dynamic-slice":
         moved = 2 * hlo.bytes_of(op.shape)

@@ -57,6 +57,28 @@ def test_a_gpu_kernel_in_a_loop_by_hand():
     assert charge.source == "ab,bc->ac/dot_general linear.py:7"
 
 
+def test_a_kernel_of_our_own_is_charged_what_it_declares():
+    gpu, chip = GPUS["h100"], chips.TPUS["v5e"]
+    kernel = "%gemm = f32[64,16]{1,0} custom-call(%x, %y)"
+    start, stop = GPU.index("%gemm ="), GPU.index(", metadata")
+    declared = '"flops":"8000000","transcendentals":"4000","bytes_accessed":"100"'
+
+    def text(target, config):
+        call = f'{kernel}, custom_call_target="{target}", backend_config={config}'
+        return GPU[:start] + call + GPU[stop:]
+
+    escaped = declared.replace('"', "\\22")
+    [charge] = charges(text("__gpu$xla.gpu.triton", f'{{metadata = "{{{escaped}}}"}}'), "h100")
+    one = 8e6 / gpu.flops + 4e3 / gpu.exponentials + 11 * 4e3 / gpu.vector
+    assert charge.seconds == pytest.approx(24 * (one + gpu.launch))
+    estimate = f'{{"custom_call_config":{{"cost_estimate":{{{declared}}}}}}}'
+    [charge] = charges(text("tpu_custom_call", estimate), "v5e")
+    one = 8e6 / chip.flops + 11 * 4e3 / (chip.vector * chip.clock)
+    assert charge.seconds == pytest.approx(24 * one)
+    with pytest.raises(ValueError, match="does not declare its flops"):
+        charges(text("tpu_custom_call", "{}"), "v5e")
+
+
 def test_tpu_cycles_are_the_compilers_own():
     text = GPU.replace("calls=%inner", 'calls=%inner, backend_config={"estimated_cycles":"1500"}')
     [charge] = charges(text, "v5e")

@@ -14,9 +14,9 @@ from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Alibi
 
-# By platform: each has `supported` and `attend`. They are imported where they are used, as Pallas
-# takes longer to import than a small model to score.
-_MODULES = {"tpu": "attention_tpu"}
+# By platform. Each has `supported` and `attend`; if its kernel turns queries and keys itself, also
+# `lanes_of`. Imported at first use: importing Pallas takes longer than scoring a small model.
+_MODULES = {"tpu": "attention_tpu", "gpu": "attention_gpu"}
 
 
 def by_kernel(
@@ -59,7 +59,9 @@ def by_kernel(
     back_BT = geometry.position_BT
     back_BT = jnp.where(facts.window > 0, jnp.minimum(back_BT, facts.window - 1), back_BT)
     cos = sin = None
-    if turn is not None:
+    if turn is not None and not hasattr(module, "lanes_of"):
+        q_BTHC, k_BTGC = turn(q_BTHC), turn(k_BTGC)
+    elif turn is not None:
         cos, sin, attend.keywords["partner"] = module.lanes_of(turn, heads(q_BTHC), heads(k_BTGC))
     places = (geometry.position_BT, back_BT, facts.scale, cos, sin)
     given: tuple[Any, ...] = (q_BTHC, k_BTGC, v_BTGC, *places, slope_H, sink_H)

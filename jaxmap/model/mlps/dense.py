@@ -34,7 +34,7 @@ def _gelu_by_tanh(x: jax.Array) -> jax.Array:
     """Exact GELU to 3.1e-6: x (1 + tanh(u)) / 2, u = atanh(erf(x / sqrt 2)) as an odd polynomial.
 
     The polynomial is the one of its degree with the least largest error of the result, and grows
-    with x. A TPU has tanh in hardware, and takes three times as many operations for erf.
+    with x. Accelerators have tanh in hardware; erf takes them three times as many operations.
     """
     x32 = x.astype(jnp.float32)
     z, u = x32 * x32, jnp.float32(_GELU[-1])
@@ -45,18 +45,20 @@ def _gelu_by_tanh(x: jax.Array) -> jax.Array:
 
 
 _GELU = (0.79782814, 0.036468789, -1.2486122e-4, -3.0581090e-5, 1.1190872e-6)
-# Where activations have 16 bits: cheaper, and off by less than they are rounded by.
-_ON_TPU = {"gelu": _gelu_by_tanh}
+# On accelerators, where activations have 16 bits: cheaper, and off by less than rounding is.
+_IN_16_BITS = {"gelu": _gelu_by_tanh}
 
 
 def activation(name: str, geometry: Geometry, dtype: Any) -> Callable[[jax.Array], jax.Array]:
-    """One of ACTIVATIONS, as the platform does it for activations of a dtype."""
+    """The function of ACTIVATIONS as the platform computes it for activations of a dtype."""
     act = ACTIVATIONS[name]
-    if getattr(geometry, "platform", "") != "tpu":
+    platform = getattr(geometry, "platform", "")
+    if platform and jnp.dtype(dtype).itemsize == 2:
+        act = _IN_16_BITS.get(name, act)
+    if platform != "tpu":
         return act
-    own = _ON_TPU.get(name, act) if jnp.dtype(dtype).itemsize == 2 else act
-    # Done once, where its argument is made: XLA may do it anew for every tile that reads it.
-    return lambda x: jax.lax.optimization_barrier(own(x))
+    # Computed once, where its argument is made: XLA may repeat it for every tile that reads it.
+    return lambda x: jax.lax.optimization_barrier(act(x))
 
 
 class Mlp(Sublayer):

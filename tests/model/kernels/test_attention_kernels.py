@@ -121,6 +121,14 @@ def test_the_tpu_kernel_agrees_with_the_plain_code(name, windows, monkeypatch):
     assert np.abs(expected).max() > 1
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if "how" not in case[-1]])
+def test_the_gpu_kernel_agrees_with_the_plain_code(name):
+    *shape, _, given = CASES[name]
+    found, expected = both("gpu", *shape, "float16", **given)
+    assert np.abs(found - expected).max() < 4e-3
+    assert np.abs(expected).max() > 1
+
+
 def test_the_tpu_kernel_against_float64():
     segment_BT, position_BT = batch(256)
     q, k, v = drawn(256, 2, 2, 64, 64, "float32")
@@ -141,11 +149,12 @@ def test_the_tpu_kernel_against_float64():
         np.testing.assert_allclose(found[row, t], expected, atol=2e-6)
 
 
-def test_what_a_kernel_cannot_do_is_done_by_the_plain_code():
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+def test_what_a_kernel_cannot_do_is_done_by_the_plain_code(platform):
     segment_BT, position_BT = batch(160)  # no multiple of 128
     q, k, v = drawn(160, 2, 2, 16, 16, "float32")
     where = Geometry(
-        jnp.asarray(segment_BT), jnp.asarray(position_BT), None, None, REACH, 64, "tpu"
+        jnp.asarray(segment_BT), jnp.asarray(position_BT), None, None, REACH, 64, platform
     )
     assert by_kernel(q, k, v, where, facts(16)) is None
     found = attend(q, k, v, where, facts(16))
