@@ -22,6 +22,7 @@ from jaxmap.api.arguments import (
 from jaxmap.api.outcomes import Scored
 from jaxmap.api.run_options import Job, of_the_run, shard_of
 from jaxmap.naming import GRAMMAR, read_runs_file
+from jaxmap.store import Store
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -191,11 +192,16 @@ def _run(
     job: Job,
     command: str,
 ) -> Scored:
-    from jaxmap.checkpoint.listing import find, thinned
+    from jaxmap.checkpoint.listing import Lookup, find, thinned
+    from jaxmap.store.listings import read_listings, write_listings
 
-    refs = thinned(find(refs), every, names)  # last of what may be refused: it may ask the Hub
+    path = store.path if isinstance(store, Store) else store
+    lookup = Lookup({name: one.revisions for name, one in read_listings(path).items()})
+    # Last of what may be refused: it may ask the Hub.
+    refs = thinned(find(refs, lookup), every, names)
     opened = open_for_writing(store, texts)
     opened.describe_runs(names)
+    write_listings(opened.path, lookup.found)
     from jaxmap import runtime
 
     runtime.prepare()

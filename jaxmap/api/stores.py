@@ -27,7 +27,7 @@ def open_store(store: Path) -> Store:
     return Store.open(store)
 
 
-def status(store: StoreLike, *, watch: float | None = None) -> StatusReport:
+def status(store: StoreLike, *, watch: float | None = None, hub: bool = False) -> StatusReport:
     """Compares what was asked of a store with what is there: done, failed and why, missing.
 
     Args:
@@ -35,19 +35,33 @@ def status(store: StoreLike, *, watch: float | None = None) -> StatusReport:
       watch: seconds between two looks of a live table of all processes that work on the store,
         here and on other machines, printed until all is done or the call is interrupted; None:
         look once and print nothing.
+      hub: whether to list again what the Hub has of the models that were listed when they were
+        asked for (`org/name@*` and ranges); else as they were then.
 
     Returns the last look, of which `complete` says whether all is done.
     """
     opened = open_for_reading(store)
     if watch is None:
+        from jaxmap.store.listings import not_asked
         from jaxmap.store.status import status as look
 
-        return dataclasses.replace(look(opened), suspects=_suspects(opened))
+        if hub:
+            _list_again(opened)
+        return dataclasses.replace(
+            look(opened), suspects=_suspects(opened), not_asked=not_asked(opened)
+        )
     from jaxmap.store.watch import watch as show
 
     if not 0.1 <= watch < 1e6:
         raise InputError("seconds, from 0.1 on", field="watch", value=watch)
     return show(opened, sys.stdout, watch)
+
+
+def _list_again(store: Store) -> None:
+    from jaxmap.checkpoint.listing import revisions
+    from jaxmap.store.listings import read_listings, write_listings
+
+    write_listings(store.path, {name: revisions(name) for name in read_listings(store.path)})
 
 
 def _suspects(store: Store) -> list[str]:

@@ -10,13 +10,14 @@ import fnmatch
 import json
 import os
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxmap.checkpoint.refs import MOST_REFS, Ref, is_folder, parse_refs
 from jaxmap.checkpoint.sources.types import nearest
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.naming import Names, natural_key, parse
 
 # If more revisions of one model are named, they are checked before the first is fetched. If no more
@@ -30,7 +31,40 @@ _UNLISTED = re.compile(r"[0-9a-f]{7,64}|refs/.*")
 _MARKS = ("config.json", "adapter_config.json", "*.gguf")
 
 
-def find(refs: Iterable[Ref]) -> list[Ref]:
+class Lookup:
+    """Lists the revisions of models, each model once.
+
+    Args:
+      known: revisions of models on the Hub as of an earlier time: what stands for a listing where
+        the network fails.
+
+    `found` has what was listed on the Hub.
+    """
+
+    def __init__(self, known: Mapping[str, Sequence[str]] | None = None):
+        self._known = known or {}
+        self._listed: dict[str, list[str]] = {}
+        self.found: dict[str, list[str]] = {}
+
+    def revisions(self, name: str) -> list[str]:
+        """As of `revisions`; raises as it does, where nothing is known of before."""
+        if name not in self._listed:
+            try:
+                self._listed[name] = revisions(name)
+            except InputError:
+                raise
+            except JaxmapError as error:
+                if name not in self._known:
+                    raise
+                print(f"warning: {error}: the store's listing is used", file=sys.stderr)
+                self._listed[name] = list(self._known[name])
+            else:
+                if not is_folder(name):
+                    self.found[name] = self._listed[name]
+        return self._listed[name]
+
+
+def find(refs: Iterable[Ref], lookup: Lookup | None = None) -> list[Ref]:
     """Replaces patterns by the references that match them, each once; others stay as they are.
 
     In a revision, `*`, `?` and `[...]` match branches, tags and subfolders; in the name of a model
@@ -43,16 +77,17 @@ def find(refs: Iterable[Ref]) -> list[Ref]:
         revisions do not exist.
       JaxmapError: when the network fails.
     """
+    lookup = lookup or Lookup()
     found: dict[Ref, None] = {}
     for ref in refs:
         for named in _repositories(ref):
-            found |= dict.fromkeys(_revisions(named))
+            found |= dict.fromkeys(_revisions(named, lookup))
             if len(found) > MOST_REFS:
                 raise InputError(
                     f"{ref}: names more than {MOST_REFS:,} models; narrow the pattern",
                     field="models",
                 )
-    _check(list(found))
+    _check(list(found), lookup)
     return list(found)
 
 
@@ -119,13 +154,13 @@ def _repositories(ref: Ref) -> list[Ref]:
     return [Ref(one, ref.revision) for one in sorted(found, key=natural_key)]
 
 
-def _revisions(ref: Ref) -> list[Ref]:
+def _revisions(ref: Ref, lookup: Lookup) -> list[Ref]:
     """The checkpoints that match a pattern in a revision, by run and in the order of training."""
     if ref.revision is None or not _PATTERN.search(ref.revision):
         return [ref]
     if is_folder(ref.name) and (Path(ref.name) / ref.revision).is_dir():
         return [ref]  # a subfolder with such a character in its name
-    there = revisions(ref.name)
+    there = lookup.revisions(ref.name)
     found = [name for name in there if fnmatch.fnmatchcase(name, ref.revision)]
     if not found:
         hint = nearest(ref.revision, there)
@@ -167,7 +202,7 @@ def revisions(name: str) -> list[str]:
     return sorted(one for one in found if not one.startswith("."))
 
 
-def _check(refs: Sequence[Ref]) -> None:
+def _check(refs: Sequence[Ref], lookup: Lookup) -> None:
     """Raises InputError for ranges of which more than a few revisions do not exist."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
@@ -177,7 +212,7 @@ def _check(refs: Sequence[Ref]) -> None:
         here = is_folder(name)
         if len(names) <= FEW or (here and not Path(name).is_dir()):
             continue
-        there = set(revisions(name))
+        there = set(lookup.revisions(name))
         missing = [
             one for one in names if one not in there and not (here and (Path(name) / one).is_dir())
         ]

@@ -42,6 +42,12 @@ def _define_status(values: flags.FlagValues) -> None:
     )
     flag.boolean = True  # may stand without a value
     flags.DEFINE_flag(flag, values)
+    flags.DEFINE_boolean(
+        "hub",
+        False,
+        "List again what the Hub has of the models that were asked for by a pattern or a range.",
+        flag_values=values,
+    )
 
 
 def _status(values: flags.FlagValues) -> int:
@@ -49,7 +55,7 @@ def _status(values: flags.FlagValues) -> int:
     from jaxmap.api.stores import status
     from jaxmap.store.watch import gave_up
 
-    report = status(values.store, watch=values.watch)
+    report = status(values.store, watch=values.watch, hub=values.hub)
     if values.watch is None:
         print(as_flags(report.text(), list(values)), end="")
         return 0
@@ -142,6 +148,7 @@ over all processes that work on it, here and on other machines: done, running, f
 to go.
 
   jaxmap status --store=runs
+  jaxmap status --store=runs --hub         what the Hub has by now that was not asked for
   jaxmap status --store=runs --watch
 """,
         _define_status,

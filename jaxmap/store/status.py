@@ -44,6 +44,7 @@ class StatusReport(Table):
     tokens: TokenCheck | None = None  # results scored by an earlier token rule
     entries: Sequence[Entry] = ()  # an export's rows
     suspects: Sequence[str] = ()  # checkpoints that want a look, a line each
+    not_asked: Sequence[str] = ()  # models whose Hub has more than was asked for, a line each
 
     @property
     def complete(self) -> bool:
@@ -113,6 +114,11 @@ class StatusReport(Table):
             lines += [
                 f"identical   {len(self.identical)} (checkpoints of one run that are the same)",
                 *_some(map(str, self.identical)),
+            ]
+        if self.not_asked:
+            lines += [
+                "on the Hub  more than was asked for (`hub` lists again)",
+                *_some(self.not_asked),
             ]
         if self.suspects:
             lines += [

@@ -12,12 +12,14 @@ from support.checkpoints import make_checkpoint, score, write_texts
 from support.hubs import Fake, fake_of, serve
 
 from jaxmap.api.scoring import sweep
+from jaxmap.api.stores import status
 from jaxmap.checkpoint.listing import find, read_models_file
 from jaxmap.checkpoint.refs import Ref, is_folder, parse_refs
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.hub import Hub
 from jaxmap.checkpoint.sources.retry import Retry
-from jaxmap.errors import InputError
+from jaxmap.cli.program import run
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Store
 
 REVISIONS = [
@@ -170,6 +172,38 @@ def test_a_subfolder_takes_the_tokenizer_at_the_top(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         by_hand.log_likelihoods(by_hand.records())[0], store.log_likelihoods(store.records())[1]
     )
+
+
+def test_listings_are_kept_with_the_store(hub, fake, tmp_path, capsys):
+    texts = write_texts(tmp_path / "texts.jsonl")
+    path = tmp_path / "store"
+    sweep({"models": "org/tiny@stage1-*", "texts": str(texts)}, path).raise_for_failures()
+    assert fake.asked["GET refs"] == 1
+    [line] = status(path).not_asked
+    assert line.startswith(
+        "org/tiny: 2 of 4 checkpoints (stage2-ingredient1-step2-tokens1B, stage2-ingredient1-step10"
+    )
+    assert fake.asked["GET refs"] == 1
+    fake.branches["stage2-ingredient1-step30-tokens2B"] = fake.branches["main"]
+    assert status(path).not_asked == [line]
+    [line] = status(path, hub=True).not_asked
+    assert line.startswith("org/tiny: 3 of 5 checkpoints (")
+    assert fake.asked["GET refs"] == 2
+    assert cli_status(path, capsys).count("org/tiny: 3 of 5") == 1
+    # Where the network fails, what was listed stands.
+    fake.plans["GET refs"] = [(503, {})] * 9
+    found = sweep({"models": "org/tiny@stage2-*", "texts": str(texts)}, path)
+    found.raise_for_failures()
+    assert "the store's listing is used" in capsys.readouterr().err
+    assert status(path).not_asked == []
+    fake.plans["GET refs"] = [(503, {})] * 9
+    with pytest.raises(JaxmapError):
+        sweep({"models": "org/tiny@*", "texts": str(texts)}, tmp_path / "other")
+
+
+def cli_status(path, capsys) -> str:
+    assert run(["status", f"--store={path}"]) == 0
+    return capsys.readouterr().out
 
 
 def test_subfolders_offline(hub):
