@@ -317,6 +317,14 @@ def test_what_cannot_be_read_is_not_downloaded(config, reason, fake, hub):
     assert set(gets(fake)) == {"config.json"}
 
 
+def test_settings_beside_config_are_asked_before_the_weights_come(fake, hub):
+    fake.contents["config.json"] = b'{"model_type": "llama"}'
+    fake.contents["quantize_config.json"] = b'{"bits": 5, "group_size": 32}'
+    resolved = resolve(REF, hub)
+    assert "bits = 5" in refused(lambda: fetch(resolved, hub), InputError)
+    assert set(gets(fake)) == {"config.json", "quantize_config.json"}
+
+
 def test_token_is_sent(fake, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(resolve(REF, hub), hub)

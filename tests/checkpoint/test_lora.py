@@ -223,6 +223,38 @@ def test_from_a_hub(tmp_path, monkeypatch):
         same(loaded(Ref("org/tiny")), expected)
 
 
+@pytest.mark.parametrize(
+    ("facts", "plan", "message"),
+    [
+        ({"peft_type": "IA3"}, [], r"peft_type = 'IA3'; only LORA is"),
+        ({"base_model_name_or_path": "org/none"}, [], r"org/none: no such model on the Hub"),
+        (
+            {"base_model_name_or_path": "org/closed"},
+            [None, (403, {"X_Error_Code": "GatedRepo"})],
+            r"^org/tiny: the adapter's base org/closed: org/closed: gated; accept its licence",
+        ),
+    ],
+)
+def test_nothing_is_downloaded_in_vain(facts, plan, message, tmp_path, monkeypatch):
+    """What the adapter's settings, or its base, rule out: one line, and no weights."""
+    from support.hubs import fake_of, serve
+
+    base = make_checkpoint(tmp_path / "base", LLAMA)
+    stored = make_adapter(tmp_path / "adapter", base, UP)
+    write_adapter(tmp_path / "adapter", base, stored, **facts)
+    fake = fake_of({"main": tmp_path / "adapter"}, "org/tiny")
+    fake.plans["GET info"] = list(plan)
+    with serve(fake) as endpoint:
+        from jaxmap.checkpoint.sources import hub
+
+        ours = hub.Hub(endpoint=endpoint, cache=tmp_path / "hub", offline=False)
+        monkeypatch.setattr(hub, "Hub", lambda: ours)
+        with pytest.raises(InputError, match=message) as caught:
+            fetch(resolve(Ref("org/tiny")))
+        assert "\n" not in str(caught.value)
+    assert not [one for one in fake.asked if one.endswith(".safetensors")]
+
+
 def test_scored_by_the_command(tmp_path):
     """With the base's tokenizer, or its own where it has one; asked twice, done once."""
     base = make_checkpoint(tmp_path / "base", LLAMA)

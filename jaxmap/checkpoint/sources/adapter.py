@@ -16,6 +16,7 @@ from pathlib import Path
 from jaxmap.architectures.config import read_json
 from jaxmap.checkpoint.checkpoint import ADAPTER
 from jaxmap.checkpoint.formats.adapter import CONFIG
+from jaxmap.checkpoint.lora import read_adapter
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import Card
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
@@ -45,6 +46,7 @@ def with_base(own: Resolved, config: Path, resolve: Callable[[Ref], Resolved]) -
         raise InputError(f"{own.ref}: {CONFIG} names no base model (base_model_name_or_path)")
     if revision is not None and not isinstance(revision, str):
         raise InputError(f"{own.ref}: {CONFIG}: revision = {revision!r}: must be a name")
+    read_adapter(config.parent, {})  # an unsupported adapter, or its base, is not downloaded
     ref = Ref(os.path.expanduser(name), revision or None)
     try:
         base = resolve(ref)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxmap.checkpoint.checkpoint import Checkpoint
-from jaxmap.checkpoint.formats import ALL, choose
+from jaxmap.checkpoint.formats import ALL, QUANTISATION_FILES, choose
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
@@ -135,10 +135,13 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
         names = [name for name in names if name not in beside] + needed
     missing = [remote[name] for name in names if not _is_whole(folder / name, remote[name])]
     _check_space(sum(file.size or 0 for file in missing), folder, where)
-    for file in missing:
+    settings = {"config.json", *QUANTISATION_FILES}
+    for file in (file for file in missing if file.name in settings):
         _download(file, resolved, hub)
-        if file.name == "config.json":  # comes first: an unsupported model is not downloaded
-            Checkpoint(folder).check_readable()
+    if "config.json" in names and missing:  # an unsupported model is not downloaded
+        Checkpoint(folder).check_readable()
+    for file in (file for file in missing if file.name not in settings):
+        _download(file, resolved, hub)
     card = resolved.card
     if resolved.has_card and _is_copy(folder, names):
         # The card is needed for copies only, and no score depends on it.
