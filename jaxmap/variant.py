@@ -27,7 +27,7 @@ _SUFFIX = re.compile(
 class Variant:
     """A version of a checkpoint: its own output in its default precision, or something else.
 
-    Of what is asked for, a lens without a layer means the output and every layer.
+    In a request, a lens without a layer means the output and every layer.
     """
 
     precision: str = AUTO  # of PRECISIONS, or auto: the default

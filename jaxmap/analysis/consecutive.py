@@ -28,11 +28,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class RunSteps:
-    """The intervals of one run, in order of training.
+    """The intervals between neighbouring checkpoints of one run, in the order of training.
 
-    start_I and end_I are times in `unit` (step or token, int64), kl_I and error_I bits per byte
-    (float64); an interval that was left out is NaN, and is drawn as a gap. during_I: whether it
-    ends during warmup (bool).
+    Fields:
+      run: the name of the run.
+      start_I, end_I: times in `unit` (step or token), int64.
+      kl_I, error_I: KL and standard error in bits per byte, float64; NaN for an interval that was
+        left out, which is drawn as a gap.
+      during_I: whether the interval ends during warmup, bool.
     """
 
     run: str
@@ -46,8 +49,10 @@ class RunSteps:
 
 @dataclass(frozen=True)
 class Consecutive(Result):
-    """The intervals of all runs, cleaned for pretraining, and the step at which warmup ends; None
-    where runs differ in it."""
+    """The intervals of all runs, cleaned for pretraining.
+
+    `warmup_steps` is the step at which warmup ends; None if the runs differ in it.
+    """
 
     runs: tuple[RunSteps, ...]
     warmup_steps: int | None
@@ -59,7 +64,7 @@ class Consecutive(Result):
         return to_frame(COLUMNS, self._rows())
 
     def draw(self) -> Figures:
-        """consecutive: KL of each interval, during and after warmup; none where all are zero."""
+        """consecutive: KL of each interval, during and after warmup; no figure if all are zero."""
         from jaxmap.figures import consecutive
 
         return Figures(consecutive=consecutive.draw(self))
@@ -82,7 +87,7 @@ class Consecutive(Result):
 def measure_consecutive(
     pre: Pretraining, recipe: Recipe = "jaxmap", group: str = GROUP
 ) -> Consecutive:
-    """KL of each interval between neighbouring saved checkpoints; NaN for a gap."""
+    """The KL of each interval between neighbouring saved checkpoints; NaN for a gap."""
     found = []
     for run, rows in zip(pre.runs, pre.rows, strict=True):
         if not (rows >= 0).any() or len(rows) < 2:

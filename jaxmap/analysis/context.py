@@ -1,4 +1,4 @@
-"""A store as the analyses read it: every part once, when it is first asked for."""
+"""The context of the analyses of a store: every part is read once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from jaxmap.store.statistics import LOG_LIKELIHOOD
 
 
 class Context:
-    """A store and how it is to be read; what analyses of it share is read and cleaned once.
+    """A store and how to read it; analyses share what is read and cleaned here.
 
-    It shows the store as it was when each part was first asked for.
+    It shows each part of the store as it was when the part was first needed.
 
     Args:
-      store: any.
-      warmup_steps: training steps that count as warmup; None: as `warmup` has it.
-      time: what runs are measured and drawn along: steps, tokens or auto (see `timeline`).
+      store: the store.
+      warmup_steps: the number of training steps that count as warmup; None: see `warmup`.
+      time: the axis of runs: "steps", "tokens" or "auto" (see `timeline`).
       leave_out: kinds of suspect checkpoints to leave out of runs (see `hygiene`).
-      stages: apart, or joined: a run that goes on from another is counted on from it.
+      stages: "apart", or "joined": a run that continues another is counted from its start.
       parents: a .json file of child -> parent that is used instead of model cards.
-      ask: asked for the parents of a model in place of the Hub (see `genealogy.parents_of`).
-      recipe: how results are cleaned and pairs chosen: `jaxmap`, `published`, or `auto`, which is
+      ask: a function for the parents of a model, used instead of the Hub (`genealogy.parents_of`).
+      recipe: how results are cleaned and pairs chosen: "jaxmap", "published", or "auto", which is
         the published recipe for a store that was imported from the authors' released data.
     """
 
@@ -64,7 +64,7 @@ class Context:
 
     @property
     def mean_bytes(self) -> float:
-        """Mean bytes of all texts."""
+        """The mean number of bytes of all texts."""
         return self.store.texts.mean_bytes
 
     @cached_property
@@ -74,12 +74,12 @@ class Context:
 
     @cached_property
     def has_losses(self) -> bool:
-        """Whether the vectors are scores of texts; those of a PMI store are not."""
+        """Whether the vectors are log-likelihoods of texts; those of a PMI store are not."""
         return all(LOG_LIKELIHOOD in entry.statistics for entry in self.entries)
 
     @cached_property
     def singles(self) -> list[Entry]:
-        """The models that are no checkpoint of a run."""
+        """The models that are not checkpoints of a run."""
         return single_models(self.entries)
 
     @cached_property
@@ -94,9 +94,9 @@ class Context:
 
     @cached_property
     def pretraining(self) -> Pretraining | None:
-        """The training runs, cleaned together; None where the store holds none.
+        """The training runs, cleaned together; None if the store has none.
 
-        By the published recipe these are the five sizes and the seeds of Pythia.
+        In the published recipe these are the five sizes and the seeds of Pythia.
         """
         if self.recipe == "published":
             group = self.published_groups.together
@@ -114,17 +114,19 @@ class Context:
 
     @property
     def timeline(self) -> Pretraining | None:
-        """`pretraining`, with the times and stages that are wanted; the published recipe knows
-        steps alone. InputError where no run tells these times."""
+        """`pretraining` with the requested times and stages; the published recipe has steps only.
+
+        Raises InputError if no run has these times.
+        """
         return self._timed[0]
 
     @property
     def timeline_notes(self) -> tuple[Note, ...]:
-        """What was left out of it."""
+        """Notes about what was left out of `timeline`."""
         return self._timed[1]
 
     def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
-        """Parents of models, as the file, the store, their cards or `ask` tell."""
+        """The parents of models, from the file, the store, their cards or `ask`."""
         recorded = {e.identity.ref: bases for e in self.entries if (bases := bases_of(e))}
         return genealogy.parents_of(self.store.path, models, self.parents_file, self._ask, recorded)
 
@@ -135,11 +137,11 @@ class Context:
         return released_copies(self.entries, named)
 
     def types_of(self, entries: Iterable[Entry]) -> dict[str, str]:
-        """Type of each model by its name, where it is known."""
+        """The type of each model, by name, if it is known."""
         return genealogy.types_of(self.store.path, entries)
 
     def vectors(self, entries: Iterable[Entry]) -> np.ndarray:
-        """`Store.log_likelihoods`, float64 [K, N], nats; remembers the sum of each."""
+        """`Store.log_likelihoods`, float64 [K, N] in nats; keeps the sum of each vector."""
         entries = list(entries)
         ll_KN = self.store.log_likelihoods(entries)
         totals = ll_KN.sum(axis=1).tolist()
@@ -147,7 +149,7 @@ class Context:
         return ll_KN
 
     def bits_per_byte(self, entries: Sequence[Entry]) -> np.ndarray:
-        """Bits per byte of all texts together, uncleaned, float64 [K]; NaN in a PMI store."""
+        """The bits per byte of all texts together, raw, float64 [K]; NaN in a PMI store."""
         if not self.has_losses:
             return np.full(len(entries), np.nan)
         for entry in entries:
@@ -157,7 +159,7 @@ class Context:
         return -total_K / (np.log(2.0) * float(self.store.texts.text_bytes.sum()))
 
     def cleaned(self, entries: Sequence[Entry]) -> Cleaned:
-        """`clean_map` of the vectors of these entries, kept for who asks for the same again."""
+        """`clean_map` of the vectors of these entries, computed once."""
         key = tuple(entry.path for entry in entries)
         if key not in self._cleaned:
             labels = [entry.label for entry in entries]

@@ -1,4 +1,4 @@
-"""Which models of a store are released copies of others in it, in fewer bits; who is whose base."""
+"""Finds published quantised copies in a store, and their base models."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from jaxmap.checkpoint.refs import is_folder
 from jaxmap.store.record import Entry
 
-Pair = tuple[Entry, Entry]  # a base, and what was made of it
+Pair = tuple[Entry, Entry]  # a base and its copy
 
 
 def released_copies(
     entries: Sequence[Entry], parents: Mapping[str, tuple[str, ...]] | None = None
 ) -> list[Pair]:
-    """Models stored in fewer than 16 bits, each with the model in the store that it is a copy of.
+    """Models stored in fewer than 16 bits, each with its base model, if that is in the store.
 
-    That is the one whose name its card, its config.json or `parents` gives, in the same precision;
-    a card that calls it anything but quantized is believed. The largest copy comes last.
+    The base is named by the copy's card, its config.json or `parents`, and was scored in the same
+    precision. A model whose card gives a relation other than quantized is not a copy. The largest
+    copy comes last.
     """
     outputs = [entry for entry in entries if entry.variant.is_own_output]
     named = Named(outputs)
@@ -34,12 +35,12 @@ def released_copies(
 
 
 def bases_of(entry: Entry) -> tuple[str, ...]:
-    """What a record says that its model was made of; () where it says nothing."""
+    """The base models named in a record; () if there are none."""
     return tuple(map(str, entry.provenance.model.get("base", ())))
 
 
 class Named:
-    """Results by the names that others give their models: a folder however its path is written."""
+    """Finds results by the names of their models; a folder however its path is written."""
 
     def __init__(self, entries: Iterable[Entry]):
         self._found: dict[tuple[str, str | None, str], Entry] = {}
@@ -49,7 +50,7 @@ class Named:
             self._found.setdefault(key, entry)
 
     def find(self, name: str, precision: str) -> Entry | None:
-        """The result of a model by its name; a revision that nobody has is passed over."""
+        """The result of a model by its name; a revision that no result has is ignored."""
         before, at, revision = name.rpartition("@")
         for ref, wanted in ((name, None), *([(before, revision), (before, None)] if at else [])):
             if found := self._found.get((_place(ref), wanted, precision)):

@@ -1,4 +1,4 @@
-"""`jaxmap diffusion`: how distance grows along training; tables, figures 4 and 5."""
+"""`jaxmap diffusion`: growth of distance in training; tables, and figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs", "recipe", "gr
 
 @dataclass(frozen=True)
 class Diffusion(Result):
-    """How the runs of a store move, in log-likelihood space and in weight space.
+    """The diffusion of a store's runs, in log-likelihood space and in weight space.
 
     Fields:
-      exponents: diffusion exponents of each run, by start.
-      displacements: mean squared displacement of each run, by lag.
-      consecutive: KL between neighbouring checkpoints.
-      window: saved checkpoints after a start that enter its exponent.
-      shown_start: the start of figure 5's left panel.
+      exponents: the diffusion exponents of each run, by start.
+      displacements: the mean squared displacement of each run, by lag.
+      consecutive: the KL between neighbouring checkpoints.
+      window: the number of saved checkpoints after a start from which its exponent is fitted.
+      shown_start: the start of the left panel of figure 5.
       notes: what was dropped, and what the store lacks.
     """
 
@@ -65,7 +65,7 @@ class Diffusion(Result):
         return to_frame(COLUMNS, self._exponent_rows())
 
     def draw(self) -> Figures:
-        """consecutive (figure 4) and diffusion (figure 5), where there is anything to draw."""
+        """consecutive (figure 4) and diffusion (figure 5), if there is anything to draw."""
         from jaxmap.figures import diffusion
 
         return Figures(self.consecutive.draw(), diffusion=diffusion.draw(self))
@@ -105,17 +105,18 @@ def measure_diffusion(
     window: int | None = None,
     shown_start: int | None = None,
 ) -> Diffusion:
-    """Exponents, displacements and steps of the runs of a store, cleaned for pretraining.
+    """Measures exponents, displacements and intervals of a store's runs, cleaned for pretraining.
 
     Args:
-      start_from: the first step from which an exponent is measured; None: step 1,000 as published,
-        or, of a run too short for a window from there on, a quarter of its warmup.
-      window: saved checkpoints after a start that enter its exponent; None: 10 as published, or
-        where no run has so many from step 1,000 on, 5 or the most that fit.
-      shown_start: the start of figure 5's left panel; None: step 120,000 as published, or where
-        runs are shorter the last start before five sixths of the run.
+      context: the store.
+      start_from: the first start of an exponent, in steps; None: step 1,000 as published, or, for a
+        run that is too short for a window from there, a quarter of its warmup.
+      window: the number of saved checkpoints after a start from which its exponent is fitted;
+        None: 10 as published, or, if no run has so many from step 1,000 on, 5 or the most that fit.
+      shown_start: the start of the left panel of figure 5; None: step 120,000 as published, or, for
+        shorter runs, the last start before five sixths of the run.
 
-    Raises InputError for a store without a run that has a whole window from `start_from` on.
+    Raises InputError if no run has a complete window from `start_from` on.
     """
     store = context.store
     basis = _published_basis(context) if context.recipe == "published" else _basis(context)
@@ -154,10 +155,13 @@ def measure_diffusion(
 
 @dataclass(frozen=True)
 class _Basis:
-    """What exponents are measured on.
+    """The data from which exponents are measured.
 
-    saved: runs with the checkpoints that windows are counted over, absent ones among them.
-    consecutive: the intervals of the same runs; least: points that a slope needs.
+    Fields:
+      saved: the runs with all saved checkpoints, absent ones included, which windows count.
+      consecutive: the intervals of the same runs.
+      least: the smallest number of points of a fit.
+      notes: notes about the runs.
     """
 
     saved: Pretraining
@@ -167,12 +171,12 @@ class _Basis:
 
 
 def _basis(context: Context) -> _Basis:
-    """All runs of the store, and the checkpoints that were asked for."""
+    """All runs of the store, with the requested checkpoints."""
     pre = context.timeline
     if pre is None or context.pretraining is None:
         raise InputError(
             f"{context.store.path}: no two checkpoints of one training run (names like "
-            "org/name@step1000, run/step1000 or run@step1000): nothing diffuses"
+            "org/name@step1000, run/step1000 or run@step1000): no diffusion to measure"
         )
     return _Basis(pre, measure_consecutive(pre), LEAST, context.pretraining.notes)
 
@@ -182,7 +186,7 @@ def _published_basis(context: Context) -> _Basis:
     group = context.published_groups.sizes
     if group is None:
         raise InputError(
-            f"{context.store.path}: holds none of the five sizes of Pythia: nothing diffuses",
+            f"{context.store.path}: none of the five sizes of Pythia: no diffusion to measure",
             field="recipe", value="published",
         )  # fmt: skip
     steps = measure_consecutive(group.cleaned, "published", group.name)
@@ -205,12 +209,12 @@ def starts_and_window(
 
 
 def _fits(run: Run, start: int, window: int) -> bool:
-    """Whether a whole window follows a start from there on."""
+    """Whether a complete window follows some start from `start` on."""
     return bool((run.steps[: max(len(run.steps) - window, 0)] >= start).any())
 
 
 def _window(runs: Sequence[Run], start_from: int | None) -> int:
-    """The published window, or a smaller one that fits some run; below LEAST where none does."""
+    """The published window, or a smaller one that fits some run; below LEAST if none does."""
     start = START_FROM if start_from is None else start_from
     if any(_fits(run, start, WINDOW) for run in runs):
         return WINDOW
@@ -222,7 +226,7 @@ def _window(runs: Sequence[Run], start_from: int | None) -> int:
 
 
 def _what_fits(runs: Sequence[Run], start_from: int, window: int) -> str:
-    """Values of `start_from` or `window` for which some run is long enough."""
+    """A hint: values of `start_from` or `window` for which some run is long enough."""
     after = [run.steps for run in runs]
     lower = [int(steps[-window - 1]) for steps in after if len(steps) > window]
     fewer = max((int((steps >= start_from).sum()) - 1 for steps in after), default=0)

@@ -1,4 +1,4 @@
-"""How far apart training runs end: KL between their last checkpoints."""
+"""The KL between the last checkpoints of training runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jaxmap.store.record import Entry
 
 @dataclass(frozen=True)
 class Finals(KlTable):
-    """KL between the last checkpoints of every two runs, uncleaned; `runs` has one for each label.
+    """The raw KL between the last checkpoints of every two runs.
 
-    left_out: how many runs were not compared.
+    `runs` has the run of each label; `left_out` is the number of runs that were not compared.
     """
 
     runs: tuple[Run, ...]
@@ -25,7 +25,7 @@ class Finals(KlTable):
 
 
 def last_checkpoints(context: Context) -> list[tuple[Run, Entry]]:
-    """The last checkpoint of each run that cleaning keeps."""
+    """The last checkpoint, among those that cleaning keeps, of each run."""
     pre = context.pretraining
     found = []
     for run, rows in zip(pre.runs, pre.rows, strict=True) if pre else ():
@@ -36,7 +36,7 @@ def last_checkpoints(context: Context) -> list[tuple[Run, Entry]]:
 
 
 def measure_finals(context: Context, most: int | None = None) -> Finals:
-    """KL between the last checkpoints of every two of the first `most` runs."""
+    """The KL between the last checkpoints of every two of the first `most` runs; None: all."""
     every = last_checkpoints(context)
     last = every[:most]
     pairs_P2 = np.stack(np.triu_indices(len(last), k=1), axis=1)

@@ -1,7 +1,7 @@
-"""How much of a KL is only arithmetic: a checkpoint in float32 and in another precision.
+"""Precision floors: how much of a KL can be due to rounding.
 
-The precision floor of a result is the KL between the model in the precision that it was scored in
-and the same checkpoint in float32. What is not ten times larger may be rounding.
+The precision floor of a result is the KL between the model in the precision in which it was scored
+and the same checkpoint in float32. A KL less than ten times larger may be rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Floors(Table):
-    """The floors that a store can tell, the largest first."""
+    """The precision floors measured in a store, the largest first."""
 
     file = "floor.csv"
     columns = ("model", "dtype", "kl_bits_per_byte", "standard_error")
@@ -44,10 +44,10 @@ class Floors(Table):
     found: tuple[Floor, ...]
 
     def of(self, entries: Iterable[Entry]) -> float | None:
-        """The floor of a result about these entries: the largest of their own precision.
+        """The floor of a result about these entries: the largest of their own floors.
 
-        Where none of them was measured itself, the largest of any checkpoint in the same precision
-        stands for it. None where none is known, and for float32, which is the reference.
+        If none of them has a floor, it is the largest floor of any checkpoint in the same
+        precision. It is None if none is known, and for float32.
         """
         entries = list(entries)
         own = {_checkpoint(entry) for entry in entries}
@@ -64,7 +64,7 @@ class Floors(Table):
         return of
 
     def text(self) -> str:
-        """A table for people."""
+        """The table as text."""
         width = max((len(floor.entry.label) for floor in self.found), default=5)
         lines = [f"{'model':<{width}} {'dtype':<11} {'floor':>9} {'+-':>8}  bits per byte"]
         lines += [
@@ -80,7 +80,7 @@ class Floors(Table):
 
 
 def is_near(kl: float, floor: float | None) -> bool:
-    """Whether a KL is so near its floor that it may be rounding."""
+    """Whether a KL is less than MARGIN times its floor, so that it may be rounding."""
     return floor is not None and kl < MARGIN * floor
 
 
@@ -91,8 +91,8 @@ def measure_floors(
 ) -> Floors:
     """Compares every result with that of the same checkpoint and commit in float32.
 
-    Standard errors are over texts. Scores are taken as they are, not clipped. `models` (name,
-    revision) and `dtypes`: only these.
+    Scores are raw, and the texts are the sample for standard errors. `models` (name, revision) and
+    `dtypes` restrict the comparison to these.
     """
     groups: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
     for entry in context.entries:

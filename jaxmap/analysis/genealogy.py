@@ -1,7 +1,7 @@
-"""Parents and types of models: from model cards on the Hub, or from files that say.
+"""Parents and types of models, from model cards on the Hub or from files.
 
-A store keeps what it knows in STORE/genealogy/: cards.json (answers of the Hub, each asked once),
-parents.json and types.json (from a released folder). Layouts, as published by Oyama et al.:
+A store keeps them in STORE/genealogy/: cards.json (the Hub's answers, each requested once),
+parents.json and types.json (from a released folder). The layouts are those of Oyama et al.:
 
     parents  {"org/child": "org/parent", "org/merge": ["org/one", "org/two"], "org/base": null}
     types    {"org/model": "llama-2"}
@@ -31,7 +31,7 @@ FOLDER = "genealogy"
 
 
 def read_parents(path: str | os.PathLike[str]) -> Parents:
-    """Reads a file of parents; InputError when it is not of the layout above."""
+    """Reads a file of parents; raises InputError if its layout is not the one above."""
     found: Parents = {}
     for child, parent in _read_object(Path(path)).items():
         if parent is None:
@@ -48,8 +48,10 @@ def read_parents(path: str | os.PathLike[str]) -> Parents:
 
 
 def read_types(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Reads a file of model types, without those that are null; InputError when it is not of the
-    layout above."""
+    """Reads a file of model types, without those that are null.
+
+    Raises InputError if its layout is not the one above.
+    """
     types = _read_object(Path(path))
     for model, kind in types.items():
         if kind is not None and not isinstance(kind, str):
@@ -60,7 +62,7 @@ def read_types(path: str | os.PathLike[str]) -> dict[str, str]:
 def save_known(
     store_path: Path, parents: Mapping[str, tuple[str, ...]] | None, types: Mapping[str, str] | None
 ) -> None:
-    """Keeps parents and types in a store's folder, in the published layouts."""
+    """Writes parents and types into a store's folder, in the published layouts."""
     if parents is not None:
         plain = {child: _plain(names) for child, names in parents.items()}
         _write(store_path / FOLDER / "parents.json", plain)
@@ -69,7 +71,7 @@ def save_known(
 
 
 def known_parents(store_path: Path) -> Parents | None:
-    """Parents that came with the store's results; None when none did."""
+    """The parents that came with the store's results; None if none did."""
     path = store_path / FOLDER / "parents.json"
     return read_parents(path) if path.exists() else None
 
@@ -81,12 +83,15 @@ def parents_of(
     ask: Callable[[str], tuple[str, ...]] | None = None,
     recorded: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Parents:
-    """Parents of models, from the first of these that knows: the file `override`, the store,
-    what was `recorded` with the results (an adapter's base, a card beside the files), the model's
-    card on the Hub (`base_model`; the answer is kept in the store).
+    """The parents of models, from the first of these sources that has them.
 
-    Folders have no card. Offline, and for models that the Hub does not give out, nothing is known
-    and nothing is kept; a warning says how many. `ask` replaces the Hub.
+    1. the file `override`;
+    2. the store's parents.json and cards.json;
+    3. `recorded`: facts in the records (an adapter's base, a card in the model's folder);
+    4. the model's card on the Hub (`base_model`), or `ask`; the answer is kept in the store.
+
+    Offline, and for models to which the Hub gives no access, the parents are unknown and nothing is
+    kept; a warning gives their number.
     """
     models = list(dict.fromkeys(models))
     parents: Parents = {}
@@ -128,7 +133,7 @@ def parents_of(
 
 
 def types_of(store_path: Path, entries: Iterable[Entry]) -> dict[str, str]:
-    """Type of each model by its name: as the store's types.json says, else `model_type`."""
+    """The type of each model by name, from the store's types.json or else `model_type`."""
     path = store_path / FOLDER / "types.json"
     known = read_types(path) if path.exists() else {}
     types = {}
@@ -141,7 +146,7 @@ def types_of(store_path: Path, entries: Iterable[Entry]) -> dict[str, str]:
 
 
 def progress_over(models: list[str]) -> Iterable[str]:
-    """A bar over models whose cards are read."""
+    """Iterates over models with a progress bar, while their cards are read."""
     with progress(len(models), "model cards", "model", leave=False) as bar:
         for model in models:
             yield model
@@ -149,15 +154,15 @@ def progress_over(models: list[str]) -> Iterable[str]:
 
 
 def base_models(card: Mapping[str, object] | None) -> tuple[str, ...]:
-    """What a model card's metadata names as `base_model`: none, one, or several (a merge)."""
+    """The `base_model` of a model card's metadata: none, one, or several (a merge)."""
     return card_of(card).base_models
 
 
 def generations(num_models: int, pairs_P2: np.ndarray) -> np.ndarray:
-    """1 for a model without a parent, 2 for its children, and so on; int64 [K].
+    """The generation of each model: 1 without a parent, 2 for its children, and so on; int64 [K].
 
-    The way from the root is the longest one. Models that are each other's ancestors count as if
-    the circle were cut after as many steps as there are models.
+    It is the length of the longest way from a root. A circle of ancestors is cut after as many
+    steps as there are models.
     """
     generation_K = np.ones(num_models, np.int64)
     for _ in range(num_models):
@@ -200,7 +205,7 @@ def _read_object(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path}: holds no JSON object of names: {{child: parent}} is asked for")
+        raise InputError(f"{path}: holds no JSON object of names: {{child: parent}} is needed")
     return found
 
 
@@ -209,7 +214,7 @@ def _write(path: Path, facts: Mapping[str, object]) -> None:
 
 
 def ask_nobody(model: str) -> tuple[str, ...]:
-    """In place of the Hub: a page is made without a network."""
+    """Used instead of the Hub, so that a report is made without a network."""
     raise JaxmapError(
         "a report asks no Hub for parents; `jaxmap scale` does, and the store keeps the answers"
     )

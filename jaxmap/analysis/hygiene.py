@@ -1,14 +1,15 @@
-"""Checkpoints of a run that want a look: off both neighbours, the same as one before, gone back to.
+"""Finds suspect checkpoints of a run, which a user should look at.
 
-off: a checkpoint b between a and c is off where KL(a, b) and KL(b, c) are both more than four times
-KL(a, c). On a path that moves on, c is the farther of the two from a; on one that jitters about a
-place all three are alike. Pythia-1b's step 116,000 is one.
-restart: a run went back where a checkpoint is four times nearer to one of those before the last
-than to the last, and the last is not off: training was taken up again from there, and those between
-were abandoned.
-same: a checkpoint with KL 0, or a distance of weights of 0, to the one before.
+off: a checkpoint b between a and c is off if KL(a, b) and KL(b, c) are both more than four times
+KL(a, c). On a path that moves on, KL(a, c) is the largest of the three; on a path that fluctuates
+about a point, the three are similar. Step 116,000 of Pythia-1b is an example.
+restart: a run went back if a checkpoint is four times nearer to an earlier one than to the one
+before it, which itself is not off: training was resumed from the earlier one, and the checkpoints
+between were abandoned.
+same: a checkpoint whose KL, or weight distance, to the one before is 0.
 
-Both inequalities have to hold by three standard errors. Nothing is left out unless it is asked for.
+The inequalities must hold by three standard errors. Nothing is left out unless the user requests
+it.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ Kind = Literal["off", "restart", "same"]
 KINDS: tuple[Kind, ...] = ("off", "restart", "same")
 FACTOR = 4.0
 SIGMAS = 3.0
-BACK = 10  # checkpoints before that a run is looked for to have gone back to
+BACK = 10  # the number of earlier checkpoints to which a run may have gone back
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A checkpoint that wants a look: the full name of its run, its step there, what is the matter
-    in words, and the steps that are left out where this kind is."""
+    """A suspect checkpoint.
+
+    Fields:
+      kind: off, restart or same.
+      run: the full name of its run.
+      step: its step in the run.
+      said: the finding in words.
+      left_out: the steps to leave out if this kind is left out.
+    """
 
     kind: Kind
     run: str
@@ -49,7 +57,7 @@ class Suspect:
 
 
 def kinds_of(names: Iterable[str]) -> tuple[Kind, ...]:
-    """Kinds by name; InputError for one that is unknown."""
+    """The kinds with these names; raises InputError for an unknown one."""
     found = []
     for name in names:
         kind = next((one for one in KINDS if one == name), None)

@@ -25,10 +25,10 @@ class KlTable(Table):
     """KL divergences of pairs of results, in bits per byte.
 
     Fields:
-      labels: of all results that pairs are made of.
-      pairs_P2: rows of `labels`, int64 [P, 2].
-      kl: of each pair, float64 [P].
-      standard_error: with the texts as the sample, float64 [P].
+      labels: the labels of all results in the pairs.
+      pairs_P2: the pairs, as indices of `labels`, int64 [P, 2].
+      kl: the KL of each pair, float64 [P].
+      standard_error: its standard error with the texts as the sample, float64 [P].
     """
 
     file = "kl.csv"
@@ -48,13 +48,13 @@ class KlTable(Table):
         ]
 
     def draw(self) -> Figures:
-        """kl: a square for each pair, where all pairs of up to 40 models were measured."""
+        """kl: a matrix of squares, if all pairs of up to 40 models were measured."""
         from jaxmap.figures import kl_matrix
 
         return Figures(kl=kl_matrix.draw(self))
 
     def to_matrix(self) -> pandas.DataFrame:
-        """KL as a square, models by models; NaN for pairs that were not measured."""
+        """The KL as a matrix of models by models; NaN for pairs that were not measured."""
         import pandas
 
         kl_KK = np.full((len(self.labels), len(self.labels)), np.nan)
@@ -65,17 +65,19 @@ class KlTable(Table):
 
 
 def measure_kl(context: Context, pairs: str = "all", base: str | None = None) -> KlTable:
-    """KL of pairs of a store's results, on their scores as they are (not cleaned).
+    """The KL of pairs of a store's results, from their raw scores.
 
-    `pairs` is `all` (each unordered pair once), `consecutive` (neighbouring checkpoints of each
-    training run, variant and layer) or `A:B` (two labels). With a `base` (a label), the pairs of it
-    and each other result. Holds all vectors and results in memory; `kl_files` does not. Raises
-    InputError when the store holds no such pair.
+    `pairs` is "all" (each unordered pair once), "consecutive" (neighbouring checkpoints of each
+    training run, variant and layer) or "A:B" (two labels). With a `base` (a label) they are the
+    pairs of the base and each other result. All vectors and results are in memory at once, unlike
+    in `kl_files`. Raises InputError if the store has no such pair.
     """
     store, entries = context.store, context.entries
     if base is not None:
         if pairs != "all":
-            raise InputError("a base has its pairs: leave `pairs` out", field="pairs", value=pairs)
+            raise InputError(
+                "`base` chooses the pairs: leave `pairs` out", field="pairs", value=pairs
+            )
         two_or_more(store, entries)
         rows_P2 = pairs_with(entries, base)
     elif pairs == "all":
@@ -90,7 +92,7 @@ def measure_kl(context: Context, pairs: str = "all", base: str | None = None) ->
 
 
 def kl_between(context: Context, entries: Sequence[Entry]) -> KlTable:
-    """KL of every two of these results, on their scores as they are."""
+    """The KL of every two of these results, from their raw scores."""
     labels = tuple(entry.label for entry in entries)
     pairs_P2 = np.stack(np.triu_indices(len(entries), k=1), axis=1)
     return KlTable(labels, pairs_P2, *_all_pairs(context.vectors(entries), context.mean_bytes))

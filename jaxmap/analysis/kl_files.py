@@ -31,12 +31,12 @@ ENDINGS = (".csv", ".npy")
 def write_kl(
     store: Store, out: str | os.PathLike[str], pairs: str = "all", base: str | None = None
 ) -> int:
-    """Writes KLs of a store to a file, in the form that its ending names; returns how many.
+    """Writes the KLs of a store to a file in the format of its ending; returns their number.
 
     .csv has one row per pair, with standard errors. .npy is a symmetric matrix [K, K] of all
-    pairs, float64, with the labels of its rows in OUT.models.txt. Bits per byte. `pairs` and
-    `base` are as of `measure_kl`. Raises InputError for another ending, or a store that holds no
-    such pair.
+    pairs, float64, with the labels of its rows in OUT.models.txt. KLs are in bits per byte. For
+    `pairs` and `base` see `measure_kl`. Raises InputError for another ending, or if the store has
+    no such pair.
     """
     out = Path(out)
     ending = out.suffix.lower()
@@ -62,8 +62,8 @@ def write_kl(
 def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
     """Writes all pairs as a symmetric matrix [K, K], float64, .npy; returns the number of models.
 
-    For many models: neither the result nor the vectors are ever whole in memory. The rows are in
-    the order of `Store.records()`, written beside it as OUT.models.txt, one label a line.
+    It suits many models: neither the result nor the vectors are completely in memory. The rows are
+    in the order of `Store.records()`; their labels are written to OUT.models.txt, one per line.
     """
     entries = store.records()
     two_or_more(store, entries)
@@ -91,8 +91,10 @@ def write_kl_matrix(store: Store, out: str | os.PathLike[str]) -> int:
 
 @contextmanager
 def _vectors(store: Store, entries: Sequence[Entry], out: Path) -> Iterator[tuple[Path, np.memmap]]:
-    """A folder beside `out`, for a while, and in it all vectors [K, N], which need not fit into
-    memory."""
+    """A temporary folder beside `out` with a memory map of all vectors [K, N].
+
+    The vectors need not fit into memory.
+    """
     if out.is_dir():
         raise InputError(f"{out}: cannot be written: it is a folder: name a file")
     beside = out.absolute().parent
@@ -105,8 +107,10 @@ def _vectors(store: Store, entries: Sequence[Entry], out: Path) -> Iterator[tupl
 
 
 def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
-    """A new float64 array in a file whose room on the disk is taken at once: a write to a map for
-    which there is none kills the process."""
+    """A new float64 array in a memory-mapped file, with its disk space allocated at once.
+
+    Otherwise a write to the map on a full disk would kill the process.
+    """
     size = 8 * math.prod(shape)
     try:
         array = np.lib.format.open_memmap(path, "w+", np.float64, shape)
@@ -121,7 +125,7 @@ def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
 
 
 def _write_all(store: Store, out: str | os.PathLike[str]) -> int:
-    """Each unordered pair once, row by row; in memory is a strip of rows."""
+    """Writes each unordered pair once, row by row; memory has one strip of rows at a time."""
     entries = store.records()
     two_or_more(store, entries)
     total = len(entries) * (len(entries) - 1) // 2

@@ -1,4 +1,4 @@
-"""Which pairs of a store's results a KL is asked for: `all`, `consecutive`, `A:B`, or a base."""
+"""Finds the pairs of a store's results for KL: `all`, `consecutive`, `A:B`, or with a base."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def two_or_more(store: Store, entries: Sequence[Entry]) -> None:
 
 
 def find_pairs(store: Store, entries: Sequence[Entry], pairs: str) -> np.ndarray:
-    """Rows of `entries`, int64 [P, 2], of `consecutive` or `A:B` (two labels).
+    """The pairs for `consecutive` or `A:B` (two labels), as rows of `entries`, int64 [P, 2].
 
-    Raises InputError when the store holds no such pair.
+    Raises InputError if the store has no such pair.
     """
     if pairs != "consecutive":
         return np.array([named(entries, pairs)], np.int64)
@@ -41,8 +41,10 @@ def find_pairs(store: Store, entries: Sequence[Entry], pairs: str) -> np.ndarray
 
 
 def pairs_with(entries: Sequence[Entry], base: str) -> np.ndarray:
-    """Rows of `base` and of each other result, int64 [P, 2]; InputError where it names none, or
-    several of which no label is this name."""
+    """The pairs of `base` and each other result, as rows of `entries`, int64 [P, 2].
+
+    Raises InputError if no result, or more than one, has this name and none has it as its label.
+    """
     rows = _rows(entries, base)
     if len(rows) != 1:
         raise InputError(_not_one(entries, base, rows), field="base", value=base)
@@ -51,7 +53,7 @@ def pairs_with(entries: Sequence[Entry], base: str) -> np.ndarray:
 
 
 def consecutive_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Rows of neighbouring saved checkpoints, run by run."""
+    """The pairs of neighbouring saved checkpoints, run by run."""
     return [pair for rows in rows_by_run(entries).values() for pair in pairwise(rows)]
 
 
@@ -83,7 +85,7 @@ def named(entries: Sequence[Entry], spec: str) -> tuple[int, int]:
 
 
 def _rows(entries: Sequence[Entry], name: str) -> list[int]:
-    """The row with this label, else the rows of this checkpoint, else of this model."""
+    """The row with this label; otherwise the rows of this checkpoint; otherwise of this model."""
     for known_as in (
         lambda entry: entry.label,
         lambda entry: checkpoint_name(entry.identity.ref, entry.identity.revision),
@@ -96,7 +98,7 @@ def _rows(entries: Sequence[Entry], name: str) -> list[int]:
 
 
 def _not_one(entries: Sequence[Entry], name: str, rows: Sequence[int]) -> str:
-    """What is wrong with a name that these rows have, none or several."""
+    """The message about a name that no row, or several rows, have."""
     if not rows:
         return f"no model {name!r} in the store{_near(entries, name)}"
     several = ", ".join(entries[row].label for row in rows[:5])
@@ -114,7 +116,7 @@ def _warn_of_gaps(store: Store) -> None:
     absent = len(store.missing()) + len(store.failures())
     if absent:
         logging.warning(
-            "%s: %d of the models asked for are missing or failed; pairs of neighbours may span "
+            "%s: %d of the requested models are missing or failed; pairs of neighbours may span "
             "a gap (see `jaxmap status`)",
             store.path,
             absent,

@@ -1,4 +1,4 @@
-"""What the training runs of a store learn: bits per byte of each checkpoint."""
+"""Learning curves: the bits per byte of each checkpoint of a store's training runs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ COLUMNS = ("trajectory", "step", "bits_per_byte", "standard_error", "unit")
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """One run: step_I int64, its times (steps or tokens, see `Run.unit`); bits_I and error_I (one
-    standard error) in bits per byte, float64.
+    """The learning curve of one run.
 
-    NaN is a checkpoint that is not there, and is drawn as a gap.
+    Fields:
+      run: the run.
+      step_I: its times (steps or tokens, see `Run.unit`), int64.
+      bits_I, error_I: bits per byte and one standard error, float64; NaN for an absent checkpoint,
+        which is drawn as a gap.
     """
 
     run: Run
@@ -37,18 +40,18 @@ class LearningCurve:
 
     @property
     def name(self) -> str:
-        """The run's."""
+        """The run's name."""
         return self.run.name
 
     @property
     def there(self) -> np.ndarray:
-        """Places of the checkpoints that are there, int64."""
+        """The indices of the checkpoints that are not absent, int64."""
         return np.flatnonzero(np.isfinite(self.bits_I))
 
 
 @dataclass(frozen=True)
 class Learning(Result):
-    """Bits per byte of the checkpoints of each run, uncleaned."""
+    """The raw bits per byte of the checkpoints of each run."""
 
     curves: tuple[LearningCurve, ...]
 
@@ -75,9 +78,9 @@ class Learning(Result):
 
 
 def measure_learning(context: Context) -> Learning:
-    """Bits per byte of the checkpoints of each run; none in a PMI store.
+    """Measures the bits per byte of each run's checkpoints; a PMI store has no curves.
 
-    A checkpoint that is absent or left out by cleaning is NaN; a run left out is not there.
+    A checkpoint that is absent or left out by cleaning is NaN; a run left out has no curve.
     """
     pre = context.timeline if context.has_losses else None
     found = []

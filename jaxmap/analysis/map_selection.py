@@ -1,4 +1,4 @@
-"""Which models are on which map of a store, and who is joined to whom."""
+"""Selects the models on each map of a store, and the pairs that lines join."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from jaxmap.errors import InputError
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
 from jaxmap.store.record import Entry
 
-FEWEST = 3  # models of a map: with two there is only a distance
+FEWEST = 3  # the smallest number of models of a map; two have only a distance
 
-# The settings of the KL scale whose pairs are maps, and the names of these.
+# The settings of the scale whose pairs are shown on maps, and the names of these maps.
 OF_SETTING = {"8-bit": "8-bit", "4-bit": "4-bit", "ft": "families", "layer": "layers"}
 
 
 def make_atlas(context: Context) -> Atlas:
-    """Reads and cleans what each map shows; embeddings are computed when they are asked for.
+    """Reads and cleans the models of each map; embeddings are computed when they are needed.
 
-    Trajectories are cleaned by the recipe for pretraining, all other maps are raised to the floor
-    of the models. Maps that the store cannot fill are absent, with the reason. By the published
-    recipe all of this is otherwise: see `published_maps`.
+    Trajectories are cleaned by the recipe for pretraining; the scores of other maps are raised to
+    the lower limit from cleaning the models. Maps for which the store has too few models are
+    absent, with the reason. The published recipe is different: see `published_maps`.
     """
     if context.recipe == "published":
         return _published_atlas(context)
@@ -87,7 +87,7 @@ def _published_atlas(context: Context) -> Atlas:
 
 
 def require_maps(context: Context, atlas: Atlas) -> Atlas:
-    """The atlas itself; InputError with all reasons where it has no map."""
+    """Returns the atlas; raises InputError with all reasons if it has no map."""
     if not atlas.maps:
         reasons = "; ".join(f"{TITLES[name]}: {why}" for name, why in atlas.absent.items())
         raise InputError(f"{context.store.path}: no map can be drawn: {reasons}")

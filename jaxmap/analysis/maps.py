@@ -46,15 +46,21 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Map:
-    """Models on one map.
+    """The models of one map.
 
-    name: trajectories, models, 8-bit, 4-bit, families or layers.
-    ll_KN: float64, nats, cleaned by the recipe that belongs to the map.
-    mean_bytes: of the texts kept.
-    pairs_P2: rows that belong together: model and quantised version, parent and child, adjacent
-      layers, successive checkpoints.
-    group: the results that were cleaned together; cleaned: whether they were at all, or are raw.
-    released_xy_K2: t-SNE coordinates of these rows from the authors' release; None: to be computed.
+    Fields:
+      name: trajectories, models, 8-bit, 4-bit, families or layers.
+      entries: the results, [K].
+      kinds: the type of each model, "" if unknown.
+      ll_KN: their vectors in nats, float64, cleaned by the recipe of the map.
+      mean_bytes: the mean bytes of the texts that were kept.
+      pairs_P2: pairs of rows that lines join: model and quantised copy, parent and child, adjacent
+        layers, successive checkpoints.
+      perplexity: the perplexity of t-SNE.
+      recipe: the recipe of cleaning.
+      group: a name for the results that were cleaned together.
+      cleaned: whether they were cleaned, or are raw.
+      released_xy_K2: t-SNE coordinates of these rows from the authors' release; None: computed.
     """
 
     name: str
@@ -71,12 +77,12 @@ class Map:
 
     @cached_property
     def coordinates(self) -> np.ndarray:
-        """Doubly centred vectors, float64 [K, N], sqrt(bits/byte): squared distances are KL."""
+        """Doubly centred vectors, float64 [K, N] in sqrt(bits/byte); squared distances are KL."""
         return coordinates(self.ll_KN, self.mean_bytes)
 
     @cached_property
     def embeddings(self) -> tuple[Embedding, ...]:
-        """t-SNE, where there is one, and principal components; computed when asked for."""
+        """t-SNE, if possible, and principal components; computed when first needed."""
         if self.released_xy_K2 is None:
             shown = self.computed_tsne
         else:
@@ -87,27 +93,32 @@ class Map:
 
     @cached_property
     def computed_tsne(self) -> Embedding | None:
-        """t-SNE computed here, whether or not there are released coordinates; None for too few."""
+        """t-SNE computed here even if there are released coordinates; None for too few models."""
         as_given = self.recipe == "published"
         return embed.tsne(self.coordinates, self.perplexity, lowered=not as_given)
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What a reader of the embeddings has to know."""
+        """Notes that a reader of the embeddings needs."""
         missing = embed.tsne_obstacle(self.coordinates)
         said = [one.note for one in self.embeddings if one.note]
         return tuple(Note(self.name, one) for one in [*said, *([missing] if missing else [])])
 
     @property
     def generations(self) -> np.ndarray:
-        """1 for a model without a parent on the map, 2 for its children, ...; int64 [K]."""
+        """1 for a model without a parent on the map, 2 for its children, and so on; int64 [K]."""
         return generations(len(self.entries), self.pairs_P2)
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run on a map: places float64 [I, 2] of its saved checkpoints (NaN: a gap), and the KL of
-    the step from the checkpoint before to each, bits per byte [I] (NaN: none)."""
+    """The line of a run on a map.
+
+    Fields:
+      run: the name of the run.
+      xy_I2: positions of its saved checkpoints, float64 [I, 2]; NaN for a gap.
+      kl_I: the KL from the checkpoint before to each, bits per byte [I]; NaN: none.
+    """
 
     run: str
     xy_I2: np.ndarray
@@ -119,13 +130,13 @@ class Atlas(Result):
     """The maps of a store, in the order of the papers.
 
     Fields:
-      maps: those that the store fills.
-      absent: the others, each with the reason why not.
-      pretraining: the training runs, cleaned, with the times of their axis; None where the store
-        holds none.
-      cleaning: what was dropped and chosen.
-      steps: the intervals of figure 4, where they are not those of `pretraining`.
-      recipe: how results were cleaned and chosen.
+      maps: the maps for which the store has enough models.
+      absent: the reasons for the other maps, by name.
+      pretraining: the training runs, cleaned, with the times of their axis; None if the store has
+        none.
+      cleaning: notes about what was dropped and chosen.
+      steps: the intervals of figure 4, if they are not those of `pretraining`.
+      recipe: the recipe by which results were cleaned and chosen.
     """
 
     maps: tuple[Map, ...]
@@ -137,7 +148,7 @@ class Atlas(Result):
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """Types of all models on the maps, each model once: a type has one colour on all."""
+        """The types of all models on the maps, each model once; a type has one colour on all."""
         found: dict[str, str] = {}
         for one in self.maps:
             found |= zip((entry.identity.ref for entry in one.entries), one.kinds, strict=True)
@@ -157,15 +168,15 @@ class Atlas(Result):
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What was dropped and chosen, and what a reader of the maps has to know."""
+        """Notes about what was dropped and chosen, and what a reader of the maps needs."""
         return (*self.cleaning, *(note for one in self.maps for note in one.notes))
 
     def find(self, name: str) -> Map | None:
-        """The map of that name; None when it is absent."""
+        """The map of this name; None if it is absent."""
         return next((one for one in self.maps if one.name == name), None)
 
     def run_lines(self, embedding: Embedding) -> list[RunLine]:
-        """Runs on an embedding of the map of trajectories; checkpoints left out are gaps."""
+        """The lines of runs on an embedding of the map of trajectories; gaps are NaN."""
         pre, found = self.pretraining, []
         if pre is None:
             return []
@@ -198,7 +209,7 @@ class Atlas(Result):
         return Figures(drawn | (self.consecutive.draw() if self.consecutive else {}))
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes coordinates.csv, path_statistics.csv where there are runs, and the figures."""
+        """Writes coordinates.csv, path_statistics.csv if there are runs, and the figures."""
         folder = Path(folder)
         figures = self.draw()
         files = [write_csv(folder / "coordinates.csv", COLUMNS, self._rows())]
@@ -208,7 +219,7 @@ class Atlas(Result):
         return [*files, *save_figures(figures, folder)]
 
     def text(self) -> str:
-        """For people: what is absent and why, and the notes, a line each."""
+        """The absent maps with the reasons, and the notes, one per line."""
         lines = [f"absent: {TITLES[name]}: {reason}" for name, reason in self.absent.items()]
         return "".join(f"{line}\n" for line in (*lines, *self.notes))
 

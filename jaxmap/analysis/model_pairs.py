@@ -21,19 +21,22 @@ BaseKey = tuple[str, str | None, str]  # ref, revision, dtype
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The settings by name, and what raising all models to one floor changed."""
+    """The settings by name, and notes about raising all scores to one lower limit."""
 
     settings: dict[str, Setting]
     cleaning: tuple[Note, ...] = ()
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """All notes: of the cleaning first, then of each setting."""
+        """All notes: those about cleaning first, then those of each setting."""
         return (*self.cleaning, *(note for one in self.settings.values() for note in one.notes))
 
 
 def settings_of_models(context: Context) -> ModelSettings:
-    """8-bit, 4-bit, ft, intra-type, random and layer, clipped at the floor of all plain models."""
+    """The settings 8-bit, 4-bit, ft, intra-type, random and layer.
+
+    All scores are raised to the lower limit from cleaning the plain models.
+    """
     entries = context.entries
     base = {_base_key(entry): entry for entry in entries if entry.variant.is_own_output}
     quantised = [
@@ -41,7 +44,7 @@ def settings_of_models(context: Context) -> ModelSettings:
         for entry in entries
         if entry.variant.is_quantised and entry.variant.is_output and _base_key(entry) in base
     ]
-    # Layers as published: of the models themselves, through the logit lens.
+    # As published, layers are those of the models themselves through the logit lens.
     layered = [entry for entry in entries if entry.variant.is_own_layer]
     copies = context.copies
     made = {copy.path for _, copy in copies}
@@ -75,7 +78,7 @@ def _base_key(entry: Entry) -> BaseKey:
 
 @dataclass
 class _Models:
-    """Reads vectors raised to the floor of the map's models, whose own are at hand."""
+    """Reads vectors, raised to the lower limit of the map's models, which are already cleaned."""
 
     context: Context
     models: list[Entry]
@@ -116,8 +119,10 @@ def _of_copies(
     base: dict[BaseKey, Entry],
     released: Sequence[Pair],
 ) -> dict[str, Setting]:
-    """8-bit and 4-bit: a model and its copy, made here (fp4 for 4 bits where there is any) or
-    released."""
+    """The settings 8-bit and 4-bit: a model and its copy, made by jaxmap or published.
+
+    The copies in 4 bits are fp4 if there are any.
+    """
     fours = {entry.variant.quantisation for entry in quantised} & {"fp4", "nf4"}
     four = "fp4" if "fp4" in fours or not fours else "nf4"
     found = {}
@@ -129,13 +134,13 @@ def _of_copies(
         if as_released:
             kinds = ", ".join(dict.fromkeys(copy.file_type for _, copy in as_released))
             notes += (Note(name, f"{len(as_released)} released copies: {kinds}"),)
-        reason = f"no model is there both plain and in {variant}, or in a released copy"
+        reason = f"the store has no model both plain and in {variant}, or in a released copy"
         found[name] = reader.setting(name, pairs, reason, notes)
     return found
 
 
 def _of_layers(reader: _Models, layered: Sequence[Entry]) -> Setting:
-    """layer: adjacent layers of a model."""
+    """The setting layer: adjacent layers of a model."""
     layers: dict[tuple[object, ...], dict[int, Entry]] = defaultdict(dict)
     for entry in layered:
         layers[_base_key(entry)][entry.variant.layer or 0] = entry
@@ -149,11 +154,11 @@ def _of_layers(reader: _Models, layered: Sequence[Entry]) -> Setting:
 
 
 def _of_families(reader: _Models, singles: Sequence[Entry]) -> dict[str, Setting]:
-    """ft, intra-type and random, the last two with as many pairs as the first."""
+    """The settings ft, intra-type and random; the last two have as many pairs as the first."""
     singles = [entry for entry in singles if entry.variant.is_plain and reader.has(entry)]
     names = ("ft", "intra-type", "random")
     if len(singles) < 2:
-        reason = "the store does not hold two models that are no training checkpoints"
+        reason = "the store does not hold two models that are not training checkpoints"
         return {name: Setting(name, reason=reason) for name in names}
     by_name = {entry.identity.ref: entry for entry in singles}
     parents = reader.context.parents_of(by_name)
@@ -192,7 +197,7 @@ def _of_families(reader: _Models, singles: Sequence[Entry]) -> dict[str, Setting
 def _within_types(
     singles: Sequence[Entry], families: Sequence[Pair], types: dict[str, str]
 ) -> list[Pair]:
-    """Random pairs of models of one type, of each as many as it has children in `families`."""
+    """Random pairs of models of one type; each type has as many pairs as children in `families`."""
     of_type: dict[str, list[Entry]] = defaultdict(list)
     for entry in singles:
         if entry.identity.ref in types:

@@ -1,4 +1,4 @@
-"""What an analysis left out, changed or chose on the way, as values that results carry."""
+"""Notes of a result: what an analysis left out, changed or chose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Note:
-    """One line for people: `topic` is what it is about ("absent", "ft", "weight space")."""
+    """A note of one line about a topic ("absent", "ft", "weight space")."""
 
     topic: str
     text: str

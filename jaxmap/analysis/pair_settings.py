@@ -19,11 +19,18 @@ NAMES = (*OF_RUNS, *OF_MODELS)
 
 @dataclass(frozen=True)
 class Setting:
-    """Pairs of results and their cleaned vectors; `reason` says why there are none.
+    """The pairs of one setting and their cleaned vectors.
 
-    ll_KN: float64, nats; pairs_P2: rows of it; mean_bytes: of the texts that it is about.
-    notes: what was chosen or left out on the way to the pairs.
-    group: the results that were cleaned together; cleaned: whether they were at all, or are raw.
+    Fields:
+      name: the name of the setting.
+      entries: the results, [K].
+      ll_KN: their vectors in nats, float64.
+      pairs_P2: pairs of rows.
+      mean_bytes: the mean bytes of the texts that were kept.
+      reason: why there are no pairs.
+      notes: what was chosen or left out.
+      group: a name for the results that were cleaned together.
+      cleaned: whether they were cleaned, or are raw.
     """
 
     name: str

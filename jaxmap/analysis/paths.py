@@ -19,8 +19,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class PathShape:
-    """A training run as a path from a step on: its name, the first step, the number of checkpoints
-    kept, its length, and its turns (None where there are too few checkpoints)."""
+    """The shape of a training run's path from a step on.
+
+    Fields:
+      run: the name of the run.
+      from_step: the first step.
+      checkpoints: the number of checkpoints that were kept.
+      statistics: length, displacement and straightness.
+      winding: its turns; None if there are too few checkpoints.
+    """
 
     run: str
     from_step: int
@@ -30,22 +37,24 @@ class PathShape:
 
     @property
     def numbers(self) -> tuple[float | None, ...]:
-        """length, net displacement, straightness, turns, p value, dimension, plane variance; None
-        for what is not known."""
+        """Length, net displacement, straightness, turns, p value, dimension, plane variance.
+
+        Unknown numbers are None.
+        """
         turning = self.winding[:4] if self.winding else (None,) * 4
         every = (*self.statistics, *turning)
         return tuple(None if one is None or np.isnan(one) else float(one) for one in every)
 
     def row(self) -> tuple[object, ...]:
-        """Of path_statistics.csv."""
+        """The row of path_statistics.csv."""
         return self.run, self.from_step, self.checkpoints, *self.numbers
 
 
 def measure_paths(pre: Pretraining, draws: int = DRAWS) -> tuple[PathShape, ...]:
-    """Length, straightness and winding of each run: whole, and from the end of warmup on.
+    """Measures the shape of each run, from its start and from the end of warmup.
 
-    The first steps of training are so long that they alone shape the whole path. A checkpoint left
-    out is passed over: the path goes straight from the one before to the next.
+    The first steps of training are so long that they determine the shape of the whole path. A
+    checkpoint that was left out is skipped: the path goes straight from the one before to the next.
     """
     x_KN = coordinates(pre.ll_KN, pre.mean_bytes)
     found = []

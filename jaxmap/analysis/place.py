@@ -1,4 +1,4 @@
-"""`jaxmap place`: models that were scored on few texts, among those of a map."""
+"""`jaxmap place`: positions of models that were scored on few texts, on an existing map."""
 
 from __future__ import annotations
 
@@ -33,8 +33,13 @@ PLACE_COLUMNS = ("model", "new", "x", "y", "error_x", "error_y")
 
 @dataclass(frozen=True)
 class Placed:
-    """One new model: KL to each model of the map and its error, [K], bits per byte; its place in
-    the map's plane and the error of that, [2], sqrt(bits/byte)."""
+    """A new model on the map.
+
+    Fields:
+      model: its label.
+      divergence: the KL to each model of the map with its standard error, [K] in bits per byte.
+      xy_2, error_2: its position in the map's plane and the error, [2] in sqrt(bits/byte).
+    """
 
     model: str
     divergence: Divergence
@@ -47,8 +52,8 @@ class Placing(Result):
     """New models on a map.
 
     Fields:
-      others: the models of the map, [K].
-      kinds: their types ("": not known).
+      others: the labels of the map's models, [K].
+      kinds: their types ("": unknown).
       embedding: their principal components.
       placed: the new models.
     """
@@ -82,7 +87,7 @@ class Placing(Result):
         ]
 
     def text(self) -> str:
-        """For people: the nearest model of the map for each new one."""
+        """The nearest model of the map for each new one, one per line."""
         lines = []
         for one in self.placed:
             kl_K, error_K = one.divergence
@@ -109,8 +114,8 @@ class Placing(Result):
 def place_new(store: Store, chosen: str | os.PathLike[str] | ChosenTexts, new: Store) -> Placing:
     """Places the plain results of `new`, scored on chosen texts only, among those of `store`.
 
-    All scores are raised to the floor of the map. Raises InputError when the new store was scored
-    on other texts than the chosen ones, or these are not of the map's.
+    All scores are raised to the lower limit from cleaning the map. Raises InputError if the new
+    store was scored on other texts than the chosen ones, or these are not texts of the map.
     """
     if isinstance(chosen, ChosenTexts):
         sample, texts = chosen.sample, chosen.text_set
@@ -145,8 +150,10 @@ def place_new(store: Store, chosen: str | os.PathLike[str] | ChosenTexts, new: S
 
 
 def _plane(ll_KN: np.ndarray, mean_bytes: float) -> tuple[Embedding, np.ndarray, np.ndarray]:
-    """Principal components of the map's models; for any model's scores l [N], the weights [N, 2]
-    with which l less the centre [N] gives its place."""
+    """The principal components of the map's models, the axes [N, 2], and the centre [N].
+
+    The scores l [N] of any model, minus the centre, times the axes give its position.
+    """
     x_KN = coordinates(ll_KN, mean_bytes)
     embedding = pca(x_KN)
     square_2 = np.einsum("kd,kd->d", embedding.xy_K2, embedding.xy_K2)

@@ -25,7 +25,7 @@ class _Responses:
 
 @dataclass(frozen=True)
 class PmiStore(Table):
-    """A store of PMI vectors, and how many of its results are new."""
+    """A store of PMI vectors, and the number of new results in it."""
 
     file = "pmi.csv"
     columns = ("model", "mean_pmi_nats")
@@ -34,7 +34,7 @@ class PmiStore(Table):
     added: int
 
     def rows(self) -> list[tuple[object, ...]]:
-        """One row per model: its label, and its PMI per response in nats, the mean over all."""
+        """One row per model: its label, and the mean PMI of a response in nats."""
         return [
             (entry.label, float(self.store.load(entry).vector.mean()))
             for entry in self.store.records()
@@ -42,12 +42,11 @@ class PmiStore(Table):
 
 
 def write_pmi(conditional: Store, unconditional: Store, out: str | os.PathLike[str]) -> PmiStore:
-    """Keeps PMI vectors, nats, of the models that both stores hold in the store `out`.
+    """Writes the PMI vectors, in nats, of the models in both stores to the store `out`.
 
     `conditional` was scored on prompts and responses, `unconditional` on the responses alone, in
-    the same order (Takase et al., arXiv 2603.18593). Raises InputError when the responses differ
-    in number or length, a model is of another commit in one store than in the other, or none is in
-    both.
+    the same order (Takase et al., arXiv 2603.18593). Raises InputError if the responses differ in
+    number or length, if a model has different commits in the two stores, or if no model is in both.
     """
     pairs = common(conditional, unconditional)
     texts = _Responses(

@@ -22,12 +22,17 @@ from jaxmap.store.weight_distances import read_distances
 
 @dataclass(frozen=True)
 class Pretraining:
-    """The runs of a store, the cleaned vectors of the checkpoints kept, and what was dropped.
+    """The runs of a store with the cleaned vectors of their checkpoints.
 
-    ll_KN: float64, nats, of the kept checkpoints on the kept texts.
-    rows: for each run, the row of each saved checkpoint in ll_KN, -1: none; int64 [I].
-    texts: indices of the kept texts; mean_bytes: of these.
-    suspects: checkpoints that want a look; left_out: run and step of those left out for it.
+    Fields:
+      runs: the runs.
+      rows: for each run, the row in ll_KN of each saved checkpoint, int64 [I]; -1: none.
+      ll_KN: the vectors of the kept checkpoints on the kept texts, float64 in nats.
+      texts: the indices of the kept texts.
+      mean_bytes: the mean bytes of the kept texts.
+      dropped: what was left out or changed.
+      suspects: checkpoints that need attention (see `hygiene`).
+      left_out: (run, step) of the suspects that were left out.
     """
 
     runs: tuple[Run, ...]
@@ -41,7 +46,7 @@ class Pretraining:
 
     @property
     def warmup(self) -> str:
-        """From where the learning rates are warmed up, for people."""
+        """The steps at which the warmups end, as text."""
         ends = {run.warmup for run in self.runs if run.warmup} or {0}
         few = sorted(ends) if len(ends) <= 3 else [min(ends), max(ends)]
         between = ", " if len(ends) <= 3 else " to "
@@ -49,7 +54,7 @@ class Pretraining:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is absent, was dropped and was changed."""
+        """Notes about what is absent, was dropped and was changed."""
         dropped = self.dropped
         found = []
         for run in self.runs:
@@ -84,7 +89,7 @@ class Pretraining:
         return (*found, Note("pretraining", raised), Note("pretraining", jumpy))
 
     def row_pairs(self) -> np.ndarray:
-        """Rows [P, 2] of neighbouring saved checkpoints of a run, both kept, run by run."""
+        """The pairs of rows [P, 2] of neighbouring saved checkpoints that are both kept, by run."""
         pairs = [
             np.stack([rows[:-1], rows[1:]], axis=1)[(rows[:-1] >= 0) & (rows[1:] >= 0)]
             for rows in self.rows
@@ -109,12 +114,17 @@ def load_pretraining(
     vectors: Callable[[Iterable[Entry]], np.ndarray] | None = None,
     leave_out: Collection[Kind] = (),
 ) -> Pretraining | None:
-    """Reads and cleans the runs of a store; None when it holds none.
+    """Reads and cleans the runs of a store; returns None if it has none.
 
-    `warmup` is the step at which all learning rates are warmed up; None: see `warmup`. `entries`
-    are `store.records()`, where the caller has them already; `vectors` reads in place of
-    `store.log_likelihoods`. A store written by hand may hold vectors that are not finite; they are
-    left out by name. `leave_out`: kinds of suspects that are left out of what is cleaned.
+    Vectors that are not finite, which a store written by other programs may contain, are left out
+    by name.
+
+    Args:
+      store: the store.
+      warmup: the step at which all warmups end; None: see the module `warmup`.
+      entries: `store.records()`, if the caller has them already.
+      vectors: reads vectors instead of `store.log_likelihoods`.
+      leave_out: kinds of suspects that are left out before cleaning.
     """
     runs = runs_of(store, entries)
     if not runs:

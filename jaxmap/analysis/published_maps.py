@@ -46,7 +46,7 @@ def map_of_copies(models: ReleasedModels, name: str) -> Map | str:
     """Figure 2a: the models first, then their copies, both in the order of the list."""
     pairs = models.copy_pairs(name)
     if not pairs:
-        return f"no model is there both plain and in {COPIES[name]}"
+        return f"the store has no model both plain and in {COPIES[name]}"
     entries = [*(plain for plain, _ in pairs), *(copy for _, copy in pairs)]
     count = len(pairs)
     names = [plain.identity.ref for plain, _ in pairs]

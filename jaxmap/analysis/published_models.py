@@ -143,7 +143,7 @@ def settings_of_released(models: ReleasedModels) -> dict[str, Setting]:
         pairs, notes = models.copy_pairs(name), []
         if alone := len(models.copies[name]) - len(pairs):
             notes.append(Note(name, f"{alone} copies of models that are not there left out"))
-        reason = f"no model is there both plain and in {variant}"
+        reason = f"the store has no model both plain and in {variant}"
         found[name] = models.setting(name, pairs, reason, notes)
     layer = models.setting("layer", models.layer_pairs(), "no model has two layers scored")
     return found | _families(models) | {"layer": layer}

@@ -1,9 +1,9 @@
-"""Which recipe cleans the results of a store and chooses its pairs.
+"""The recipes by which the results of a store are cleaned and its pairs are chosen.
 
-`jaxmap` is this package's own: all runs of a store are cleaned together, all models are raised to
-one floor, copies and layers too, and random pairs are drawn without repetition. `published` is
-that of the authors of Kishino et al. (arXiv 2505.15353), which gives the very numbers of the paper
-from their released data.
+"jaxmap" is this package's own: all runs of a store are cleaned together, the scores of all models,
+copies and layers are raised to one lower limit, and random pairs are drawn without repetition.
+"published" is that of the authors of Kishino et al. (arXiv 2505.15353), which gives exactly the
+numbers of the paper from their released data.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Recipe = Literal["jaxmap", "published"]
 
 
 def recipe_of(name: str, store: Store) -> Recipe:
-    """The recipe of that name; for `auto` the published one where the store is of released data.
+    """The recipe of this name; "auto" is the published one for a store of the authors' data.
 
-    Other people's runs in the authors' layout are not theirs: where a release has runs, one of the
-    five sizes of Pythia has to be among them.
+    Data of other people in the authors' layout do not count: if a release has runs, one of the five
+    sizes of Pythia must be among them.
     """
     if name not in RECIPES:
         raise InputError(f"is unknown; known: {', '.join(RECIPES)}", field="recipe", value=name)

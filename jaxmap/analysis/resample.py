@@ -1,8 +1,8 @@
 """`jaxmap resample`: fewer texts for new models (Oyama et al., arXiv 2505.15428).
 
-`choose` gives the chosen texts as a texts file whose lines also hold the text's index in the whole
-set, how often it was drawn and its weight. New models are scored on that file into a store of their
-own, and `place` finds their places among the models of the map.
+`choose` returns the chosen texts as a texts file whose lines also have the text's index in the
+whole set, how often it was drawn, and its weight. New models are scored on this file into a store
+of their own, and `place` finds their positions among the models of the map.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ChosenTexts(Result):
     """Texts by which new models can be placed on a map.
 
     Fields:
-      sample: which texts, how often each was drawn, and its weight.
-      rows: what the file of texts holds, one row per text: index (in the whole set), count, weight
-        and text, or prompt and response.
-      num_texts: of the whole set.
+      sample: the texts, how often each was drawn, and its weight.
+      rows: the lines of the texts file, one per text: index (in the whole set), count, weight and
+        text, or prompt and response.
+      num_texts: the number of texts in the whole set.
     """
 
     sample: Sample
@@ -51,12 +51,12 @@ class ChosenTexts(Result):
         return pandas.DataFrame(list(self.rows))
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes chosen.jsonl, on which new models are scored."""
+        """Writes chosen.jsonl, the texts file on which new models are scored."""
         return [self.write(Path(folder) / "chosen.jsonl")]
 
     @functools.cached_property
     def text_set(self) -> TextSet:
-        """The texts alone, in the order of the rows."""
+        """The texts as a text set, in the order of the rows."""
         paired = "response" in self.rows[0]
         texts = tuple(str(row["response" if paired else "text"]) for row in self.rows)
         prompts = tuple(str(row["prompt"]) for row in self.rows) if paired else None
@@ -80,7 +80,8 @@ def choose(
 ) -> ChosenTexts:
     """Chooses `unique` texts by which new models can be placed among those of a store.
 
-    Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
+    Raises InputError if the texts are not the store's, if no text distinguishes the models, or if
+    so many texts cannot be drawn.
     """
     if texts.fingerprint != store.texts.fingerprint:
         raise InputError(f"{texts.source}: not the texts that {store.path} was scored on")
@@ -102,7 +103,7 @@ def choose(
 
 
 def read_sample(path: str | os.PathLike[str]) -> Sample:
-    """The sample that `choose` wrote into a texts file; InputError for any other file."""
+    """The sample that `choose` wrote to a texts file; raises InputError for any other file."""
     try:
         rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
         return Sample(
@@ -118,7 +119,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
 
 def plain(store: Store) -> list[Entry]:
-    """The models' own outputs in default precision; InputError when there is none."""
+    """The models' own outputs in default precision; raises InputError if there is none."""
     entries = [entry for entry in store.records() if entry.variant.is_plain]
     if not entries:
         raise InputError(f"{store.path}: holds no model's own output: score one")
@@ -126,7 +127,7 @@ def plain(store: Store) -> list[Entry]:
 
 
 def map_of(store: Store) -> tuple[list[Entry], np.ndarray, float]:
-    """The plain results, their clipped vectors [K, N] and the floor, nats."""
+    """The plain results, their clipped vectors [K, N], and the lower limit in nats."""
     entries = plain(store)
     labels = [entry.label for entry in entries]
     cleaned = clean_map(store.log_likelihoods(entries), labels)

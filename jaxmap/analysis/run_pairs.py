@@ -14,15 +14,15 @@ from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.pythia import INTERVALS
 from jaxmap.analysis.runs import Run
 
-GROUP = "all runs"  # which are cleaned together
+GROUP = "all runs"  # the name of the runs that are cleaned together
 Rows = tuple[int, int]  # of Pretraining.ll_KN
 
 
 def settings_of_runs(pre: Pretraining) -> dict[str, Setting]:
-    """later, early, seed and size.
+    """The settings later, early, seed and size.
 
-    Of each size one run counts for later, early and size: the one without a seed in its name, else
-    the lowest seed.
+    For later, early and size, each size has one run: the one without a seed in its name, otherwise
+    that with the lowest seed.
     """
     families: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, run in enumerate(pre.runs):
@@ -51,7 +51,7 @@ def settings_of_runs(pre: Pretraining) -> dict[str, Setting]:
 def _late_and_early(
     pre: Pretraining, places: Sequence[int]
 ) -> tuple[list[Rows], list[Rows], tuple[Note, ...]]:
-    """The last and the first INTERVALS intervals after warmup of each run, or half of all each."""
+    """The last and first INTERVALS intervals after warmup of each run, or at most half of them."""
     later, early, notes = [], [], []
     for place in places:
         run, pairs = pre.runs[place], _intervals(pre, place)
@@ -68,7 +68,7 @@ def _late_and_early(
 
 
 def _too_short(pre: Pretraining) -> str:
-    """Why there is no interval after warmup, and the warmup for which there would be some."""
+    """Why there are no intervals after warmup, and a warmup for which there would be."""
     reason = f"no run has three neighbouring checkpoints from step {pre.warmup} on"
     fit = [int(run.steps[rows >= 0][-3]) for run, rows in zip(pre.runs, pre.rows, strict=True)
            if (rows >= 0).sum() >= 3]  # fmt: skip
@@ -76,14 +76,14 @@ def _too_short(pre: Pretraining) -> str:
 
 
 def _intervals(pre: Pretraining, place: int) -> list[Rows]:
-    """Rows of neighbouring saved checkpoints from warmup on; -1 for one that is not there."""
+    """The rows of neighbouring saved checkpoints after warmup; -1 for an absent one."""
     run = pre.runs[place]
     rows = pre.rows[place][run.steps >= run.warmup].tolist()
     return list(itertools.pairwise(rows))
 
 
 def _seeds(pre: Pretraining, places: list[int]) -> list[int]:
-    """Runs with a seed in their name; the one without joins when these are fewer than three."""
+    """The runs with a seed in their name, and if they are fewer than three, the one without."""
     named = [place for place in places if pre.runs[place].facts.seed is not None]
     return named if len(named) >= 3 else places
 
@@ -91,9 +91,9 @@ def _seeds(pre: Pretraining, places: list[int]) -> list[int]:
 def _at_last_common_step(
     pre: Pretraining, groups: Sequence[tuple[str, Sequence[int]]]
 ) -> tuple[list[Rows], tuple[Note, ...]]:
-    """Rows of all pairs of runs of a group, at the last step that all of them have.
+    """The rows of all pairs of runs of a group at the last step that all of them have.
 
-    groups: what is said of each, and the places of its runs.
+    `groups` has the name of each group and the indices of its runs.
     """
     pairs, notes = [], []
     for what, places in groups:

@@ -1,4 +1,4 @@
-"""Which results of a store belong to which training run, and what their names tell."""
+"""The training runs of a store: their results, and the facts in their names."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from jaxmap.store.record import Entry
 
 @dataclass(frozen=True)
 class Run:
-    """The saved checkpoints of one training run, earliest first, and the plain results of each.
+    """The saved checkpoints of one training run, in order, with the plain result of each.
 
-    Plain: unquantised, in the default dtype, the model's own output. A checkpoint that was asked
-    for, or failed, and has no result is a gap: it has a step and no entry.
+    A plain result is the model's own output, not quantised, in the default precision. A checkpoint
+    that was requested or has failed but has no result is a gap: it has a step and no entry.
 
     Fields:
-      name: short, unique in the store.
-      full_name: with its organisation or folder.
-      facts: what the names say that all checkpoints share.
-      entries: None is a gap.
-      steps: int64 [I], the places that the names tell; see `named_unit`. Where stages are joined
-        they count from the start of the first.
-      warmup: the step at which the learning rate is warmed up.
-      unit: what `times` count: step or token.
-      axis: int64 [I], the times where they are not the steps.
-      named_places: of each checkpoint the full name of its own run and its place there, where that
-        is not this run.
+      name: a short name that is unique in the store.
+      full_name: the name with organisation or folder.
+      facts: the facts in the names that all checkpoints share.
+      entries: the results; None for a gap.
+      steps: int64 [I], the steps (or tokens, see `named_unit`) in the names. If stages are joined
+        they count from the start of the first stage.
+      warmup: the step at which warmup of the learning rate ends.
+      unit: the unit of `times`: step or token.
+      axis: int64 [I], the times if they are not the steps.
+      named_places: for each checkpoint, the full name of its own run and its step there, if that is
+        not this run.
     """
 
     name: str
@@ -48,24 +48,24 @@ class Run:
 
     @property
     def times(self) -> np.ndarray:
-        """int64 [I], what the run is measured and drawn along."""
+        """The times along which the run is measured and drawn, int64 [I]."""
         return self.steps if self.axis is None else self.axis
 
     @property
     def named_unit(self) -> str:
-        """What the names of the checkpoints count: step or token."""
+        """The unit in the names of the checkpoints: step or token."""
         return next((one.name.unit for one in self.entries if one is not None), "step")
 
     @property
     def origins(self) -> tuple[tuple[str, int], ...]:
-        """Of each checkpoint the full name of the run that its name tells, and the place there."""
+        """For each checkpoint, the full name of the run in its name, and its step there."""
         if self.named_places is not None:
             return self.named_places
         return tuple((self.full_name, int(step)) for step in self.steps)
 
     @property
     def parameters(self) -> float:
-        """As recorded, else as the size in the name says, else NaN."""
+        """The number of parameters, as recorded or else from the name; NaN if unknown."""
         for entry in self.entries:
             known = entry and entry.provenance.model.get("num_parameters")
             if known:
@@ -74,15 +74,15 @@ class Run:
 
 
 def size_of(entry: Entry) -> float | None:
-    """Parameters of a model: as recorded, else as its name says (llama-2-7b), else None."""
+    """The number of parameters, as recorded or else from the name (llama-2-7b); None if unknown."""
     known = entry.provenance.model.get("num_parameters")
     return float(known) if known else entry.name.size
 
 
 def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
-    """The runs with two results or more, by size and name; `entries` are `store.records()`.
+    """The runs with at least two results, sorted by size and name; `entries` are `store.records()`.
 
-    Runs whose short names coincide keep their full ones.
+    Runs whose short names are equal have their full names.
     """
     plain = [
         entry
@@ -120,7 +120,7 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
 
 
 def single_models(entries: Sequence[Entry]) -> list[Entry]:
-    """The models that are no checkpoint of a run: what a map of models shows."""
+    """The models that are not checkpoints of a run; they are shown on the map of models."""
     return [entry for entry in entries if entry.variant.is_plain and entry.name.time is None]
 
 

@@ -1,4 +1,4 @@
-"""`jaxmap scale`: how large a KL is, in ten settings; a table, every pair, and figure 3."""
+"""`jaxmap scale`: the KL in ten settings; a table, every pair, and figure 3."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ class Scaled:
     setting: Setting
     divergence: Divergence
     summary: Summary
-    floor: float | None = None  # of the precision that it was scored in, where the store tells
+    floor: float | None = None  # the precision floor, if the store has one
 
     @property
     def near_floor(self) -> bool:
-        """Whether the median may be rounding: it is less than ten times the floor."""
+        """Whether the median may be rounding, that is, is less than ten times the floor."""
         return is_near(self.summary.median, self.floor)
 
 
 @dataclass(frozen=True)
 class Scale(Result):
-    """The ten settings in order, and notes on what was dropped and chosen."""
+    """The ten settings in order, and notes about what was dropped and chosen."""
 
     rows: tuple[Scaled, ...]
     notes: tuple[Note, ...]
     recipe: Recipe = "jaxmap"
 
     def row(self, name: str) -> Scaled:
-        """The setting of that name."""
+        """The setting of this name."""
         return self.rows[NAMES.index(name)]
 
     @property
@@ -100,7 +100,7 @@ class Scale(Result):
         ]
 
     def text(self) -> str:
-        """A table for people, reasons for what is absent, and the notes."""
+        """The table as text, with the reasons of absent settings, and the notes."""
         known = any(row.floor is not None for row in self.rows)
         floor = f" {'floor':>9}" if known else ""
         lines = [
@@ -138,10 +138,11 @@ class Scale(Result):
 def find_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[Note, ...]]:
     """The ten settings in order, with their pairs, and what was dropped or chosen on the way.
 
-    1 to 4 are about training runs, cleaned by the recipe for pretraining; 5 to 10 about models,
-    clipped at the floor of all unquantised models. Of each size one run counts for 1, 2 and 4: the
-    one without a seed in its name, else the lowest seed. By the published recipe all of this is
-    otherwise: see `published` and `published_models`.
+    Settings 1 to 4 are about training runs, cleaned by the recipe for pretraining; settings 5 to 10
+    are about models, whose scores are raised to the lower limit of all models that are not
+    quantised. For settings 1, 2 and 4, each size has one run: the one without a seed in its name,
+    otherwise that with the lowest seed. The published recipe is different: see `published` and
+    `published_models`.
     """
     if context.recipe == "published":
         return _published_settings(context)
@@ -167,10 +168,10 @@ def _published_settings(context: Context) -> tuple[tuple[Setting, ...], tuple[No
 
 
 def measure_scale(context: Context, *, draws: int = DRAWS) -> Scale:
-    """KL of every pair of the ten settings of `find_settings`.
+    """Measures the KL of every pair of the ten settings of `find_settings`.
 
-    Standard errors are over texts: of each KL in closed form, of the medians by `draws` resamples.
-    Raises InputError for a store in which no setting can be filled.
+    The texts are the sample for standard errors: those of a KL have a closed form, those of medians
+    come from `draws` resamples. Raises InputError if the store has pairs for no setting.
     """
     settings, notes = find_settings(context)
     if not any(len(setting.pairs_P2) for setting in settings):

@@ -1,4 +1,4 @@
-"""Which run goes on from which: stage 2 from stage 1, a branch from the run that it leaves."""
+"""Which run continues which: stage 2 continues stage 1, a branch the run from which it starts."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ _NUMBERED = re.compile(r"(stage|phase)-?(\d{1,3})(?![0-9])", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run begins: a place in the list of runs, and the step of that run at which this one
-    leaves it; None: its last."""
+    """The start of a run: the index of the run that it continues, and the step of that run.
+
+    `at` is None for the last step.
+    """
 
     parent: int
     at: int | None = None
 
 
 def facts_of(run: Run, names: Names) -> RunFacts:
-    """What was given of a run by hand."""
+    """The facts that the user gave about a run."""
     entry = next(entry for entry in run.entries if entry is not None)
     return names.facts(entry.identity.ref, entry.identity.revision)
 
 
 def origins_of(runs: Sequence[Run], names: Names) -> list[Origin | None]:
-    """The origin of each run; None of one that begins by itself.
+    """The origin of each run; None for a run that does not continue another.
 
-    It is what was given (`continues`), else a name tells it: stage N goes on from the only run
-    that is stage N - 1 of the same model and seed; likewise phase N. InputError for a run that
-    goes on from one that is not there, or in a circle from itself.
+    It is given (`continues`), or follows from the names: stage N continues the only run that is
+    stage N - 1 of the same model and seed; likewise phase N. Raises InputError for a run that
+    continues a missing run, or itself in a circle.
     """
     found = [_origin(place, runs, facts_of(run, names)) for place, run in enumerate(runs)]
     for place in range(len(runs)):
         seen, here = {place}, found[place]
         while here is not None:
             if here.parent in seen:
-                raise InputError(f"runs: {runs[place].full_name}: goes on from itself in a circle")
+                raise InputError(f"runs: {runs[place].full_name}: continues itself in a circle")
             seen.add(here.parent)
             here = found[here.parent]
     return found

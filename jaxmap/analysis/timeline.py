@@ -1,9 +1,9 @@
 """The axis that runs are measured and drawn along: training steps or tokens, stages joined.
 
-A run that goes on from another (see `stages`) begins at the checkpoint at which it leaves it. Where
-stages are joined, its steps and tokens are counted from the start of the first: those of the run
-before, up to there, are added. The only run that goes on from the end of another becomes one line
-with it; of several each is a branch, a line that begins at the checkpoint that it leaves.
+A run that continues another (see `stages`) begins at a checkpoint of the other. If stages are
+joined, its steps and tokens are counted from the start of the first run: those of the earlier run
+up to this checkpoint are added. The only run that continues another from its end becomes one line
+with it; if there are several, each is a branch, a line that begins at the common checkpoint.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ from jaxmap.naming import Names, RunFacts
 
 @dataclass(frozen=True)
 class _Line:
-    """A run on its way to the axis: rows as of `Pretraining`, steps and tokens float64 [I], NaN
-    where they are not known; whether its tokens are (all but those of gaps)."""
+    """A run whose times are being computed.
+
+    Fields:
+      run: the run.
+      rows: see `Pretraining`.
+      step_I, token_I: steps and tokens, float64 [I]; NaN if unknown.
+    """
 
     run: Run
     rows: np.ndarray
@@ -41,16 +46,17 @@ class _Line:
 def on_timeline(
     pre: Pretraining, names: Names, time: str = "auto", stages: str = "apart"
 ) -> tuple[Pretraining, tuple[Note, ...]]:
-    """The runs with the times that analyses and figures use, and what there is to say of them.
+    """The runs with the times that analyses and figures use, and notes about them.
 
     Args:
-      pre: the runs of a store, cleaned.
-      names: with what was given of runs.
-      time: "steps"; "tokens", as given a step or as names tell; "auto": steps, or tokens where
-        some names tell tokens alone and all tell tokens.
-      stages: "apart", or "joined".
+      pre: the cleaned runs of a store.
+      names: the parser of names, with the given facts about runs.
+      time: "steps"; "tokens", from the given tokens per step or from names; "auto": steps, or
+        tokens if some names have tokens only and all runs have tokens.
+      stages: "apart" or "joined".
 
-    Runs that do not tell the time that is wanted are left out by name. InputError where none does.
+    Runs without the requested times are left out, with a note. Raises InputError if no run has
+    them.
     """
     for field, value, known in (("time", time, TIMES), ("stages", stages, STAGES)):
         if value not in known:
@@ -105,9 +111,11 @@ def _line(run: Run, rows: np.ndarray, given: RunFacts) -> _Line:
 def _joined(
     lines: Sequence[_Line], given: Sequence[RunFacts], origins: Sequence[Origin | None]
 ) -> tuple[list[_Line], list[Note]]:
-    """Each run counted from the start of the first, behind or beside the one that it goes on from;
-    in the order of the runs."""
-    done: dict[int, _Line] = {}  # whole lines, by the run that each began with or is a branch
+    """Counts each run from the start of the first, and joins it to the run that it continues.
+
+    The lines are in the order of the runs.
+    """
+    done: dict[int, _Line] = {}  # complete lines, by their first run or branch
     moved: dict[int, _Line] = {}  # each run by itself, on the common axis
     ends_in: dict[int, int] = {}  # run -> the line that it is a part of
     notes: list[Note] = []
@@ -151,7 +159,7 @@ def _depth(place: int, origins: Sequence[Origin | None]) -> int:
 
 
 def _shift(own: _Line, moved: _Line, at: int) -> tuple[float, float]:
-    """Steps and tokens from the start of the first run to step `at` of one that goes on from it."""
+    """The steps and tokens from the start of the first run to step `at` of a later one."""
     shifts = []
     for own_I, moved_I in ((own.step_I, moved.step_I), (own.token_I, moved.token_I)):
         known = np.flatnonzero(np.isfinite(moved_I))
@@ -160,7 +168,9 @@ def _shift(own: _Line, moved: _Line, at: int) -> tuple[float, float]:
             continue
         places = own.run.steps[known].astype(np.float64)
         value = float(np.interp(at, places, moved_I[known]))
-        if at > places[-1] and len(known) > 1:  # further than its checkpoints: at their last rate
+        if (
+            at > places[-1] and len(known) > 1
+        ):  # beyond its checkpoints: extrapolated at their last rate
             i, j = known[[-2, -1]]
             value += float((at - places[-1]) * (own_I[j] - own_I[i]) / np.diff(places)[-1])
         shifts.append(value)
@@ -168,10 +178,10 @@ def _shift(own: _Line, moved: _Line, at: int) -> tuple[float, float]:
 
 
 def _moved(line: _Line, given: RunFacts, at: int, before: tuple[float, float]) -> _Line:
-    """A run that goes on from step `at` of another, counted on from there.
+    """A run that continues another at step `at`, counted from the start of the first run.
 
-    before: steps and tokens from the start of the first run up to there. What names count on
-    already, as they begin there or later, stays.
+    `before` has the steps and tokens up to there. If the names count from the first run already,
+    because they begin at `at` or later, nothing is added.
     """
     steps, tokens = before
     step_I, token_I = line.step_I, line.token_I
@@ -202,8 +212,7 @@ def _part(line: _Line, part: slice) -> _Line:
 
 
 def _behind(first: _Line, second: _Line, branch: bool = False) -> _Line:
-    """One line of two; a checkpoint of the second at the time at which the first ends is left out,
-    as it is the same one."""
+    """Joins two lines; a checkpoint of the second at the end of the first is left out."""
     known = np.isfinite(first.step_I).all() and np.isfinite(second.step_I).all()
     times = [one.step_I if known else one.token_I for one in (first, second)]
     if all(map(len, times)) and times[1][0] <= times[0][-1]:
@@ -232,16 +241,16 @@ def _behind(first: _Line, second: _Line, branch: bool = False) -> _Line:
 
 
 def _warmup(line: _Line, step_I: np.ndarray) -> int:
-    """In steps, where these are known."""
+    """The warmup of a line in steps, if they are known."""
     if line.run.named_unit == "step" or not np.isfinite(step_I).all():
         return line.run.warmup
     return round(float(np.interp(line.run.warmup, line.run.steps, line.step_I)))
 
 
 def _timed(line: _Line, unit: str) -> tuple[Run, np.ndarray]:
-    """The run with its times; gaps whose time is not known are left out.
+    """The run with its times; gaps whose time is unknown are left out.
 
-    InputError names two checkpoints of which the later one has not the later time.
+    Raises InputError for two checkpoints whose times are not in the order of training.
     """
     time_I = line.step_I if unit == "step" else line.token_I
     kept = np.flatnonzero(np.isfinite(time_I))

@@ -1,8 +1,8 @@
-"""The runs of a store as trajectories: distances between their checkpoints, and how they grow.
+"""The runs of a store as trajectories: the distances between their checkpoints, and their growth.
 
-Log-likelihood space is measured in KL, bits per byte, weight space in squared norms of the
-difference of all parameters, where the store has them. Checkpoints that are absent or left out by
-cleaning are NaN, in both spaces.
+Distances are KL in bits per byte in log-likelihood space, and squared norms of the difference of
+all parameters in weight space, if the store has them. Checkpoints that are absent or left out by
+cleaning are NaN in both spaces.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ from jaxmap.store import Store
 from jaxmap.store.weight_distances import read_distances
 
 Space = Literal["log_likelihood", "weight"]
-ROUNDED = 0.05  # of an interval, by which intervals of tokens may differ
+ROUNDED = 0.05  # the part of an interval by which intervals of tokens may differ
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Squared distances between the saved checkpoints of one run, above the diagonal.
+    """The squared distances between the saved checkpoints of one run.
 
-    steps int64 [I], the times at which they were saved, in `unit` (step or token); distance float64
-    [I, I], NaN where there is none; from_I, bool [I]: the starts that are measured; None: all.
+    Fields:
+      run: the name of the run.
+      space: log-likelihood or weight space.
+      steps: the times at which the checkpoints were saved, in `unit`, int64 [I].
+      distance: float64 [I, I], above the diagonal; NaN where there is none.
+      unit: step or token.
+      from_I: whether each start is measured, bool [I]; None: all are.
     """
 
     run: str
@@ -44,8 +49,13 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class ExponentCurve:
-    """One trajectory and its exponents: starts int64 [S], those with a whole window after them;
-    exponent and r2 float64 [S], NaN where the start was left out."""
+    """One trajectory and its exponents.
+
+    Fields:
+      trajectory: the trajectory.
+      starts: the starts that have a complete window, int64 [S].
+      exponent, r2: float64 [S]; NaN if the start was left out.
+    """
 
     trajectory: Trajectory
     starts: np.ndarray
@@ -55,8 +65,14 @@ class ExponentCurve:
 
 @dataclass(frozen=True)
 class DisplacementCurve:
-    """Mean squared displacement of one trajectory: lags in its unit, int64 [A], msd float64 [A]
-    (NaN: no pair), pairs averaged int [A]."""
+    """The mean squared displacement of one trajectory.
+
+    Fields:
+      trajectory: the trajectory.
+      lags: in the trajectory's unit, int64 [A].
+      msd: the mean squared displacement, float64 [A]; NaN: no pair.
+      pairs: the number of averaged pairs, int [A].
+    """
 
     trajectory: Trajectory
     lags: np.ndarray
@@ -67,9 +83,9 @@ class DisplacementCurve:
 def trajectories_of(
     store: Store, pre: Pretraining, start_of: Callable[[Run], int] | None = None
 ) -> list[Trajectory]:
-    """Runs in the order of the store, log-likelihood space first, then weight space.
+    """The trajectories of the runs, in log-likelihood space first, then in weight space.
 
-    `start_of` gives the first step of a run from which it is measured.
+    `start_of` returns the first step of a run from which it is measured.
     """
     found = []
 
@@ -95,7 +111,7 @@ def trajectories_of(
         names = dict.fromkeys(name for name, _ in run.origins)
         if not any(name in weights for name in names) or not (rows >= 0).any():
             continue
-        # Distances were measured within each run that names tell.
+        # Weight distances were measured within each run according to the names.
         distance_II = np.full((len(rows), len(rows)), np.nan)
         for name in names:
             if name in weights:
@@ -112,8 +128,10 @@ def trajectories_of(
 def exponents_of(
     trajectories: Sequence[Trajectory], window: int, least: int = LEAST
 ) -> list[ExponentCurve]:
-    """Exponents over the next `window` saved checkpoints of every start that is measured, from at
-    least `least` of them."""
+    """The exponents over the `window` saved checkpoints after every start that is measured.
+
+    At least `least` of them must exist.
+    """
     if not trajectories:
         return []
     found = exponents(*_padded(trajectories), window=window, least=least)
@@ -126,11 +144,11 @@ def exponents_of(
 
 
 def displacements_of(trajectories: Sequence[Trajectory]) -> list[DisplacementCurve]:
-    """Displacement against lag over the evenly spaced checkpoints at the end of each run.
+    """The displacement by lag over the evenly spaced checkpoints at the end of each run.
 
-    These are the longest stretch of equal intervals that ends with the run and begins at or after
-    the first start that is measured; runs without three such checkpoints are left out. Intervals
-    of tokens, which names round, may differ by a twentieth, and lags are multiples of their mean.
+    These are the longest sequence of equal intervals that ends with the run and begins at or after
+    the first measured start. Runs without three such checkpoints are left out. Intervals of tokens,
+    which are rounded in names, may differ by a twentieth, and lags are multiples of their mean.
     """
     even, lag_of = [], []
     for one in trajectories:

@@ -1,4 +1,4 @@
-"""Until which step the learning rate of a run is warmed up, where nobody says."""
+"""The default for the step at which warmup of a run's learning rate ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST = 3  # checkpoints after warmup: two neighbouring intervals
 def with_warmup(
     runs: Sequence[Run], given: int | None, origins: Sequence[Origin | None]
 ) -> list[Run]:
-    """The runs with the ends of their warmups; `given` is that of all that begin by themselves."""
+    """The runs with their warmups; `given` is that of all runs that do not continue another."""
     return [
         replace(run, warmup=0 if origin else default_warmup(run) if given is None else given)
         for run, origin in zip(runs, origins, strict=True)
@@ -25,8 +25,11 @@ def with_warmup(
 
 
 def default_warmup(run: Run) -> int:
-    """2,000 steps, as published for Pythia; of a run that has fewer than three checkpoints from
-    there on, a tenth of its last step; of one that counts tokens alone, a hundredth of its last."""
+    """The end of warmup: 2,000 steps, as published for Pythia, or less for short runs.
+
+    It is a tenth of the last step for a run with fewer than three checkpoints after step 2,000, and
+    a hundredth of the last time for a run whose names have tokens only.
+    """
     there = np.array([entry is not None for entry in run.entries])
     saved = run.steps[there]
     if run.named_unit == "token":

@@ -65,7 +65,7 @@ def test_a_base_and_each_other(tmp_path):
         with pytest.raises(InputError, match=message) as error:
             write_kl(store, tmp_path / "kl.csv", base=base)
         assert error.value.field == "base"
-    with pytest.raises(InputError, match="a base has its pairs"):
+    with pytest.raises(InputError, match="`base` chooses the pairs"):
         write_kl(store, tmp_path / "kl.csv", "consecutive", "a")
     with pytest.raises(InputError, match=r"a .npy holds all pairs"):
         write_kl(store, tmp_path / "kl.npy", base="a")
@@ -110,7 +110,7 @@ def test_consecutive_says_when_neighbours_may_span_a_gap(tmp_path, caplog):
     store.add_failure(Failure(Item("a", "step4"), "why"))
     with caplog.at_level("WARNING"):
         write_kl(store, tmp_path / "kl.csv", "consecutive")
-    assert "2 of the models asked for are missing or failed" in caplog.text
+    assert "2 of the requested models are missing or failed" in caplog.text
 
 
 @pytest.mark.parametrize(

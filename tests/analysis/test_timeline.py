@@ -200,7 +200,7 @@ def test_a_branch_that_leaves_in_the_middle(tmp_path):
     with pytest.raises(InputError, match="continues 'warm': the store holds 0 such runs"):
         _ = Context(store.with_runs(gone)).timeline
     circle = names_of([facts, {"model": "org/a", "run": "", "continues": "decay"}])
-    with pytest.raises(InputError, match="goes on from itself in a circle"):
+    with pytest.raises(InputError, match="continues itself in a circle"):
         _ = Context(store.with_runs(circle)).timeline
 
 
