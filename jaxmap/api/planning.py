@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import textwrap
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,12 @@ class Families(Result):
     find: str = ""
 
     def text(self) -> str:
-        """The table, with what its columns mean."""
+        """The table, with what its columns mean, and the formats of weights."""
         from jaxmap.architectures import coverage
+        from jaxmap.checkpoint.encodings import formats_of_weights
 
-        return coverage.table(self.find)
+        lines = textwrap.wrap(formats_of_weights(), 98, subsequent_indent="  ")
+        return coverage.table(self.find) + "".join(f"{line}\n" for line in lines)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per value of model_type in config.json.

@@ -365,3 +365,10 @@ def test_layers_that_predict_further_tokens_are_passed_over(tmp_path):
         weights.load(tmp_path)
     change_config(tmp_path, num_nextn_predict_layers=1)
     weights.load(tmp_path)
+
+
+def test_what_is_read_is_listed():
+    said = jaxmap("families", "--find=gpt2").out
+    one_line = " ".join(said.split())
+    for name in ("safetensors", "gptq", "awq", "fp8", "mxfp4", "bitsandbytes", "LoRA adapters"):
+        assert name in one_line

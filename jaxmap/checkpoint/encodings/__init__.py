@@ -17,6 +17,7 @@ from jaxmap.checkpoint.encodings.fp4 import ModelOpt
 from jaxmap.checkpoint.encodings.fp8 import Fp8
 from jaxmap.checkpoint.encodings.gptq import Gptq
 from jaxmap.checkpoint.encodings.mxfp4 import Mxfp4
+from jaxmap.checkpoint.formats import FORMATS
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 
@@ -72,3 +73,13 @@ def decoded(encoding: Encoding | None, tensors: Mapping[str, Stored]) -> Mapping
             "the files is; take quantization_config out of config.json if that is right"
         )
     return found
+
+
+def formats_of_weights() -> str:
+    """One sentence for people: the formats and encodings in which weights are read."""
+    files = " and ".join(one.name for one in FORMATS)
+    methods = sorted(name for kind in ENCODINGS for name in kind.methods)
+    return (
+        f"weights are read from {files} files: floats, or stored as {', '.join(methods)}; with "
+        "LoRA adapters (docs/formats.md)"
+    )
