@@ -9,12 +9,14 @@ from support.stores import filled, record, texts
 from jaxmap.analysis.consecutive import measure_consecutive
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import measure_diffusion
+from jaxmap.analysis.genealogy import ask_nobody
 from jaxmap.analysis.learning import measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.scale import measure_scale
 from jaxmap.errors import InputError
 from jaxmap.naming import names_of
 from jaxmap.reports.interactive import payload
+from jaxmap.reports.page import make_report
 from jaxmap.store import Store
 from jaxmap.store.weight_distances import WeightDistances, write_distances
 
@@ -284,3 +286,16 @@ def test_the_published_warmup_where_a_run_is_long_enough(tmp_path):
         names = [("org/a", f"step{step}") for step in range(0, last + 1, 1000)]
         store = filled(tmp_path / str(last), TEXTS, *walk(*names))[0]
         assert Context(store).timeline.runs[0].warmup == warmup
+
+
+def test_the_page_along_tokens(olmo, tmp_path):
+    """Tables, captions, figures and the interactive map say tokens."""
+    page = make_report(Context(olmo, time="tokens", stages="joined", ask=ask_nobody))
+    html = page.write(tmp_path / "page.html").read_text("utf-8")
+    for told in (
+        ">tokens</th>", "0 to 64B", "grows with the number of tokens", "training tokens",
+        '"unit":"token"', "from token", "64B to 80B",
+    ):  # fmt: skip
+        assert told in html, told
+    for untold in ("number of steps", "training step,", ">steps</th>"):
+        assert untold not in html.partition("plotly.js v")[0], untold

@@ -17,7 +17,7 @@ def section(view: View) -> Section | None:
     found = view.diffusion
     if isinstance(found, str):
         return None
-    rows = []
+    rows, units = [], f"{found.exponents[0].trajectory.unit}s"
     for one in found.exponents:
         exponent = one.exponent[np.isfinite(one.exponent)]
         fits = one.r2[np.isfinite(one.r2)]  # none where every distance is the same
@@ -36,7 +36,7 @@ def section(view: View) -> Section | None:
     if not rows:
         return None
     html = (
-        "<h2>Diffusion</h2><p>How the distance from a checkpoint grows with the number of steps "
+        f"<h2>Diffusion</h2><p>How the distance from a checkpoint grows with the number of {units} "
         f"over the {found.window} checkpoints after it: distance ∝ lag<sup>c</sup>. c = 1 is "
         "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts. "
         + scores_are(found.recipe, found.group, True)
@@ -44,8 +44,8 @@ def section(view: View) -> Section | None:
         + table(("run", "space", "exponent c", "quartiles", "R²", "starts"), rows, 2)
     )
     caption = (
-        "Distance from one checkpoint against the steps since, both axes logarithmic; the dotted "
-        "guide is c = 1. And the exponent c by start. Solid: log-likelihoods (KL); "
+        f"Distance from one checkpoint against the {units} since, both axes logarithmic; the "
+        "dotted guide is c = 1. And the exponent c by start. Solid: log-likelihoods (KL); "
         "dashed: weights, where they were compared."
     )
     drawn = figure.draw(found)

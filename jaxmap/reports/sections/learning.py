@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxmap.analysis.runs import Run
+from jaxmap.figures.style import time_tick
 from jaxmap.reports.section import Picture, Section, table, with_error
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import RAW
@@ -14,7 +15,7 @@ def section(view: View) -> Section | None:
     """What the first and the last checkpoint of each run cost, in bits per byte."""
     if not view.learning.curves:
         return None
-    rows = []
+    rows, unit = [], view.learning.curves[0].run.unit
     for curve in view.learning.curves:
         first, last = curve.there[[0, -1]]
         rows.append(
@@ -22,12 +23,12 @@ def section(view: View) -> Section | None:
                 curve.name,
                 with_error(curve.bits_I[first], curve.error_I[first]),
                 with_error(curve.bits_I[last], curve.error_I[last]),
-                f"{curve.step_I[first]:,} to {curve.step_I[last]:,}",
+                f"{time_tick(curve.step_I[first], unit)} to {time_tick(curve.step_I[last], unit)}",
                 f"{len(curve.there)}",
                 _parameters(curve.run),
             )
         )
-    heads = ("run", "first", "last", "steps", "checkpoints", "parameters")
+    heads = ("run", "first", "last", f"{unit}s", "checkpoints", "parameters")
     html = (
         "<h2>What was learnt</h2>"
         "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
@@ -36,8 +37,8 @@ def section(view: View) -> Section | None:
     caption = (
         "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
         "predicts them. Raw text takes 8. A band is one standard error, with the texts as "
-        "the sample. The step axis is log(1 + step), so that the checkpoints of the first "
-        f"steps do not fall on one another. {RAW} Bad checkpoints are left out, as below."
+        "the sample. The time axis is logarithmic, so that the first checkpoints "
+        f"do not fall on one another. {RAW} Bad checkpoints are left out, as below."
     )
     drawn = view.learning.draw().items()
     return Section(html, tuple(Picture(name, "Learning", one, caption) for name, one in drawn))

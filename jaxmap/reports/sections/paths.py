@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxmap.analysis.run_pairs import GROUP
+from jaxmap.figures.style import time_tick
 from jaxmap.reports.section import Section, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import scores_are
@@ -19,10 +20,12 @@ def section(view: View) -> Section | None:
     """Length, straightness and turns of each run; None without runs."""
     if not view.atlas.paths:
         return None
+    runs = view.atlas.pretraining
+    unit = runs.runs[0].unit if runs else "step"
     rows = [
         (
             one.run,
-            f"{one.from_step:,}",
+            time_tick(one.from_step, unit),
             *(
                 "–" if value is None else format(value, form)
                 for value, form in zip(one.numbers[: len(FORMS)], FORMS, strict=True)
@@ -30,7 +33,7 @@ def section(view: View) -> Section | None:
         )
         for one in view.atlas.paths
     ]
-    heads = ("run", "from step", "length", "net", "straightness", "turns", "p")
+    heads = ("run", f"from {unit}", "length", "net", "straightness", "turns", "p")
     return Section(
         "<h2>Shapes of training paths</h2><p>Length and net displacement in √(bits/byte); "
         "straightness is their ratio. Turns: how often a run goes around its own mean in its "
