@@ -119,4 +119,4 @@ def test_a_perplexity_is_kept_where_it_can_be():
     assert tsne(q_KN, 20.0).perplexity == pytest.approx(23 / 3)
     few = tsne(q_KN, 30.0, lowered=False)
     assert few.perplexity == pytest.approx(23 / 3)
-    assert "in place of 30" in few.note
+    assert "instead of 30" in few.note
