@@ -38,6 +38,8 @@ def compare(
     floor_dtype: str = "",
     by: Names = (),
     page: bool = False,
+    keep_states: int = 0,
+    states_budget: int | str = "20GB",
     batch_tokens: int | None = None,
     ignore_config_keys: Names = (),
     command: str = "",
@@ -49,9 +51,10 @@ def compare(
     has a row per model with means, quantiles and standard errors over texts, and beside them the
     estimate of the papers from the variance of log-likelihoods, which is another quantity.
 
-    The reference is in memory beside each model. What was measured before of the same files, texts
-    and arithmetic is read from the store; a call that was interrupted is resumed by calling it
-    again. A model that cannot be compared does not stop the others: it is in `failures`.
+    The reference is in memory beside each model, or with `keep_states` not. What was measured
+    before of the same files, texts and arithmetic is read from the store; a call that was
+    interrupted is resumed by calling it again. A model that cannot be compared does not stop the
+    others: it is in `failures`.
 
     Args:
       models, models_file, texts, store, dtype, batch_tokens, ignore_config_keys: as of `score`.
@@ -68,10 +71,17 @@ def compare(
         texts with each value of them.
       page: whether to write compare.html too, a self-contained page with the texts that differ
         most, each token coloured by its divergence, and what both models find likeliest there.
+      keep_states: 16 or 32: the reference's final hidden states are kept in the store in so many
+        bits (2 or 4 bytes x width a token), and it is not in memory while others are compared with
+        it. They are computed once; of a reference that has changed since they are computed anew.
+        16 bits are bfloat16 where states are computed in it, which loses nothing, else float16. 0:
+        both are in memory.
+      states_budget: the most that these states may take on the disk, in bytes or as "200GB".
       command: what somebody types to do the same again, for compare.md; "": nothing.
 
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
     """
+    from jaxmap.api.run_options import size_of
     from jaxmap.precision import check_precision
     from jaxmap.variant import QUANTISATIONS
 
@@ -86,6 +96,8 @@ def compare(
         check_precision(floor_dtype, "floor_dtype")
         if floor_dtype == dtype:
             raise InputError(f"{dtype} is the arithmetic compared in", field="floor_dtype")
+    if keep_states not in (0, 16, 32):
+        raise InputError("is 16 or 32 (bits), or 0", field="keep_states", value=keep_states)
     if out is not None:
         check_writable(FilePath(out))
     text_set = texts_of(texts)
@@ -103,6 +115,8 @@ def compare(
         floor_dtype=floor_dtype,
         by=names_of(by),
         page=page,
+        keep_states=keep_states,
+        states_budget=size_of(states_budget),
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
     )

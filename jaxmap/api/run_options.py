@@ -51,3 +51,10 @@ def shard_of(index: int, count: int) -> tuple[int, int]:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
     return index, count
+
+
+def size_of(size: int | str, name: str = "states_budget") -> int:
+    """Bytes of a number, or of what "200GB" says."""
+    from jaxmap.sweeps.settings import parse_size
+
+    return parse_size(size, name) if isinstance(size, str) else size

@@ -13,6 +13,7 @@ from jaxmap.cli.command import (
     define_models,
     define_store,
     define_texts,
+    integer,
     required,
     required_models,
     string,
@@ -56,6 +57,14 @@ def _define(values: flags.FlagValues) -> None:
         "Write compare.html too: the texts that differ most, each token coloured by its KL.",
         flag_values=values,
     )
+    integer(
+        values,
+        "keep_states",
+        0,
+        "16 or 32: keep the reference's final hidden states in the store in so many bits, so that "
+        "it need not be in memory beside each model. 0: it is.",
+    )
+    string(values, "states_budget", "20GB", "The most that these states may take on the disk.")
     define_batch_tokens(values)
     define_ignored_keys(values)
 
@@ -77,6 +86,8 @@ def _run(values: flags.FlagValues) -> int:
         floor_dtype=values.floor_dtype,
         by=values.by,
         page=values.page,
+        keep_states=values.keep_states,
+        states_budget=values.states_budget,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
         command=command_line(),

@@ -13,13 +13,14 @@ import numpy as np
 from absl import logging
 
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.quantize import quantised
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.comparison import kept
+from jaxmap.comparison.copies import Copies
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.kept import Pair
 from jaxmap.comparison.parts import TextRow, by_fields, by_kind, worst_texts
 from jaxmap.comparison.sides import Side, shared_tokens
+from jaxmap.comparison.states import kept_reference
 from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of, row_of
 from jaxmap.comparison.tokens import STATISTICS, TokenComparison
 from jaxmap.comparison.views import (
@@ -34,7 +35,7 @@ from jaxmap.comparison.views import (
 from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
-from jaxmap.engine.reference import ReferenceModel
+from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_rows
 from jaxmap.errors import InputError, JaxmapError
@@ -53,6 +54,9 @@ class Asked:
       floor_dtype: another arithmetic, in which the reference and each copy are compared with
         themselves; "": none.
       by: fields of the texts; statistics are also of the texts with each value of them.
+      keep_states: bits in which the reference's final hidden states are kept in the store, so that
+        it need not be in memory beside each model; 0: it is.
+      states_budget: bytes that they may take.
       page: whether the texts that differ most are looked into, for a page.
       batch_tokens: tokens per batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
@@ -65,6 +69,8 @@ class Asked:
     floor_dtype: str = ""
     by: tuple[str, ...] = ()
     page: bool = False
+    keep_states: int = 0
+    states_budget: int = 0
     batch_tokens: int | None = None
     ignore_config_keys: tuple[str, ...] = ()
 
@@ -72,8 +78,8 @@ class Asked:
 def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = "") -> Comparison:
     """Compares each model with the reference; a model that fails does not stop the others.
 
-    The reference stays in memory beside each model. What was measured of the same files, texts and
-    arithmetic before is read from the store.
+    The reference stays in memory beside each model, or its states are kept. What was measured of
+    the same files, texts and arithmetic before is read from the store.
 
     Raises InputError where the reference cannot be read.
     """
@@ -106,6 +112,7 @@ class _Runner:
         self._store = store.path
         self._scorers = Scorers()
         self._in_memory: ReferenceModel | None = None
+        self._kept: tuple[Tokens, KeptReference] | None = None
         self._of_texts = by_fields(texts, asked.by)
         self._spans: tuple[Tokens, tuple[np.ndarray, np.ndarray]] | None = None
         self.reference = Side(asked.reference, texts, asked.ignore_config_keys)
@@ -114,21 +121,23 @@ class _Runner:
         """One per quantisation of one model; the model itself is loaded once at most."""
         side = Side(ref, self._texts, self._asked.ignore_config_keys)
         tokens = shared_tokens(self._texts, self.reference, side)
-        copies = _Copies(side, self._asked)
+        copies = Copies(side.checkpoint, self._asked.dtype, self._asked.floor_dtype)
         for quantisation in self._asked.quantisations:
             label = _label(side.name, quantisation)
             facts = {
                 "reference": self.reference.resolved.commit,
                 "model": side.resolved.commit,
                 "quantisation": quantisation,
+                **({"states": 16} if self._asked.keep_states == 16 else {}),
                 **self._facts(tokens),
             }
             path = kept.path_of(self._store, label, facts)
             if (known := kept.load(path)) is None:
+                reference = self._reference_of(tokens)
                 model = copies.get(quantisation)
                 known = (
                     self._pair(self.reference.name, label, model),
-                    self._measure(model, self._reference_model(), tokens, label),
+                    self._measure(model, reference, tokens, label),
                 )
                 kept.save(path, *known)
             pair, found = known
@@ -162,13 +171,16 @@ class _Runner:
         found: TokenComparison,
         tokens: Tokens,
         spans: tuple[np.ndarray, np.ndarray],
-        copies: _Copies,
+        copies: Copies,
         quantisation: str,
     ) -> tuple[TextView, ...]:
         """The texts that differ most, and one that differs as most do, token by token."""
         chosen = chosen_texts(found, worst)
         kept_at = path.with_name(f"{path.stem}.likeliest.npz")
         if (arrays := read_likeliest(kept_at, chosen)) is None:
+            reference = self._reference_of(tokens)
+            if isinstance(reference, KeptReference):
+                reference = reference.of_texts(chosen)
             model = copies.get(quantisation)
             scored = score_rows(
                 self._scorers.of(model),
@@ -176,7 +188,7 @@ class _Runner:
                 of_texts(tokens, chosen),
                 statistics=LIKELIEST,
                 per_token=True,
-                reference=self._reference_model(),
+                reference=reference,
                 batch_tokens=self._asked.batch_tokens,
                 desc="likeliest tokens",
             )
@@ -188,10 +200,12 @@ class _Runner:
     def reference_floor(self) -> Floor:
         """The reference beside itself in the other arithmetic."""
         tokens = self.reference.tokens(self.reference.context)
-        copies = _Copies(self.reference, self._asked, self._in_memory)
+        there = None if self._in_memory is None else self._in_memory.model
+        dtypes = self._asked.dtype, self._asked.floor_dtype
+        copies = Copies(self.reference.checkpoint, *dtypes, there)
         return self._floor(self.reference, "none", tokens, copies)
 
-    def _floor(self, side: Side, quantisation: str, tokens: Tokens, copies: _Copies) -> Floor:
+    def _floor(self, side: Side, quantisation: str, tokens: Tokens, copies: Copies) -> Floor:
         """A copy beside itself in the other arithmetic."""
         label, other = _label(side.name, quantisation), self._asked.floor_dtype
         facts = {
@@ -214,7 +228,7 @@ class _Runner:
         return floor_of(*known, self._texts.num_bytes)
 
     def _measure(
-        self, model: weights.Model, reference: ReferenceModel, tokens: Tokens, desc: str
+        self, model: weights.Model, reference: AnyReference, tokens: Tokens, desc: str
     ) -> TokenComparison:
         found = score_rows(
             self._scorers.of(model),
@@ -228,11 +242,39 @@ class _Runner:
         )
         return TokenComparison.of(found.per_token, found.offsets_N1)
 
-    def _reference_model(self) -> ReferenceModel:
-        if self._in_memory is None:
-            loaded = weights.load(self.reference.checkpoint, dtype=self._asked.dtype, in_codes=True)
-            self._in_memory = ReferenceModel(self._scorers.of(loaded), loaded)
-        return self._in_memory
+    def _reference_of(self, tokens: Tokens) -> AnyReference:
+        """The reference in memory, or by its states where these are kept."""
+        if not self._asked.keep_states:
+            if self._in_memory is None:
+                self._in_memory = self._load_reference()
+            return self._in_memory
+        if self._kept is None or self._kept[0] is not tokens:
+            self._kept = None
+            loaded = self._load_reference()
+            facts = {
+                "states": self.reference.resolved.commit,
+                "bits": self._asked.keep_states,
+                "batch_tokens": self._asked.batch_tokens,
+                **self._facts(tokens),
+            }
+            path = kept.path_of(self._store, f"{self.reference.name}+states", facts)
+            self._kept = (
+                tokens,
+                kept_reference(
+                    path.with_suffix(".npy"),
+                    loaded,
+                    self._scorers.of(loaded.model),
+                    tokens,
+                    bits=self._asked.keep_states,
+                    budget=self._asked.states_budget,
+                    batch_tokens=self._asked.batch_tokens,
+                ),
+            )
+        return self._kept[1]
+
+    def _load_reference(self) -> ReferenceModel:
+        loaded = weights.load(self.reference.checkpoint, dtype=self._asked.dtype)
+        return ReferenceModel(self._scorers.of(loaded), loaded)
 
     def _pair(self, reference: str, label: str, model: weights.Model) -> Pair:
         one = model.storage
@@ -257,31 +299,6 @@ class _Runner:
             "ids": hashlib.sha256(ids).hexdigest(),
             "ignored": sorted(self._asked.ignore_config_keys),
         }
-
-
-class _Copies:
-    """A model and its quantised copies, made when they are wanted; the model is loaded once."""
-
-    def __init__(self, side: Side, asked: Asked, there: ReferenceModel | None = None):
-        self._side, self._asked = side, asked
-        self._model = None if there is None else there.model
-        self._other: weights.Model | None = None
-
-    def get(self, quantisation: str) -> weights.Model:
-        if self._model is None:
-            self._model = self._load(self._asked.dtype)
-        return quantised(self._model, quantisation)
-
-    def _load(self, dtype: str) -> weights.Model:
-        # Other copies are made of floats.
-        in_codes = self._asked.quantisations == ("none",)
-        return weights.load(self._side.checkpoint, dtype=dtype, in_codes=in_codes)
-
-    def in_other(self, quantisation: str) -> weights.Model:
-        """The copy in the other arithmetic."""
-        if self._other is None:
-            self._other = self._load(self._asked.floor_dtype)
-        return quantised(self._other, quantisation)
 
 
 def _label(name: str, quantisation: str) -> str:

@@ -17,7 +17,7 @@ from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.callbacks import SILENT, Callbacks, Stopped
-from jaxmap.engine.reference import ReferenceModel
+from jaxmap.engine.reference import AnyReference
 from jaxmap.engine.scorer import Lens, Scorer
 from jaxmap.engine.statistics import DEFAULT, Statistic, chosen
 from jaxmap.errors import InputError
@@ -76,7 +76,7 @@ def score_rows(
     *,
     statistics: Collection[str] = DEFAULT,
     per_token: bool | Collection[str] = False,
-    reference: ReferenceModel | None = None,
+    reference: AnyReference | None = None,
     lens: Lens = False,
     batch_tokens: int | None = None,
     desc: str = "score",
@@ -106,9 +106,9 @@ def score_rows(
       InputError: when an id is outside the vocabulary or a score is not finite.
       Stopped: when `callbacks.stop` returned true.
     """
-    _check_ids(tokens, model, "model")
+    _check_ids(tokens, model.spec.V, "model")
     if reference is not None:
-        _check_ids(tokens, reference.model, "reference")
+        _check_ids(tokens, reference.vocabulary, "reference")
     rows = 1 if lens is False else model.spec.L + 1
     results = _Results(chosen(statistics), per_token, tokens, rows)
     packed = scorer.packed(tokens, batch_tokens, model.spec.D)
@@ -162,10 +162,10 @@ def score_rows(
     return results.scores(one_row=lens is False)
 
 
-def _check_ids(tokens: Tokens, model: Model, name: str) -> None:
-    if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
+def _check_ids(tokens: Tokens, V: int, name: str) -> None:
+    if tokens.ids.size and (largest := int(tokens.ids.max())) >= V:
         raise InputError(
-            f"the tokenizer gives id {largest}, but the {name}'s vocabulary has {model.spec.V} "
+            f"the tokenizer gives id {largest}, but the {name}'s vocabulary has {V} "
             "entries: tokenizer and weights do not belong together"
         )
 

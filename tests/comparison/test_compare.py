@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
-from support.checkpoints import add_tokenizer, jaxmap, watch, write_config, write_texts
+from support.checkpoints import (
+    add_tokenizer,
+    change_tensors,
+    jaxmap,
+    watch,
+    write_config,
+    write_texts,
+)
 from support.reference import logits, make_model
 
 import jaxmap as package
@@ -215,6 +223,51 @@ def test_a_floor_in_no_other_arithmetic(models, texts, tmp_path, dtype, floor_dt
         package.compare(
             llama, texts, tmp_path / "s", reference=llama, dtype=dtype, floor_dtype=floor_dtype
         ).raise_for_failures()
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_kept_states(models, texts, tmp_path, monkeypatch, bits):
+    """The same numbers, and the reference is read once for its states and once for its head."""
+    llama, gemma, phi = (models[name][0] for name in ("llama", "gemma", "phi"))
+    store = tmp_path / "kept"
+    plain = package.compare([gemma, phi], texts, tmp_path / "plain", reference=llama, page=True)
+    asked = dict(reference=llama, keep_states=bits, page=True)
+    loads = watch(monkeypatch)
+    kept = package.compare([gemma, phi], texts, store, **asked)
+    assert loads.count("llama") == loads.count("gemma") == loads.count("phi")
+    [states] = (store / "comparisons").glob("*.npy")
+    tokens = kept.found[0].tokens
+    assert 0 <= states.stat().st_size - tokens * 32 * bits // 8 < 200
+    for one, other in zip(kept.compared, plain.compared, strict=True):
+        bound = 2e-3 if bits == 16 else 1e-6
+        assert one.row.token_kl_nats == pytest.approx(other.row.token_kl_nats, rel=bound)
+        assert one.row.bits_per_byte == pytest.approx(other.row.bits_per_byte, rel=1e-6)
+        theirs = [view.tokens[0].reference_likeliest[0][1] for view in other.views]
+        ours = [view.tokens[0].reference_likeliest[0][1] for view in one.views]
+        assert ours == pytest.approx(theirs, rel=2e-3)
+    # Another model later: the states are there.
+    written = states.stat().st_mtime_ns
+    package.compare(llama, texts, store, **asked).raise_for_failures()
+    assert states.stat().st_mtime_ns == written
+
+
+def test_states_that_are_too_large_or_of_a_reference_that_changed(models, texts, tmp_path):
+    llama, phi = models["llama"][0], models["phi"][0]
+    folder = tmp_path / "reference"
+    shutil.copytree(llama, folder)
+    store = tmp_path / "store"
+    small = package.compare(
+        phi, texts, store, reference=folder, keep_states=32, states_budget="2KB"
+    )
+    [(_, error)] = small.failures
+    assert str(error).startswith("states_budget=2e-06GB: the reference's states take 1.59e-05 GB")
+    first = package.compare(phi, texts, store, reference=folder, keep_states=32)
+    change_tensors(folder, lambda tensors: tensors["lm_head.weight"].__imul__(2))
+    second = package.compare(phi, texts, store, reference=folder, keep_states=32)
+    assert len(list((store / "comparisons").glob("*.npy"))) == 2
+    assert second.found[0].token_kl_nats != first.found[0].token_kl_nats
+    with pytest.raises(InputError, match="keep_states=8: is 16 or 32"):
+        package.compare(phi, texts, store, reference=folder, keep_states=8)
 
 
 def test_a_card_of_what_was_compared(models, texts, tmp_path, monkeypatch):
