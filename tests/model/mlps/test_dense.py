@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from support.cases.core import CASES
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
-from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
+from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp, activation
 from jaxmap.model.spec import Kind
 
 
@@ -87,3 +88,15 @@ def test_mlp(factors, gated, bias, act):
     expected = out * linear("down", hidden)
     ours = layer(jnp.asarray(x_BTD, jnp.float32), None)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-5)
+
+
+def test_gelu_of_16_bit_activations_on_accelerators():
+    platform = SimpleNamespace(platform="gpu")
+    wide, narrow = jnp.dtype("float32"), jnp.dtype("bfloat16")
+    x = np.concatenate([np.linspace(-12, 12, 40001), [-3e38, -1e4, 1e4, 3e38]])
+    by_tanh = activation("gelu", platform, narrow)
+    error = np.abs(np.asarray(by_tanh(jnp.asarray(x, wide)), np.float64) - gelu(x)) / (1 + abs(x))
+    assert 1e-7 < error.max() < 3.5e-6
+    assert activation("gelu", platform, wide) is ACTIVATIONS["gelu"]
+    assert activation("gelu", None, narrow) is ACTIVATIONS["gelu"]
+    assert by_tanh(jnp.asarray(x, narrow)).dtype == narrow
