@@ -65,15 +65,26 @@ def _list_again(store: Store) -> None:
 
 
 def _suspects(store: Store) -> list[str]:
-    """Checkpoints of runs that want a look, a line each; reads the results of all runs."""
-    from jaxmap.analysis.context import Context
+    """Checkpoints of runs that want a look, a line each, by their scores as they are; one run is in
+    memory at a time."""
+    import numpy as np
 
+    from jaxmap.analysis.hygiene import find_suspects
+    from jaxmap.analysis.runs import runs_of
+    from jaxmap.store.weight_distances import read_distances
+
+    lines: list[str] = []
     try:
-        pre = Context(store, recipe="jaxmap").pretraining
+        weights = read_distances(store.path)
+        for run in runs_of(store):
+            there = np.array([entry is not None for entry in run.entries])
+            rows = np.where(there, np.cumsum(there) - 1, -1)
+            ll_KN = store.log_likelihoods(entry for entry in run.entries if entry is not None)
+            found = find_suspects([run], [rows], ll_KN, store.texts.mean_bytes, weights)
+            lines += [f"{one} ({one.kind})" for one in found if one.kind != "same"]
     except JaxmapError as error:  # such as two results of one step, or a damaged file
-        return [str(error)]
-    found = pre.suspects if pre else ()
-    return [f"{one} ({one.kind})" for one in found if one.kind != "same"]
+        lines.append(str(error))
+    return lines
 
 
 @dataclasses.dataclass(frozen=True)
