@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support import REPOSITORY
-from support.released import CASES, released, save_any
+from support import REPOSITORY, encoders
+from support.cases import experts
+from support.checkpoints import make_checkpoint, read_tensors
+from support.released import CASES, change_config, released, save_any
 
 from jaxmap.benchmarking.contestants import as_tokens
 from jaxmap.checkpoint import weights
@@ -24,7 +26,7 @@ from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.dequantised import DequantisedLinear
-from jaxmap.model.encodings.grouped import Grouped
+from jaxmap.model.encodings.grouped import Grouped, GroupedExperts
 from jaxmap.model.encodings.int8 import Int8Linear
 
 IN_CODES = ("codes", "scale", "zero", "index", "weight", "absmax")  # attributes of the layers
@@ -104,6 +106,25 @@ def test_eight_bit_quantises_activations_as_the_copy_that_is_made_here(checkpoin
     theirs = scores_of(quantised(floats, "int8"))
     assert np.abs(theirs - scores_of(floats)).max() > 0.02
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-3)
+
+
+def test_experts_in_codes(tmp_path):
+    """A matrix an expert, as in Mixtral: each is made floats alone."""
+    config = {**experts.CASES["mixtral"], "hidden_size": 64, "intermediate_size": 32}
+    make_checkpoint(tmp_path, config)
+    rng, stored = np.random.default_rng(3), read_tensors(tmp_path)
+    for name in [name for name in stored if ".experts." in name]:
+        parts, _ = encoders.fp8(stored.pop(name), rng, block=(24, 40))
+        stored |= {name: parts["codes"], f"{name}_scale_inv": parts["scales"]}
+    save_any(stored, tmp_path / "model.safetensors")
+    facts = {"quant_method": "fp8", "weight_block_size": [24, 40]}
+    change_config(tmp_path, quantization_config=facts)
+    coded = weights.load(tmp_path, dtype="float32", in_codes=True)
+    module = nnx.merge(coded.graph, coded.params)
+    there = [m for _, m in nnx.iter_modules(module) if isinstance(m, GroupedExperts)]
+    assert len(there) == 3
+    floats = weights.load(tmp_path, dtype="float32")
+    np.testing.assert_allclose(scores_of(coded), scores_of(floats), rtol=0, atol=2e-3)
 
 
 def test_no_copy_is_made_of_codes(checkpoints):
