@@ -5,9 +5,9 @@ r"""Writes docs/planner.md: devices and hours for whole sweeps, from records of 
     python benchmarks/planner.py              # the page
 
 `--run` compiles each model of benchmarks/shapes for each topology, with no TPU: a minute or so
-for each, one at a time. Stopped and started again, it goes on. `--largest_batch` looks for the
-largest batches too, in a few more compilations a plan. Every number of the page comes from these
-records and that of `benchmarks/map.py --large`, by the arithmetic that the page shows.
+for each, one at a time. It can be stopped, and resumes when started again. `--largest_batch` finds
+the largest batches too, in a few more compilations per plan. Every number of the page comes from
+these records and that of `benchmarks/map.py --large`, by the arithmetic that the page shows.
 """
 
 from __future__ import annotations

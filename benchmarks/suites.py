@@ -51,7 +51,7 @@ def cost_of(name: str, part: Part, rates: Mapping[str, float]) -> str:
     many = f"{part.checkpoints:,} of them {_short(size * count / 1e12)} TB" if count > 1 else "each"
     active = part.active or part.parameters
     times = (f"{where} {_time(rates[where] * active * count)}" for where in TOPOLOGIES)
-    return f"{name}: {_short(size / 1e9)} GB a checkpoint; {many}, {', '.join(times)}"
+    return f"{name}: {_short(size / 1e9)} GB per checkpoint; {many}, {', '.join(times)}"
 
 
 def _short(number: float) -> str:

@@ -5,10 +5,10 @@ Command:  jaxmap sweep --config=configs/olmoe.py --store=olmoe --cache_budget=20
 Variants: 1b-7b.
 Thinning: --config.every=10 takes every tenth checkpoint of each run, its first and its last;
           --config.quantize=none,int8 scores 8-bit copies of each in the same pass.
-Expect:   one record a checkpoint; then
+Expect:   one record per checkpoint; then
           `jaxmap report --store=olmoe --out=olmoe.html --time=tokens`.
 Cost:     by `python benchmarks/suites.py olmoe`, 10,000 texts of 270 tokens:
-          1b-7b: 14 GB a checkpoint; 244 of them 3.4 TB, v5e:4x4 26 min, v5p:2x2x4 11 min
+          1b-7b: 14 GB per checkpoint; 244 of them 3.4 TB, v5e:4x4 26 min, v5p:2x2x4 11 min
 Time:     names tell tokens (step1200000-tokens5033B), rounded to billions; 1,024 sequences of 4,096
           tokens a step (Muennighoff et al., arXiv 2409.02060): 4,194,304.
 """

@@ -6,15 +6,15 @@ Variants: 14m, 31m, 70m, 160m, 410m; decoupled (160m, seeds of weights and of da
           is the default.
 Thinning: --config.every=10 takes every tenth checkpoint of each run, its first and its last;
           --config.quantize=none,int8 scores 8-bit copies of each in the same pass.
-Expect:   one record a checkpoint; then
+Expect:   one record per checkpoint; then
           `jaxmap report --store=polypythias --out=polypythias.html --time=tokens`.
 Cost:     by `python benchmarks/suites.py polypythias`, 10,000 texts of 270 tokens:
-          14m: 0.028 GB a checkpoint; 1,386 of them 0.039 TB, v5e:4x4 1.6 min, v5p:2x2x4 42 s
-          31m: 0.062 GB a checkpoint; 1,386 of them 0.086 TB, v5e:4x4 3.6 min, v5p:2x2x4 1.5 min
-          70m: 0.14 GB a checkpoint; 1,386 of them 0.19 TB, v5e:4x4 8.1 min, v5p:2x2x4 3.5 min
-          160m: 0.32 GB a checkpoint; 1,386 of them 0.45 TB, v5e:4x4 19 min, v5p:2x2x4 8 min
-          410m: 0.81 GB a checkpoint; 1,386 of them 1.1 TB, v5e:4x4 47 min, v5p:2x2x4 20 min
-          decoupled: 0.32 GB a checkpoint; 924 of them 0.3 TB, v5e:4x4 12 min, v5p:2x2x4 5.4 min
+          14m: 0.028 GB per checkpoint; 1,386 of them 0.039 TB, v5e:4x4 1.6 min, v5p:2x2x4 42 s
+          31m: 0.062 GB per checkpoint; 1,386 of them 0.086 TB, v5e:4x4 3.6 min, v5p:2x2x4 1.5 min
+          70m: 0.14 GB per checkpoint; 1,386 of them 0.19 TB, v5e:4x4 8.1 min, v5p:2x2x4 3.5 min
+          160m: 0.32 GB per checkpoint; 1,386 of them 0.45 TB, v5e:4x4 19 min, v5p:2x2x4 8 min
+          410m: 0.81 GB per checkpoint; 1,386 of them 1.1 TB, v5e:4x4 47 min, v5p:2x2x4 20 min
+          decoupled: 0.32 GB per checkpoint; 924 of them 0.3 TB, v5e:4x4 12 min, v5p:2x2x4 5.4 min
 Time:     2,097,152 tokens a step (Biderman et al., arXiv 2304.01373; van der Wal et al., arXiv
           2503.09543). 410m-seed3 and 410m-seed4 are scored too and left out by the cleaning.
 """

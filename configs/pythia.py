@@ -10,8 +10,8 @@ Cost:     per checkpoint one download and one load, and 2 x parameters x tokens 
           sizes: 770 checkpoints, 3.8 TB to download (two bytes a parameter), 25 GB for one of each;
           seeds: 1,386 checkpoints, 1.1 TB. The published 10,000 texts have about 2.7 million
           tokens: 3.7e16 operations for a 6.9b, 2.2e15 for a 410m.
-Expect:   one record a checkpoint; the median KL of neighbours 1,000 steps apart near 0.01 bits per
-          byte late in training, between seeds about 0.1 and between sizes a few tenths (Kishino et
+Expect:   one record per checkpoint; the median KL of neighbours 1,000 steps apart near 0.01 bits
+          per byte late in training, between seeds about 0.1 and between sizes a few tenths (Kishino et
           al. 2026); diffusion exponents of log-likelihoods well below those of weights. Step 0 and
           step 1 are the same weights. 410m-seed3, 410m-seed4 and 1b at step 116000 are scored too
           and left out by the cleaning.

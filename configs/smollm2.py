@@ -5,12 +5,12 @@ Command:  jaxmap sweep --config=configs/smollm2.py --store=smollm2 --cache_budge
 Variants: 1.7b (the default), 360m, 135m, all.
 Thinning: --config.every=10 takes every tenth checkpoint of each run, its first and its last;
           --config.quantize=none,int8 scores 8-bit copies of each in the same pass.
-Expect:   one record a checkpoint; then
+Expect:   one record per checkpoint; then
           `jaxmap report --store=smollm2 --out=smollm2.html --time=tokens`.
 Cost:     by `python benchmarks/suites.py smollm2`, 10,000 texts of 270 tokens:
-          1.7b: 3.4 GB a checkpoint; 42 of them 0.14 TB, v5e:4x4 6 min, v5p:2x2x4 2.6 min
-          360m: 0.72 GB a checkpoint; each, v5e:4x4 1.8 s, v5p:2x2x4 0.77 s
-          135m: 0.27 GB a checkpoint; each, v5e:4x4 0.68 s, v5p:2x2x4 0.29 s
+          1.7b: 3.4 GB per checkpoint; 42 of them 0.14 TB, v5e:4x4 6 min, v5p:2x2x4 2.6 min
+          360m: 0.72 GB per checkpoint; each, v5e:4x4 1.8 s, v5p:2x2x4 0.77 s
+          135m: 0.27 GB per checkpoint; each, v5e:4x4 0.68 s, v5p:2x2x4 0.29 s
 Time:     names tell steps (step-125000). 1.7b: 2M tokens a step (Allal et al., arXiv 2502.02737),
           taken as 2,097,152. Of the others the batch is not given here: add it with
           --config.runs_file.

@@ -5,10 +5,10 @@ Command:  jaxmap sweep --config=configs/tinyllama.py --store=tinyllama --cache_b
 Variants: 1.1b.
 Thinning: --config.every=10 takes every tenth checkpoint of each run, its first and its last;
           --config.quantize=none,int8 scores 8-bit copies of each in the same pass.
-Expect:   one record a checkpoint; then
+Expect:   one record per checkpoint; then
           `jaxmap report --store=tinyllama --out=tinyllama.html --time=tokens`.
 Cost:     by `python benchmarks/suites.py tinyllama`, 10,000 texts of 270 tokens:
-          1.1b: 4.4 GB a checkpoint; 7 of them 0.031 TB, v5e:4x4 39 s, v5p:2x2x4 17 s
+          1.1b: 4.4 GB per checkpoint; 7 of them 0.031 TB, v5e:4x4 39 s, v5p:2x2x4 17 s
 Time:     names tell tokens (step-1431k-3T; Zhang et al., arXiv 2401.02385).
 """
 

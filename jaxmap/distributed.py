@@ -1,8 +1,9 @@
-"""Several processes as one: they find each other, notice who is gone, and stop together.
+"""Several processes that work as one: they find each other, notice lost ones, and stop together.
 
-JAX's own coordination service carries it: no sockets, no files. What cannot go on (a process that
-died or froze, wherever in a collective the others wait for it) ends within half a minute with a
-line that names the process, and with an exit code on which launchers run the same again.
+They use JAX's coordination service, without sockets or files of our own. If a process has died or
+is frozen, so that the others would wait in a collective operation for ever, they end within half a
+minute with a message that names the process, and with an exit code after which launchers run the
+same command again.
 """
 
 from __future__ import annotations

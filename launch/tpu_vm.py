@@ -11,7 +11,7 @@ Several slices share a sweep: run it once for each, with another --shard_index.
         -- sweep --config=configs/pythia.py --store=/mnt/shared/runs --shard_index=1 --shard_count=4
 
 JAX finds the hosts of a slice by itself. A preempted slice ends the command; once it is back, the
-same command goes on.
+same command resumes.
 """
 
 from __future__ import annotations

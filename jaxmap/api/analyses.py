@@ -126,12 +126,13 @@ def diffusion(
         quarter of the warmup of a run that is too short for that.
       window: saved checkpoints after the start that enter an exponent; None: 10 as published, or
         5 or the most that fit where all runs are too short for that.
-      time: what runs are measured and drawn along: "steps"; "tokens", as names or `runs_file` tell;
-        "auto": steps, or tokens where only these are told.
-      stages: "apart", or "joined": a run that goes on from another (stage2 from stage1, or as
-        `runs_file` says) is counted and drawn on from it, as one line or as a branch.
-      runs_file: a .toml or .json file of what names do not say of runs (docs/runs.md), beside what
-        the store keeps.
+      time: the axis of runs: "steps"; "tokens", from names or `runs_file`; "auto": steps, or tokens
+        if only these are known.
+      stages: "apart", or "joined": a run that continues another (stage2 after stage1, or as given
+        in `runs_file`) is counted from the start of the other, and drawn as one line with it or as
+        a branch.
+      runs_file: a .toml or .json file of facts about runs that names lack (docs/runs.md), in
+        addition to those in the store.
       leave_out: as of `scale`.
       recipe: as of `scale`.
 

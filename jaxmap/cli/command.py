@@ -68,14 +68,14 @@ def define_models(values: flags.FlagValues) -> None:
         values,
         "models_file",
         None,
-        "A file with more of them: a JSON list, or one a line (# begins a comment).",
+        "A file with more references: a JSON list, or one per line (# begins a comment).",
     )
 
 
 def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
     text = (
-        "A .toml or .json file of what names do not say of training runs: tokens a step, order, "
-        "which run goes on from which (docs/runs.md)."
+        "A .toml or .json file of facts about training runs that names lack: tokens per step, "
+        "order, which run continues which (docs/runs.md)."
     )
     string(values, "runs_file", None, f"{text} {more}".rstrip())
 

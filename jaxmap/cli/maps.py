@@ -45,19 +45,19 @@ def _define_axis(values: flags.FlagValues) -> None:
         "time",
         "auto",
         list(TIMES),
-        "What runs are measured and drawn along. tokens: as names or --runs_file tell. auto: "
-        "steps, or tokens where only these are told.",
+        "The axis of training runs. tokens: from names or --runs_file. auto: steps, or tokens if "
+        "only these are known.",
         flag_values=values,
     )
     flags.DEFINE_enum(
         "stages",
         "apart",
         list(STAGES),
-        "joined: a run that goes on from another (stage2 from stage1, or as --runs_file says) is "
-        "counted and drawn on from it, as one line or as a branch.",
+        "joined: a run that continues another (stage2 after stage1, or as given in --runs_file) is "
+        "counted from the start of the other, and drawn as one line with it or as a branch.",
         flag_values=values,
     )
-    define_runs_file(values, "Beside what the store keeps.")
+    define_runs_file(values, "They are used in addition to those in the store.")
     _define_leave_out(values)
 
 

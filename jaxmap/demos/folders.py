@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, and one demo at a time in each."""
+"""Folders that are never incomplete, and a lock so that one demo at a time uses a folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TEMP = ".building-"
 
 
 def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write into a temporary folder beside `folder`, then give it its name.
+    """Lets `fill` write into a temporary folder beside `folder`, then renames it.
 
-    A folder that stands there already is kept, and the new one thrown away.
+    If `folder` exists already, it is kept and the new one is deleted.
     """
     temp = folder.with_name(f"{TEMP}{folder.name}-{os.getpid()}")
     shutil.rmtree(temp, ignore_errors=True)
@@ -36,7 +36,7 @@ def build_folder(folder: Path, fill: Callable[[Path], object]) -> None:
 
 
 def remove_unfinished(parent: Path) -> None:
-    """Remove what a killed `build_folder` left in a folder."""
+    """Removes the remains of an interrupted `build_folder`."""
     if parent.is_dir():
         for path in parent.iterdir():
             if path.name.startswith(TEMP):
@@ -45,7 +45,7 @@ def remove_unfinished(parent: Path) -> None:
 
 @contextlib.contextmanager
 def sole_use(out: Path) -> Iterator[None]:
-    """Hold DIR/.lock, so that two demos never write to one folder; InputError if one does."""
+    """Locks a folder by .lock in it; raises InputError if another demo is using it."""
     with open(out / ".lock", "wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

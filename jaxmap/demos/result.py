@@ -1,4 +1,4 @@
-"""What a demo gives: its runs, its figures, its files."""
+"""The result of a demo: its runs, figures and files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OUTPUTS = ("kl_consecutive.csv", "kl_final.csv", *FIGURES, "report.html")
 
 @dataclass(frozen=True)
 class DemoRun(Result):
-    """What a demo left in its folder.
+    """The result of a demo in its folder.
 
     Fields:
       out: the folder; `report.html` in it is the page about all of it.
       store: the scores.
       warmup: the step until which training counts as warmup.
-      outcomes: what each part of the scoring did.
-      learning: bits per byte of every run along its training.
+      outcomes: the outcome of each part of the scoring.
+      learning: the bits per byte of every run in training.
     """
 
     out: Path
@@ -44,7 +44,7 @@ class DemoRun(Result):
     learning: Learning
 
     def text(self) -> str:
-        """A line per run, and where the report is."""
+        """One line per run, and the path of the report."""
         lines = [
             f"{curve.name}: {curve.bits_I[0]:.3f} bits per byte at step {curve.step_I[0]}, "
             f"{curve.bits_I[-1]:.3f} at step {curve.step_I[-1]}"

@@ -185,7 +185,7 @@ def _of_stages(config: DemoConfig) -> tuple[str, ...]:
         return ()
     stage, branch = stages
     return (
-        f"{stage.run} goes on after its end for {config.stage_steps} steps, its second stage, and "
+        f"{stage.run} continues for {config.stage_steps} steps after its end (second stage), and "
         f"at step {branch.at:,} a branch of as many leaves it: other data, a fresh optimiser, and "
         "a learning rate that falls from where it was to 0. Their steps are counted on from there.",
     )

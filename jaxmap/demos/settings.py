@@ -51,7 +51,7 @@ class DemoConfig:
     every: int = 64  # checkpoints at 0, 1, 2, 4, ..., early, then every so many steps
     early: int = 512
     seeds: int = 3  # runs of the smallest size
-    # Steps of what the first run goes on to: a second stage after its end, and a branch that leaves
+    # Steps of the first run's continuations: a second stage after its end, and a branch that leaves
     # it half-way; a run of less than twice as many has neither.
     stage_steps: int = 128
     final_learning_rate: float = 0.1  # as a share of the peak

@@ -1,4 +1,4 @@
-"""What the demo's first run goes on to: a second stage, and a branch that leaves it half-way."""
+"""The continuations of the demo's first run: a second stage, and a branch from its middle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = 1000  # of the order of their data; runs have small ones
 
 @dataclass(frozen=True)
 class Stage:
-    """Training that goes on from step `at` of a run, for some steps; saved at `checkpoints`."""
+    """Training that continues step `at` of a run for some steps, saved at `checkpoints`."""
 
     run: str
     name: str
@@ -32,7 +32,7 @@ class Stage:
     checkpoints: tuple[int, ...]
 
     def folder(self, out: Path, step: int) -> Path:
-        """Of one checkpoint: RUN/stage2-step32."""
+        """The name of a checkpoint, such as stage2-step32."""
         return out / "models" / self.run / self.revision(step)
 
     def revision(self, step: int) -> str:
@@ -40,8 +40,10 @@ class Stage:
 
 
 def stages_of(config: DemoConfig) -> tuple[Stage, ...]:
-    """Stage 2 from the end of the first run, and a branch from half-way; none of a run that is not
-    at least twice as long as they are."""
+    """Stage 2 from the end of the first run, and a branch from its middle.
+
+    There are none if the run is less than twice as long as they are.
+    """
     steps = config.stage_steps
     if steps < SAVED or config.steps < 2 * steps:
         return ()
@@ -55,7 +57,7 @@ def stages_of(config: DemoConfig) -> tuple[Stage, ...]:
 
 
 def names(config: DemoConfig) -> Names:
-    """What names do not say of the runs: tokens of a step, and where the stages begin."""
+    """The facts that the names of runs lack: tokens per step, and where the stages begin."""
     stages = stages_of(config)
     facts = [{"model": one.run, "run": one.name, "continues": "", "at": one.at} for one in stages]
     tokens = float(config.rows * config.window)
@@ -63,8 +65,11 @@ def names(config: DemoConfig) -> Names:
 
 
 def train_stages(out: Path, corpus: Path, config: DemoConfig) -> None:
-    """Trains what is not there yet. The weights of the run go on with a fresh optimiser, other data
-    and a learning rate that falls from where it was to 0. JaxmapError for a loss not finite."""
+    """Trains the stages that do not exist yet.
+
+    They start from the run's weights, with a fresh optimiser, other data, and a learning rate that
+    falls to 0 from its present value. Raises JaxmapError if a loss is not finite.
+    """
     for number, stage in enumerate(stages_of(config)):
         if not all(stage.folder(out, step).is_dir() for step in stage.checkpoints):
             _train(out, corpus, config, stage, SEED + number)
@@ -97,7 +102,7 @@ def _train(out: Path, corpus: Path, config: DemoConfig, stage: Stage, seed: int)
 
 
 def optimiser_rate(config: DemoConfig, peak: float, step: int) -> float:
-    """The learning rate of a run at a step: half a cosine after warmup, down to its last share."""
+    """The learning rate of a run at a step: half a cosine after warmup, down to its final value."""
     last = config.final_learning_rate
     done = min(max(step - config.warmup, 0) / max(config.steps - config.warmup, 1), 1.0)
     return peak * float(last + (1 - last) * (1 + np.cos(np.pi * done)) / 2)

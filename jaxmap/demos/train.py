@@ -1,7 +1,7 @@
 """Trains the demo's runs, several at a time, and saves their checkpoints as Hugging Face folders.
 
-A step's data depend on (seed, step) alone and the optimiser's state is kept at checkpoints, so a
-run that was killed goes on to the very weights that it would have had.
+A step's data depend only on (seed, step) and the optimiser's state is saved at checkpoints, so a
+run that was killed and resumed gives exactly the same weights.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jaxmap.model.decoder import abstract
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
-PIECE = 32  # steps between two looks at the clock: the bar moves, and a stop is noticed
+PIECE = 32  # steps between two updates of the progress bar, when a stop is noticed
 
 State = tuple[nnx.State, optax.OptState]
 # (state, ids [tokens], starts [steps, rows], first step, end step) -> state, loss of the last step
@@ -43,12 +43,12 @@ Advance = Callable[..., tuple[State, jax.Array]]
 
 
 class Stopped(Exception):
-    """Another run failed, so this one stopped too."""
+    """Raised in a run that stops because another run failed."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What all runs of one size share."""
+    """The data that all runs of one size share."""
 
     spec: Spec
     hf_config: dict[str, Any]
@@ -58,7 +58,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Session:
-    """What the runs that train side by side share."""
+    """The data that runs which train in parallel share."""
 
     out: Path
     corpus: Path
@@ -72,10 +72,10 @@ class Session:
 def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
     """Train every run to its end, saving OUT/models/RUN/stepN; return whether any was left to do.
 
-    As many runs at a time as there are CPU cores: matrices this small leave a second core idle
-    otherwise. Raises JaxmapError when a loss is not finite or the disk refuses.
+    As many runs are trained at a time as there are CPU cores, since matrices this small use only
+    one core. Raises JaxmapError if a loss is not finite or the disk cannot be written.
     """
-    begins = {}  # the step from which each unfinished run goes on
+    begins = {}  # the step from which each unfinished run resumes
     for run in config.runs:
         remove_unfinished(out / "models" / run)
         missing = [s for s in config.checkpoints if not checkpoint(out, run, s).is_dir()]
@@ -86,7 +86,7 @@ def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
         return False
     ids = jnp.asarray(np.load(corpus / "train.npy"))
     stop = threading.Event()
-    # Longest first: the cores finish together.
+    # The longest run first, so that the cores finish at about the same time.
     order = sorted(begins, key=lambda run: _cost(config, run), reverse=True)
     sizes = dict.fromkeys(config.runs[run][0] for run in order)
     left = sum(config.steps - step for step in begins.values())
@@ -123,11 +123,11 @@ def checkpoint(out: Path, run: str, step: int) -> Path:
 
 
 def window_starts(config: DemoConfig, seed: int, num_ids: int) -> np.ndarray:
-    """Where the windows of each step begin in the training ids, int32 [steps, rows].
+    """The first id of the windows of each step in the training ids, int32 [steps, rows].
 
-    Every pass over the data takes each window once, in an order of its own. As with Pythia, runs
-    of one seed and different sizes read the same windows at the same step, and seeds read the
-    same corpus in different orders.
+    Every epoch has each window once, in an order of its own. As with Pythia, runs of one seed and
+    different sizes read the same windows at the same step, and seeds read the same corpus in
+    different orders.
     """
     windows = num_ids // config.window
     needed = config.steps * config.rows

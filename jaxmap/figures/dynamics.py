@@ -1,4 +1,4 @@
-"""How runs move: speed, turns, curvature, KL to the end and between seeds, exponents."""
+"""The dynamics of runs: speed, turns, curvature, KL to the end and between seeds, exponents."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ MOST_DOMAINS = 6
 
 
 def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
-    """A panel for each measure that there is, against training time, +- one standard error; none
-    without any. A line marks what a random walk gives: turns 0, exponents 1. width in inches."""
+    """Draws a panel for each measure against training time, with one standard error.
+
+    A line marks the value of a random walk: 0 for turns, 1 for exponents. Returns None if there are
+    no measures. `width` is in inches.
+    """
     shown = [one for one in dynamics.series if not one.domain and np.isfinite(one.values).any()]
     measures = [name for name in LABELS if any(one.measure == name for one in shown)]
     if not measures:
@@ -57,8 +60,10 @@ def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
 
 
 def draw_domains(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
-    """KL to the last checkpoint on the texts of each domain, a panel a run; of many domains the
-    largest. None without domains."""
+    """Draws the KL to the last checkpoint on the texts of each domain, with a panel per run.
+
+    Only the largest of many domains are drawn. Returns None without domains.
+    """
     shown = [one for one in dynamics.series if one.domain and one.measure == "kl_to_final"]
     domains = list(dict.fromkeys(one.domain for one in shown))[:MOST_DOMAINS]
     runs = list(dict.fromkeys(one.run for one in shown))

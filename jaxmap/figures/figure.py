@@ -1,4 +1,4 @@
-"""Figures as results hand them out: shown inline in a notebook, saved in three formats."""
+"""The figures of a result, which notebooks show inline, and saving them in three formats."""
 
 from __future__ import annotations
 

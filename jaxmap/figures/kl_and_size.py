@@ -1,4 +1,4 @@
-"""What a smaller copy costs: KL from the reference against the size of the weights."""
+"""The cost of smaller copies: KL from the reference against the size of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the maps share: a colour for each type of model, plain axes, one legend."""
+"""Parts that all maps share: a colour for each type of model, axes, the legend."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> 
         for axes in rest:
             of_seed = {line.run: SEED_COLORS[i % len(SEED_COLORS)] for i, line in enumerate(seeds)}
             _panel(axes, seeds, of_seed, cap, embedding, numbered=True)
-            axes.set_title(f"{most}, a colour a seed")
+            axes.set_title(f"{most}, one colour per seed")
             axes.set_ylabel("")
             axes.legend(
                 handles=[

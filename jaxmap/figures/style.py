@@ -1,4 +1,4 @@
-"""The shared look of the figures: colours that everybody can tell apart, one way to save."""
+"""The common style of the figures: colours that everybody can tell apart, one way to save."""
 
 from __future__ import annotations
 

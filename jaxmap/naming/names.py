@@ -89,8 +89,10 @@ def parse(ref: str, revision: str | None = None) -> Name:
 
 
 def parse_run(run_name: str) -> Name:
-    """Reads the name of a run as `Name.run_name` has it, with or without its organisation; of one
-    that others go on from (`org/name@stage1+stage2`) the first."""
+    """Parses the name of a run in the form of `Name.run_name`, with or without its organisation.
+
+    For joined stages (`org/name@stage1+stage2`) it is the first.
+    """
     folder, slash, last = run_name.rpartition("/")
     run_name = f"{folder}{slash}{last.partition('+')[0] or last}"
     ref, at, part = run_name.rpartition("@")

@@ -50,11 +50,11 @@ class RunFacts:
       steps, tokens: of single checkpoints, by the same names.
       pattern: a regular expression that finds the groups `run`, `step` and `tokens` (each may be
         absent; numbers may end in k, M, B or T) in a revision, or in the last part of a reference.
-      tokens_per_step: tokens of a training step; wins over what names say, which is rounded.
+      tokens_per_step: tokens per training step; has priority over the rounded tokens in names.
       steps_before, tokens_before: those of training before step 0 of the run, where its steps or
         the tokens in its names are counted from its own start.
-      continues: the run of the same model that this one goes on from, by its name.
-      at: the step of that run at which it leaves it; None: its last.
+      continues: the name of the run of the same model that this run continues.
+      at: the step of that run from which it continues; None: its last.
     """
 
     model: str

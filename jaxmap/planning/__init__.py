@@ -1,1 +1,1 @@
-"""`jaxmap plan`: what scoring a model will need, before any hardware is paid for."""
+"""`jaxmap plan`: the memory and time for scoring a model, without the hardware."""

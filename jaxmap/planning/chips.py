@@ -1,4 +1,4 @@
-"""Accelerators as their vendor describes them, and TPU topologies that need no TPU."""
+"""Vendors' figures for TPUs, and TPU topologies to compile for without a TPU."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Chip:
 
     Fields:
       memory: bytes of high-bandwidth memory.
-      flops: bfloat16 products and sums a second.
-      bandwidth: bytes a second from that memory.
+      flops: bfloat16 products and sums per second.
+      bandwidth: bytes per second from that memory.
       host: chips of one host, as a grid.
       products: bfloat16 products and sums a cycle of its matrix units.
       vector: float32 operations a cycle of its vector unit.
@@ -52,7 +52,7 @@ TPUS = {
 
 
 def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
-    """The chip and the grid of "v5e:4x4"; InputError for anything else."""
+    """The chip and the grid of a topology such as "v5e:4x4"; raises InputError for others."""
     name, _, grid = topology.partition(":")
     if name not in TPUS or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", grid):
         raise InputError(

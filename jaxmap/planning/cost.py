@@ -1,6 +1,6 @@
-"""What scoring costs in arithmetic and in memory traffic, counted by hand.
+"""The arithmetic and memory traffic of scoring, counted from the architecture.
 
-Compilers count the body of a loop over layers once, so their figures cannot be used.
+Compilers count the body of a loop over layers only once, so their figures cannot be used.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from jaxmap.model.spec import Spec
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Scoring, counted.
+    """The arithmetic and memory traffic of scoring.
 
     Fields:
-      parameters: numbers in the model.
-      weight_flops: a token: two for each weight that it meets. The embedding is a look-up and does
-        not count, the unembedding does; of experts only the chosen ones do.
-      key_flops: for each token and each key that its query is given, over all layers with
-        attention: four a channel of every head (scores, and their mix of values).
-      weight_bytes: that a batch reads at least once, of experts all.
-      stream_bytes: a token: what is written to memory and read back between fused steps at least:
-        the residual stream twice a layer, and its inner activations (queries, keys, values, MLP).
+      parameters: the number of weights of the model.
+      weight_flops: operations per token with weights, two for each weight that is used. The
+        embedding, a look-up, does not count; the unembedding does; only chosen experts count.
+      key_flops: operations for each pair of a token and a key that its query sees, over all layers
+        with attention: four per channel of every head (scores, and the mean of values).
+      weight_bytes: bytes of weights that a batch reads at least once, including all experts.
+      stream_bytes: bytes per token that are written to memory and read back between fused steps at
+        least: the residual stream twice per layer, and activations inside layers (queries, keys,
+        values, MLP).
     """
 
     parameters: int
@@ -37,7 +38,7 @@ class Work:
     stream_bytes: int
 
     def flops(self, tokens: int, keys: float) -> float:
-        """Of so many tokens, whose queries are given `keys` keys on average."""
+        """The operations for so many tokens, whose queries see `keys` keys on average."""
         return tokens * (self.weight_flops + keys * self.key_flops)
 
     def bytes_moved(self, tokens: int, batches: int) -> float:
@@ -45,7 +46,7 @@ class Work:
 
 
 def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
-    """Counts for one model; `weight_bytes` and `activation_bytes` are bytes a number."""
+    """Counts for one model; `weight_bytes` and `activation_bytes` are bytes per number."""
     _, shapes = decoder.abstract(spec)
     parameters, met = 0, 0.0
     for path, leaf in nnx.to_flat_state(shapes):
@@ -72,7 +73,7 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
 
 
 def _chosen(spec: Spec, leaf: nnx.Variable) -> float:
-    """Share of a parameter that one token meets."""
+    """The share of a parameter that is used for one token."""
     if spec.experts is None or "x" not in letters_of(leaf):
         return 1.0
     return spec.experts.k / spec.experts.E

@@ -1,4 +1,4 @@
-"""One model on one set of devices: does it fit, with which batch, and how long at best."""
+"""Plans one model on one set of devices: whether it fits, the batch, and the shortest time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jaxmap.planning.result import Plan
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
 
-TEXTS, TOKENS = 10_000, 270  # the published texts; ids of one of 972 bytes, about
+TEXTS, TOKENS = 10_000, 270  # the published text set; about so many ids in a text of 972 bytes
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec, str]:
-    """The spec of a checkpoint and the dtype that its config.json says it is stored in.
+    """The spec of a checkpoint, and the dtype of its weights according to config.json.
 
-    Only config.json is read: of a folder, which need not hold weights, or from the Hub. InputError
-    for several references, a missing file, or an architecture that is not known.
+    Only config.json is read, from a folder, which needs no weights, or from the Hub. Raises
+    InputError for several references, a missing file, or an unknown architecture.
     """
     refs = parse_refs(model)
     if len(refs) != 1:
@@ -53,8 +53,8 @@ def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec,
 def passes_of(dtype: str, weights: str, platform: str) -> tuple[int, int]:
     """How many products of the device one float product takes: with weights, between activations.
 
-    Where products are taken apart, weights in bfloat16 have no low part (`linear.multiply`); TPUs
-    take float32 in six.
+    If products are split into parts, bfloat16 weights have no low part (`linear.multiply`). TPUs
+    compute a float32 product by six bfloat16 ones.
     """
     precision = PRECISIONS[dtype]
     if precision.passes:
@@ -81,15 +81,15 @@ def plan_for(
     Args:
       model: a reference; only its config.json is read.
       topology: a TPU and its grid, "v5e:4x4" (`chips.prepare` first); None: the local devices.
-      mesh: axes, or auto.
-      dtype: as in `score_models`.
+      mesh: the devices per axis, or "auto".
+      dtype: see `score_models`.
       lens: whether every layer is read.
-      batch_tokens: of each group of devices; None: the platform's default.
-      largest_batch: whether to look for the largest batch too, which takes a few more compilations.
-      texts, tokens: what the times are for.
-      ignore_config_keys: as in `score_models`.
+      batch_tokens: tokens per batch and group of devices; None: the platform's default.
+      largest_batch: whether to find the largest batch too, which takes a few more compilations.
+      texts, tokens: the number of texts, and of tokens per text, for the times.
+      ignore_config_keys: see `score_models`.
 
-    Raises InputError for a model, topology or mesh that is not understood.
+    Raises InputError for an invalid model, topology or mesh.
     """
     spec, stored = config_of(model, ignore_config_keys)
     chip: chips.Chip | None = None

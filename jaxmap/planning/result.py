@@ -1,4 +1,4 @@
-"""What a plan says: memory, batch and time of one model on one set of devices."""
+"""The result of a plan: memory, batch and time of one model on one set of devices."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Plan(Result):
-    """What `plan_for` found. Bytes are of one device; seconds at the device's published rates.
+    """The result of `plan_for`, in bytes per device, and seconds at the device's published rates.
 
     Fields:
-      limit: bytes of a device that may be used; None where nothing says.
-      passes, attention_passes: the device's products that make up one of the asked precision,
-        with weights and of activations.
+      limit: the bytes of a device that may be used; None if unknown.
+      passes, attention_passes: how many products of the device one product of the precision takes,
+        with weights and between activations.
       arithmetic_seconds, memory_seconds: for all texts, if nothing but arithmetic, or nothing but
         reading and writing memory, took time; None for devices without published rates.
-      largest_batch_tokens: of each group of devices, the most that fit; None if not asked.
+      largest_batch_tokens: the tokens of the largest batch per group of devices; None if it was not
+        requested.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""How the page looks, and what it may do."""
+"""The style sheet of the page, and its content security policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models are called on the page."""
+"""The names of models on the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxmap.store.record import Entry
 
 
 def shown_names(entries: Sequence[Entry]) -> list[str]:
-    """Labels without folders or organisations where that is no other's name, else in full."""
+    """Labels without folders or organisations, unless that would not be unique."""
     full = [entry.label for entry in entries]
     last = [label.rpartition("/")[2] for label in full]
     count = Counter(last)

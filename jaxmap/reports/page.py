@@ -51,7 +51,7 @@ class Report(Result):
         return [self.write(Path(folder) / "report.html")]
 
     def write(self, path: str | Path) -> Path:
-        """Writes the page, whole or not at all; nothing else. The name has to end in .html."""
+        """Writes only the page, atomically. The name must end in .html."""
         path = Path(path)
         check_ending(path)
         # A file name may hold bytes that are no UTF-8; they are shown as they can be.
@@ -84,10 +84,10 @@ def make_report(
     lead: str = "",
     notes: Sequence[str] = (),
 ) -> Report:
-    """The page about everything in a store.
+    """Makes the page about everything in a store.
 
-    title, lead and notes (paragraphs under the methods) are plain text. The page loads nothing:
-    style, figures, data and plotly.js (4.7 MB) are inside it, the script only where there is a map.
+    `title`, `lead` and `notes` (paragraphs under the methods) are plain text. The page loads no
+    other files: style, figures, data and, if there is a map, plotly.js (4.7 MB) are inside it.
     """
     view = View(context, notes)
     sections = [found for section in SECTIONS if (found := section(view)) is not None]

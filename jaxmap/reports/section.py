@@ -1,4 +1,4 @@
-"""What a part of the page is: HTML, and figures with the words that teach how to read them."""
+"""A section of the page: HTML, and figures with captions that explain how to read them."""
 
 from __future__ import annotations
 
