@@ -11,10 +11,10 @@ Cost:     per checkpoint one download and one load, and 2 x parameters x tokens 
           seeds: 1,386 checkpoints, 1.1 TB. The published 10,000 texts have about 2.7 million
           tokens: 3.7e16 operations for a 6.9b, 2.2e15 for a 410m.
 Expect:   one record per checkpoint; the median KL of neighbours 1,000 steps apart near 0.01 bits
-          per byte late in training, between seeds about 0.1 and between sizes a few tenths (Kishino et
-          al. 2026); diffusion exponents of log-likelihoods well below those of weights. Step 0 and
-          step 1 are the same weights. 410m-seed3, 410m-seed4 and 1b at step 116000 are scored too
-          and left out by the cleaning.
+          per byte late in training, between seeds about 0.1 and between sizes a few tenths (Kishino
+          et al. 2026); diffusion exponents of log-likelihoods well below those of weights. Step 0
+          and step 1 are the same weights. 410m-seed3, 410m-seed4 and 1b at step 116000 are scored
+          too and left out by the cleaning.
 Time:     1,024 sequences of 2,048 tokens a step (Biderman et al., arXiv 2304.01373).
 Texts:    texts.jsonl, made by `jaxmap texts --source=pile --out=texts.jsonl`, or the published
           texts-10k-pile.jsonl: --config.texts=FILE.
