@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from jaxmap.comparison.table import Comparison, Floor
 
 FEWEST = 2  # models
+WIDE = 8.0  # how many times the smallest size the largest is where the axis is logarithmic
 
 
 def draw(found: Comparison, width: float = 7.2) -> Figure | None:
-    """Draw the token KL (left) and the KL of the papers (right) against GiB, both logarithmic.
+    """Draw the token KL (left) and the KL of the papers (right) against GiB.
 
-    A line joins the models that no other beats in size and KL; bars are one standard error; a
-    dashed line is the reference's floor. None with fewer than two models of a KL above 0.
+    KL is on a logarithmic axis, and so is the size where models differ much in it. A line joins
+    the models that no other beats in size and KL; bars are one standard error; a dashed line is the
+    reference's floor. None with fewer than two models of a KL above 0.
     """
     rows = [row for row in found.found if row.token_kl_nats > 0 and row.kl_bits_per_byte > 0]
     if len(rows) < FEWEST:
@@ -30,7 +32,7 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
     gib_P = np.array([row.gib for row in rows])
     token_kl = [(row.token_kl_nats, row.token_kl_standard_error) for row in rows]
     kl = [(row.kl_bits_per_byte, row.kl_standard_error) for row in rows]
-    labels = [_short(row.model, row.format) for row in rows]
+    labels = _labels([(row.model, row.format) for row in rows])
     with style.look():
         figure = new_figure(width, 3.9)
         left, right = figure.subplots(1, 2, sharex=True)
@@ -50,7 +52,7 @@ def _panel(
     floor: Floor | None,
     of: str,
 ) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     kl_P, error_P = kl_P2.T
     front = pareto_front(gib_P, kl_P)
@@ -64,8 +66,8 @@ def _panel(
     for x, y, label in zip(gib_P, kl_P, labels, strict=True):
         right = x <= middle
         axes.annotate(
-            label, (x, y), xytext=(6 if right else -6, 4), textcoords="offset points",
-            ha="left" if right else "right", fontsize=7.5, zorder=4,
+            label, (x, y), xytext=(6 if right else -6, 4 if right else -10),
+            textcoords="offset points", ha="left" if right else "right", fontsize=7.5, zorder=4,
         )  # fmt: skip
     if floor is not None:
         value = getattr(floor, of).value
@@ -76,15 +78,25 @@ def _panel(
                 xytext=(0, 3), textcoords="offset points", ha="right", fontsize=7.5,
                 color=style.FAINT,
             )  # fmt: skip
-    axes.set_xscale("log")
     axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if gib_P.max() > WIDE * gib_P.min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}"))
     axes.set_xlabel("size of the weights (GiB)")
     style.plain_log_axis(axes)
 
 
-def _short(model: str, kind: str) -> str:
-    """The last part of a name, or what was done to it."""
-    name = model.rsplit("/", 1)[-1]
-    return kind if "+" in name or kind.lower() in name.lower() else name
+def _labels(models: list[tuple[str, str]]) -> list[str]:
+    """For each name and format the format, where it is a copy's and no other's, else the end of the
+    name."""
+    formats = [kind for _, kind in models]
+    labels = []
+    for model, kind in models:
+        name = model.rsplit("/", 1)[-1]
+        is_copy = "+" in name or kind.lower() in name.lower()
+        labels.append(kind if is_copy and formats.count(kind) == 1 else name)
+    return labels
