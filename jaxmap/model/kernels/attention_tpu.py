@@ -27,7 +27,7 @@ _QUERIES = 256  # of a block, at most
 _TILE = 128  # keys that a window begins at a multiple of
 _KEYS = 512  # of a window, unless all that a block of queries can see are few more
 _MOST = 768  # keys that are taken in one window
-_WIDTH = 1024  # bytes of a token's queries that a step takes, but no less than a head
+_WIDTH = 1024  # bytes of a token's queries that a step takes, twice that of one key/value head
 _ROOM = 16 << 20  # bytes of the keys and values of a row that a step may hold
 _VMEM = 32 << 20  # bytes of the chip's own memory that a step may use
 _LOG2E = math.log2(math.e)
@@ -41,8 +41,9 @@ class _Layout:
     Fields:
       C, Cv: lanes of a head of queries and keys, and of values.
       shared: heads that lie side by side in one group of lanes; 1: a head has its own.
-      R: query heads of a key/value head.
+      R: query heads of a key/value head that a step takes.
       groups: key/value heads, or groups of `shared` ones, that a step takes.
+      parts: steps that share a key/value head.
     """
 
     C: int
@@ -50,6 +51,7 @@ class _Layout:
     shared: int
     R: int
     groups: int
+    parts: int
 
 
 def _up(n: int, multiple: int) -> int:
@@ -63,10 +65,15 @@ def _layout(H: int, G: int, C: int, Cv: int, dtype: Any) -> _Layout:
         shared = _LANES // C
     own = _up(C * shared, _LANES), _up(Cv * shared, _LANES)
     R, count = H // G, G // shared
-    lanes = R * own[0]
-    fit = [n for n in range(1, count + 1) if count % n == 0 and n * lanes * size <= _WIDTH]
-    groups = max(fit, default=1)
-    return _Layout(*own, shared, R, groups)
+    # Of one key/value head first, as far as they fit; of several only where all of each do.
+    held = max((n for n in _divisors(R) if n * own[0] * size <= 2 * _WIDTH), default=1)
+    lanes = held * own[0]
+    fit = [n for n in _divisors(count) if n * lanes * size <= _WIDTH and held == R]
+    return _Layout(*own, shared, held, max(fit, default=1), R // held)
+
+
+def _divisors(n: int) -> list[int]:
+    return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
 
 
 def supported(q: Any, k: Any, v: Any, reach: int) -> bool:
@@ -127,10 +134,9 @@ def attend(
     heads = at.groups * at.R * at.shared
     steps = H // heads
 
-    def block(*shape: int) -> pl.BlockSpec:
-        """Rows of a block of queries, or of all keys."""
-        whole = shape[1] == T
-        return pl.BlockSpec(shape, lambda b, j, i, *_: (b, 0 if whole else i, j))
+    def block(lanes: int) -> pl.BlockSpec:
+        """A block of queries, or of results."""
+        return pl.BlockSpec((1, Q, lanes), lambda b, j, i, *_: (b, i, j))
 
     turning: list[pl.BlockSpec] = []
     tables: tuple[jax.Array, ...] = ()
@@ -152,11 +158,13 @@ def attend(
                 pl.BlockSpec((1, 1, Q), lambda b, j, i, *_: (b, 0, i)),
                 pl.BlockSpec((1, 1, T), lambda b, j, i, *_: (b, 0, 0)),
                 *turning,
-                block(1, Q, step_q) if Q != T else block(1, T, step_q),
-                block(1, T, step_k),
-                block(1, T, step_v),
+                block(step_q),
+                *(
+                    pl.BlockSpec((1, T, step), lambda b, j, i, *_: (b, 0, jax.lax.div(j, at.parts)))
+                    for step in (step_k, step_v)
+                ),
             ],
-            out_specs=block(1, Q, step_o),
+            out_specs=block(step_o),
             scratch_shapes=[
                 pltpu.VMEM((1 if whole else heads, Q, N), jnp.float32)
                 for N in (_LANES, _LANES, at.Cv)

@@ -89,7 +89,7 @@ CASES = {
         *(384, 4, 2, 64, 64, "float32"),
         dict(window=50, sinks=True, rope=(32, "adjacent")),
     ),
-    "one key head, cap": (256, 3, 1, 128, 128, "float32", dict(softcap=5.0)),
+    "one key head that steps share, cap": (256, 6, 1, 128, 128, "float32", dict(softcap=5.0)),
     "wide heads, rope of all channels": (256, 2, 1, 256, 256, "float32", dict(rope=(128, "half"))),
     "two widths, as latent attention": (256, 2, 2, 192, 128, "float32", {}),
     "heads of 80 with ALiBi": (256, 3, 3, 80, 80, "float32", dict(alibi=alibi(3, False))),
