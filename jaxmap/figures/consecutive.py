@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
-    """Draw KL (bits/byte) of each interval at the time where it ends, +- one standard error.
+    """Draws the KL (bits/byte) of each interval at its end, with one standard error.
 
-    Left: intervals that end during warmup, on a log(1 + time) axis. Right: those after it. A side
-    without any is left out, and without either there is no figure. Both y axes are logarithmic: an
-    interval whose KL is exactly 0 (Pythia's first update has learning rate 0) has no place there
-    and is left out. width in inches.
+    Intervals that end during warmup are on the left, on a log(1 + time) axis; those after it on the
+    right. A side without intervals is left out; without any, the result is None. Both y axes are
+    logarithmic, so an interval whose KL is exactly 0 (Pythia's first update has learning rate 0) is
+    left out. `width` is in inches.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -56,12 +56,12 @@ def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
 
 
 def _part(run: RunSteps, part: str) -> np.ndarray:
-    """Which intervals end during warmup, or after it."""
+    """The indices of the intervals that end during warmup, or after it."""
     return run.during_I if part == "during" else ~run.during_I
 
 
 def _any(runs: Sequence[RunSteps], part: str) -> bool:
-    """Whether there is anything to draw in a part."""
+    """Whether a part has anything to draw."""
     return any((run.kl_I[_part(run, part)] > 0).any() for run in runs)
 
 

@@ -1,4 +1,4 @@
-"""How distance grows with training time, and its exponent: Kishino et al. 2026, fig. 5."""
+"""The growth of distance with training time, and its exponent: Kishino et al. 2026, fig. 5."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MANY = 8  # lines from which all are thinner
 
 
 def draw(diffusion: Diffusion, width: float = 7.2) -> Figure | None:
-    """Left: distance from one start against lag, both axes logarithmic, with a guide of slope 1.
-    Right: the exponent against the start. Log-likelihoods are solid, weights dashed.
+    """Draws distances and exponents; log-likelihoods are solid lines, weights dashed.
 
-    A checkpoint that was left out is a gap. A side without a single point is left out, and without
-    either there is no figure. width in inches.
+    On the left is the distance from one start against the lag, with logarithmic axes and a guide of
+    slope 1; on the right the exponent against the start. A checkpoint that was left out is a gap. A
+    side without points is left out; without any, the result is None. `width` is in inches.
     """
     from matplotlib.lines import Line2D
 
@@ -62,7 +62,7 @@ def _draw_distances(
     window: int,
     styles: dict[str, style.LineStyle],
 ) -> None:
-    """Distance from the start against lag; weights have an axis of their own on the right."""
+    """Draws the distance from the start by lag; weights have an axis of their own on the right."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     shown = [(one, *_from_start(one, start, window)) for one in curves]
@@ -133,7 +133,7 @@ def _short(time: float, unit: str) -> str:
 
 
 def _line(one: ExponentCurve, styles: dict[str, style.LineStyle], lines: int) -> dict[str, Any]:
-    """How the line of a run is drawn."""
+    """The style of a run's line."""
     look = styles[one.trajectory.run]
     is_weight = one.trajectory.space == "weight"
     thin = (0.8 if is_weight else 1.0) * (1.0 if lines <= MANY else 0.6)
@@ -146,7 +146,7 @@ def _line(one: ExponentCurve, styles: dict[str, style.LineStyle], lines: int) ->
 
 
 def _from_start(one: ExponentCurve, start: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lags and distances from a start, of those checkpoints whose distance is above zero.
+    """The lags of checkpoints after a start and their distances, if these are above zero.
 
     A checkpoint that was left out in between is NaN, a gap in the line.
     """

@@ -1,4 +1,4 @@
-"""KL divergence between every two of a few models, as a square of colours and numbers."""
+"""KL divergence between every two of a few models, as a matrix of colours and numbers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ON_LIGHT, ON_DARK = "#111418", "#fdfdfd"
 
 
 def draw(table: KlTable, width: float = 7.2) -> Figure | None:
-    """Draw a square for each pair, darker for a larger KL on a logarithmic scale.
+    """Draws a square for each pair, darker for a larger KL, on a logarithmic scale.
 
-    None where a pair of the models was not measured, or there are too few or too many of them.
-    A KL of exactly 0 is white. width in inches.
+    Returns None if a pair was not measured, or if there are too few or too many models. A KL of
+    exactly 0 is white. `width` is in inches.
     """
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm

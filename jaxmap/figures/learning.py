@@ -1,4 +1,4 @@
-"""How well each checkpoint of a run predicts the texts: bits per byte against training step."""
+"""Learning curves: the bits per byte of each checkpoint against training time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def draw(learning: Learning, width: float = 7.2) -> Figure | None:
-    """Draw bits per byte against training time on a logarithmic axis, +- one standard error.
+    """Draws bits per byte against training time on a logarithmic axis, with one standard error.
 
-    None without runs.
+    Returns None without runs. `width` is in inches.
     """
     runs = learning.curves
     if not runs:

@@ -20,9 +20,9 @@ OTHER = "other"
 
 
 def kind_colors(kinds: Sequence[str]) -> dict[str, str]:
-    """A colour for each kind: the six most frequent have their own, the rest is grey.
+    """A colour for each type: the six most frequent have their own, the others are grey.
 
-    Nobody tells more than that apart by colour alone.
+    More colours cannot be told apart.
     """
     count = Counter(kinds)
     order = sorted(count, key=lambda kind: (kind in ("", OTHER), -count[kind], kind))
@@ -32,14 +32,14 @@ def kind_colors(kinds: Sequence[str]) -> dict[str, str]:
 
 
 def lighter(color: str, share: float) -> tuple[float, float, float]:
-    """A colour mixed with white: 0 leaves it, 1 is white."""
+    """A colour mixed with white; a share of 0 changes nothing, 1 is white."""
     from matplotlib.colors import to_rgb
 
     return tuple(np.array(to_rgb(color)) * (1 - share) + share)
 
 
 def axis_names(embedding: Embedding) -> tuple[str, str]:
-    """What is on the axes of a map, with units and what they explain."""
+    """The labels of a map's axes, with units and shares of the variance."""
     if embedding.method == "tsne":
         return "t-SNE 1 (no unit)", "t-SNE 2 (no unit)"
     first, second = (
@@ -50,7 +50,7 @@ def axis_names(embedding: Embedding) -> tuple[str, str]:
 
 
 def map_axes(axes: Axes, embedding: Embedding) -> None:
-    """Labels; both axes of one scale, so that distances are what they look like."""
+    """Sets labels, and equal scales on both axes, so that distances are drawn correctly."""
     axes.set_xlabel(axis_names(embedding)[0])
     axes.set_ylabel(axis_names(embedding)[1])
     axes.set_aspect("equal", adjustable="datalim")

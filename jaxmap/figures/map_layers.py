@@ -25,14 +25,15 @@ def draw(
     width: float = 7.2,
     colors: dict[str, str] | None = None,
 ) -> Figure:
-    """Draw the layers of each model along a line: deeper is lighter, the last a white square.
+    """Draws the layers of each model along a line; deeper is lighter, the last is a white square.
 
     Args:
+      embedding: the positions.
       models: the model of each row of the embedding.
-      layer_K: its layer, 0 (the embedding) to that model's last.
-      kinds: types of the models, for the colours.
-      width: inches.
-      colors: of the types, where several maps share them.
+      layer_K: its layer, 0 (the embedding) to the last layer of the model.
+      kinds: the types of the models, for the colours.
+      width: in inches.
+      colors: the colours of types, if several maps share them.
     """
     from matplotlib.lines import Line2D
 

@@ -27,9 +27,9 @@ def draw_models(
     width: float = 7.2,
     colors: dict[str, str] | None = None,
 ) -> Figure:
-    """Draw models as dots, coloured by type (Oyama et al. 2025).
+    """Draws models as dots, coloured by type (Oyama et al. 2025).
 
-    width in inches; colors: of the types, where several maps share them.
+    `width` is in inches; `colors` are the colours of types, if several maps share them.
     """
     with style.look():
         figure, axes = _figure(width)
@@ -54,9 +54,9 @@ def draw_quantised(
     width: float = 7.2,
     colors: dict[str, str] | None = None,
 ) -> Figure:
-    """Fig. 2a: each model (full dot) and its quantised version (ring), joined by a line.
+    """Fig. 2a: each model (dot) and its quantised copy (ring), joined by a line, coloured by type.
 
-    pairs_P2: rows of the embedding, the model first. Coloured by type. width in inches.
+    `pairs_P2` are rows of the embedding, the model first. `width` is in inches.
     """
     from matplotlib.lines import Line2D
 
@@ -98,8 +98,8 @@ def draw_families(
 ) -> Figure:
     """Fig. 2b: parents and children joined by lines, with a marker by generation.
 
-    pairs_P2: rows of the embedding, the parent first. generation_K: int, 1 has no parent on the
-    map. width in inches; colors: of the types, where several maps share them.
+    `pairs_P2` are rows of the embedding, the parent first. `generation_K` is int; 1 has no parent
+    on the map. `width` is in inches; `colors` are the colours of types, if several maps share them.
     """
     from matplotlib.lines import Line2D
 

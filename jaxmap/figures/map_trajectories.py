@@ -25,11 +25,11 @@ CAPPED_AT = 0.95  # quantile of the KL of all steps
 
 
 def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> Figure:
-    """Draw every run as a line: the lighter, the earlier; the wider, the larger the KL of a step.
+    """Draws every run as a line, which is lighter for earlier steps and wider for a larger KL.
 
-    Widths are proportional to KL up to its 95 % quantile over all steps, and stay there. Left: one
-    colour a model, all its seeds alike. Right, where there are seeds: those of the model with most
-    of them, a colour and a number each. width in inches.
+    Widths are proportional to the KL of a step up to its 95 % quantile over all steps. The left
+    panel has one colour per model, for all its seeds. If there are seeds, the right panel has those
+    of the model with most of them, each with its colour and number. `width` is in inches.
     """
     from matplotlib.lines import Line2D
 

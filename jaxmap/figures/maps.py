@@ -1,4 +1,4 @@
-"""Any map of an atlas as the figure that belongs to it: Kishino et al. 2026, fig. 1 and 2."""
+"""Chooses the figure for a map of an atlas: Kishino et al. 2026, fig. 1 and 2."""
 
 from __future__ import annotations
 

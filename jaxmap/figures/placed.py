@@ -1,4 +1,4 @@
-"""New models, scored on few texts, on the map of others, with the error of their place."""
+"""New models that were scored on few texts, on a map of others, with the errors of positions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MOST_NAMES = 8  # of new models that are written beside them
 
 
 def draw(placing: Placing, width: float = 7.2) -> Figure:
-    """Draw the map's models as pale dots and new ones as diamonds with two standard errors.
+    """Draws the map's models as pale dots, and new ones as diamonds with two standard errors.
 
-    Places are in the map's two leading principal components. width in inches.
+    Positions are those in the map's two leading principal components. `width` is in inches.
     """
     from matplotlib.lines import Line2D
 

@@ -37,9 +37,11 @@ TITLES = {"8-bit": "(a) Quantization", "families": "(b) Fine-tuning", "layers": 
 
 
 def figure_1(atlas: Atlas, width: float = 6.4) -> Figure | None:
-    """Training runs on one map: lighter is earlier, a segment is the wider the larger its KL, up
-    to the 95 % quantile of all; the other seeds of a size are grey. None without such a map.
-    width in inches."""
+    """Draws training runs on one map; returns None without such a map.
+
+    Earlier is lighter; a segment is wider for a larger KL, up to the 95 % quantile of all; the
+    other seeds of a size are grey. `width` is in inches.
+    """
     one = atlas.find("trajectories")
     if one is None:
         return None
@@ -60,12 +62,12 @@ def figure_1(atlas: Atlas, width: float = 6.4) -> Figure | None:
 
 
 def _places(one: Map) -> np.ndarray:
-    """t-SNE as the paper turns it, [K, 2]."""
+    """t-SNE in the orientation of the paper, [K, 2]."""
     return one.embeddings[0].xy_K2 @ ORIENTED[one.name].T
 
 
 def _square(axes: Axes) -> None:
-    """One scale for both axes; they have no unit."""
+    """Sets equal scales on both axes, which have no unit."""
     axes.autoscale_view()
     axes.set_aspect("equal", adjustable="datalim")
 
@@ -131,9 +133,12 @@ def _legend(figure: Figure, handles: dict[str, tuple[str, str]], columns: int) -
 
 
 def figure_2(atlas: Atlas, colors: dict[str, str], width: float = 10.8) -> Figure | None:
-    """(a) models and their 8-bit copies, (b) parents and children by generation, (c) layers: the
-    deeper the lighter, the last a white square. `colors` are of the types of models. A map that is
-    absent leaves its panel out; None without any."""
+    """Draws three maps; returns None if all are absent.
+
+    (a) has models and their 8-bit copies, (b) parents and children by generation, (c) layers:
+    deeper is lighter, the last is a white square. The panel of an absent map is left out. `colors`
+    are the colours of types.
+    """
     from matplotlib.lines import Line2D
 
     maps = [one for name in TITLES if (one := atlas.find(name)) is not None]
@@ -225,9 +230,11 @@ def _join(axes: Axes, segments_P22: np.ndarray) -> None:
 
 
 def figure_4(consecutive: Consecutive, width: float = 8.0) -> Figure | None:
-    """KL to the next saved checkpoint, each drawn at the earlier of the two: on the left those
-    before the end of warmup, on log10(1 + step) and a linear KL axis, on the right the others, on
-    a logarithmic KL axis. None where there is none."""
+    """Draws the KL to the next saved checkpoint, at the earlier of the two; None if there is none.
+
+    The left panel has those before the end of warmup, with log10(1 + step) and a linear KL axis;
+    the right panel has the others, with a logarithmic KL axis.
+    """
     runs = [run for run in consecutive.runs if len(run.kl_I)]
     if not runs:
         return None

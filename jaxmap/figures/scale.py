@@ -27,10 +27,10 @@ COLORS = {
 
 
 def draw(scale: Scale, width: float = 7.2) -> Figure:
-    """Violins of KL (bits per byte) on a symlog axis, linear below 0.1, with medians marked.
+    """Draws violins of KL (bits per byte) on a symlog axis, linear below 0.1, with medians.
 
-    A setting without pairs keeps its place. The density is estimated on the axis as it is drawn,
-    so that a violin's width is honest there. width in inches.
+    A setting without pairs keeps its position. The density is estimated in the coordinates of the
+    axis, so that widths are correct as drawn. `width` is in inches.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator

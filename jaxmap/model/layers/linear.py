@@ -133,7 +133,7 @@ class Linear(nnx.Module):
 
     @property
     def stacked(self) -> int:
-        """The number of kernels of a stack."""
+        """The number of kernels in a stack."""
         return self.kernel.shape[0]
 
     def one(self, i: jax.Array) -> jax.Array:
