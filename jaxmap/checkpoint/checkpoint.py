@@ -13,6 +13,7 @@ from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
+from jaxmap.checkpoint.storage import bits_of_file_type
 from jaxmap.model.spec import Spec
 
 ADAPTER = ".adapter"  # the subfolder of a base model's folder with the adapter's own files
@@ -100,7 +101,9 @@ class Checkpoint:
     def encoding(self) -> str:
         """The encoding of its weights, by its name in tables; "" for plain floats."""
         encoding = self.architecture.encoding
-        return "" if encoding is None else encoding.label
+        if encoding is not None:
+            return encoding.label
+        return formats.weights_of(self.folder)[0].label
 
     @property
     def has_adapter(self) -> bool:
@@ -121,12 +124,13 @@ class Checkpoint:
     def bits(self) -> int | None:
         """The bits of a code of most matrices; None if they are floats of 16 bits or more."""
         encoding = self.architecture.encoding
-        return None if encoding is None else encoding.bits
+        return bits_of_file_type(self.file_type) if encoding is None else encoding.bits
 
     @property
     def file_type(self) -> str:
-        """The file type of a format that has several, such as GGUF's Q4_K_M; "" for others."""
-        return ""
+        """The kind of file of a format that has several, such as Q4_K_M; "" for others."""
+        found, chosen = formats.weights_of(self.folder)
+        return found.file_type(self.folder, chosen)
 
     @property
     def num_bytes(self) -> int:

@@ -1,4 +1,5 @@
-"""References, by which users name models: `org/name`, `org/name@revision`, a folder, and others.
+"""What a user writes to name a model: `org/name`, `org/name@revision`, `org/name/subfolder`, a
+folder, `folder@step1000`; one GGUF file: `folder/name.gguf`, `org/name/file.gguf`.
 
 A reference is also `org/name/subfolder` or `folder@step1000`. Commas separate references and braces
 expand as in a shell: `EleutherAI/pythia-{70m,160m}@step0`. Two or three integers in braces are a
@@ -18,7 +19,7 @@ from jaxmap.errors import InputError
 MOST_REFS = 100_000  # more is a typing error, and would fill memory before anything is scored
 
 _MOST_BRACES = 100
-_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,96}){0,8}", re.ASCII)
+_HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,255}){0,8}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,14 @@ class Ref:
 
     @property
     def subfolder(self) -> str:
-        """The folder in the repository of a model on the Hub; "" for the top level."""
-        return "/".join(self.name.split("/")[2:])
+        """Of a model on the Hub: the folder in its repository, "" for the top."""
+        return "/".join(self.name.split("/")[2 : -1 if self.file else None])
+
+    @property
+    def file(self) -> str:
+        """The GGUF file that it names; "" for a folder or a repository."""
+        last = self.name.rpartition("/")[2]
+        return last if last.endswith(".gguf") and not os.path.isdir(self.name) else ""
 
     def __str__(self) -> str:
         return self.name if self.revision is None else f"{self.name}@{self.revision}"
@@ -45,7 +52,8 @@ class Ref:
 def is_folder(name: str) -> bool:
     """Whether a name means a folder, which may not exist, and not a model on the Hub."""
     looks_like_path = name.startswith(("/", "./", "../", "~")) or name in (".", "..")
-    return looks_like_path or os.path.isdir(name) or not _HUB_NAME.fullmatch(name)
+    is_there = os.path.isdir(name) or (name.endswith(".gguf") and os.path.isfile(name))
+    return looks_like_path or is_there or not _HUB_NAME.fullmatch(name)
 
 
 def parse_refs(spec: str) -> list[Ref]:
@@ -57,8 +65,9 @@ def parse_refs(spec: str) -> list[Ref]:
     not checked whether a model exists, so that a missing model does not stop the others.
     """
     if "\0" in spec:
-        raise InputError(f"{spec!r}: a model's name cannot contain NUL")
-    if os.path.isdir(os.path.expanduser(spec)):
+        raise InputError(f"{spec!r}: a model's name holds no NUL")
+    whole = os.path.expanduser(spec)
+    if os.path.isdir(whole) or (spec.endswith(".gguf") and os.path.isfile(whole)):
         return [parse_ref(spec)]
     refs: dict[Ref, None] = {}
     repeated: dict[Ref, None] = {}
@@ -83,7 +92,7 @@ def parse_ref(text: str) -> Ref:
     """Reads one reference; commas and braces are part of the name."""
     whole = os.path.expanduser(text)
     name, at, revision = text.rpartition("@")
-    if not at or os.path.isdir(whole):
+    if not at or os.path.isdir(whole) or (text.endswith(".gguf") and os.path.isfile(whole)):
         name, revision = text, ""
     elif not name or not revision:
         raise InputError(f"{text!r}: write a model as name@revision, or name alone")

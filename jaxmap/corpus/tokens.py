@@ -88,6 +88,10 @@ class TextTokenizer:
         """How it reads what stands between prefix and suffix."""
         return self._reading
 
+    def vocabulary(self) -> Mapping[str, int]:
+        """Each token and its id."""
+        return self._reading.vocabulary()
+
     def encode(
         self,
         texts: TextSet,

@@ -98,6 +98,7 @@ def provenance(
             "stored_dtype": model.stored_dtype,
             **(storage or model.storage).facts,
             **({"base": list(bases)} if bases else {}),
+            **({"tokenizer": files.tokenizer} if files.tokenizer else {}),
             **({"base_relation": card.relation} if card.relation else {}),
         },
     )

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from jaxmap.checkpoint.formats import GGUF, weights_of
 from jaxmap.errors import InputError
 
 _NEEDED = "needs PyTorch: pip install 'jaxmap[torch]'"
+
+
+def _file_of(folder: Path) -> dict[str, str]:
+    """What transformers is told of a folder whose weights are a GGUF, which it reads by itself."""
+    found, chosen = weights_of(folder)
+    return {"gguf_file": chosen} if found is GGUF else {}
 
 
 class Reference:
@@ -36,7 +43,11 @@ class Reference:
         try:
             # Read in float32 and widened: rounding happens once, when the file is read.
             self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+                folder,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                **_file_of(folder),
             )
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -58,8 +58,9 @@ def test_preference_of_formats():
     for one in FORMATS:
         for name in one.looks_for:
             assert choose([*names, name], "here").format is one
-    with pytest.raises(InputError, match=r"here: has only GGUF weights \(a\.gguf\)"):
-        choose([*names, "a.gguf"], "here")
+    assert choose([*names, "a.gguf"], "here").names == ["a.gguf", "vocab.json"]
+    assert choose([*names, "a.gguf", "model.safetensors"], "here").format.name == "safetensors"
+    assert choose([*names, "a.gguf", "model.safetensors"], "here", "a.gguf").format.name == "GGUF"
 
 
 # An index that disagrees with its shards: the shards count.

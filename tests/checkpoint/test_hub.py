@@ -288,7 +288,7 @@ def test_answer_that_is_not_the_hubs(fake, hub):
         ([], "no config.json"),
         (["config.json"], "no weights"),
         (["config.json", "flax_model.msgpack"], "only Flax weights (flax_model.msgpack)"),
-        (["config.json", "x.Q4.gguf"], "only GGUF weights"),
+        (["config.json", "x.Q4.gguf", "y.gguf"], "holds 2 GGUF files"),
         (["config.json", "adapter_model.safetensors"], "only adapter (LoRA) weights"),
         (["config.json", "model.fp16.safetensors"], "only variant weights"),
         (["config.json", "model-00001-of-00002.safetensors"], "no index"),

@@ -136,7 +136,7 @@ def test_subfolders(tmp_path):
         ([], "no weights (looked for model.safetensors, pytorch_model.bin"),
         (["tf_model.h5"], "only TensorFlow weights (tf_model.h5)"),
         (["flax_model.msgpack"], "only Flax weights"),
-        (["a.gguf"], "only GGUF weights"),
+        (["a.gguf"], "a.gguf: not a GGUF file"),
         (["model.onnx"], "only ONNX weights"),
         (["model-00001-of-00003.safetensors"], "no index"),
     ],

@@ -61,7 +61,7 @@ class Fake:
 
 
 def is_lfs(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 class Handler(BaseHTTPRequestHandler):

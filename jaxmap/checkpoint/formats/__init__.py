@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from jaxmap.checkpoint.formats.adapter import ADAPTERS
 from jaxmap.checkpoint.formats.base import Format, Stored
+from jaxmap.checkpoint.formats.gguf import Gguf, models_in, parts_of
 from jaxmap.checkpoint.formats.index import SUFFIX, read_index
 from jaxmap.checkpoint.formats.names import without_wrappers
 from jaxmap.checkpoint.formats.safetensors import Safetensors
@@ -22,8 +23,9 @@ from jaxmap.checkpoint.formats.torch_bin import TorchBin
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.errors import InputError
 
-# In order of preference: the first format of a checkpoint that has several is read.
-FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin())
+# In order of preference: where a checkpoint is there in several, the first is read.
+GGUF = Gguf()
+FORMATS: tuple[Format, ...] = (Safetensors(), TorchBin(), GGUF)
 ALL = (*FORMATS, *ADAPTERS)
 
 # Where tools said how weights are encoded before config.json did, and the `quant_method` of each.
@@ -37,7 +39,6 @@ QUANTISATION_FILES = {
 _OTHER_FORMATS = {
     "flax_model*": "Flax",
     "tf_model*": "TensorFlow",
-    "*.gguf": "GGUF",
     "*.onnx": "ONNX",
     "adapter_model*": "adapter (LoRA)",
     "consolidated*": "original, unconverted",
@@ -45,6 +46,9 @@ _OTHER_FORMATS = {
     "model.*.safetensors": "variant",
     "pytorch_model.*.bin": "variant",
 }
+
+
+_SHOWN = 8  # names in an error
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Choice:
 
     @property
     def names(self) -> list[str]:
-        """All names: config.json, then the weights (one file, or an index), then the others."""
+        """config.json first, then the weights (one file, or an index), then the others."""
+        if self.format is GGUF:  # which says itself what config.json would
+            return [*parts_of(self.weights), *self.tokenizer]
         return [self.format.config_file, self.weights, *self.tokenizer, *self.beside]
 
     @property
@@ -74,19 +80,49 @@ class Choice:
         return self.weights if self.weights.endswith(SUFFIX) else None
 
 
-def choose(names: Collection[str], where: str) -> Choice:
-    """Selects the files that jaxmap reads from the file names of a checkpoint.
+def choose(names: Collection[str], where: str, file: str = "") -> Choice:
+    """Chooses, among the file names of a checkpoint, those that matter.
 
-    Raises InputError, which names `where`, if they are not a checkpoint in a known format.
+    Args:
+      names: of the files.
+      where: for messages.
+      file: the GGUF file that is meant, where one was named.
+
+    Raises InputError, which names `where`, for what is no checkpoint, or one in no known format.
     """
     top = {name for name in names if "/" not in name}
+    if file:
+        return _gguf(top, where, file)
     for one in ALL:
+        if one is GGUF:
+            continue
         if one.config_file in top and (weights := one.choose(top)):
             beside = tuple(name for name in QUANTISATION_FILES if name in top)
             return Choice(one, weights, tuple(tokenizer_files(top)), beside)
+    if models_in(top):
+        return _gguf(top, where, "")
     if "config.json" not in top:
         raise InputError(f"{where}: no config.json, so it is no Hugging Face checkpoint")
     raise InputError(f"{where}: {_no_weights(names)}")
+
+
+def _gguf(top: Collection[str], where: str, file: str) -> Choice:
+    """A GGUF file: the one that is named, or the only one."""
+    models = models_in(top)
+    some = ", ".join(models[:_SHOWN]) + (", ..." if len(models) > _SHOWN else "")
+    if not file and len(models) > 1:
+        raise InputError(
+            f"{where}: holds {len(models)} GGUF files; name one of them, as in "
+            f"{where}/{models[0]}: {some}"
+        )
+    if file and file not in models:
+        if file in top:
+            raise InputError(f"{where}: a later part of a model; name the first, of {some}")
+        raise InputError(f"{where}: no such file; GGUF files there: {some or 'none'}")
+    chosen = file or models[0]
+    if missing := [name for name in parts_of(chosen) if name not in top]:
+        raise InputError(f"{where}: part {missing[0]} of the model is missing")
+    return Choice(GGUF, chosen, tuple(tokenizer_files(top)))
 
 
 def _no_weights(names: Collection[str]) -> str:

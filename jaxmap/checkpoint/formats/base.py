@@ -131,6 +131,15 @@ class Format(ABC):
                 tensors[name] = stored
         return tensors
 
+    @property
+    def label(self) -> str:
+        """As tables call it, where they do not name the dtype; "" for formats of plain numbers."""
+        return ""
+
+    def file_type(self, folder: Path, chosen: str) -> str:
+        """The kind of file of a format that has several; "" for others."""
+        return ""
+
     @abstractmethod
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
         """The tensors of one file."""

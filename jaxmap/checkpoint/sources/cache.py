@@ -22,7 +22,7 @@ from jaxmap.checkpoint.sources.types import Resolved
 
 FOLDER = "downloads"
 AHEAD = 64_000_000_000  # bytes downloaded and not yet scored; four models of 8 billion parameters
-_WEIGHTS = (".safetensors", ".bin")
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
 _LOOK_S = 0.2  # seconds between two checks whether the run should stop
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.sources import adapter, folder, git
+from jaxmap.checkpoint.sources import adapter, folder, gguf, git, hub_parts
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Known, Resolved, nearest, stat_files
 from jaxmap.errors import InputError
 
@@ -26,12 +26,14 @@ def resolve(ref: Ref, known: Known = lambda ref: ()) -> Resolved:
             if adapter.is_adapter(git.names_of(found)):
                 config = git.read_out(found) / adapter.CONFIG
                 return adapter.with_base(found, config, lambda base: resolve(base, known))
-            return found
+            return gguf.identified(found) if gguf.is_gguf(git.names_of(found)) else found
     else:
         from jaxmap.checkpoint.sources import hub
 
         found = hub.resolve(ref)
     names = [*(file.name for file in found.files), *(file.name for file in found.remote)]
+    if gguf.is_gguf(names):
+        return gguf.identified(found)
     if not adapter.is_adapter(names):
         return found
     if found.place == "hub":
@@ -42,7 +44,7 @@ def resolve(ref: Ref, known: Known = lambda ref: ()) -> Resolved:
 
 
 def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
-    base = Path(ref.name)
+    base = Path(ref.name).parent if ref.file else Path(ref.name)
     if not base.is_dir():
         raise InputError(f"no such folder: {ref.name}; a Hub model is written org/name")
     if ref.revision is None and not folder.is_hub_cache(base):
@@ -71,8 +73,11 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
         return hub.fetch(resolved)
     if resolved.place == "adapter":
         return adapter.fetch(resolved, fetch)
+    if resolved.place == "gguf":
+        return gguf.fetch(resolved, fetch, hub_parts.tokenizer_of)
     if resolved.place == "folder":
         return folder.fetch(resolved)
     where, read_out = str(resolved.ref), git.read_out(resolved)
-    files = stat_files(read_out, folder.names_of(read_out, where), where)
+    names = folder.names_of(read_out, where, resolved.ref.file)
+    files = stat_files(read_out, names, where)
     return CheckpointFiles(resolved.ref, read_out, resolved.commit, files, git.card_of(resolved))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from jaxmap.checkpoint.formats import choose
+from jaxmap.checkpoint.formats import choose, models_in
 from jaxmap.checkpoint.formats.index import shards
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import read_card
@@ -37,7 +37,7 @@ _SHOW_PROGRESS = (
 def resolve(ref: Ref, folder: Path, known: Known) -> Resolved:
     """Resolves a folder: its files, and their hash, which `known` may have."""
     where = str(ref)
-    files = stat_files(folder, names_of(folder, where), where)
+    files = stat_files(folder, names_of(folder, where, ref.file), where)
     for signature, commit in known(ref):
         if tuple(FileStat(*file) for file in signature) == files:
             return Resolved(ref, commit, "folder", folder, files)
@@ -100,14 +100,15 @@ def content_hash(
     return "sha256:" + whole.hexdigest()
 
 
-def names_of(folder: Path, where: str) -> list[str]:
-    """The names of the files of a folder that are read, including the shards of an index."""
+def names_of(folder: Path, where: str, file: str = "") -> list[str]:
+    """Names the files of a folder that matter, the shards of an index with them; of several GGUF
+    files that which is named."""
     try:
         # Not only existing files: a dangling link is reported by its name.
         have = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
         raise InputError(f"{where}: cannot read the folder: {error.strerror}") from error
-    if not {"config.json", "adapter_config.json"} & set(have):
+    if not {"config.json", "adapter_config.json"} & set(have) and not models_in(have):
         steps = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         if steps:
             like = f"{where}/{steps[0]}" if "@" in where else f"{where}@{steps[0]}"
@@ -115,7 +116,7 @@ def names_of(folder: Path, where: str) -> list[str]:
                 f"{where}: no config.json here but in {len(steps)} subfolders; write {like}, "
                 "or several as @{" + ",".join(steps[:3]) + "}"
             )
-    choice = choose(have, where)
+    choice = choose(have, where, file)
     more = shards(folder / choice.index, where) if choice.index else []
     return [*choice.names, *more]
 

@@ -31,13 +31,13 @@ def resolve(ref: Ref, clone: Path, revision: str) -> Resolved | None:
     commit = _git_commit(clone, revision)
     if commit is None:
         return None
-    _git_names(clone, commit, str(ref))
+    _git_names(clone, commit, ref)
     return Resolved(ref, commit, "git", clone)
 
 
 def names_of(resolved: Resolved) -> list[str]:
-    """The names of the files of a commit that are read."""
-    return list(_git_names(resolved.folder, resolved.commit, str(resolved.ref)))
+    """The files of a commit that matter."""
+    return list(_git_names(resolved.folder, resolved.commit, resolved.ref))
 
 
 def card_of(resolved: Resolved) -> Card:
@@ -50,9 +50,9 @@ def read_out(resolved: Resolved) -> Path:
     """Writes the files of a commit to the user's cache, once; Git LFS objects are linked there."""
     where, clone = str(resolved.ref), resolved.folder
     caches = user_cache() / "git"
-    folder = caches / resolved.commit
-    objects = _git_names(clone, resolved.commit, where)
-    # If the clone to which the links point is gone, the files are read again, from this one.
+    folder = caches / "-".join(filter(None, [resolved.commit, resolved.ref.file]))
+    objects = _git_names(clone, resolved.commit, resolved.ref)
+    # A link dangles when the clone that it was made from is gone: read it out again, from this one.
     if folder.is_dir() and all((folder / name).is_file() for name in objects):
         return folder
     try:
@@ -106,11 +106,10 @@ def revisions(folder: Path) -> list[str]:
     return sorted({name.removeprefix("origin/") for name in names} - {"HEAD"})
 
 
-def _git_names(folder: Path, commit: str, where: str) -> dict[str, str]:
-    """The object ids, by name, of a commit's files that are read.
-
-    Likely shards are included, since the index is not read yet.
-    """
+def _git_names(folder: Path, commit: str, ref: Ref) -> dict[str, str]:
+    """Maps the names of the files that matter at a commit to their object ids; likely shards too,
+    for the index is not read."""
+    where = str(ref)
     done = _git(folder, "ls-tree", "-z", commit)
     if done.returncode:
         raise InputError(f"{where}: git cannot read it: {_last_line(done.stderr)}")
@@ -120,7 +119,7 @@ def _git_names(folder: Path, commit: str, where: str) -> dict[str, str]:
         mode, _, object_id = facts.decode().split()
         if mode.startswith("100"):  # a plain file, not a link, folder or submodule
             objects[os.fsdecode(name)] = object_id
-    choice = choose(objects, where)
+    choice = choose(objects, where, ref.file)
     more = likely_shards(objects, choice.index) if choice.index else []
     return {name: objects[name] for name in (*choice.names, *more)}
 

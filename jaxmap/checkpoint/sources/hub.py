@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxmap.checkpoint.checkpoint import Checkpoint
-from jaxmap.checkpoint.formats import ALL, QUANTISATION_FILES, choose
+from jaxmap.checkpoint.formats import ALL, QUANTISATION_FILES, choose, models_in
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.folder import cached_revisions
+from jaxmap.checkpoint.sources.gguf_start import check_start
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
@@ -83,36 +84,21 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
     hub = hub or Hub()
     if hub.is_offline:
         return _resolve_offline(ref, hub)
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=hub.endpoint)
-    info = _attempt(
-        lambda: api.model_info(
-            ref.repository, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
-        ),
-        ref,
-        hub,
-    )
-    if not info.sha or not _COMMIT.fullmatch(info.sha):
-        raise JaxmapError(f"{ref}: the Hub's answer names no commit; check HF_ENDPOINT")
-    listed = {
-        file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
-        for file in info.siblings or ()
-    }
+    commit, listed, card_data = listing(ref, hub)
     if ref.subfolder:
         listed = _inside(listed, ref)
-    choice = choose(listed, str(ref))
+    choice = choose(listed, str(ref), ref.file)
     more = likely_shards(listed, choice.index) if choice.index else []
     names = [*choice.names, *more]
-    folder = hub.repository(ref.repository) / "snapshots" / info.sha / ref.subfolder
+    folder = hub.repository(ref.repository) / "snapshots" / commit / ref.subfolder
     return Resolved(
         ref,
-        info.sha,
+        commit,
         "hub",
         folder,
         remote=tuple(listed[name] for name in names),
-        card=card_of(info.card_data.to_dict()) if info.card_data else NO_CARD,
-        has_card=CARD in listed and not info.card_data,
+        card=NO_CARD if card_data is None else card_of(card_data),
+        has_card=CARD in listed and card_data is None,
     )
 
 
@@ -141,6 +127,8 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     if "config.json" in names and missing:  # an unsupported model is not downloaded
         Checkpoint(folder).check_readable()
     for file in (file for file in missing if file.name not in settings):
+        if file.name.endswith(".gguf"):
+            check_start(resolved, file, hub.endpoint)
         _download(file, resolved, hub)
     card = resolved.card
     if resolved.has_card and _is_copy(folder, names):
@@ -202,10 +190,10 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
     for name in (*sorted(configs), *sorted(weights)):
         if (folder / name).is_symlink() and name not in have:
             raise InputError(f"{where}: offline and {name} is missing in {folder}; {advice}")
-    if not configs & set(have) or not weights & set(have):
+    if not models_in(have) and (not configs & set(have) or not weights & set(have)):
         lacking = "weights are" if configs & set(have) else "config.json is"
         raise InputError(f"{where}: offline and {lacking} missing in {folder}; {advice}")
-    choice = choose(have, where)
+    choice = choose(have, where, ref.file)
     names = [*choice.names, *(shards(folder / choice.index, where) if choice.index else [])]
     if lacking_files := [name for name in names if name not in have]:
         lacking = lacking_files[0]
@@ -392,6 +380,40 @@ def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
 
     api = HfApi(endpoint=hub.endpoint)
     return _attempt(lambda: [one.id for one in api.list_models(author=organisation)], ref, hub)
+
+
+def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
+    """A model's commit, all its files by name, and what its card says where the Hub tells that.
+
+    One request; raises as `resolve` does.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint)
+    info = _attempt(
+        lambda: api.model_info(
+            ref.repository, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
+        ),
+        ref,
+        hub,
+    )
+    if not info.sha or not _COMMIT.fullmatch(info.sha):
+        raise JaxmapError(f"{ref}: the Hub's answer names no commit; check HF_ENDPOINT")
+    files = {
+        file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
+        for file in info.siblings or ()
+    }
+    return info.sha, files, info.card_data.to_dict() if info.card_data else None
+
+
+def fetch_files(ref: Ref, commit: str, files: Collection[Remote], hub: Hub) -> Path:
+    """Brings some files of a model to disk; returns the folder that holds them."""
+    folder = hub.repository(ref.repository) / "snapshots" / commit
+    resolved = Resolved(ref, commit, "hub", folder)
+    for file in files:
+        _download(file, resolved, hub)
+    _remember(resolved, hub)
+    return folder
 
 
 def fetch_config(ref: Ref, hub: Hub | None = None) -> Path:

@@ -47,13 +47,13 @@ class Resolved:
 
     ref: Ref
     commit: str
-    place: Literal["folder", "git", "hub", "adapter"]
+    place: Literal["folder", "git", "hub", "adapter", "gguf"]
     folder: Path  # the checkpoint; for "git" the clone; for "hub" where it will be
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
-    parts: tuple[Resolved, ...] = ()  # for an adapter: itself and its base
-    card: Card = NO_CARD  # from the Hub's listing
-    has_card: bool = False  # whether there is a card that the listing does not include
+    parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base; of a GGUF: its files
+    card: Card = NO_CARD  # as far as the Hub's listing tells
+    has_card: bool = False  # whether there is a card that the listing does not tell of
 
     @property
     def num_bytes(self) -> int:
@@ -70,7 +70,8 @@ class CheckpointFiles:
     folder: Path
     commit: str
     files: tuple[FileStat, ...]
-    card: Card = NO_CARD  # the model card, which is not part of the identity
+    card: Card = NO_CARD  # what the model's card says; it is no part of the identity
+    tokenizer: str = ""  # where the tokenizer is from, where that is not the files beside the model
 
 
 Signature = Sequence[Sequence]  # of FileStat, or the lists that JSON makes of them

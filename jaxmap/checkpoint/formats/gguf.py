@@ -1,0 +1,82 @@
+"""GGUF: llama.cpp's files, of which one (or one in several parts) holds a whole model.
+
+A checkpoint's folder has the file, or links to it, and a config.json that its metadata stand for:
+`jaxmap.checkpoint.sources.gguf` makes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import family_of
+from jaxmap.architectures.specs import spec_of
+from jaxmap.checkpoint.formats.base import Format, Stored
+from jaxmap.checkpoint.gguf.header import SPLIT, Header, read_headers
+from jaxmap.errors import InputError
+
+SUFFIX = ".gguf"
+
+
+def models_in(names: Collection[str]) -> list[str]:
+    """The models among file names: of a split one its first part; projectors are none."""
+    found = []
+    for name in sorted(names):
+        if not name.endswith(SUFFIX) or name.rsplit("/", 1)[-1].startswith("mmproj"):
+            continue
+        split = SPLIT.fullmatch(name)
+        if split is None or int(split["no"]) == 1:
+            found.append(name)
+    return found
+
+
+def parts_of(name: str) -> list[str]:
+    """All files of a model, by the name of the first."""
+    split = SPLIT.fullmatch(name)
+    if split is None:
+        return [name]
+    count = int(split["of"])
+    return [f"{split['stem']}-{n:05d}-of-{split['of']}{SUFFIX}" for n in range(1, count + 1)]
+
+
+class Gguf(Format):
+    name = "GGUF"
+    looks_for: tuple[str, ...] = ()
+
+    def choose(self, names: Collection[str]) -> str | None:
+        return next(iter(models_in(names)), None)
+
+    def files(self, folder: Path, chosen: str) -> list[str]:
+        names = parts_of(chosen)
+        for name in names:
+            if not (folder / name).exists():
+                raise InputError(f"{folder / chosen}: part {name} is missing; download it again")
+        return names
+
+    def file_type(self, folder: Path, chosen: str) -> str:
+        return self._header(folder, chosen).file_type
+
+    @property
+    def label(self) -> str:
+        return "gguf"
+
+    def open(self, folder: Path, chosen: str, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        from jaxmap.checkpoint.gguf.tensors import tensors_of
+
+        config = Config(self.config(folder), str(folder / "config.json"))
+        family, spec = family_of(config), spec_of(config)
+        return tensors_of(self._header(folder, chosen), family.rows(spec), spec)
+
+    def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        raise NotImplementedError  # a part of a model says nothing by itself
+
+    def _header(self, folder: Path, chosen: str) -> Header:
+        return read_headers([_file(folder / name) for name in self.files(folder, chosen)])
+
+
+def _file(path: Path) -> Path:
+    """What a link leads to: messages name the file that the user knows."""
+    return Path(os.path.join(path.parent, os.readlink(path))) if path.is_symlink() else path

@@ -1,0 +1,180 @@
+"""The tensors of a GGUF file under the names of the family's page, decoded when they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jaxmap.architectures.rows import Row
+from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.checkpoint.gguf.facts import Facts
+from jaxmap.checkpoint.gguf.header import Header, TensorInfo
+from jaxmap.checkpoint.gguf.numbers import dtype_of, read_floats
+from jaxmap.checkpoint.gguf.undo import Heads, Rule, rule_of
+from jaxmap.errors import InputError
+from jaxmap.model.spec import Spec
+
+# Tensors that stand for settings (`config.py` reads them).
+_SETTINGS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+_SUFFIXES = (".weight", ".bias")
+# Names that the package's table lacks, by architecture and Hugging Face's name without layers.
+_MORE_NAMES = {
+    ("gpt-oss", "model.layers.{l}.mlp.experts.down_proj"): "ffn_down_exps.weight",
+    ("gpt-oss", "model.layers.{l}.mlp.experts.down_proj_bias"): "ffn_down_exps.bias",
+    ("command-r", "model.layers.{l}.self_attn.q_norm.weight"): "attn_q_norm.weight",
+    ("command-r", "model.layers.{l}.self_attn.k_norm.weight"): "attn_k_norm.weight",
+}
+_EXPERTS = "model.layers.{l}.mlp.experts"
+# Two tensors of the file that are one of Hugging Face's, and what they are called there.
+_PAIRS = {
+    "gpt-oss": {
+        ("ffn_gate_exps.weight", "ffn_up_exps.weight"): f"{_EXPERTS}.gate_up_proj",
+        ("ffn_gate_exps.bias", "ffn_up_exps.bias"): f"{_EXPERTS}.gate_up_proj_bias",
+    },
+}
+_STACKED = {"gpt-oss": r"\.ffn_(gate|up|down)_exps\.weight$"}  # (out, in) there, (in, out) here
+
+
+def tensors_of(header: Header, rows: Mapping[str, Row], spec: Spec) -> dict[str, Stored]:
+    """Name -> tensor, under Hugging Face's names; what no row knows keeps the file's name.
+
+    Args:
+      header: of the file.
+      rows, spec: of the family's page.
+
+    Raises InputError for tensors of a type that cannot be decoded.
+    """
+    architecture = header.architecture
+    heads = _heads(header)
+    found: dict[str, Stored] = {}
+    used: set[str] = set(_SETTINGS)
+    for pair, pattern in _PAIRS.get(architecture, {}).items():
+        for number in range(spec.L):
+            two = tuple(f"blk.{number}.{name}" for name in pair)
+            if all(name in header.tensors for name in two):
+                found[pattern.format(l=number)] = _interleaved(header, two)
+                used |= {*two}
+    table = _Table(architecture, spec.L)
+    for row in _every(rows.values()):
+        for pattern in (row.name, *row.other_names):
+            layers = range(spec.L) if "{l}" in pattern else (None,)
+            for layer in layers:
+                own = table.name(pattern, layer, header.tensors)
+                if own is None or own in used or pattern.format(l=layer, e=0) in found:
+                    continue
+                used.add(own)
+                info, rule = header.tensors[own], rule_of(architecture, own)
+                if re.search(_STACKED.get(architecture, r"(?!)"), own):
+                    rule = _swapped
+                if "{e}" not in pattern:
+                    found[pattern.format(l=layer)] = _stored(info, own, rule, heads)
+                    continue
+                for e in range(info.shape[0]):
+                    found[pattern.format(l=layer, e=e)] = _stored(info, own, rule, heads, e, 1)
+    for name, info in header.tensors.items():
+        if name not in used:
+            found[name] = _stored(info, name, None, heads)
+    return found
+
+
+class _Table:
+    """The gguf package's table of names."""
+
+    def __init__(self, architecture: str, layers: int):
+        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+        self._architecture = architecture
+        number = next(key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
+        self._map = get_tensor_name_map(number, layers)
+
+    def name(self, pattern: str, layer: int | None, tensors: Mapping[str, Any]) -> str | None:
+        """What the file calls a tensor of Hugging Face's; None where it has none."""
+        if own := _MORE_NAMES.get((self._architecture, pattern)):
+            own = f"blk.{layer}.{own}"
+            return own if own in tensors else None
+        plain = re.sub(r"\.\{e\}|\.norms\.\{e\}", "", pattern).format(l=layer)
+        for one in (plain, plain.removeprefix("transformer.")):  # the table has BLOOM's without
+            if own := self._map.get_name(one, try_suffixes=_SUFFIXES):
+                break
+        else:
+            return None
+        return next((name for name in (own, f"{own}.weight") if name in tensors), None)
+
+
+def _every(rows: Any) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        if row.otherwise is not None:
+            yield row.otherwise
+
+
+def _heads(header: Header) -> Heads:
+    f = Facts(header)
+    heads = f.get("attention.head_count", 0)
+    return Heads(heads, f.get("attention.head_count_kv", heads) or heads)
+
+
+def _swapped(w: np.ndarray, heads: Heads) -> np.ndarray:
+    return w.swapaxes(-1, -2)
+
+
+def _stored(
+    info: TensorInfo, name: str, rule: Rule | None, heads: Heads, at: int = 0, axes: int = 0
+) -> Stored:
+    """A tensor, or the entry `at` of its first axis."""
+    dtype = dtype_of(info, name)
+    shape = info.shape[axes:]
+    if rule is not None:
+        try:
+            shape = rule(np.broadcast_to(np.ones((), dtype), shape), heads).shape
+        except (ValueError, ZeroDivisionError):
+            raise InputError(
+                f"{info.file}: {name} has shape {list(info.shape)}, which does not go with "
+                f"{heads.queries} heads and {heads.keys} of keys"
+            ) from None
+
+    def read() -> np.ndarray:
+        numbers = read_floats(info, name, at, axes)
+        return numbers if rule is None else np.ascontiguousarray(rule(numbers, heads))
+
+    size = info.num_bytes // (info.shape[0] if axes else 1)
+    return Stored(info.file, shape, dtype, info.kind, read, read, (_raw(info, size),))
+
+
+def _raw(info: TensorInfo, size: int) -> Stored:
+    """The bytes that a tensor takes up in the file."""
+    kind = np.dtype(np.uint8)
+
+    def read() -> np.ndarray:
+        raw = np.fromfile(info.file, kind, size, offset=info.start)
+        if len(raw) < size:
+            raise InputError(f"{info.file}: truncated")
+        return raw
+
+    return Stored(info.file, (size,), kind, info.kind, read, read)
+
+
+def _interleaved(header: Header, names: tuple[str, ...]) -> Stored:
+    """Gate and up of gpt-oss's experts, (E, out, in) each, as (E, in, out) with their outputs in
+    turn; biases (E, out) each."""
+    infos = [header.tensors[name] for name in names]
+    one, other = infos
+    if one.shape != other.shape:
+        raise InputError(f"{one.file}: {names[0]} and {names[1]} have different shapes")
+    dtype = np.dtype(np.result_type(*(dtype_of(i, n) for i, n in zip(infos, names, strict=True))))
+    E, F, *rest = one.shape
+    shape = (E, *rest, 2 * F)
+
+    def read() -> np.ndarray:
+        into = np.empty(shape, dtype)
+        for part, (info, name) in enumerate(zip(infos, names, strict=True)):
+            for e in range(E):
+                into[e, ..., part::2] = read_floats(info, name, e, 1).T
+        return into
+
+    parts = tuple(_raw(info, info.num_bytes) for info in infos)
+    return Stored(one.file, shape, dtype, one.kind, read, partial(read), parts)

@@ -1,0 +1,429 @@
+"""GGUF files of Hugging Face checkpoints, written by the rules of llama.cpp's converter.
+
+One entry of CONVERTERS an architecture: what its metadata say of a config.json, and what is done to
+its tensors. Written from the converter's side, not from the reader's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, quants
+
+from support.checkpoints import read_config, read_tensors
+
+Config = dict[str, Any]
+Change = Callable[[np.ndarray, Config], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Converter:
+    """One architecture: its name, metadata of a config, changes of tensors by a pattern."""
+
+    name: str
+    metadata: Callable[[Config], Config]
+    changes: Mapping[str, Change] = field(default_factory=dict)
+
+
+def heads(c: Config) -> int:
+    return c.get("num_attention_heads") or c.get("n_head") or c.get("n_heads", 0)
+
+
+def groups(c: Config) -> int:
+    return c.get("num_key_value_heads") or c.get("num_kv_heads") or heads(c)
+
+
+def permuted(of_keys: bool) -> Change:
+    """Neighbours turn together in ggml, halves in Hugging Face."""
+
+    def change(w: np.ndarray, c: Config) -> np.ndarray:
+        n = groups(c) if of_keys else heads(c)
+        out = np.empty_like(w)
+        size = len(w) // n
+        for head in range(n):
+            for i in range(size // 2):
+                out[head * size + 2 * i] = w[head * size + i]
+                out[head * size + 2 * i + 1] = w[head * size + size // 2 + i]
+        return out
+
+    return change
+
+
+def each_head(w: np.ndarray, c: Config) -> np.ndarray:
+    """Each head's query, key, value become all queries, all keys, all values."""
+    n = heads(c)
+    size = len(w) // n // 3
+    rows = [
+        (part + 3 * head) * size + i for part in range(3) for head in range(n) for i in range(size)
+    ]
+    return w[rows]
+
+
+def falcon(w: np.ndarray, c: Config) -> np.ndarray:
+    H = heads(c)
+    G = c["num_kv_heads"] if c["new_decoder_architecture"] else 1
+    size = len(w) // (H + 2 * G)
+    blocks = w.reshape(H + 2 * G, size, *w.shape[1:])
+    own = H // G
+    order = [g * (own + 2) + i for g in range(G) for i in range(own)]
+    order += [g * (own + 2) + own for g in range(G)] + [g * (own + 2) + own + 1 for g in range(G)]
+    return blocks[order].reshape(w.shape)
+
+
+def plus_one(w: np.ndarray, c: Config) -> np.ndarray:
+    return w + 1
+
+
+def transposed(w: np.ndarray, c: Config) -> np.ndarray:
+    return w.T
+
+
+QK = {r"q_proj\.": permuted(False), r"k_proj\.": permuted(True)}
+NORMS = {r"norm\.weight$": plus_one}
+
+
+def sizes(c: Config) -> Config:
+    return {
+        "block_count": c.get("num_hidden_layers") or c.get("n_layer") or c.get("n_layers"),
+        "context_length": c.get("max_position_embeddings") or c.get("n_positions")
+        or c.get("seq_length") or c.get("max_seq_len"),
+        "embedding_length": c.get("hidden_size") or c.get("n_embd") or c.get("d_model"),
+        "attention.head_count": heads(c),
+    }  # fmt: skip
+
+
+def usual(c: Config) -> Config:
+    found = {**sizes(c), "feed_forward_length": c["intermediate_size"],
+             "attention.head_count_kv": groups(c)}  # fmt: skip
+    if "rms_norm_eps" in c:
+        found["attention.layer_norm_rms_epsilon"] = c["rms_norm_eps"]
+    eps = next((c[k] for k in ("layer_norm_eps", "norm_epsilon", "norm_eps") if k in c), None)
+    if eps is not None:
+        found["attention.layer_norm_epsilon"] = eps
+    if "rope_theta" in c:
+        found["rope.freq_base"] = c["rope_theta"]
+    if "head_dim" in c:
+        found |= {"attention.key_length": c["head_dim"], "attention.value_length": c["head_dim"]}
+    width = c.get("head_dim") or c["hidden_size"] // heads(c)
+    share = c.get("partial_rotary_factor", c.get("rotary_pct", 1.0))
+    found["rope.dimension_count"] = int(width * share)
+    scaling = c.get("rope_scaling") or {}
+    if scaling.get("rope_type") in ("linear", "yarn"):
+        found["rope.scaling.type"] = scaling["rope_type"]
+        found["rope.scaling.factor"] = scaling["factor"]
+    if scaling.get("rope_type") in ("yarn", "longrope"):
+        trained = scaling.get("original_max_position_embeddings") or c.get(
+            "original_max_position_embeddings"
+        )
+        found["rope.scaling.original_context_length"] = trained
+    return found
+
+
+def experts(c: Config) -> Config:
+    found = {
+        "expert_count": c.get("num_experts") or c["num_local_experts"],
+        "expert_used_count": c["num_experts_per_tok"],
+    }
+    if "moe_intermediate_size" in c:
+        found["expert_feed_forward_length"] = c["moe_intermediate_size"]
+    return found
+
+
+def llama(c: Config) -> Config:
+    found = {**usual(c), "vocab_size": c["vocab_size"]}
+    if "num_local_experts" in c:
+        found |= experts(c)
+    if c["model_type"] == "mistral" and c.get("sliding_window"):
+        found["attention.sliding_window"] = c["sliding_window"]
+    return found
+
+
+def window(c: Config) -> Config:
+    return {**usual(c), "attention.sliding_window": c["sliding_window"]}
+
+
+def gemma2(c: Config) -> Config:
+    return {
+        **window(c),
+        "attn_logit_softcapping": c["attn_logit_softcapping"],
+        "final_logit_softcapping": c["final_logit_softcapping"],
+    }
+
+
+def shared(c: Config) -> Config:
+    length = c["shared_expert_intermediate_size"]
+    return {**usual(c), **experts(c), "expert_shared_feed_forward_length": length}
+
+
+def gpt_oss(c: Config) -> Config:
+    length = c["intermediate_size"]
+    return {**window(c), **experts(c), "expert_feed_forward_length": length}
+
+
+def gpt2(c: Config) -> Config:
+    inner = c.get("n_inner") or 4 * c["n_embd"]
+    return {**sizes(c), "feed_forward_length": inner,
+            "attention.layer_norm_epsilon": c.get("layer_norm_epsilon", 1e-5)}  # fmt: skip
+
+
+def starcoder(c: Config) -> Config:
+    return {**gpt2(c), "attention.head_count_kv": 1}
+
+
+def _falcon(c: Config) -> Config:
+    return {
+        **sizes(c),
+        "tensor_data_layout": "jploski",
+        "feed_forward_length": 4 * c["hidden_size"],
+        "attention.head_count_kv": c["num_kv_heads"] if c["new_decoder_architecture"] else 1,
+        "attention.layer_norm_epsilon": c["layer_norm_epsilon"],
+    }
+
+
+def bloom(c: Config) -> Config:
+    return {**sizes(c), "feed_forward_length": 4 * c["hidden_size"],
+            "attention.head_count_kv": heads(c),
+            "attention.layer_norm_epsilon": c["layer_norm_epsilon"]}  # fmt: skip
+
+
+def parallel(c: Config) -> Config:
+    return {**usual(c), "use_parallel_residual": c["use_parallel_residual"]}
+
+
+def mpt(c: Config) -> Config:
+    return {**sizes(c), "feed_forward_length": c["expansion_ratio"] * c["d_model"],
+            "attention.layer_norm_epsilon": c["layer_norm_epsilon"],
+            "attention.max_alibi_bias": 8.0}  # fmt: skip
+
+
+def olmo(c: Config) -> Config:
+    clip = {"attention.clamp_kqv": c["clip_qkv"]} if c.get("clip_qkv") else {}
+    return {**usual(c), "attention.layer_norm_epsilon": 1e-5, **clip}
+
+
+def granite(c: Config) -> Config:
+    return {
+        **usual(c),
+        "attention.scale": c["attention_multiplier"],
+        "embedding_scale": c["embedding_multiplier"],
+        "residual_scale": c["residual_multiplier"],
+        "logit_scale": c["logits_scaling"],
+    }
+
+
+def cohere(c: Config) -> Config:
+    return {**usual(c), "logit_scale": c["logit_scale"], "rope.scaling.type": "none"}
+
+
+def mamba(c: Config) -> Config:
+    return {
+        "block_count": c["num_hidden_layers"],
+        "context_length": 1 << 20,
+        "embedding_length": c["hidden_size"],
+        "feed_forward_length": 0,
+        "attention.head_count": 0,
+        "ssm.conv_kernel": c["conv_kernel"],
+        "ssm.inner_size": c["intermediate_size"],
+        "ssm.state_size": c["state_size"],
+        "ssm.time_step_rank": c["time_step_rank"],
+        "attention.layer_norm_rms_epsilon": c["layer_norm_epsilon"],
+    }
+
+
+def both(*metadata: Callable[[Config], Config]) -> Callable[[Config], Config]:
+    return lambda c: {key: value for one in metadata for key, value in one(c).items()}
+
+
+QKV = r"(query_key_value)\."
+CONVERTERS: dict[str, Converter] = {
+    "llama": Converter("llama", llama, QK),
+    "mistral": Converter("llama", llama, QK),
+    "mixtral": Converter("llama", llama, QK),
+    "qwen2": Converter("qwen2", usual),
+    "qwen3": Converter("qwen3", usual),
+    "qwen2_moe": Converter("qwen2moe", shared),
+    "qwen3_moe": Converter("qwen3moe", both(usual, experts)),
+    "gemma": Converter("gemma", usual, NORMS),
+    "gemma2": Converter("gemma2", gemma2, NORMS),
+    "gemma3_text": Converter("gemma3", window, NORMS),
+    "phi": Converter("phi2", usual),
+    "phi3": Converter("phi3", window),
+    "gpt_oss": Converter("gpt-oss", gpt_oss),
+    "gpt2": Converter("gpt2", gpt2, {r"(c_attn|c_proj|c_fc)\.weight$": transposed}),
+    "gpt_bigcode": Converter("starcoder", starcoder),
+    "starcoder2": Converter("starcoder2", usual),
+    "falcon": Converter("falcon", _falcon, {QKV: falcon}),
+    "bloom": Converter("bloom", bloom, {QKV: each_head}),
+    "gpt_neox": Converter("gptneox", parallel, {QKV: each_head}),
+    "mpt": Converter("mpt", mpt),
+    "stablelm": Converter("stablelm", parallel),
+    "olmo": Converter("olmo", olmo, QK),
+    "olmo2": Converter("olmo2", usual),
+    "olmoe": Converter("olmoe", both(usual, experts)),
+    "granite": Converter("granite", granite, QK),
+    "cohere": Converter("command-r", cohere),
+    "nemotron": Converter("nemotron", usual, NORMS),
+    "smollm3": Converter("smollm3", usual, QK),
+    "mamba": Converter("mamba", mamba, {r"A_log$": lambda w, c: -np.exp(w)}),
+}
+
+
+def converted(folder: Path) -> tuple[str, Config, dict[str, np.ndarray]]:
+    """Architecture, metadata without its name, and float32 tensors of a checkpoint's folder."""
+    c = read_config(folder)
+    one = CONVERTERS[c["model_type"]]
+    layers = sizes(c)["block_count"]
+    number = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == one.name)
+    table = gguf.get_tensor_name_map(number, layers)
+    stacks: dict[str, dict[int, np.ndarray]] = {}
+    out: dict[str, np.ndarray] = {}
+
+    def put(name: str, w: np.ndarray) -> None:
+        if one.name == "bloom":
+            name = name.removeprefix("transformer.")
+        own = table.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert own is not None, name
+        if own.rpartition(".")[2] not in ("weight", "bias", "ssm_a", "ssm_d"):
+            own += ".weight"
+        squeezed = w.squeeze()
+        out[own] = squeezed if squeezed.ndim else w
+
+    for name, w in sorted(read_tensors(folder).items()):
+        w = w.astype(np.float32)
+        for pattern, change in one.changes.items():
+            if re.search(pattern, name):
+                w = change(w, c)
+        if found := re.search(r"(experts|_layernorm\.norms)\.(\d+)\.", name):
+            start = found[1].replace(".norms", "")
+            merged = name.replace(found[0], f"{start}.")
+            stacks.setdefault(merged, {})[int(found[2])] = w
+        elif "gate_up_proj_bias" in name and one.name == "gpt-oss":
+            layer = re.search(r"\d+", name)[0]  # type: ignore[index]
+            out[f"blk.{layer}.ffn_gate_exps.bias"] = w[:, ::2]
+            out[f"blk.{layer}.ffn_up_exps.bias"] = w[:, 1::2]
+        elif "gate_up_proj" in name and one.name == "gpt-oss":
+            layer = re.search(r"\d+", name)[0]  # type: ignore[index]
+            out[f"blk.{layer}.ffn_gate_exps.weight"] = w[:, :, ::2].transpose(0, 2, 1)
+            out[f"blk.{layer}.ffn_up_exps.weight"] = w[:, :, 1::2].transpose(0, 2, 1)
+        elif "down_proj" in name and one.name == "gpt-oss":
+            layer = re.search(r"\d+", name)[0]  # type: ignore[index]
+            kind = "bias" if name.endswith("bias") else "weight"
+            out[f"blk.{layer}.ffn_down_exps.{kind}"] = w if w.ndim == 2 else w.transpose(0, 2, 1)
+        else:
+            put(name, w)
+    for merged, parts in stacks.items():
+        put(merged, np.stack([parts[e] for e in sorted(parts)]))
+    return one.name, one.metadata(c), out
+
+
+def write_gguf(
+    path: Path,
+    architecture: str,
+    metadata: Config,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    kind: str | Callable[[str, np.ndarray], str] = "F32",
+    file_type: int | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes one file; matrices in `kind`, others in float32.
+
+    more: metadata by their whole names.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = GGUFWriter(path, architecture)
+    if file_type is not None:
+        writer.add_file_type(file_type)
+    for key, value in {
+        **{f"{architecture}.{key}": value for key, value in metadata.items()},
+        **(more or {}),
+    }.items():
+        add(writer, key, value)
+    for name, w in tensors.items():
+        named = kind if isinstance(kind, str) else kind(name, w)
+        if w.ndim < 2 or named == "F32":
+            writer.add_tensor(name, np.ascontiguousarray(w))
+            continue
+        number = GGMLQuantizationType[named]
+        data = coded(np.ascontiguousarray(w), named)
+        writer.add_tensor(name, data, raw_dtype=number)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def add(writer: GGUFWriter, key: str, value: Any) -> None:
+    if isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    elif isinstance(value, str):
+        writer.add_string(key, value)
+    else:
+        writer.add_array(key, value)
+
+
+def coded(w: np.ndarray, kind: str) -> np.ndarray:
+    """The bytes of an array in a type; by random blocks where the package only decodes it."""
+    number = GGMLQuantizationType[kind]
+    if kind == "F16":
+        return w.astype(np.float16)
+    try:
+        return quants.quantize(w, number)
+    except NotImplementedError:
+        return random_blocks(w.shape, kind)
+
+
+# Where a block's float16 scales lie: the rest of its bytes may be anything.
+SCALES = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+    "IQ1_S": (0,),
+    "IQ2_S": (0,),
+    "IQ2_XS": (0,),
+    "IQ2_XXS": (0,),
+    "IQ3_S": (0,),
+    "IQ3_XXS": (0,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
+}
+
+
+def random_blocks(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Blocks of random codes, whose scales make numbers of about the size of weights."""
+    number = GGMLQuantizationType[kind]
+    numbers, size = gguf.GGML_QUANT_SIZES[number]
+    random = np.random.default_rng(len(kind) + int(np.prod(shape)))
+    blocks = random.integers(0, 256, (int(np.prod(shape)) // numbers, size), dtype=np.uint8)
+    for at in SCALES.get(kind, ()):
+        scale = random.uniform(0.5, 1.5, len(blocks)).astype(np.float16)
+        blocks[:, at : at + 2] = scale[:, None].view(np.uint8)
+    if kind == "IQ1_M":  # its scale is in the high nibbles of four 16-bit words
+        words = blocks[:, -8:].view(np.uint16)
+        scale = np.full(len(blocks), 0.5, np.float16).view(np.uint16)
+        for i in range(4):
+            words[:, i] = words[:, i] & 0x0FFF | (scale >> 4 * i & 15) << 12
+    if kind == "MXFP4":
+        blocks[:, 0] = random.integers(120, 130, len(blocks))
+    if kind == "NVFP4":
+        blocks[:, :4] = random.integers(40, 60, (len(blocks), 4))
+    values = quants.dequantize(blocks.reshape(-1), number)
+    assert np.isfinite(values).all(), kind
+    spread = float(np.abs(values).mean())
+    factor = np.float16(0.1 / spread)  # by all scales alike
+    for at in SCALES.get(kind, ()):
+        scale = blocks[:, at : at + 2].copy().view(np.float16) * factor
+        blocks[:, at : at + 2] = scale.view(np.uint8)
+    return blocks.reshape(*shape[:-1], -1)
