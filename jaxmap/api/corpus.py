@@ -11,6 +11,7 @@ from typing import Any
 from jaxmap.api.arguments import Path
 from jaxmap.corpus.chunks import Chunk
 from jaxmap.corpus.texts import TextSet, save_texts
+from jaxmap.errors import InputError
 from jaxmap.results import Result
 
 
@@ -67,6 +68,7 @@ def texts(
     min_bytes: int = 256,
     max_bytes: int = 1024,
     seed: int = 42,
+    overwrite: bool = False,
 ) -> DrawnTexts:
     """Cuts a corpus into texts and draws some of them, by the published recipe.
 
@@ -81,9 +83,10 @@ def texts(
       min_bytes: texts have more UTF-8 bytes than this.
       max_bytes: texts have at most this many UTF-8 bytes.
       seed: of the random draw.
+      overwrite: whether `out` may replace a file that is there.
 
-    Raises InputError for a source or number that cannot be had, and JaxmapError where the network
-    fails.
+    Raises InputError for a source or number that cannot be had and for an `out` that is there,
+    and JaxmapError where the network fails.
     """
     from jaxmap.corpus.sources import draw_texts, make_texts
 
@@ -91,5 +94,11 @@ def texts(
     name = str(source)
     if out is None:
         return DrawnTexts(name, tuple(draw_texts(name, **options)))  # type: ignore[arg-type]
+    if not overwrite and FilePath(out).is_file():
+        raise InputError(
+            "is there already; choose another name, or give `overwrite` to replace it",
+            field="out",
+            value=out,
+        )
     chunks = make_texts(FilePath(out), name, **options)  # type: ignore[arg-type]
     return DrawnTexts(name, tuple(chunks), FilePath(out))

@@ -119,6 +119,8 @@ def run(arguments: Sequence[str]) -> int:
 
     Raises JaxmapError with a message that names flags.
     """
+    if len(arguments) > 1 and arguments[0] == "help":  # `jaxmap help score`
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("--help", "-h", "help", "--helpfull"):
         print(_usage(), end="")
         return 0 if arguments else 2
@@ -126,6 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         print(__version__)
         return 0
     name, *rest = arguments
+    rest = ["--help" if one == "-h" else one for one in rest]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

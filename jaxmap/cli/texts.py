@@ -14,6 +14,9 @@ def _define_texts(values: flags.FlagValues) -> None:
     integer(values, "min_bytes", 256, "Texts have more UTF-8 bytes than this.")
     integer(values, "max_bytes", 1024, "Texts have at most this many UTF-8 bytes.")
     integer(values, "seed", 42, "Seed of the draw.")
+    flags.DEFINE_boolean(
+        "overwrite", False, "Replaces a file that is there; refused otherwise.", flag_values=values
+    )
 
 
 def _texts(values: flags.FlagValues) -> int:
@@ -27,6 +30,7 @@ def _texts(values: flags.FlagValues) -> int:
         min_bytes=values.min_bytes,
         max_bytes=values.max_bytes,
         seed=values.seed,
+        overwrite=values.overwrite,
     )
     print(drawn.text(), end="")
     return 0

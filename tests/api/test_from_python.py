@@ -230,7 +230,9 @@ def test_texts(tmp_path):
     assert drawn.text() == f"3 texts from {tmp_path}\n"
     [path] = drawn.save(tmp_path / "out")
     assert path.read_bytes() == (tmp_path / "t.jsonl").read_bytes()
-    again = jaxmap.texts(str(tmp_path), out=tmp_path / "t.jsonl", n=3, max_bytes=64, min_bytes=8)
+    again = jaxmap.texts(
+        str(tmp_path), out=tmp_path / "t.jsonl", n=3, max_bytes=64, min_bytes=8, overwrite=True
+    )
     assert again.text() == ran.out
     assert drawn.to_dataframe().text.tolist() == list(again.text_set.texts)
     assert jaxmap.load_texts(tmp_path / "t.jsonl").fingerprint == drawn.text_set.fingerprint

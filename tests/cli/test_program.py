@@ -60,6 +60,31 @@ def test_help_of_a_command(name):
     assert len(ran.out.splitlines()[0]) > len(f"jaxmap {name}: ")
 
 
+def test_help_is_asked_for_in_every_common_way():
+    expected = jaxmap("score", "--help").out
+    assert expected.startswith("jaxmap score: ")
+    for arguments in (["score", "-h"], ["help", "score"], ["score", "--store=s", "-h"]):
+        ran = jaxmap(*arguments)
+        assert (ran.code, ran.out, ran.err) == (0, expected, "")
+    ran = jaxmap("help", "scor")
+    assert ran.code == 2
+    assert "did you mean score?" in ran.err
+
+
+def test_texts_replaces_a_file_only_when_told_to(tmp_path):
+    source, out = tmp_path / "source.txt", tmp_path / "mine.jsonl"
+    source.write_text("".join(f"{i} " * 200 + "\n" for i in range(20)))
+    out.write_text("my own work")
+    arguments = ["texts", f"--out={out}", f"--source={source}", "--n=3"]
+    ran = jaxmap(*arguments)
+    assert ran.code == 2
+    assert ran.err.startswith(f"jaxmap: --out={out}: is there already; ")
+    assert "give --overwrite" in ran.err
+    assert out.read_text() == "my own work"
+    assert jaxmap(*arguments, "--overwrite").code == 0
+    assert len(out.read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_examples_in_help_parse(name, monkeypatch):
     """Every example uses flags that exist."""
