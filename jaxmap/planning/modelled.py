@@ -87,6 +87,9 @@ def _declared(op: hlo.Operation) -> dict[str, float]:
 def _own_kernel_on_tpu(
     op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chips.Chip
 ) -> float:
+    shapes = [op.shape, *(computation[name].shape for name in op.operands)]
+    if all(dtype == "s32" for shape in shapes for dtype, _ in hlo.sizes(shape)):
+        return _bytes(op, computation) / chip.bandwidth  # XLA's plan of a ragged product
     declared = _declared(op)
     vector = _VECTOR * declared["transcendentals"] / (chip.vector * chip.clock)
     return max(
