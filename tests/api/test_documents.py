@@ -61,9 +61,14 @@ def shown(value: Any) -> str:
     return value._repr_html_() if hasattr(value, "_repr_html_") else repr(value)
 
 
-def test_the_tutorial(tmp_path, monkeypatch):
-    documents = [(name, text[:4000]) for name, text in itertools.islice(sources.stdlib(), 60)]
-    monkeypatch.setattr(sources, "open_source", lambda name: iter(documents))
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(TINY, id="tiny"), pytest.param(None, id="the demo's", marks=pytest.mark.slow)],
+)
+def test_the_tutorial(tmp_path, monkeypatch, config):
+    if config is not None:
+        documents = [(name, text[:4000]) for name, text in itertools.islice(sources.stdlib(), 60)]
+        monkeypatch.setattr(sources, "open_source", lambda name: iter(documents))
     notebook = json.loads((REPOSITORY / "docs" / "tutorial.ipynb").read_text("utf-8"))
     names: dict[str, Any] = {}
     seen = []
@@ -74,11 +79,9 @@ def test_the_tutorial(tmp_path, monkeypatch):
         source = "".join(cell["source"])
         if "parameters" in cell["metadata"].get("tags", []):
             assert run_cell(source, dict(names)) is None
-            source = (
-                "from pathlib import Path\n"
-                f"FOLDER, CONFIG = Path({str(tmp_path)!r}), {TINY!r}\n"
-                "WARMUP_STEPS, START_FROM, WINDOW = 4, 1, 3"
-            )
+            source += f"\nFOLDER = Path({str(tmp_path)!r})"
+            if config is not None:
+                source += f"\nCONFIG = {config!r}\nWARMUP_STEPS, START_FROM, WINDOW = 4, 1, 3"
         if (value := run_cell(source, names)) is not None:
             seen.append(shown(value))
     learnt, scored, status, _, steps, scale, exponents, maps, files = seen
