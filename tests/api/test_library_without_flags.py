@@ -13,8 +13,14 @@ from jaxmap.errors import InputError, JaxmapError
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 PACKAGE = REPOSITORY / "jaxmap"
-# What looks like our flags and is not: git's, and the names of CSS.
-OTHERS = {"checkpoint/sources/git.py", "reports/css.py", "reports/svg.py"}
+# What looks like our flags and is not: git's, XLA's, and the names of CSS.
+OTHERS = {
+    "checkpoint/sources/git.py",
+    "comparison/page.py",
+    "planning/gpus.py",
+    "reports/css.py",
+    "reports/svg.py",
+}
 
 
 def flags_in(source: str) -> list[str]:
