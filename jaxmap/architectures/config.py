@@ -79,8 +79,9 @@ class Config:
             )
 
     def assume(self, key: str, value: Any) -> None:
-        """Sets an absent key to the default of transformers."""
-        self._values = {key: value, **self._values}
+        """Gives a key that is absent, or null, the value that the reference takes for it."""
+        if self._values.get(key) is None:
+            self._values = {**self._values, key: value}
 
     def child(self, key: str) -> Config | None:
         """A nested object, whose keys are counted too; None if it is absent, null or empty."""

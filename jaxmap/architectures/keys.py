@@ -19,6 +19,7 @@ _KINDS = {
         (int, 0, 10_000): """attn_layer_offset expert_layer_offset first_k_dense_replace
             moe_layer_start_index moe_num_shared_experts n_shared_experts num_experts_per_tok
             num_local_experts""",
+        (int, 0, 1 << 20): "shared_intermediate_size",
         (int, -1, 10_000): "moe_layer_end_index",
         (int, -10_000, 10_000): "rescale_every",
         _SIZE: """adapter_dim attention_head_dim attention_heads attention_hidden_size conv_kernel
@@ -29,7 +30,7 @@ _KINDS = {
             moe_shared_expert_intermediate_size n_embd n_embed n_groups n_head n_heads n_inner
             num_attention_heads num_heads num_key_value_heads num_kv_heads q_lora_rank
             qk_nope_head_dim qk_rope_head_dim rotary_dim shared_expert_intermediate_size
-            shared_intermediate_size ssm_state_size state_size v_head_dim word_embed_proj_dim""",
+            ssm_state_size state_size v_head_dim word_embed_proj_dim""",
         _TOKENS: """attention_window_size max_position_embeddings max_seq_len model_max_length
             n_positions original_max_position_embeddings seq_length vocab_size window_size""",
         (int, 0, 2**31 - 1): "max_window_layers no_rope_layer_interval sliding_window",

@@ -193,6 +193,7 @@ def from_config(
     partial: float = 1.0,
     pairs: str = "half",
     layer_type: str | None = None,
+    inert: tuple[str, ...] = (),
 ) -> Rope:
     """The `Rope` of a config.json written by transformers 4 or 5.
 
@@ -205,6 +206,7 @@ def from_config(
       partial: the default of the share.
       pairs: which channels are rotated together, see `Rope`.
       layer_type: the type of layer, in families with a rope for each type.
+      inert: keys beside those of the scaling that are not about the rope.
     """
     p = _parameters(config, layer_type) or Config({}, config.where)
     config.inert("rope_parameters", "rope_scaling")
@@ -225,7 +227,7 @@ def from_config(
         raise InputError(f"{config.where}: unknown rope_type {kind!r}; known: {sorted(SCALINGS)}")
     dims = int(head_dim * share)
     facts = SCALINGS[kind](p, dims, float(theta), trained, context)
-    p.inert(*_SCALING_KEYS)
+    p.inert(*_SCALING_KEYS, *inert)
     p.check_all_read()
     for key in ("inv_freq", "long_inv_freq"):
         if key in facts:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import family_of
 from jaxmap.errors import InputError
-from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.mlps.dense import ACTIVATIONS, LEARNED
 from jaxmap.model.spec import Spec
 
 
@@ -33,7 +33,7 @@ def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{config.where}: a value has an unexpected form ({reason})") from error
     for act in (spec.act, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
-        if act not in ACTIVATIONS:
+        if act not in ACTIVATIONS and not (act in LEARNED and spec.experts is None):
             known = ", ".join(sorted(ACTIVATIONS))
             raise InputError(f"{config.where}: unknown activation {act!r}; known: {known}")
     config.inert(*ignore)

@@ -39,7 +39,8 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
                 layouts, values = parts.setdefault(row.name.format(l=layer, e=expert), ([], []))
                 layouts.append(row.lies)
                 values.append(piece)
-    tensors = {name: np.ascontiguousarray(joined(*part)) for name, part in parts.items()}
+    # ascontiguousarray makes a number of a shape of its own, [1].
+    tensors = {name: np.asarray(joined(*part), order="C") for name, part in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

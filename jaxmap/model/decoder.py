@@ -21,6 +21,7 @@ from jaxmap.model.mixers.latent import LatentAttention
 from jaxmap.model.mixers.rglru import RecurrentUnit
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
 from jaxmap.model.mixers.selective_scan import SelectiveScan
+from jaxmap.model.mixers.short_conv import GatedShortConv
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
@@ -38,6 +39,7 @@ MIXERS: dict[str, type[Sublayer]] = {
     "latent": LatentAttention,
     "rglru": RecurrentUnit,
     "selective_scan": SelectiveScan,
+    "short_conv": GatedShortConv,
     "ssd": StateSpaceDuality,
     "time_mix": TimeMix,
 }
@@ -64,7 +66,7 @@ class Block(nnx.Module):
         absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
         for slot in NORM_SLOTS:
             part = "mixer" if slot.startswith("attn") else "mlp"
-            own = slot in spec.norms and part not in absent
+            own = slot in spec.norms - kind.bare and part not in absent
             setattr(self, slot, _norm(spec, spec.D, dtype) if own else None)
         make = dict(dtype=dtype, rngs=rngs)
         self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)

@@ -66,6 +66,8 @@ class LayerFacts:
       rope: int32, the index in Spec.ropes of the rotation of queries and keys; -1: none.
       branch: float32, the factor on what the layer adds to the residual stream.
       after: float32, the factor on the residual stream after the layer (`Spec.halve_every`).
+      chunk: int32, tokens of the pieces of a text that do not see each other; 0: one piece; None
+        if no layer has pieces.
     """
 
     scale: jax.Array
@@ -73,6 +75,7 @@ class LayerFacts:
     rope: jax.Array
     branch: jax.Array
     after: jax.Array
+    chunk: jax.Array | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -85,7 +88,8 @@ class LayerFacts:
         branch = np.asarray([0.5 ** (i // every) for i in range(L)], np.float32)
         after = np.asarray([1 if (i + 1) % every else 0.5 for i in range(L)], np.float32)
         arrays = (scale, window, of, branch, after)
-        return cls(*(jnp.asarray(fact[start:stop]) for fact in arrays))
+        chunk = jnp.asarray(spec.chunk[start:stop], jnp.int32) if any(spec.chunk) else None
+        return cls(*(jnp.asarray(fact[start:stop]) for fact in arrays), chunk)
 
 
 @dataclasses.dataclass(frozen=True)

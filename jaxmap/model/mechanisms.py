@@ -76,13 +76,15 @@ class Alibi:
 
 @dataclasses.dataclass(frozen=True)
 class QkNorm:
-    """Normalisation of queries and keys before they are rotated.
+    """Normalisation of queries and keys, before they are rotated unless `after_rope`.
 
     Fields:
       over: "head": each head, with one scale for all heads; "heads": each head with a scale of its
         own; "all": all heads together.
       norm: a key of norms.NORMS.
-      eps, bias, offset: as in `Spec`.
+      eps, scale, bias, offset: as in `Spec`.
+      after_rope: whether they are normalised after the rotation.
+      turned_only: whether layers without a rope leave theirs as they are.
     """
 
     over: str
@@ -90,10 +92,43 @@ class QkNorm:
     eps: float
     bias: bool = False
     offset: float = 0.0
+    scale: bool = True
+    after_rope: bool = False
+    turned_only: bool = False
 
     def __post_init__(self):
         if self.over not in ("head", "heads", "all"):
             raise ValueError(f"unknown extent {self.over!r} of a query norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Temperature:
+    """Queries grow with their position (Nakanishi 2025, arXiv:2501.19399, as Llama 4 has it).
+
+    A query at position p is multiplied by 1 + beta log(1 + floor((p + offset) / span)).
+
+    Fields:
+      beta, span, offset: see above; span in tokens.
+      unturned_only: only in layers without a rope.
+    """
+
+    beta: float
+    span: float
+    offset: int = 0
+    unturned_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortConv:
+    """Gated short convolution (Liquid AI 2025, LFM2, arXiv:2511.23404).
+
+    Fields:
+      taps: tokens that it sees, itself included.
+      bias: of its projections and of the convolution.
+    """
+
+    taps: int
+    bias: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +151,8 @@ class Experts:
       score: a key of experts.SCORES, the function from the router's logits to weights.
       renorm: whether the chosen weights are divided by the larger of their sum and `least`.
       least: see `renorm`.
+      added: to the sum that `renorm` divides by.
+      scale_inputs: whether a weight scales what its expert reads, instead of its output.
       jitter: the relative distance from the best logit within which other experts share the weight
         with the best ("sparsemixer").
       scale: a last factor on the weights.
@@ -140,6 +177,8 @@ class Experts:
     score: str = "softmax"
     renorm: bool = False
     least: float = 0.0
+    added: float = 0.0
+    scale_inputs: bool = False
     jitter: float = 0.0
     scale: float = 1.0
     groups: int = 1

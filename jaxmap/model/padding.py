@@ -31,7 +31,8 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
 
     Padding never makes a device store or compute more than the undivided axis would. Heads are
     not padded if a norm covers all of them together, if layers differ in their number, or if a
-    mixer does not support it (`Sublayer.pads_heads`); likewise the width (`pads_width`). Every
+    mixer does not support it (`Sublayer.pads_heads`); likewise the width (`pads_width`)
+    and under a norm of its own. Every
     device then has the whole axis.
     """
     m = axes.model
@@ -42,7 +43,7 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
         changes["padded_V"] = _up(spec.V, m)
     kinds = [kind for kind, _, _ in spec.stacks()]
     mixers = {kind.mixer for kind in kinds} - {"none"}
-    over_all = spec.qk_norm is not None and spec.qk_norm.over == "all"
+    over_all = spec.mixed_norm or (spec.qk_norm is not None and spec.qk_norm.over == "all")
     can_pad = len(mixers) == 1 and all(MIXERS[mixer].pads_heads for mixer in mixers)
     if can_pad and not over_all and not any(kind.G for kind in kinds):
         H, G = _heads(spec, m)
@@ -53,7 +54,8 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
                     np.asarray(spec.alibi.slopes), 0
                 )
                 changes["alibi"] = Alibi(tuple(slopes.tolist()), spec.alibi.rounded)
-    if all(MLPS[kind.mlp].pads_width for kind in kinds if kind.mlp != "none"):
+    pads_width = all(MLPS[kind.mlp].pads_width for kind in kinds if kind.mlp != "none")
+    if pads_width and not spec.inner_norm:
         wide: dict[str, Any] = {
             "F": _up(spec.F, m),
             "kinds": tuple(dataclasses.replace(k, F=k.F and _up(k.F, m)) for k in spec.kinds),

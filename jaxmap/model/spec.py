@@ -12,7 +12,18 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import groupby
 
-from jaxmap.model.mechanisms import Alibi, Delta, Experts, Latent, QkNorm, Rglru, Rope, StateSpace
+from jaxmap.model.mechanisms import (
+    Alibi,
+    Delta,
+    Experts,
+    Latent,
+    QkNorm,
+    Rglru,
+    Rope,
+    ShortConv,
+    StateSpace,
+    Temperature,
+)
 
 # Where a block may normalise; a slot that is left out is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
@@ -50,12 +61,14 @@ class Kind:
       mixer: a key of decoder.MIXERS, or "none".
       mlp: a key of decoder.MLPS, or "none".
       G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
+      bare: norm slots of the Spec that these layers lack.
     """
 
     mixer: str = "attention"
     mlp: str = "dense"
     G: int = 0
     F: int = 0
+    bare: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +114,22 @@ class Spec:
     ropes: tuple[Rope, ...] = ()
     rope_of: tuple[int, ...] = ()  # per layer, index in `ropes`, -1: none; empty: 0
     alibi: Alibi | None = None
+    temperature: Temperature | None = None
+    mixed_norm: bool = False  # one norm of the output of all heads, before the projection
     out_gate: bool = False  # scale the output by the sigmoid of a projection of the input
     latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
     rglru: Rglru | None = None  # facts of layers with "rglru"
     delta: Delta | None = None  # facts of layers with "delta"
     ssm: StateSpace | None = None  # facts of layers with "selective_scan" or "ssd"
+    short_conv: ShortConv | None = None  # facts of layers with "short_conv"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all
+    # Per layer, tokens of the pieces of a text that do not see each other; 0: one; empty: one.
+    chunk: tuple[int, ...] = ()
 
     # MLP.
-    act: str = "silu"  # a key of mlp.ACTIVATIONS
+    act: str = "silu"  # a key of mlp.ACTIVATIONS or mlp.LEARNED
+    inner_norm: bool = False  # of an MLP's inner activations, before they are projected back
     gated: bool = True
     mlp_bias: bool = False
     experts: Experts | None = None  # facts of layers with Kind.mlp "experts"
@@ -147,12 +166,13 @@ class Spec:
             raise ValueError("ropes that turn different channels")
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
-        for name in ("scale", "window", "rope_of", "kinds"):
+        for name in ("scale", "window", "chunk", "rope_of", "kinds"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")
-        if any(w < 0 for w in self.window):
-            raise ValueError(f"negative window in {self.window}")
+        for name in ("window", "chunk"):
+            if any(tokens < 0 for tokens in getattr(self, name)):
+                raise ValueError(f"negative {name} in {getattr(self, name)}")
         if self.sinusoids and 2 * len(self.sinusoids) != self.D:
             raise ValueError(f"{len(self.sinusoids)} sinusoids for a width of {self.D}")
         if self.context is not None and self.context < 2:

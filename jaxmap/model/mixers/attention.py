@@ -15,7 +15,7 @@ from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Alibi
+from jaxmap.model.mechanisms import Alibi, Temperature
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -46,7 +46,7 @@ def attend(
       alibi: biases by the key's position; not to be combined with sinks.
       sink_H: a score per head that takes part in the softmax but has no value.
     """
-    if geometry.platform:
+    if geometry.platform and facts.chunk is None:  # no kernel has pieces
         mixed_BTHC = by_kernel(
             q_BTHC, k_BTGC, v_BTGC, geometry, facts,
             turn=turn, softcap=softcap, alibi=alibi, sink_H=sink_H,
@@ -75,9 +75,9 @@ def attend_in_blocks(
 
     The queries of `geometry.block` tokens are computed together, with the keys that they can see
     and few others: no text is longer than `geometry.reach`, so the keys of a block start at most
-    reach - 1 tokens before it. A layer's window is part of the mask. Values may have a different
-    number of channels from queries and keys. Scores are float32; the result has the dtype of the
-    queries.
+    reach - 1 tokens before it. A layer's window and pieces are part of the mask. Values may have a
+    different number of channels from queries and keys. Scores are float32; the result has the dtype
+    of the queries.
     """
     # ALiBi shifts all scores of a query by the same number, a sink's score it does not.
     assert alibi is None or sink_H is None, "a sink's score would need the same shift"
@@ -110,6 +110,10 @@ def attend_in_blocks(
         near = (s <= t) & ((facts.window == 0) | (t - s < facts.window))
         segment_BT1 = own(geometry.segment_BT, axis=1)[:, :, None]
         mask_BTS = near & (segment_BT1 == seen(geometry.segment_BT, axis=1)[:, None, :])
+        if facts.chunk is not None:
+            piece_BT = geometry.position_BT // jnp.maximum(facts.chunk, 1)
+            same_BTS = own(piece_BT, axis=1)[:, :, None] == seen(piece_BT, axis=1)[:, None, :]
+            mask_BTS = mask_BTS & (same_BTS | (facts.chunk == 0))
         score_BGRTS = jnp.where(mask_BTS[:, None, None], score_BGRTS, -jnp.inf)
         # A token always sees itself, so the maximum is finite and the sum is at least one.
         top_BGRT = jnp.max(score_BGRTS, axis=-1)
@@ -199,26 +203,65 @@ class Attention(Sublayer):
         self.q_norm = _qk_norm(spec, H, "h", dtype)
         self.k_norm = _qk_norm(spec, G, "g", dtype)
         self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
+        self.mixed_norm = (
+            Norm(spec.norm, (H * C,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
+            if spec.mixed_norm
+            else None
+        )
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec = self.spec
         q, k, v = self.q(x_BTD, geometry), self.k(x_BTD, geometry), self.v(x_BTD, geometry)
         if spec.clip_qkv and not spec.clip_normed:
             q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = _normed(spec, self.q_norm, q), _normed(spec, self.k_norm, k)
+        late = spec.qk_norm is not None and spec.qk_norm.after_rope
+        if not late:
+            q, k = self._normed(q, k, facts)
         if spec.clip_qkv and spec.clip_normed:
             q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
+        turn = turn_of(spec, geometry, facts)
+        if late or spec.temperature is not None:  # what follows the rope
+            if turn is not None:
+                q, k, turn = turn(q), turn(k), None
+            if late:
+                q, k = self._normed(q, k, facts)
+            if spec.temperature is not None:
+                q = q * _warmth(spec.temperature, geometry, facts).astype(q.dtype)
         mixed_BTHC = attend(
             q, k, v, geometry, facts,
-            turn=turn_of(spec, geometry, facts),
+            turn=turn,
             softcap=spec.softcap,
             alibi=spec.alibi,
             sink_H=None if self.sink is None else self.sink[...],
         )  # fmt: skip
         if self.gate is not None:
             mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD, geometry))
+        if self.mixed_norm is not None:
+            mixed_BTHC = _over_all(self.mixed_norm, mixed_BTHC)
         return self.o(mixed_BTHC, geometry)
+
+    def _normed(
+        self, q_BTHC: jax.Array, k_BTGC: jax.Array, facts: LayerFacts
+    ) -> tuple[jax.Array, jax.Array]:
+        """Queries and keys normalised as `Spec.qk_norm` says."""
+        norm = self.spec.qk_norm
+        if norm is None or self.q_norm is None or self.k_norm is None:
+            return q_BTHC, k_BTGC
+        apply = _over_all if norm.over == "all" else Norm.__call__
+        q, k = apply(self.q_norm, q_BTHC), apply(self.k_norm, k_BTGC)
+        if norm.turned_only and -1 in self.spec.rope_of:
+            has_rope = facts.rope >= 0
+            q, k = jnp.where(has_rope, q, q_BTHC), jnp.where(has_rope, k, k_BTGC)
+        return q, k
+
+
+def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+    """What queries are multiplied with, float32 [B, T, 1, 1]."""
+    place_BT = geometry.position_BT.astype(jnp.float32) + of.offset
+    warmth_BT = 1 + of.beta * jnp.log1p(jnp.floor(place_BT / of.span))
+    if of.unturned_only:
+        warmth_BT = jnp.where(facts.rope < 0, warmth_BT, 1)
+    return warmth_BT[..., None, None]
 
 
 def turn_of(spec: Spec, geometry: Geometry, facts: LayerFacts) -> Turn | None:
@@ -245,12 +288,11 @@ def _qk_norm(spec: Spec, heads: int, letter: str, dtype) -> Norm | None:
     if norm is None:
         return None
     shape = {"head": (C,), "heads": (heads, C), "all": (heads * C,)}[norm.over]
-    make = dict(eps=norm.eps, bias=norm.bias, offset=norm.offset, dtype=dtype)
+    make = dict(eps=norm.eps, scale=norm.scale, bias=norm.bias, offset=norm.offset, dtype=dtype)
     return Norm(norm.norm, shape, letters=letter + "c" if norm.over == "heads" else "", **make)
 
 
-def _normed(spec: Spec, norm: Norm, x_BTHC: jax.Array) -> jax.Array:
-    if spec.qk_norm is not None and spec.qk_norm.over == "all":
-        B, T, H, C = x_BTHC.shape
-        return norm(x_BTHC.reshape(B, T, H * C)).reshape(B, T, H, C)
-    return norm(x_BTHC)
+def _over_all(norm: Norm, x_BTHC: jax.Array) -> jax.Array:
+    """A norm of all heads together."""
+    B, T, H, C = x_BTHC.shape
+    return norm(x_BTHC.reshape(B, T, H * C)).reshape(B, T, H, C)

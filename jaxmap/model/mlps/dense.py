@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry
-from jaxmap.model.layers.linear import Linear
+from jaxmap.model.layers.linear import Linear, parameter
+from jaxmap.model.layers.norms import Norm
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -61,6 +62,32 @@ def activation(name: str, geometry: Geometry, dtype: Any) -> Callable[[jax.Array
     return lambda x: jax.lax.optimization_barrier(act(x))
 
 
+# Activations with numbers of their own in every layer, see `Xielu`.
+LEARNED = frozenset({"xielu"})
+
+
+class Xielu(nnx.Module):
+    """xIELU (Huang and Schlag 2024, arXiv:2411.13010): squares right of zero, exponentials left.
+
+    Two numbers a layer, stored so that softplus makes them positive; two that training leaves as
+    they are, but that are stored too: the slope at zero, and a bound under the exponential.
+    """
+
+    def __init__(self, *, dtype):
+        self.right = parameter(jnp.zeros((1,), dtype))
+        self.left = parameter(jnp.zeros((1,), dtype))
+        self.slope = parameter(jnp.full((), 0.5, dtype))
+        self.bound = parameter(jnp.full((), -1e-6, dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        z = x.astype(jnp.float32)
+        parts = (self.right, self.left, self.slope, self.bound)
+        right, left, slope, bound = (part[...].astype(jnp.float32) for part in parts)
+        below = (jnp.expm1(jnp.minimum(z, bound)) - z) * (slope + jax.nn.softplus(left))
+        above = jax.nn.softplus(right) * z * z
+        return (jnp.where(z > 0, above, below) + slope * z).astype(x.dtype)
+
+
 class Mlp(Sublayer):
     """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
 
@@ -70,6 +97,12 @@ class Mlp(Sublayer):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F
         self.act = spec.act
+        self.learned = Xielu(dtype=dtype) if spec.act in LEARNED else None
+        self.norm = (
+            Norm(spec.norm, (F,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
+            if spec.inner_norm
+            else None
+        )
         self.multipliers = spec.multipliers
         inner = dict(bias=(F,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs)
         self.gate = Linear("btd,df->btf", (D, F), **inner) if spec.gated else None
@@ -79,12 +112,13 @@ class Mlp(Sublayer):
         )
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
-        act, m = activation(self.act, geometry, x_BTD.dtype), self.multipliers
+        act = self.learned or activation(self.act, geometry, x_BTD.dtype)
+        m = self.multipliers
         up_BTF = self.up(x_BTD, geometry)
         if self.gate is None:
-            y_BTD = self.down(act(up_BTF), geometry)
+            inner_BTF = act(up_BTF)
         else:
             gate_BTF = self.gate(x_BTD, geometry)
-            gate_BTF = act(gate_BTF if m.gate == 1 else gate_BTF * m.gate)
-            y_BTD = self.down(gate_BTF * up_BTF, geometry)
+            inner_BTF = act(gate_BTF if m.gate == 1 else gate_BTF * m.gate) * up_BTF
+        y_BTD = self.down(inner_BTF if self.norm is None else self.norm(inner_BTF), geometry)
         return y_BTD if m.mlp_out == 1 else y_BTD * m.mlp_out

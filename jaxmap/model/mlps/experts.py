@@ -62,6 +62,13 @@ def _sigmoid(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | No
     return _best(jax.nn.sigmoid(logit_NE), experts, correction_E)
 
 
+def _sigmoid_of_best(
+    logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None
+) -> Routing:
+    best_NK, index_NK = _best(logit_NE, experts, correction_E)
+    return jax.nn.sigmoid(best_NK), index_NK
+
+
 def _sparsemixer(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None) -> Routing:
     """SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136).
 
@@ -84,6 +91,7 @@ def _sparsemixer(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array 
 
 SCORES: dict[str, Callable[[jax.Array, Experts, jax.Array | None], Routing]] = {
     "sigmoid": _sigmoid,
+    "sigmoid_of_best": _sigmoid_of_best,  # large logits are told apart where their sigmoids are 1
     "softmax": _softmax,
     "sparsemixer": _sparsemixer,
 }
@@ -93,7 +101,8 @@ def route(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None 
     """Chooses the experts of each token, and their weights, from the router's float32 logits."""
     weight_NK, index_NK = SCORES[experts.score](logit_NE, experts, correction_E)
     if experts.renorm:
-        weight_NK = weight_NK / jnp.maximum(weight_NK.sum(-1, keepdims=True), experts.least)
+        sum_N1 = weight_NK.sum(-1, keepdims=True) + experts.added
+        weight_NK = weight_NK / jnp.maximum(sum_N1, experts.least)
     return weight_NK * experts.scale, index_NK
 
 
@@ -213,7 +222,14 @@ class RoutedExperts(Sublayer):
             assert shared_BTD is not None
             x_ND = shared_BTD.reshape(x_ND.shape)
         mixed = self._mixed if model_devices() == 1 else self._mixed_over_devices
-        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_of_text(geometry))
+        first_N = first_of_text(geometry)
+        if e.scale_inputs:  # a choice is a token of its own, with one expert
+            x_ND, first_N = jnp.repeat(x_ND, e.k, axis=0), jnp.repeat(first_N, e.k)
+            x_ND = x_ND * weight_NK.reshape(-1, 1).astype(x_ND.dtype)
+            weight_NK, index_NK = jnp.ones((len(x_ND), 1), jnp.float32), index_NK.reshape(-1, 1)
+        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_N)
+        if e.scale_inputs:
+            y_ND = y_ND.reshape(-1, e.k, y_ND.shape[-1]).sum(1)
         y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
         if shared_BTD is None:
             return y_BTD
