@@ -24,6 +24,10 @@ class Family:
       prefix: the common beginning of a model's tensor names, which files that were saved from the
         model without its head lack.
       inert_tensors: regular expressions for the names of tensors that the model does not use.
+      text_type: set for checkpoints of several modalities: the type of the language model in them
+        where config.json names none.
+      around: beside it, from that type to the page of the whole checkpoint, of which the language
+        model is scored.
     """
 
     paper: str
@@ -31,3 +35,5 @@ class Family:
     rows: Callable[[Spec], Mapping[str, Row]]
     prefix: str
     inert_tensors: tuple[str, ...]
+    text_type: str = ""
+    around: Callable[[str], Family] | None = None

@@ -53,6 +53,28 @@ def families() -> dict[str, Family]:
     return found
 
 
+def type_of(config: Config) -> str:
+    """What a config.json calls its architecture.
+
+    The value of model_type; for a language model among other parts, such as a vision tower, both
+    values with a slash between: "mistral3/mistral".
+    """
+    kind = config["model_type"]
+    family = families().get(kind) if isinstance(kind, str) else None
+    if family is None or family.around is None:
+        return kind
+    text = config.peek("text_config")
+    inner = text.get("model_type") if isinstance(text, dict) else None
+    return f"{kind}/{inner or family.text_type}"
+
+
+def family_named(name: str) -> Family:
+    """The page for what `type_of` calls an architecture."""
+    outer, _, inner = name.partition("/")
+    family = families()[outer]
+    return family if family.around is None else family.around(inner)
+
+
 def family_of(config: Config) -> Family:
     """The family of a config.json; raises InputError with the known types if it is unknown."""
     kind = config["model_type"]
@@ -63,4 +85,4 @@ def family_of(config: Config) -> Family:
         raise InputError(
             f"{config.where}: unknown model type {kind!r}{nearest}; known: {', '.join(known)}"
         )
-    return families()[kind]
+    return family_named(type_of(config))

@@ -121,6 +121,7 @@ SCALINGS = {
     "llama3": _llama3,
     "yarn": _yarn,
     "longrope": _longrope,
+    "mrope": _plain,  # channels that turn by a picture's coordinates: in text all are the position
     "su": _longrope,  # LongRoPE's first name on the Hub
 }
 

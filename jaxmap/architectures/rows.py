@@ -38,7 +38,8 @@ class Row:
         parameter's first axis (experts, heads) is a tensor of its own.
       layout, part, cut, blocks: the layout in this tensor, see `Layout`.
       other_names: alternative names of the tensor.
-      otherwise: the place in files that have none of these names.
+      otherwise: the place in files that have none of these names, or the layout in files whose
+        tensor of that name has its axes in another order.
     """
 
     name: str

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -95,9 +95,9 @@ def account(
     for path, shape in parameter_shapes(spec).items():
         key, layers = place_of(path, spec)
         row = rows[key]
-        if row.otherwise is not None and found(row, layers[0], 0) not in tensors:
-            row = row.otherwise
         item = shape if layers == (None,) else shape[1:]
+        if row.otherwise is not None and _otherwise(row, item, found, layers[0], tensors):
+            row = row.otherwise
         experts: tuple[int | None, ...] = (None,)
         if "{e}" in row.name:
             experts, item = tuple(range(item[0])), item[1:]
@@ -133,6 +133,25 @@ def not_of_the_text(
     L = checkpoint.architecture.spec.L
     further = range(L, L + checkpoint.architecture.extra_layers)
     return {name for name in left if _is_of(name, further)}
+
+
+def _otherwise(
+    row: Row,
+    item: tuple[int, ...],
+    found: Callable[[Row, int | None, int], str],
+    layer: int | None,
+    tensors: Mapping[str, Stored],
+) -> bool:
+    """Whether a file has a parameter where `row.otherwise` says, by its first tensor.
+
+    Under the same name the axes may stand in another order.
+    """
+    assert row.otherwise is not None
+    first, other = found(row, layer, 0), found(row.otherwise, layer, 0)
+    if first not in tensors or first != other:
+        return first not in tensors
+    want, turned = (one.lies.stored_shape(item) for one in (row, row.otherwise))
+    return tensors[first].shape != want and tensors[first].shape == turned
 
 
 def _is_of(name: str, layers: range) -> bool:

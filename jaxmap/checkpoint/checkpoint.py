@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxmap.architectures.config import Config, read_json
 from jaxmap.architectures.family import Family
-from jaxmap.architectures.registry import family_of
+from jaxmap.architectures.registry import family_of, type_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
@@ -86,7 +86,7 @@ class Checkpoint:
         encoding = encoding_of(config)
         spec = spec_of(config, self.ignore_config_keys)
         extra = config.peek("num_nextn_predict_layers") or config.peek("num_mtp_layers") or 0
-        return Architecture(family, spec, config["model_type"], encoding, extra)
+        return Architecture(family, spec, type_of(config), encoding, extra)
 
     def check_readable(self) -> None:
         """Raises InputError if config.json names a model type or an encoding that is not supported.

@@ -19,7 +19,7 @@ import dataclasses
 import jax
 from flax import nnx
 
-from jaxmap.architectures.registry import families
+from jaxmap.architectures.registry import family_named
 from jaxmap.architectures.rows import place_of
 from jaxmap.checkpoint.account import parameter_shapes
 from jaxmap.checkpoint.kernels import kernel_of
@@ -89,7 +89,7 @@ def _kernels(
 
     Layers of one stack that are stored in one tensor have the same key.
     """
-    rows = families()[model.model_type].rows(model.spec)
+    rows = family_named(model.model_type).rows(model.spec)
     shapes = parameter_shapes(model.spec)
     modules = dict(nnx.iter_modules(decoder))
     found: dict[tuple[str, str], list[tuple[nnx.Module, str, Kernel]]] = {}

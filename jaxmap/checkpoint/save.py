@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxmap.architectures.registry import families
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.rows import place_of
 from jaxmap.model import decoder
 from jaxmap.model.layout import Layout, joined
@@ -29,7 +30,7 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
     """
     from safetensors.numpy import save_file
 
-    rows = families()[config["model_type"]].rows(spec)
+    rows = family_of(Config(config, str(folder))).rows(spec)
     parts: dict[str, tuple[list[Layout], list[np.ndarray]]] = {}
     for path, leaf in decoder.named(params).items():
         key, layers = place_of(path, spec)

@@ -89,7 +89,8 @@ class LayerFacts:
         after = np.asarray([1 if (i + 1) % every else 0.5 for i in range(L)], np.float32)
         arrays = (scale, window, of, branch, after)
         chunk = jnp.asarray(spec.chunk[start:stop], jnp.int32) if any(spec.chunk) else None
-        return cls(*(jnp.asarray(fact[start:stop]) for fact in arrays), chunk)
+        facts = cls(*(jnp.asarray(fact[start:stop]) for fact in arrays))
+        return dataclasses.replace(facts, chunk=chunk)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,18 +1,19 @@
 """The types of support/cases/newer.py against Hugging Face PyTorch.
 
-The first case of each type is compared at every layer too and runs by default; those that follow,
-with other keys of config.json, are slow.
+The first case of each type is compared at every layer too. The types that bring a mechanism of
+their own run by default; those that put together what others have tested, and the cases that turn
+further keys of config.json, are slow.
 """
 
 from __future__ import annotations
 
 import pytest
 from support.cases.newer import CASES
-from support.parity import check_parity, first_of_its_type
+from support.parity import check_parity
 
+_DEFAULT = {"apertus", "bitnet", "hunyuan_v1_moe", "lfm2_moe", "llama4_text", "ministral3"}
 _PARAMETERS = [
-    pytest.param(name, marks=() if first_of_its_type(case) else pytest.mark.slow)
-    for name, case in CASES.items()
+    pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]
 
 

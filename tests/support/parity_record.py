@@ -27,10 +27,10 @@ def record(model: Model, reference: Any, **errors: float) -> None:
     test = os.environ["PYTEST_CURRENT_TEST"].split("::", 1)[1].removesuffix(" (call)")
     kinds = [kind for kind, _, _ in model.spec.stacks()]
     line = {
-        "model_type": model.model_type,
+        "model_type": model.model_type.split("/")[0],
         "case": test,
         "reference": _named(reference),
-        "remote": _remote(model.model_type),
+        "remote": _remote(model.model_type.split("/")[0]),
         "mixers": sorted({kind.mixer for kind in kinds} - {"none"}),
         "mlps": sorted({kind.mlp for kind in kinds} - {"none"}),
         "whole": _whole(model),

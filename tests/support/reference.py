@@ -21,16 +21,17 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     scaled_dot_product_attention, or eager where the library's class cannot do without (a soft cap).
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     config = dict(config)
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
-    can_sdpa = AutoModelForCausalLM._model_mapping[type(hf_config)]._supports_sdpa
+    auto = AutoModelForCausalLM
+    if type(hf_config) not in auto._model_mapping:
+        auto = AutoModelForImageTextToText
+    can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     attention = "sdpa" if can_sdpa else "eager"
     torch.manual_seed(seed)  # of the initialisation that the numbers below are added to
-    model = AutoModelForCausalLM.from_config(
-        hf_config, attn_implementation=attention, dtype=torch.float32
-    )
+    model = auto.from_config(hf_config, attn_implementation=attention, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -43,9 +44,7 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
                 buffer.add_(torch.randn(buffer.shape, generator=generator) * 0.3)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
-    return AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation=attention, dtype=torch.float32
-    ).eval()
+    return auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:
