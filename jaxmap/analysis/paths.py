@@ -9,7 +9,7 @@ import numpy as np
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.progress import progress
 from jaxmap.stats.centre import coordinates
-from jaxmap.stats.spiral import DRAWS, PathStatistics, Winding, path_statistics, winding
+from jaxmap.stats.winding import DRAWS, PathStatistics, Winding, path_statistics, winding
 
 COLUMNS = (
     "trajectory", "from_step", "checkpoints", "length", "net_displacement", "straightness",

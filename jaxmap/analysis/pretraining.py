@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxmap.analysis.hygiene import Kind, Suspect, find_suspects
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
 from jaxmap.analysis.stages import origins_of
+from jaxmap.analysis.suspects import Kind, Suspect, find_suspects
 from jaxmap.analysis.warmup import with_warmup
 from jaxmap.stats.clean import Cleaned, Dropped, clean_pretraining
 from jaxmap.store import Store

@@ -69,8 +69,8 @@ def _suspects(store: Store) -> list[str]:
     memory at a time."""
     import numpy as np
 
-    from jaxmap.analysis.hygiene import find_suspects
     from jaxmap.analysis.runs import runs_of
+    from jaxmap.analysis.suspects import find_suspects
     from jaxmap.store.weight_distances import read_distances
 
     lines: list[str] = []

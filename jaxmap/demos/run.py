@@ -122,9 +122,9 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
 
 def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
     """Tables, figures and the page, unless they show these very results already."""
-    from jaxmap.analysis.finals import measure_finals
     from jaxmap.analysis.genealogy import ask_nobody
     from jaxmap.analysis.kl_files import write_kl
+    from jaxmap.analysis.last_checkpoints import measure_finals
     from jaxmap.analysis.learning import measure_learning
     from jaxmap.reports.page import make_report
 

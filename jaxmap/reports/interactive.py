@@ -15,7 +15,7 @@ from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
-from jaxmap.reports.heat import heat, words
+from jaxmap.reports.heat_map import heat, words
 from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.reports.wording import scores_are
 from jaxmap.stats.divergence import kl_KK

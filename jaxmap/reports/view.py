@@ -8,9 +8,9 @@ from typing import Any
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import Diffusion, measure_diffusion
-from jaxmap.analysis.finals import Finals, measure_finals
 from jaxmap.analysis.floor import Floors, measure_floors
 from jaxmap.analysis.kl import KlTable, kl_between
+from jaxmap.analysis.last_checkpoints import Finals, measure_finals
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas

@@ -16,7 +16,7 @@ import numpy as np
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.store.exported import exported, statistics_of
+from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.record import Entry
 from jaxmap.store.statistics import STATISTICS
 

@@ -28,7 +28,7 @@ from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, wri
 from jaxmap.errors import InputError
 from jaxmap.naming import Names, natural_key
 from jaxmap.store import given_runs, text_facts
-from jaxmap.store.exported import exported, statistics_of
+from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.folder import Folder
 from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import encode_json

@@ -16,10 +16,10 @@ from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.store.identical import identical_checkpoints
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
+from jaxmap.sweeps.folder_identity import as_known
 from jaxmap.sweeps.hosts import Follower, Leader
 from jaxmap.sweeps.limits import DEFAULT, Limits
 from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint
-from jaxmap.sweeps.one_identity import as_known
 from jaxmap.sweeps.outcome import Ending, Outcome
 from jaxmap.sweeps.schedule import in_order, share
 from jaxmap.sweeps.settings import PLAIN, Settings

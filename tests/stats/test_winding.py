@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxmap.stats import spiral
-from jaxmap.stats.spiral import path_statistics, turns_of, winding
+from jaxmap.stats import winding as module
+from jaxmap.stats.winding import path_statistics, turns_of, winding
 
 
 def circle(turns: float, points: int = 60) -> np.ndarray:
@@ -98,10 +98,10 @@ def test_many_planes_at_once_are_those_of_one_at_a_time(monkeypatch, dimension, 
     size_S1 = rng.lognormal(0, spread, (60, 1))
     step_RSD = rng.normal(size=(7, 60, dimension)) * size_S1
     with monkeypatch.context() as patched:
-        patched.setattr(spiral, "leading_plane", None)
-        found_RI2 = list(spiral.planes(step_RSD))
+        patched.setattr(module, "leading_plane", None)
+        found_RI2 = list(module.planes(step_RSD))
     for step_SD, found_I2 in zip(step_RSD, found_RI2, strict=True):
-        expected_I2 = spiral.project(step_SD @ step_SD.T)[0]
+        expected_I2 = module.project(step_SD @ step_SD.T)[0]
         np.testing.assert_allclose(
             abs(found_I2), abs(expected_I2), atol=1e-5 * abs(expected_I2).max()
         )
@@ -112,6 +112,6 @@ def test_a_path_with_no_leading_plane_to_speak_of_is_decomposed():
     """Back and forth along thirty axes, each a little shorter than the one before."""
     out_SD = np.diag(1.0 - 0.003 * np.arange(30))
     step_SD = np.stack([out_SD, -out_SD], axis=1).reshape(60, 30)
-    (found_I2,) = spiral.planes(step_SD[None])
-    expected_I2 = spiral.project(step_SD @ step_SD.T)[0]
+    (found_I2,) = module.planes(step_SD[None])
+    expected_I2 = module.project(step_SD @ step_SD.T)[0]
     np.testing.assert_allclose(abs(found_I2), abs(expected_I2), atol=1e-6)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxmap.analysis.context import Context
-from jaxmap.analysis.finals import last_checkpoints
+from jaxmap.analysis.last_checkpoints import last_checkpoints
 from jaxmap.reports.model_names import shown_names
 from jaxmap.reports.section import percent
 from jaxmap.stats.clean import FLOOR, clean_map

@@ -13,7 +13,7 @@ import jaxmap as package
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.sweeps.one_identity import as_known
+from jaxmap.sweeps.folder_identity import as_known
 
 
 @pytest.fixture
