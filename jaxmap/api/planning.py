@@ -80,7 +80,7 @@ def plan(
     out: Path | None = None,
     ignore_config_keys: Names = (),
 ) -> Plan:
-    """Estimates memory and time of scoring a model on devices that you need not have.
+    """Estimates memory and time of scoring a model on devices of this machine or elsewhere.
 
     The scoring is compiled ahead of time, and nothing is run; only the model's config.json is
     read. `fits` of the result says whether a batch fits in memory.

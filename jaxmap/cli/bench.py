@@ -59,7 +59,7 @@ COMMANDS = {
     "bench": Command(
         "how fast this machine scores, beside PyTorch",
         """Scores the same random texts on random checkpoints of Pythia's shapes, in turns with the
-published way (torch-one: a text at a time, full log-softmax) and with length-sorted batches
+published way (torch-one: one text at a time, full log-softmax) and with length-sorted batches
 (torch-batched), each in a process of its own, and measures the machine's matrix products beside.
 Real tokens a second, share of the matmul rate, peak memory. A few minutes; keep the machine quiet.
 

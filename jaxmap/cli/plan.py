@@ -61,7 +61,7 @@ def _plan(values: flags.FlagValues) -> int:
 
 COMMANDS = {
     "plan": Command(
-        "memory and time that a model needs, on devices you need not have",
+        "memory and time that a model needs, on devices of this machine or elsewhere",
         """Compiles the scoring of a model ahead of time, for the devices of this machine or for a
 TPU topology (that needs libtpu, pip install 'jaxmap[tpu]', but no TPU), and prints the memory of a
 device against its limit, the largest batch that fits, the arithmetic, and the least time that the

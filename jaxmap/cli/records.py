@@ -183,8 +183,8 @@ clipped, and no text is dropped.
     ),
     "forget": Command(
         "takes models out of a store: results, failures, requests",
-        """Removes all that a store holds about models: their results, the reasons of failures, what
-was asked of them and is not done, unfinished scores, weight distances. Other models stay as they
+        """Removes all that a store holds about models: their results, the reasons of failures,
+requests that are not done, unfinished scores, weight distances. Other models stay as they
 are. A later run that asks for a model again computes it again.
 
   jaxmap forget --store=runs --models=org/name@step5

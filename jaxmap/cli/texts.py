@@ -39,7 +39,7 @@ def _texts(values: flags.FlagValues) -> int:
 COMMANDS = {
     "texts": Command(
         "cut a corpus into the texts that models are scored on",
-        """Writes a .jsonl with one text a line, by the published recipe: documents are cut into
+        """Writes a .jsonl with one text per line, by the published recipe: documents are cut into
 chunks of at most --max_bytes that never split a character, chunks of at most --min_bytes are
 dropped, and --n are drawn with --seed.
 

@@ -286,7 +286,7 @@ def test_the_tokenizer_is_beside_the_file_or_of_the_base_or_of_the_metadata(
             (base / "tokenizer.json").write_text(json.dumps(other))
             (base / "tokenizer_config.json").unlink()
         (base / "config.json").write_text("{}")
-        card = {"general.base_model.0.repo_url": "https://huggingface.co/org/base"}
+        card = {"general.base_model.0.repo_url": "https://hub.example/org/base"}
         path = write(tmp_path / f"named {same_tokens}" / "tiny.gguf", source, **card)
         fake = fake_of({"main": base}, repository="org/base")
         with serve(fake) as address, monkeypatch.context() as patch:
