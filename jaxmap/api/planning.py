@@ -87,9 +87,10 @@ def plan(
 
     Args:
       model: "org/name", "org/name@revision" or a folder.
-      topology: TPUs to compile for, as "v5e:4x4" or "v5p:2x2x4"; this needs the package libtpu,
-        and in a process that has not used JAX yet JAX then runs on the CPU only. None: the devices
-        of this machine.
+      topology: devices to compile for, none needed: TPUs, as "v5e:4x4" or "v5p:2x2x4" (this needs
+        the package libtpu), or GPUs of one host, as "h100:8" (this needs JAX's CUDA plugin). In a
+        process that has not used JAX yet JAX then runs on the CPU only. None: the devices of this
+        machine.
       mesh: devices per axis, as "data=4,model=4", or "auto".
       dtype: the arithmetic, as of `score`.
       lens: whether every layer is read.
@@ -103,10 +104,9 @@ def plan(
     Raises InputError for a model, topology or mesh that is not understood.
     """
     if topology:
-        from jaxmap.planning import chips
+        from jaxmap.planning import topology as topologies
 
-        chips.parse(topology)
-        chips.prepare()
+        topologies.prepare(topologies.parse(topology))
     from jaxmap import runtime
 
     runtime.prepare()

@@ -22,8 +22,8 @@ def _define_plan(values: flags.FlagValues) -> None:
         values,
         "topology",
         None,
-        "TPUs to compile for, none needed: v5e:4x4, v5p:2x2x4, v4:.., v6e:..; the devices of this "
-        "machine if unset.",
+        "Devices to compile for, none needed: TPUs v5e:4x4, v5p:2x2x4, v4:.., v6e:.., or GPUs of "
+        "one host, h100:8, h200:8; the devices of this machine if unset.",
     )
     string(values, "mesh", "auto", "Devices per axis, data=4,model=4, or auto.")
     define_dtype(values)
@@ -62,12 +62,14 @@ def _plan(values: flags.FlagValues) -> int:
 COMMANDS = {
     "plan": Command(
         "memory and time that a model needs, on devices of this machine or elsewhere",
-        """Compiles the scoring of a model ahead of time, for the devices of this machine or for a
-TPU topology (that needs libtpu, pip install 'jaxmap[tpu]', but no TPU), and prints the memory of a
-device against its limit, the largest batch that fits, the arithmetic, and the least time that the
-published texts can take. Exit code 1: it does not fit.
+        """Compiles the scoring of a model ahead of time, for the devices of this machine or for
+TPUs or GPUs that are elsewhere (that needs their compiler, pip install 'jaxmap[tpu]' or
+'jaxmap[cuda]', and no device), and prints the memory of a device against its limit, the largest
+batch that fits, the arithmetic, and the least time that the published texts can take. Exit code 1:
+it does not fit.
 
   jaxmap plan --model=EleutherAI/pythia-12b --topology=v5e:4x4 --mesh=data=4,model=4
+  jaxmap plan --model=EleutherAI/pythia-12b --topology=h100:8
   jaxmap plan --model=./my-model
 """,
         _define_plan,

@@ -25,6 +25,9 @@ class Gpu:
       vector: float32 operations a second outside the matrix units, a sum or product each.
       launch: seconds that every kernel costs beside its work.
       memory: bytes of high-bandwidth memory.
+      peak, float32_peak: products and sums per second of the data sheet, dense: of 16-bit and of
+        float32 operands.
+      peak_bandwidth: bytes per second of the data sheet.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Gpu:
     vector: float
     launch: float
     memory: int
+    peak: float
+    float32_peak: float
+    peak_bandwidth: float
 
 
 _H100 = """
@@ -54,6 +60,13 @@ runtime_version { major: 13 minor: 0 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
+_H200_MEMORY = 139 << 30
+_H200 = (
+    _H100.replace("memory_bandwidth: 3352320000000", "memory_bandwidth: 4800000000000")
+    .replace("device_memory_size: 84929347584", f"device_memory_size: {_H200_MEMORY}")
+    .replace("NVIDIA H100 80GB HBM3", "NVIDIA H200")
+)
+
 GPUS = {
     gpu.name: gpu
     for gpu in (
@@ -69,6 +82,24 @@ GPUS = {
             vector=128 * 132 * 1.75e9,
             launch=3e-6,
             memory=84_929_347_584,
+            peak=989e12,
+            float32_peak=67e12,
+            peak_bandwidth=3.35e12,
+        ),
+        # The same processors with more and faster memory; bandwidth reached as on an H100.
+        Gpu(
+            name="h200",
+            target=_H200,
+            flops=800e12,
+            flops_by_dtype={"f32": 54e12},
+            bandwidth=4.3e12,
+            exponentials=16 * 132 * 1.75e9,
+            vector=128 * 132 * 1.75e9,
+            launch=3e-6,
+            memory=_H200_MEMORY,
+            peak=989e12,
+            float32_peak=67e12,
+            peak_bandwidth=4.8e12,
         ),
     )
 }

@@ -14,9 +14,11 @@ from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
 from jaxmap.model.spec import Spec
-from jaxmap.planning import chips
 from jaxmap.planning.cost import count
 from jaxmap.planning.result import Plan
+from jaxmap.planning.topology import Topology
+from jaxmap.planning.topology import devices as topology_devices
+from jaxmap.planning.topology import parse as parse_topology
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
 
@@ -80,7 +82,8 @@ def plan_for(
 
     Args:
       model: a reference; only its config.json is read.
-      topology: a TPU and its grid, "v5e:4x4" (`chips.prepare` first); None: the local devices.
+      topology: a TPU and its grid, "v5e:4x4", or a GPU and how many, "h100:8"
+        (`topology.prepare` first); None: the local devices.
       mesh: the devices per axis, or "auto".
       dtype: see `score_models`.
       lens: whether every layer is read.
@@ -92,14 +95,14 @@ def plan_for(
     Raises InputError for an invalid model, topology or mesh.
     """
     spec, stored = config_of(model, ignore_config_keys)
-    chip: chips.Chip | None = None
+    described: Topology | None = None
     if topology is None:
         devices, name = jax.devices(), jax.devices()[0].device_kind
         limit = placement.device_memory(jax.local_devices()[0])
     else:
-        chip, _ = chips.parse(topology)
-        devices, name, limit = chips.devices(topology), f"TPU {chip.name}", chip.memory
-    platform = devices[0].platform
+        described = parse_topology(topology)
+        devices, name, limit = topology_devices(described), described.device, described.memory
+    platform = "gpu" if described is not None and described.is_gpu else devices[0].platform
     if dtype == "auto":
         dtype = default_dtype(platform, stored)
     precision = PRECISIONS[dtype]
@@ -137,15 +140,17 @@ def plan_for(
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
     passes, attention_passes = passes_of(dtype, weights, platform)
+    float32 = precision.activations == "float32" and not precision.passes
     arithmetic = traffic = None
-    if chip is not None:
+    if described is not None:
         attention = num_tokens * tokens / 2 * work.key_flops
         multiplied = (flops - attention) * passes + attention * attention_passes
-        arithmetic = multiplied / (axes.size * chip.flops)
+        rate = (float32 and described.float32_flops) or described.flops
+        arithmetic = multiplied / (axes.size * rate)
         batches = num_tokens / (batch_tokens * axes.rows)
         own_share = parameter_bytes * batches
         stream = num_tokens * work.stream_bytes / axes.size
-        traffic = (own_share + stream) / chip.bandwidth
+        traffic = (own_share + stream) / described.bandwidth
     return Plan(
         model=model,
         devices=name,

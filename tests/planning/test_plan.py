@@ -31,6 +31,7 @@ from jaxmap.engine import placement, scorer
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
 from jaxmap.planning import chips
+from jaxmap.planning import topology as topologies
 from jaxmap.planning.cost import count
 from jaxmap.planning.plan import config_of, passes_of, plan_for
 from jaxmap.store import Store
@@ -162,10 +163,30 @@ def test_the_stored_dtype_is_read_in_both_spellings(tmp_path):
         assert config_of(str(tmp_path))[1] == "bfloat16"
 
 
-@pytest.mark.parametrize("topology", ["v5e", "v5e:4", "v5e:4x0", "h100:8x1", "v5e:2x2x2x2"])
-def test_topologies_that_are_not_understood_are_refused(topology):
-    with pytest.raises(InputError, match="write a TPU and its grid"):
-        chips.parse(topology)
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ("v5e", "write a TPU and its grid"),
+        ("v5e:4", "write a TPU and its grid"),
+        ("v5e:4x0", "write a TPU and its grid"),
+        ("v5e:2x2x2x2", "write a TPU and its grid"),
+        ("a770:1", "write a TPU and its grid"),
+        ("h100:8x1", "as in h100:8"),
+        ("h100:0", "as in h100:8"),
+        ("h200:16", "as in h200:8"),
+    ],
+)
+def test_topologies_that_are_not_understood_are_refused(topology, message):
+    with pytest.raises(InputError, match=message):
+        topologies.parse(topology)
+
+
+def test_what_a_topology_is():
+    tpu, gpu = topologies.parse("v5p:2x2x4"), topologies.parse("h100:8")
+    assert (tpu.device, tpu.is_gpu, tpu.float32_flops) == ("TPU v5p", False, None)
+    assert (gpu.device, gpu.is_gpu) == ("GPU h100", True)
+    assert gpu.float32_flops < gpu.flops
+    assert gpu.memory < topologies.parse("h200:1").memory
 
 
 def test_several_models_and_folders_without_a_config_are_refused(tmp_path):
@@ -182,10 +203,15 @@ def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
-def test_a_tpu_is_compiled_for_without_one(tmp_path: Path):
-    write_config(tmp_path, PYTHIA_410M)
-    command = ["plan", f"--model={tmp_path}", "--topology=v5e:2x2", "--mesh=data=2,model=2"]
+@pytest.mark.parametrize(
+    ("topology", "compiler", "device"),
+    [("v5e:2x2", "libtpu", "4 x TPU v5e"), ("h100:4", "jax_plugins", "4 x GPU h100")],
+)
+def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, compiler, device):
+    if importlib.util.find_spec(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    write_config(tmp_path, {**PYTHIA_410M, "num_hidden_layers": 2})
+    command = ["plan", f"--model={tmp_path}", f"--topology={topology}", "--mesh=data=2,model=2"]
     code = (
         f"import sys; from jaxmap.cli import run; sys.exit(run({[*command, '--nolargest_batch']}))"
     )
@@ -196,7 +222,7 @@ def test_a_tpu_is_compiled_for_without_one(tmp_path: Path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "4 x TPU v5e" in done.stdout
+    assert device in done.stdout
     assert "roofline" in done.stdout
     for noise in ("persistent compilation cache", "host bounds"):
         assert noise not in done.stderr
