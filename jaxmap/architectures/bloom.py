@@ -16,9 +16,7 @@ INERT_TENSORS = ()
 def spec(c: Config) -> Spec:
     D = c.first("n_embed", "hidden_size")
     H = c.first("n_head", "num_attention_heads")
-    # With these keys the residual stream comes after the norms, or biases are left out. No
-    # published model sets them.
-    c.require("apply_residual_connection_post_layernorm", (False,), False)
+    # Biases are left out with this key, which no published model sets.
     c.require("slow_but_exact", (False,), False)
     c.inert("hidden_dropout", "attention_dropout", "pretraining_tp", "offset_alibi", "n_inner")
     c.inert("attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion")
@@ -34,6 +32,7 @@ def spec(c: Config) -> Spec:
         context=c.get("seq_length", 2048),
         norm="layer",
         norm_bias=True,
+        residual_normed=c.get("apply_residual_connection_post_layernorm", False),
         eps=c.get("layer_norm_epsilon", 1e-5),
         qkv_bias=True,
         out_bias=True,

@@ -9,6 +9,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
 
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
@@ -24,6 +26,9 @@ class Family:
       prefix: the common beginning of a model's tensor names, which files that were saved from the
         model without its head lack.
       inert_tensors: regular expressions for the names of tensors that the model does not use.
+      by_shapes: from the Spec of config.json, and a function that gives a stored tensor's shape
+        by its name (None where there is none), to the Spec that the tensors show; for what
+        config.json may have wrong.
       text_type: set for checkpoints of several modalities: the type of the language model in them
         where config.json names none.
       around: beside it, from that type to the page of the whole checkpoint, of which the language
@@ -37,3 +42,4 @@ class Family:
     inert_tensors: tuple[str, ...]
     text_type: str = ""
     around: Callable[[str], Family] | None = None
+    by_shapes: Callable[[Spec, ShapeOf], Spec] | None = None

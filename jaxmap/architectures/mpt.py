@@ -1,14 +1,17 @@
 """MPT: linear position biases, usually no other biases, clipped queries, keys and values.
 
-As in transformers 5.23, the slopes are those of alibi_bias_max = 8 whatever
-config.json says, and `alibi` itself is not read. It ignores no_bias and qk_ln too, but the tensors
-that they add are in the files; this page uses them.
+As in transformers 5.23, the slopes are those of alibi_bias_max = 8 whatever config.json says, and
+`alibi` itself is not read. Its MLPs are four times as wide as the residual stream whatever
+`expansion_ratio` says, those of the training code as wide as it says: the tensors decide. It
+ignores no_bias and qk_ln too, but the tensors that they add are in the files; this page uses them.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 from jaxmap.architectures.config import Config, head_width
-from jaxmap.architectures.family import Family
+from jaxmap.architectures.family import Family, ShapeOf
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
 from jaxmap.model.layers import alibi
 from jaxmap.model.mechanisms import QkNorm
@@ -67,6 +70,11 @@ def spec(c: Config) -> Spec:
     )
 
 
+def by_shapes(spec: Spec, shape_of: ShapeOf) -> Spec:
+    shape = shape_of("transformer.blocks.0.ffn.up_proj.weight")
+    return spec if shape is None else dataclasses.replace(spec, F=shape[0])
+
+
 def rows(spec: Spec) -> dict[str, Row]:
     layer = "transformer.blocks.{l}"
     return {
@@ -84,4 +92,4 @@ def rows(spec: Spec) -> dict[str, Row]:
     }
 
 
-FAMILIES = {"mpt": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}
+FAMILIES = {"mpt": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS, by_shapes=by_shapes)}

@@ -56,7 +56,8 @@ def account(
 ) -> tuple[list[Place], Spec]:
     """Finds the place of each parameter; returns the places and the spec.
 
-    The spec may change: the tensors can show that the head is not tied. Nothing is read except the
+    The spec may change: the tensors can show that the head is not tied, and what else the family
+    reads off their shapes. Nothing is read except the
     embedding and the head if both are stored although config.json says that they are tied.
 
     Args:
@@ -70,6 +71,13 @@ def account(
     """
     family, spec = checkpoint.architecture.family, checkpoint.architecture.spec
     bare = not any(name.startswith(family.prefix) for name in tensors)
+
+    def shape_of(name: str) -> tuple[int, ...] | None:
+        stored = tensors.get(name.removeprefix(family.prefix) if bare else name)
+        return None if stored is None else stored.shape
+
+    if family.by_shapes is not None:
+        spec = family.by_shapes(spec, shape_of)
     rows = dict(family.rows(spec))
 
     def names_of(row: Row, layer: int | None = None, expert: int | None = None) -> list[str]:

@@ -60,6 +60,7 @@ class Block(nnx.Module):
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.parallel = spec.parallel
+        self.residual_normed = spec.residual_normed
         self.residual_scale = spec.residual_scale
         self.halved = spec.halve_every > 0
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
@@ -88,8 +89,13 @@ class Block(nnx.Module):
             h_BTD = h_BTD if norm is None else norm(x_BTD)
             mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
             return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts)
+        if self.residual_normed:
+            x_BTD = h_BTD
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
-        mlp = self.mlp(self._normed("mlp_in", u_BTD), geometry, facts)
+        h_BTD = self._normed("mlp_in", u_BTD)
+        mlp = self.mlp(h_BTD, geometry, facts)
+        if self.residual_normed:
+            u_BTD = h_BTD
         mlp = self._normed("mlp_out", mlp)
         y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
         return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD

@@ -93,6 +93,7 @@ class Spec:
     # input, and an MLP without a norm of its own reads the attention's normed input.
     norms: frozenset[str] = frozenset({"attn_in", "mlp_in"})
     parallel: bool = False
+    residual_normed: bool = False  # branches are added to their normed inputs (a BLOOM's option)
     residual_scale: float = 1.0  # on each branch before it is added
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32

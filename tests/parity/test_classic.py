@@ -90,6 +90,15 @@ def test_mpt_has_the_reference_slopes_whatever_its_config_says(tmp_path):
     check_parity(config, tmp_path)
 
 
+def test_the_width_of_an_mpts_mlp_is_that_of_its_tensors(tmp_path):
+    """transformers makes it four times the stream's, whatever the config says."""
+    config = {**CASES["mpt"], "expansion_ratio": 2}
+    check_parity(config, tmp_path)
+    with weights.opened(tmp_path) as found:
+        assert found.spec.F == 4 * 40
+    assert spec_of(Config(config, "a test")).F == 2 * 40
+
+
 FUSED = ["codegen", "gpt_bigcode", "gpt_bigcode-many-kv-heads", "bloom", "falcon-40b", "mpt"]
 
 
@@ -146,11 +155,6 @@ def test_names_without_the_prefix(name, tmp_path):
         ("gpt_neo", {"window_size": 0}, "window_size"),
         ("gpt_bigcode", {"add_cross_attention": True}, "add_cross_attention"),
         ("bloom", {"slow_but_exact": True}, "slow_but_exact"),
-        (
-            "bloom",
-            {"apply_residual_connection_post_layernorm": True},
-            "apply_residual_connection_post_layernorm",
-        ),
         ("falcon-7b", {"num_ln_in_parallel_attn": 2}, "contradict each other"),
         ("falcon-40b", {"parallel_attn": False}, "contradict each other"),
         ("falcon-40b", {"num_ln_in_parallel_attn": 3}, "contradict each other"),
