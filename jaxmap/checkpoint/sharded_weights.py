@@ -127,7 +127,9 @@ class Reader:
                 value = piece.astype(dtype, copy=False)
             raw[at] &= finite(piece)
             cast[at] &= finite(value)
-            _put(block[target] if lead else block, into, value)
+            # With the ellipsis a single number is a view too, and not a copy.
+            where: tuple[Any, ...] = (*target, ...)
+            _put(block[where] if lead else block, into, value)
         return block
 
 

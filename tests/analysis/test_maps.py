@@ -39,7 +39,10 @@ def test_every_map_is_drawn_twice_in_three_formats(drawn):
     assert {path.name for path in files} == expected
     assert {path.name for path in out.iterdir()} == expected
     assert found.absent.keys() == {"4-bit"}
-    assert "absent: figure 2a, models and their 4-bit versions: no model is there" in found.text()
+    assert (
+        "absent: figure 2a, models and their 4-bit versions: the store has no model both"
+        in found.text()
+    )
     assert "perplexity" in found.text()
 
 

@@ -130,7 +130,8 @@ def test_the_readouts_memory_is_a_blocks_whatever_the_vocabulary(adjusted, stati
     logits = 256 * 4096 * 4
     assert large <= 1.1 * usual
     assert odd <= 1.1 * usual
-    assert logits / 2 < usual < 4 * logits
+    # Each statistic of all may hold a block, whatever the vocabulary.
+    assert logits / 2 < usual < (4 if len(statistics) == 1 else 8) * logits
 
 
 # A store ----------------------------------------------------------------------------------------
