@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ def measure_diffusion(
         tuple(displacements_of(trajectories)),
         basis.consecutive,
         chosen,
-        _shown_start(found) if shown_start is None else shown_start,
+        shown_start_of(found) if shown_start is None else shown_start,
         tuple(notes),
         context.recipe,
         basis.consecutive.group,
@@ -240,9 +241,13 @@ def _what_fits(runs: Sequence[Run], start_from: int, window: int) -> str:
     return f", and none has {LEAST}, the fewest that make a slope"
 
 
-def _shown_start(curves: list[ExponentCurve]) -> int:
-    starts = sorted({int(start) for one in curves for start in one.starts})
-    if SHOWN_START in starts or not starts:
+def shown_start_of(curves: list[ExponentCurve]) -> int:
+    """The start of which distances are drawn: the published one, else the last that most runs have
+    and that lies in the first five sixths of them."""
+    counts = Counter(int(start) for one in curves for start in one.starts)
+    if SHOWN_START in counts or not counts:
         return SHOWN_START
-    last = max(int(one.trajectory.steps[-1]) for one in curves)
+    most = max(counts.values())
+    starts = sorted(start for start, count in counts.items() if count == most)
+    last = min(int(one.trajectory.steps[-1]) for one in curves if starts[0] in one.starts)
     return max([start for start in starts if start <= last * 5 / 6] or starts[:1])
