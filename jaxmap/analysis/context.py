@@ -34,7 +34,7 @@ class Context:
       store: the store.
       warmup_steps: the number of training steps that count as warmup; None: see `warmup`.
       time: the axis of runs: "steps", "tokens" or "auto" (see `timeline`).
-      leave_out: kinds of suspect checkpoints to leave out of runs (see `hygiene`).
+      leave_out: kinds of suspect checkpoints to leave out of runs (see the module `suspects`).
       stages: "apart", or "joined": a run that continues another is counted from its start.
       parents: a .json file of child -> parent that is used instead of model cards.
       ask: a function for the parents of a model, used instead of the Hub (`genealogy.parents_of`).

@@ -31,7 +31,7 @@ class Pretraining:
       texts: the indices of the kept texts.
       mean_bytes: the mean bytes of the kept texts.
       dropped: what was left out or changed.
-      suspects: checkpoints that need attention (see `hygiene`).
+      suspects: checkpoints that need attention (see the module `suspects`).
       left_out: (run, step) of the suspects that were left out.
     """
 

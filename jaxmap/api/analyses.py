@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jaxmap.api.arguments import Names, Path, StoreLike, Texts, names_of, open_for_reading, texts_of
+from jaxmap.api.arguments import Names, Path, StoreLike, Texts, open_for_reading, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 
@@ -91,12 +91,14 @@ def scale(
     """
     from jaxmap.analysis.scale import measure_scale
 
-    return saved(
-        measure_scale(
-            context_of(store, warmup_steps, parents, recipe, leave_out=names_of(leave_out))
-        ),
-        out,
+    context = context_of(
+        store,
+        warmup_steps=warmup_steps,
+        parents=parents,
+        leave_out=leave_out,
+        recipe=recipe,
     )
+    return saved(measure_scale(context), out)
 
 
 def diffusion(
@@ -140,13 +142,15 @@ def diffusion(
     """
     from jaxmap.analysis.diffusion import measure_diffusion
 
-    axis: dict[str, Any] = {
-        "time": time,
-        "stages": stages,
-        "runs_file": runs_file,
-        "leave_out": names_of(leave_out),
-    }
-    context = context_of(store, warmup_steps, recipe=recipe, **axis)
+    context = context_of(
+        store,
+        warmup_steps=warmup_steps,
+        time=time,
+        stages=stages,
+        runs_file=runs_file,
+        leave_out=leave_out,
+        recipe=recipe,
+    )
     return saved(measure_diffusion(context, start_from=start_from, window=window), out)
 
 
@@ -181,13 +185,16 @@ def make_map(
     """
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
-    axis: dict[str, Any] = {
-        "time": time,
-        "stages": stages,
-        "runs_file": runs_file,
-        "leave_out": names_of(leave_out),
-    }
-    context = context_of(store, warmup_steps, parents, recipe, **axis)
+    context = context_of(
+        store,
+        warmup_steps=warmup_steps,
+        parents=parents,
+        time=time,
+        stages=stages,
+        runs_file=runs_file,
+        leave_out=leave_out,
+        recipe=recipe,
+    )
     return saved(require_maps(context, make_atlas(context)), out)
 
 
@@ -221,13 +228,16 @@ def report(
 
     if out is not None:
         check_ending(FilePath(out))
-    axis: dict[str, Any] = {
-        "time": time,
-        "stages": stages,
-        "runs_file": runs_file,
-        "leave_out": names_of(leave_out),
-    }
-    context = context_of(store, warmup_steps, recipe=recipe, ask=ask_nobody, **axis)
+    context = context_of(
+        store,
+        warmup_steps=warmup_steps,
+        time=time,
+        stages=stages,
+        runs_file=runs_file,
+        leave_out=leave_out,
+        recipe=recipe,
+        ask=ask_nobody,
+    )
     page = make_report(context)
     if out is not None:
         page.write(FilePath(out))

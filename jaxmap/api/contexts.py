@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from jaxmap.api.arguments import Path, StoreLike, open_for_reading
+from jaxmap.api.arguments import Names, Path, StoreLike, names_of, open_for_reading
 from jaxmap.naming import read_runs_file
 from jaxmap.results import Result
 
@@ -24,13 +25,21 @@ def saved(result: R, out: Path | None) -> R:
 
 def context_of(
     store: StoreLike,
+    *,
     warmup_steps: int | None = None,
     parents: Path | None = None,
-    recipe: str = "auto",
+    time: str = "auto",
+    stages: str = "apart",
     runs_file: Path | None = None,
-    **options: Any,
+    leave_out: Names = (),
+    recipe: str = "auto",
+    ask: Callable[[str], tuple[str, ...]] | None = None,
 ) -> Context:
-    """The store as the analyses read it; `runs_file` beside what the store keeps of runs."""
+    """The store as the analyses read it.
+
+    The parameters are those of the functions in `jaxmap.api.analyses`; `ask` replaces the Hub where
+    the parents of models are not known.
+    """
     from jaxmap.analysis.context import Context
 
     opened = open_for_reading(store)
@@ -39,7 +48,10 @@ def context_of(
     return Context(
         opened,
         warmup_steps=warmup_steps,
+        time=time,
+        stages=stages,
+        leave_out=names_of(leave_out),
         parents=None if parents is None else FilePath(parents),
+        ask=ask,
         recipe=recipe,
-        **options,
     )

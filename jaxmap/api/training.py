@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jaxmap.api.arguments import Names, Path, StoreLike, names_of
+from jaxmap.api.arguments import Names, Path, StoreLike
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 
@@ -45,13 +45,15 @@ def dynamics(
     """
     from jaxmap.analysis.dynamics import measure_dynamics
 
-    axis: dict[str, Any] = {
-        "time": time,
-        "stages": stages,
-        "runs_file": runs_file,
-        "leave_out": names_of(leave_out),
-    }
-    context = context_of(store, warmup_steps, recipe=recipe, **axis)
+    context = context_of(
+        store,
+        warmup_steps=warmup_steps,
+        time=time,
+        stages=stages,
+        runs_file=runs_file,
+        leave_out=leave_out,
+        recipe=recipe,
+    )
     domains = _domains(context, texts, by)
     found = measure_dynamics(context, start_from=start_from, window=window, domains=domains)
     return saved(found, out)

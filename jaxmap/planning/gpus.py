@@ -67,42 +67,32 @@ _H200 = (
     .replace("NVIDIA H100 80GB HBM3", "NVIDIA H200")
 )
 
-GPUS = {
-    gpu.name: gpu
-    for gpu in (
-        # Exponentials and others: 16 and 128 a cycle on each of 132 multiprocessors at 1.75 GHz
-        # (CUDA programming guide, arithmetic instructions, compute capability 9.0).
-        Gpu(
-            name="h100",
-            target=_H100,
-            flops=800e12,
-            flops_by_dtype={"f32": 54e12},
-            bandwidth=3.0e12,
-            exponentials=16 * 132 * 1.75e9,
-            vector=128 * 132 * 1.75e9,
-            launch=3e-6,
-            memory=84_929_347_584,
-            peak=989e12,
-            float32_peak=67e12,
-            peak_bandwidth=3.35e12,
-        ),
-        # The same processors with more and faster memory; bandwidth reached as on an H100.
-        Gpu(
-            name="h200",
-            target=_H200,
-            flops=800e12,
-            flops_by_dtype={"f32": 54e12},
-            bandwidth=4.3e12,
-            exponentials=16 * 132 * 1.75e9,
-            vector=128 * 132 * 1.75e9,
-            launch=3e-6,
-            memory=_H200_MEMORY,
-            peak=989e12,
-            float32_peak=67e12,
-            peak_bandwidth=4.8e12,
-        ),
-    )
-}
+# Exponentials and others: 16 and 128 a cycle on each of 132 multiprocessors at 1.75 GHz (CUDA
+# programming guide, arithmetic instructions, compute capability 9.0).
+_ONE_H100 = Gpu(
+    name="h100",
+    target=_H100,
+    flops=800e12,
+    flops_by_dtype={"f32": 54e12},
+    bandwidth=3.0e12,
+    exponentials=16 * 132 * 1.75e9,
+    vector=128 * 132 * 1.75e9,
+    launch=3e-6,
+    memory=84_929_347_584,
+    peak=989e12,
+    float32_peak=67e12,
+    peak_bandwidth=3.35e12,
+)
+# The same processors with more and faster memory.
+_ONE_H200 = dataclasses.replace(
+    _ONE_H100,
+    name="h200",
+    target=_H200,
+    bandwidth=4.3e12,
+    memory=_H200_MEMORY,
+    peak_bandwidth=4.8e12,
+)
+GPUS = {gpu.name: gpu for gpu in (_ONE_H100, _ONE_H200)}
 
 
 def prepare() -> None:

@@ -9,7 +9,7 @@
   const count = one.labels.length;
   const bytes = Uint8Array.from(atob(one.kl), (letter) => letter.charCodeAt(0));
   const codes = new DataView(bytes.buffer);
-  // Pairs above the diagonal, row by row; see heat.py.
+  // Pairs above the diagonal, row by row; see heat_map.py.
   const place = (i, j) => i < j ? i * count - i * (i + 1) / 2 + j - i - 1 : place(j, i);
   const log = (i, j) => {
     const code = i === j ? 0 : codes.getUint16(2 * place(i, j), true);

@@ -70,7 +70,6 @@ class CheckpointScorer:
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
         self._device_logged = False
-        self._storage: Storage | None = None  # of the variant that was scored last
         self._batches: dict[tuple, int] = {}  # tokens of the largest batch that fits
 
     def load(
@@ -157,16 +156,16 @@ class CheckpointScorer:
             return []
         callbacks = Callbacks(self._unfinished(item, identity), stop, tell)
 
-        def score(order: int = 0) -> Scores:
+        def score(order: int = 0) -> tuple[Scores, Storage]:
             return self.score_part(loaded, missing, order, callbacks=callbacks, desc=desc)
 
         if isinstance(self._hosts, Leader):
-            scores = self._hosts.score(loaded, missing, score)
+            scores, storage = self._hosts.score(loaded, missing, score)
         else:
-            scores = score()
+            scores, storage = score()
         self._keep_output(scores, item, kept)
         seconds = time.perf_counter() - started
-        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds, self._storage)
+        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds, storage)
         return new_records(identity, kept, item, scores, loaded.texts.tokens, made_with)
 
     def score_part(
@@ -177,8 +176,10 @@ class CheckpointScorer:
         *,
         callbacks: Callbacks = SILENT,
         desc: str = "score",
-    ) -> Scores:
-        """The statistics of an item, [R, N]; each of several processes computes its part.
+    ) -> tuple[Scores, Storage]:
+        """The statistics of an item, [R, N], and the storage of the weights that were scored.
+
+        Each of several processes computes its part.
 
         Args:
           loaded, item: see `score`.
@@ -186,7 +187,6 @@ class CheckpointScorer:
           callbacks, desc: see `score_rows`.
         """
         model = quantised(loaded.model, item.variant.quantisation)
-        self._storage = model.storage
         if self._hosts is not None:
             agree = partial(self._hosts.same, order)
             callbacks = replace(callbacks, stop=self._hosts.stop, agree=agree)
@@ -205,7 +205,7 @@ class CheckpointScorer:
         )
         per_text = {name: np.atleast_2d(array) for name, array in scores.items()}
         tokens_of = {name: np.atleast_2d(array) for name, array in scores.per_token.items()}
-        return Scores(per_text, tokens_of, scores.offsets_N1)
+        return Scores(per_text, tokens_of, scores.offsets_N1), model.storage
 
     def _compile(
         self,

@@ -72,12 +72,12 @@ def provenance(
     model: Model,
     tokenised: Tokenised,
     seconds: float,
-    storage: Storage | None = None,
+    storage: Storage,
 ) -> Provenance:
     """The provenance of the results of a checkpoint.
 
-    `seconds` is the time that they took; `storage` that of a quantised copy in memory, or None for
-    the checkpoint's own.
+    `seconds` is the time that they took; `storage` is that of the weights that were scored: the
+    checkpoint's own, or a quantised copy's.
     """
     card = files.card
     bases = card.base_models or tuple(filter(None, [Checkpoint(files.folder).base_name]))
@@ -96,7 +96,7 @@ def provenance(
             "model_type": model.model_type,
             "num_parameters": model.num_parameters,
             "stored_dtype": model.stored_dtype,
-            **(storage or model.storage).facts,
+            **storage.facts,
             **({"base": list(bases)} if bases else {}),
             **({"tokenizer": files.tokenizer} if files.tokenizer else {}),
             **({"base_relation": card.relation} if card.relation else {}),

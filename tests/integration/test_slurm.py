@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support import REPOSITORY
-from support.slurm import Cluster, is_installed, until
+from support.slurm import is_installed, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,16 +23,6 @@ case "$share $number" in
 %(cases)s
 esac
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    one = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
 
 
 @pytest.fixture

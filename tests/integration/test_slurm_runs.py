@@ -36,16 +36,6 @@ SECONDS = 300  # for what takes half a minute on an idle machine
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    one = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
-
-
-@pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     return [make_checkpoint(folder / f"m{i}", seed=i) for i in range(6)]

@@ -148,3 +148,18 @@ class Format(ABC):
 def first_line(text: str) -> str:
     """The first line of another library's message."""
     return text.strip().split("\n")[0].strip()
+
+
+def fill(array: np.ndarray, path: Path, start: int, name: str) -> None:
+    """Reads bytes of a file from `start` into an array, until it is full.
+
+    Raises InputError for a file that ends before it is; `name` is the tensor's, for the message.
+    """
+    left = memoryview(array.reshape(-1).view(np.uint8).data)
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise InputError(f"{path}: truncated: {name} ends too early")
+            left = left[count:]

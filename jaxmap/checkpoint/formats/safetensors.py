@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.checkpoint.formats.base import Format, Stored, first_line
+from jaxmap.checkpoint.formats.base import Format, Stored, fill, first_line
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.numbers import NUMBERS
@@ -80,12 +80,5 @@ class _Layout:
         """A tensor read into memory; pages of a memory map would count as ours until the end."""
         dtype, shape, start = self._place(name)
         array = own_pages(shape, dtype)
-        left = memoryview(array.reshape(-1).view(np.uint8).data)
-        with open(self._path, "rb", buffering=0) as file:
-            file.seek(start)
-            while left:
-                count = file.readinto(left)
-                if not count:
-                    raise InputError(f"{self._path}: truncated: {name} ends too early")
-                left = left[count:]
+        fill(array, self._path, start, name)
         return array

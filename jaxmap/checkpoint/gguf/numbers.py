@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from jaxmap.checkpoint.formats.base import fill
 from jaxmap.checkpoint.gguf.header import TensorInfo
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
@@ -45,7 +46,7 @@ def read_floats(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.n
     size = info.num_bytes // parts
     into = own_pages(shape, dtype)
     if info.kind in _PLAIN:
-        _fill(info, name, info.start + at * size, into.reshape(-1).view(np.uint8))
+        fill(into, info.file, info.start + at * size, name)
         return into
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
@@ -56,18 +57,7 @@ def read_floats(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.n
     for start in range(0, len(blocks), step):
         some = blocks[start : start + step]
         raw = np.empty((len(some), bytes_), np.uint8)
-        _fill(info, name, info.start + at * size + start * bytes_, raw.reshape(-1))
+        fill(raw, info.file, info.start + at * size + start * bytes_, name)
         with np.errstate(all="ignore"):  # what is not finite is refused where it is loaded
             some[...] = quants.dequantize(raw, kind)
     return into
-
-
-def _fill(info: TensorInfo, name: str, start: int, into: np.ndarray) -> None:
-    left = memoryview(into.data)
-    with open(info.file, "rb", buffering=0) as file:
-        file.seek(start)
-        while left:
-            count = file.readinto(left)
-            if not count:
-                raise InputError(f"{info.file}: truncated: {name} ends too early")
-            left = left[count:]

@@ -54,16 +54,12 @@ class _Layout:
     parts: int
 
 
-def _up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
 def _layout(H: int, G: int, C: int, Cv: int, dtype: Any) -> _Layout:
     size = jnp.dtype(dtype).itemsize
     shared = 1
     if H == G and Cv == C and _LANES % C == 0 and G % (_LANES // C) == 0:
         shared = _LANES // C
-    own = _up(C * shared, _LANES), _up(Cv * shared, _LANES)
+    own = (_LANES * pl.cdiv(C * shared, _LANES), _LANES * pl.cdiv(Cv * shared, _LANES))
     R, count = H // G, G // shared
     # Of one key/value head first, as far as they fit; of several only where all of each do.
     held = max((n for n in _divisors(R) if n * own[0] * size <= 2 * _WIDTH), default=1)
@@ -195,7 +191,7 @@ def attend(
 
 def _keys(T: int, Q: int, reach: int) -> tuple[int, bool]:
     """Keys of a window, and whether it holds all that a block of queries sees."""
-    most = min(_up(Q + reach - 1, _TILE), T)
+    most = min(_TILE * pl.cdiv(Q + reach - 1, _TILE), T)
     return (most, True) if most <= _MOST else (min(_KEYS, T), False)
 
 
