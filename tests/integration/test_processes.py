@@ -158,7 +158,7 @@ def test_a_dead_process_ends_the_others_and_fewer_go_on(victim, blow, tmp_path, 
     struck = time.monotonic()
     survivor = processes.all[1 - victim]
     survivor.wait(timeout=LIMIT_S)
-    assert time.monotonic() - struck < 30
+    assert time.monotonic() - struck < 60
     processes.all[victim].kill()
     ended = processes.end()
     code, _, messages = ended[1 - victim]

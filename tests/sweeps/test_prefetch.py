@@ -21,11 +21,16 @@ def test_waiting_is_told_from_computing():
     watch = Stopwatch()
     time.sleep(0.2)
     assert 0.15 < watch.idle <= watch.wall
-    watch, end = Stopwatch(), time.thread_time() + 0.2
-    while time.thread_time() < end:
-        pass
-    assert watch.wall >= 0.19
-    assert watch.idle < 0.05
+    idle = []
+    for _ in range(20):  # until no other program takes the core meanwhile
+        watch, end = Stopwatch(), time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+        assert watch.wall >= 0.09
+        idle.append(watch.idle)
+        if idle[-1] < 0.05:
+            break
+    assert min(idle) < 0.05
 
 
 def test_order_with_and_without_a_thread():
@@ -72,7 +77,7 @@ def test_depth_bounds_what_is_ahead():
     ahead = Prefetcher(range(20), lambda n: made.append(n) or n)
     ahead.start(3)
     for n in range(5):
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(made) < n + 3 and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(0.005)
