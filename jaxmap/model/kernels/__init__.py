@@ -1,1 +1,1 @@
-"""Kernels of our own, for one platform each, beside the plain code that they must agree with."""
+"""Attention kernels, one for each platform. Each agrees with `jaxmap.model.mixers.attention`."""

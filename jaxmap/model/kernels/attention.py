@@ -1,4 +1,4 @@
-"""Attention by the kernel of a platform, where there is one that can, on every device of a mesh."""
+"""Chooses the attention kernel of a platform and runs it on every device of a mesh."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Alibi
 
-# By platform. Each has `supported` and `attend`; if its kernel turns queries and keys itself, also
-# `lanes_of`. Imported at first use: importing Pallas takes longer than scoring a small model.
+# The module of each platform. It has `supported` and `attend`; if its kernel applies the rotary
+# embedding itself, also `lanes_of`. A module is imported at its first use, since importing Pallas
+# takes longer than scoring a small model.
 _MODULES = {"tpu": "attention_tpu", "gpu": "attention_gpu"}
 
 
@@ -32,9 +33,19 @@ def by_kernel(
     sink_H: jax.Array | None = None,
     interpret: bool = False,
 ) -> jax.Array | None:
-    """What `attend` says; None where the platform's kernel does not do it.
+    """Computes attention with the platform's kernel, or returns None where it has none that can.
 
-    interpret: runs the kernel's code on any platform, slowly.
+    Args:
+      q_BTHC, k_BTGC, v_BTGC: queries, keys and values; values may have another number of channels.
+      geometry: the batch's platform, positions and reach.
+      facts: the layer's window and its factor on q·k.
+      turn: the rotary embedding of queries and keys; None: it has been applied, or there is none.
+      softcap: scores become softcap * tanh(score / softcap); 0: they stay as they are.
+      alibi: slopes of a bias that grows with the position; None: there is none.
+      sink_H: a score per head that takes part in the softmax and has no value; None: there is none.
+      interpret: whether to interpret the kernel, slowly, on any platform. Tests do so.
+
+    Returns [B, T, H, channels of a value] in the dtype of the queries.
     """
     if geometry.platform not in _MODULES:
         return None

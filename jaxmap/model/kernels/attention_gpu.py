@@ -1,9 +1,11 @@
-"""Attention on a GPU, a Pallas kernel for Triton that keeps its scores on the chip.
+"""Attention on a GPU: a Pallas kernel, compiled by Triton, that keeps its scores on the chip.
 
-A block of queries goes over the tiles of keys from the one where the text of its earliest query
-begins, or the layer's window, to its own, with a running maximum (Dao et al. 2022,
-arXiv:2205.14135). Letters, beside those of `Spec`: Q queries of a block, S keys of a tile, N
-channels of a head as they are held.
+Each program of the kernel takes a block of queries of one head. It visits the tiles of keys from
+the first that its earliest query sees (where its text or the layer's window begins) to its own, and
+keeps a running maximum for the softmax (Dao et al. 2022, arXiv:2205.14135).
+
+Axes, besides those of `Spec`: Q queries of a block, S keys of a tile, N channels of a head after
+padding.
 """
 
 from __future__ import annotations
@@ -17,21 +19,24 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-_QUERIES = 128  # of a block
-_KEYS = 64  # of a tile
-_LEAST = 16  # channels that the matrix units multiply at least
-_MOST = 256  # channels that fit into a multiprocessor's registers
+_QUERIES = 128  # in a block
+_KEYS = 64  # in a tile
+_LEAST = 16  # the fewest channels that the matrix units multiply
+_MOST = 256  # the most channels that fit into a multiprocessor's registers
 _LOG2E = math.log2(math.e)
 _NOTHING = -1e30  # a score whose exponential is 0; infinities would make NaN
 
 
 def _width(C: int) -> int:
-    """Channels as they are held: Triton's arrays have powers of two."""
+    """The number of channels after padding, a power of two, as Triton requires."""
     return max(_LEAST, pl.next_power_of_2(C))
 
 
 def supported(q: Any, k: Any, v: Any, reach: int) -> bool:
-    """Whether the kernel can compute it, by shapes and dtypes: 16 bit, whole blocks of queries."""
+    """Whether the kernel takes queries, keys and values of these shapes and dtypes.
+
+    They must have 16 bits, and a row of tokens must be whole blocks of queries.
+    """
     T, C, Cv = q.shape[1], q.shape[3], v.shape[3]
     return (
         q.dtype in (jnp.bfloat16, jnp.float16) and T % _QUERIES == 0 and _width(max(C, Cv)) <= _MOST
@@ -55,8 +60,12 @@ def attend(
     rounded: bool,
     interpret: bool,
 ) -> jax.Array:
-    """Attention as `attention_tpu.attend` describes it, of queries and keys that are turned."""
-    assert cos_BTN is None, "this kernel does not turn queries and keys"
+    """Computes attention; see `attention_tpu.attend`.
+
+    The rotary embedding must have been applied to queries and keys: `cos_BTN` and `sin_BTN` are
+    None.
+    """
+    assert cos_BTN is None, "this kernel does not apply the rotary embedding"
     assert sin_BTN is None
     B, T, H, C = q_BTHC.shape
     G, Cv = v_BTGC.shape[2:]
@@ -113,7 +122,7 @@ def attend(
 
 
 def _held(x_BTHC: jax.Array, width: int) -> jax.Array:
-    """[B, T, channels of all heads], zeros beside those of each."""
+    """Pads each head with zeros to `width` channels and joins the heads: [B, T, H * width]."""
     B, T, _, C = x_BTHC.shape
     if width != C:
         x_BTHC = jnp.pad(x_BTHC, [(0, 0), (0, 0), (0, 0), (0, width - C)])
@@ -140,6 +149,17 @@ def _kernel(
     rounded: bool | None,
     sinks: bool,
 ):
+    """One program: the attention of a block of Q queries of a head.
+
+    Args:
+      first_ref: the first tile of keys that the block sees.
+      scale_ref, slope_ref, sink_ref: the factor on q·k, the head's slope and its sink.
+      back_ref, position_ref: see `attention_tpu.attend`, [Q] and [T].
+      q_ref, k_ref, v_ref, out_ref: queries [Q, N], keys and values of the row [T, N], the result.
+      softcap: see `attention_tpu.attend`.
+      rounded: None: there are no slopes; else see `attention_tpu.attend`.
+      sinks: whether there are sinks.
+    """
     Q, Nv, S = q_ref.shape[0], v_ref.shape[1], _KEYS
     i, scale = pl.program_id(0), scale_ref[0]
     q_QN, back_Q = q_ref[...], back_ref[...]
