@@ -42,3 +42,9 @@ class JaxmapError(Exception):
 
 class InputError(JaxmapError):
     """What was asked cannot be done as asked: a parameter, file, checkpoint or text is wrong."""
+
+
+def first_line(error: BaseException | str | None) -> str:
+    """The first line of another library's message; the name of the error if it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0].strip() if text else type(error).__name__

@@ -20,8 +20,8 @@ from absl import logging
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
 from jaxmap.checkpoint.sources.card import card_of
-from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt
+from jaxmap.errors import InputError, JaxmapError, first_line
 from jaxmap.progress import progress
 from jaxmap.store.record import Entry
 

@@ -1,9 +1,10 @@
-"""What a user writes to name a model: `org/name`, `org/name@revision`, `org/name/subfolder`, a
-folder, `folder@step1000`; one GGUF file: `folder/name.gguf`, `org/name/file.gguf`.
+"""References: what a user writes to name models.
 
-A reference is also `org/name/subfolder` or `folder@step1000`. Commas separate references and braces
-expand as in a shell: `EleutherAI/pythia-{70m,160m}@step0`. Two or three integers in braces are a
-range, `start:stop:step`, which does not include the stop.
+A reference is `org/name` or `org/name/subfolder` on the Hub, a folder, or a GGUF file
+(`folder/name.gguf`, `org/name/file.gguf`). After each, `@` and a revision may follow, which is a
+branch, tag or commit, or a subfolder of a folder (`folder@step1000`). Commas separate references
+and braces expand as in a shell: `EleutherAI/pythia-{70m,160m}@step0`. Two or three integers in
+braces are a range, `start:stop:step`, which does not include the stop.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.cache import Budget
 from jaxmap.checkpoint.sources.files import fetch, resolve
-from jaxmap.checkpoint.sources.hub import DiskFullError
+from jaxmap.checkpoint.sources.hub_client import DiskFullError
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.engine.callbacks import Stopped
 from jaxmap.store import Store

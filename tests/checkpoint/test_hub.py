@@ -17,7 +17,8 @@ from support.hubs import COMMIT, Fake, serve
 
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources import files as files_module
-from jaxmap.checkpoint.sources.hub import DiskFullError, Hub, fetch, resolve
+from jaxmap.checkpoint.sources.hub import Hub, fetch, resolve
+from jaxmap.checkpoint.sources.hub_client import DiskFullError
 from jaxmap.checkpoint.sources.retry import Retry
 from jaxmap.errors import InputError, JaxmapError
 

@@ -185,6 +185,8 @@ def test_a_dead_workers_run_is_taken_over(tmp_path, loads, caplog):
     assert not set(loads) <= set(other.loads)
     assert sweep(config, tmp_path / "whole").code == 0
     assert contents(store) == contents(tmp_path / "whole")
+    # A file that it was writing when it was killed goes with the next run that begins.
+    assert run(store, texts, models, settings).ending == "done"
     is_clean(store)
 
 

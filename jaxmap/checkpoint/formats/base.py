@@ -145,11 +145,6 @@ class Format(ABC):
         """The tensors of one file."""
 
 
-def first_line(text: str) -> str:
-    """The first line of another library's message."""
-    return text.strip().split("\n")[0].strip()
-
-
 def fill(array: np.ndarray, path: Path, start: int, name: str) -> None:
     """Reads bytes of a file from `start` into an array, until it is full.
 

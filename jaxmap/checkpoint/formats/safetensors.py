@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.checkpoint.formats.base import Format, Stored, fill, first_line
+from jaxmap.checkpoint.formats.base import Format, Stored, fill
 from jaxmap.checkpoint.memory import own_pages
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, first_line
 from jaxmap.model.encodings.numbers import NUMBERS
 
 
@@ -32,7 +32,7 @@ class Safetensors(Format):
             file = stack.enter_context(safe_open(path, framework="numpy"))
             names = list(file.keys())
         except (SafetensorError, OSError) as error:
-            reason = first_line(str(error))
+            reason = first_line(error)
             raise InputError(f"{path}: truncated or corrupt safetensors: {reason}") from None
         tensors = {}
         layout = _Layout(path)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.checkpoint.formats.base import Format, Stored, first_line
-from jaxmap.errors import InputError
+from jaxmap.checkpoint.formats.base import Format, Stored
+from jaxmap.errors import InputError, first_line
 from jaxmap.model.encodings.numbers import NUMBERS
 
 _KINDS = {  # torch's names -> those of safetensors
@@ -59,7 +59,7 @@ class TorchBin(Format):
                 f"{path}: refused, it holds more than tensors or is corrupt: {reason}"
             ) from None
         except Exception as error:  # torch raises various exceptions for a damaged file
-            reason = first_line(str(error)) or type(error).__name__
+            reason = first_line(error)
             raise InputError(f"{path}: truncated or corrupt: {reason}") from None
         if not isinstance(content, dict):
             raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")

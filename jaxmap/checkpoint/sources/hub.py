@@ -15,10 +15,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import ALL, QUANTISATION_FILES, choose, models_in
@@ -27,7 +25,7 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.folder import cached_revisions
 from jaxmap.checkpoint.sources.gguf_start import check_start
-from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
+from jaxmap.checkpoint.sources.hub_client import Hub, disk_full, request
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
     Remote,
@@ -38,41 +36,8 @@ from jaxmap.checkpoint.sources.types import (
 from jaxmap.corpus.tokenizer_files import has_vocabulary, tokenizer_files
 from jaxmap.errors import InputError, JaxmapError
 
-T = TypeVar("T")
-
-
-class DiskFullError(JaxmapError):
-    """Raised when the disk of the cache is full, so that every other download would fail too."""
-
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT = 30.0  # seconds to wait for the Hub's answer about a repository
-
-
-@dataclass(frozen=True)
-class Hub:
-    """The addresses of the Hub and its cache, and whether to work offline.
-
-    None stands for the values of HF_ENDPOINT, HF_HUB_CACHE (HF_HOME) and HF_HUB_OFFLINE.
-    """
-
-    endpoint: str | None = None
-    cache: Path | None = None
-    offline: bool | None = None
-    retry: Retry = field(default_factory=Retry)
-
-    @property
-    def is_offline(self) -> bool:
-        from huggingface_hub import constants
-
-        return constants.HF_HUB_OFFLINE if self.offline is None else self.offline
-
-    def repository(self, name: str) -> Path:
-        """The folder of a model in the cache."""
-        from huggingface_hub import constants
-
-        cache = Path(constants.HF_HUB_CACHE if self.cache is None else self.cache).expanduser()
-        return cache.absolute() / ("models--" + name.replace("/", "--"))
 
 
 def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
@@ -212,7 +177,7 @@ def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
         print(f"{ref}: {file.name} in the cache has a wrong size: deleted", file=sys.stderr)
         _delete(path)
     for _ in range(2):
-        _attempt(
+        request(
             lambda: hf_hub_download(
                 ref.repository,
                 file.source or f"{ref.subfolder}/{file.name}".lstrip("/"),
@@ -286,66 +251,7 @@ def _check_space(needed: int, folder: Path, where: str) -> None:
     there = next(path for path in folder.parents if path.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise _disk_full(where, there, f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
-
-
-def _disk_full(where: str, folder: Path, detail: str) -> DiskFullError:
-    return DiskFullError(
-        f"{where}: disk full at {folder} ({detail}); make room or point HF_HOME to another disk"
-    )
-
-
-def _attempt(request: Callable[[], T], ref: Ref, hub: Hub) -> T:
-    try:
-        return attempt(request, str(ref), hub.retry)
-    except RefusedError as refused:
-        raise _explain(refused.error, refused.status, ref, hub) from refused
-
-
-def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> JaxmapError:
-    """The error, in one line, for a failure that a retry does not help."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.HFValidationError):
-        return InputError(f"{ref}: not a name that the Hub allows")
-    if isinstance(error, errors.GatedRepoError):
-        return InputError(
-            f"{ref}: gated; accept its licence on its page on the Hub, "
-            "then set HF_TOKEN to a token that may read it"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return InputError(f"{ref}: no revision {ref.revision!r} ({_nearest_branches(ref, hub)})")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        here = ", and no such folder here" if ref.subfolder else ""
-        return InputError(
-            f"{ref}: no such model on the Hub, or a private one "
-            f"(set HF_TOKEN to a token that may read it){here}"
-        )
-    if status in (401, 403):
-        return InputError(f"{ref}: the Hub refuses access (HTTP {status}); check HF_TOKEN")
-    if status == 404:
-        return InputError(f"{ref}: not found on the Hub (HTTP 404); check the name and revision")
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return _disk_full(str(ref), hub.repository(ref.repository).parent, "no space left")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        cache = hub.repository(ref.repository).parent
-        return JaxmapError(f"{ref}: cannot write to the cache {cache}; point HF_HOME elsewhere")
-    if isinstance(error, ValueError):
-        return JaxmapError(f"{ref}: the Hub's answer cannot be read; check HF_ENDPOINT and proxies")
-    return JaxmapError(f"{ref}: {first_line(error)}")
-
-
-def _nearest_branches(ref: Ref, hub: Hub) -> str:
-    """A hint for a message, from one request that may fail."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
-
-    try:
-        refs = HfApi(endpoint=hub.endpoint).list_repo_refs(ref.repository)
-    except (HTTPError, OSError):
-        return "its branches could not be listed"
-    return nearest(ref.revision or "main", [known.name for known in (*refs.branches, *refs.tags)])
+        raise disk_full(where, there, f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
 
 
 def fetch_one(resolved: Resolved, name: str, hub: Hub | None = None) -> None:
@@ -366,7 +272,7 @@ def revisions(ref: Ref, hub: Hub | None = None) -> list[str]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=hub.endpoint)
-    refs = _attempt(lambda: api.list_repo_refs(ref.repository), ref, hub)
+    refs = request(lambda: api.list_repo_refs(ref.repository), ref, hub)
     return [known.name for known in (*refs.branches, *refs.tags)]
 
 
@@ -379,7 +285,7 @@ def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=hub.endpoint)
-    return _attempt(lambda: [one.id for one in api.list_models(author=organisation)], ref, hub)
+    return request(lambda: [one.id for one in api.list_models(author=organisation)], ref, hub)
 
 
 def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
@@ -390,7 +296,7 @@ def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=hub.endpoint)
-    info = _attempt(
+    info = request(
         lambda: api.model_info(
             ref.repository, revision=ref.revision, files_metadata=True, timeout=_TIMEOUT
         ),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from jaxmap.errors import JaxmapError
+from jaxmap.errors import JaxmapError, first_line
 
 T = TypeVar("T")
 
@@ -127,8 +127,3 @@ def _give_up(
     asks = f", asks for a wait of {asked:.0f} s" if asked else ""
     times = "1 try" if turn == 1 else f"{turn} tries"
     return JaxmapError(f"{what}: {reason} after {times}{asks}; {advice}")
-
-
-def first_line(error: BaseException | None) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
