@@ -1,1 +1,1 @@
-"""`jaxmap bench`: how fast this machine scores, against what else one would use on it."""
+"""`jaxmap bench`: the speed of scoring on this machine, compared with PyTorch's."""

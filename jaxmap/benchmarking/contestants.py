@@ -1,13 +1,13 @@
-"""Who scores the texts: jaxmap, and PyTorch in the two ways in which people use it.
+"""The programs that are compared: jaxmap, and PyTorch in the two ways in which people use it.
 
     python -m jaxmap.benchmarking.contestants NAME FOLDER NUM_TEXTS DTYPE
 
-serves turns (`jaxmap.benchmarking.turns`). NAME is one of
+does its work whenever it is asked to (`jaxmap.benchmarking.turns`). NAME is one of
 
   torch-one      the published way: a batch of one, no padding, full log-softmax
   torch-batched  length-sorted padded batches, log-sum-exp over real tokens only, in blocks
   jaxmap         packed rows, blocked readout
-  matmul         no texts: one product of the shape of an MLP, for the machine's own limit
+  matmul         no texts: one product of the shape of an MLP, which measures the machine's limit
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Work = Callable[[], dict[str, Any]]
 
 
 def make_texts(count: int) -> list[np.ndarray]:
-    """Ids of random texts, int32, 150 to 350 of them each."""
+    """Makes random texts: token ids, int32, 150 to 350 in each."""
     random = np.random.default_rng(0)
     lengths = random.integers(150, 351, count)
     return [random.integers(0, VOCABULARY, n).astype(np.int32) for n in lengths]
 
 
 def as_tokens(texts: list[np.ndarray]) -> Tokens:
-    """Of which all but each text's first id are scored."""
+    """The texts as the engine takes them; every id but the first of a text is scored."""
     from jaxmap.corpus.tokens import Tokens
 
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
@@ -50,7 +50,7 @@ def as_tokens(texts: list[np.ndarray]) -> Tokens:
 
 
 def torch_model(folder: Path, dtype: str) -> tuple[Any, str]:
-    """transformers' model of a checkpoint, and the device that it is on."""
+    """Loads a checkpoint with transformers; returns the model and the name of its device."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -62,7 +62,10 @@ def torch_model(folder: Path, dtype: str) -> tuple[Any, str]:
 def torch_batches(
     texts: list[np.ndarray], rows: int, device: str
 ) -> Iterator[tuple[np.ndarray, Any, Any]]:
-    """Length-sorted batches, right-padded: which texts [B], their ids [B, T], 1 where real."""
+    """Yields length-sorted, right-padded batches.
+
+    Each is the indices of its texts [B], their ids [B, T] and a mask [B, T] that is 0 at padding.
+    """
     import torch
 
     order = np.argsort([len(text) for text in texts])
@@ -78,7 +81,7 @@ def torch_batches(
 
 
 def torch_one(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
-    """One text a forward pass, all logits, full log-softmax."""
+    """Scores one text per forward pass, with all logits and a full log-softmax."""
     import torch
 
     model, device = torch_model(folder, dtype)
@@ -96,7 +99,7 @@ def torch_one(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
 
 
 def torch_batched(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
-    """Length-sorted batches of 8, right-padded; the head over real tokens, 512 at a time."""
+    """Scores length-sorted, padded batches of 8; the head takes 512 real tokens at once."""
     import torch
 
     model, device = torch_model(folder, dtype)
@@ -128,9 +131,9 @@ def jaxmap_model(
     lens: bool = False,
     batch_tokens: int | None = None,
 ) -> tuple[Scorer, Model, Tokens]:
-    """A checkpoint loaded as `jaxmap score` does it, with no programs compiled in other runs.
+    """Loads a checkpoint as `jaxmap score` does, without programs that other runs compiled.
 
-    What is compiled before it is loaded is for these texts, `lens` and `batch_tokens`.
+    The programs for these texts, `lens` and `batch_tokens` are compiled before it is loaded.
     """
     from jaxmap import runtime
 
@@ -153,7 +156,7 @@ def jaxmap_model(
 
 
 def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
-    """The engine as `jaxmap score` runs it."""
+    """Scores the texts as `jaxmap score` does."""
     scorer, model, tokens = jaxmap_model(folder, texts, dtype)
     from jaxmap.engine.scores import score_tokens
 
@@ -161,7 +164,7 @@ def jaxmap(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
 
 
 def matmul(folder: Path, texts: list[np.ndarray], dtype: str) -> Work:
-    """FLOPs a second of [4096, D] x [D, 4 D], JAX, best of a few."""
+    """Measures the FLOPs per second of a product [4096, D] x [D, 4 D] in JAX, the best of eight."""
     import jax
     import jax.numpy as jnp
 

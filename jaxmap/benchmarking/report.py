@@ -1,4 +1,4 @@
-"""What a benchmark found and on what machine, as a file."""
+"""The results of a benchmark, with the machine and the settings, as a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxmap.atomic import write_atomic
 
 
 class Standing(Protocol):
-    """Figures of one contestant on one shape; a dataclass."""
+    """The results of one contestant on one shape; a dataclass."""
 
     @property
     def shape(self) -> str: ...
@@ -29,7 +29,13 @@ R = TypeVar("R", bound=Standing)
 
 @dataclasses.dataclass(frozen=True)
 class Report(Generic[R]):
-    """A row a shape and contestant, and the machine (`this_machine`) and settings behind them."""
+    """The results of a benchmark.
+
+    Fields:
+      machine: see `this_machine`.
+      settings: the settings of the benchmark by name.
+      rows: one per shape and contestant.
+    """
 
     machine: dict[str, Any]
     settings: dict[str, Any]
@@ -39,12 +45,12 @@ class Report(Generic[R]):
         return next(row for row in self.rows if (row.shape, row.name) == (shape, name))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all of it as .json."""
+        """Writes the report as a .json file."""
         write_atomic(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
 
 
 def this_machine() -> dict[str, Any]:
-    """Device, cores, system, today's date, versions."""
+    """The device, the cores, the system, today's date and the versions of libraries, by name."""
     import jax
 
     from jaxmap.environment import cores, device, versions
@@ -62,7 +68,7 @@ def this_machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's name where the system tells."""
+    """The name of the processor, or of its kind where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

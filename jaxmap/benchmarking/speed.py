@@ -1,4 +1,4 @@
-"""Scoring speed and memory on this machine, beside what else one would use on it."""
+"""Measures speed and memory of scoring on this machine, for jaxmap and for PyTorch."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ RIVALS = ("torch-one", "torch-batched")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One contestant on one shape.
+    """The results of one contestant on one shape.
 
     Fields:
-      tokens_per_second: real tokens, padding not counted; median over the timed turns.
-      peak_mib: resident memory of its process at most.
-      ceiling_share: of the machine's matmul rate, by 2 FLOPs a weight and token (embedding not
-        counted, unembedding counted); what attention costs is on top.
-      worst_nats: largest difference of a text's score from jaxmap's.
+      shape, name: the shape, a key of SHAPES, and the contestant.
+      tokens_per_second: tokens without padding, the median over the timed turns.
+      peak_mib: the largest resident memory of its process, in MiB.
+      load_seconds: the seconds that loading, and compiling before it, took.
+      first_turn_seconds: the seconds of the turn that is not timed.
+      ceiling_share: the share of the machine's matmul rate that its products reach, at 2 FLOPs per
+        weight and token. The embedding and attention's own products are not counted.
+      worst_nats: the largest difference between its score of a text and jaxmap's.
     """
 
     shape: str
@@ -53,7 +56,7 @@ class Row:
 
 
 def text(report: Report[Row]) -> str:
-    """A Markdown table, and jaxmap against each of the others."""
+    """A Markdown table, and a sentence that compares jaxmap with each of the others."""
     settings = report.settings
     lines = [
         f"{report.machine['device']}, {report.machine['cores']} cores; "
@@ -88,15 +91,15 @@ def measure(
     stored: str = STORED,
     rivals: Sequence[str] | None = None,
 ) -> Report[Row]:
-    """Lets jaxmap and its rivals score the same random texts in turns, on random checkpoints.
+    """Scores the same random texts with jaxmap and its rivals in turns, on random checkpoints.
 
     Args:
-      shapes: of SHAPES.
-      texts: how many, of 150 to 350 tokens.
-      repeats: timed turns, after one that is not.
-      dtype: of the arithmetic.
-      stored: the weights' dtype on disk.
-      rivals: of RIVALS; None: those that are installed.
+      shapes: keys of SHAPES.
+      texts: the number of texts, which have 150 to 350 tokens each.
+      repeats: the number of timed turns; one that is not timed comes before them.
+      dtype: the dtype of the arithmetic.
+      stored: the dtype of the weights on disk.
+      rivals: members of RIVALS; None: those that are installed.
 
     Raises InputError for a shape or rival that is unknown or not installed.
     """
@@ -154,7 +157,7 @@ def _measure_one(
 
 
 def make_checkpoint(shape: str, folder: Path, dtype: str = STORED) -> None:
-    """A random checkpoint of a Pythia shape."""
+    """Writes a checkpoint of a Pythia shape with random weights into `folder`."""
     import jax.numpy as jnp
 
     from jaxmap.architectures.config import Config

@@ -1,6 +1,6 @@
-"""Programs that do the same work in turns, each in a process of its own.
+"""Runs programs that do the same work in turns, each in a process of its own.
 
-Noise on the machine meets all alike, and peak memory is each program's own.
+So other load on the machine slows all of them alike, and each has its own peak memory.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from typing import Any, TextIO
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
 
-# Of Linux. What getrusage gives there begins with the peak of the process that started this one.
+# On Linux, getrusage starts from the peak of the parent process; this file does not.
 _STATUS = Path("/proc/self/status")
 
 
 def take_turns(commands: Mapping[str, Sequence[str]], repeats: int, desc: str) -> dict[str, list]:
-    """What each program answers, turn by turn: name -> one dict a turn, `repeats` + 1 of them.
+    """Runs the programs in turns; returns the answers of each by its name, one dict per turn.
 
-    The first turn is for warming up: loading and compiling happen in it. A program reads a line
-    for each turn and answers with a line of JSON (`serve`).
+    There are `repeats` + 1 turns; in the first, programs load and compile. For each turn a program
+    reads a line and answers with a line of JSON, see `serve`.
+
+    Args:
+      commands: the command of each program by its name.
+      repeats: the number of turns after the first.
+      desc: the label of the progress bar.
 
     Raises JaxmapError for a program that ends early, with the last line it wrote.
     """
@@ -47,7 +52,7 @@ def take_turns(commands: Mapping[str, Sequence[str]], repeats: int, desc: str) -
 
 @contextlib.contextmanager
 def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, TextIO]]:
-    """A program and what it writes to stderr; it ends with the context."""
+    """Starts a program, which ends with the context; yields it and the file of its stderr."""
     with tempfile.TemporaryFile("w+") as said:
         program = subprocess.Popen(
             [*command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
@@ -76,9 +81,9 @@ def _turn(name: str, program: subprocess.Popen, said: TextIO) -> dict[str, Any]:
 
 
 def serve(prepare: Callable[[], Callable[[], dict[str, Any]]]) -> None:
-    """A program's side: prepares once, then does the work once for each line on stdin.
+    """Called by a program: prepares once, then does the work once for each line on stdin.
 
-    Answers have what the work returns and `seconds`, `load` (seconds of `prepare`), `peak_mib`
+    An answer has what the work returns and `seconds`, `load` (seconds of `prepare`), `peak_mib`
     (peak resident memory of the process so far) and, on Linux, `work_mib` (the peak since
     `prepare` beyond what was resident at its end).
     """
@@ -101,7 +106,7 @@ def serve(prepare: Callable[[], Callable[[], dict[str, Any]]]) -> None:
 
 
 def _peak_mib() -> float:
-    """Most memory resident since the program began, or since `_forget_peak`."""
+    """The largest resident memory, in MiB, since the program began or `_forget_peak` was called."""
     if _STATUS.exists():
         return _status_mib("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -109,7 +114,7 @@ def _peak_mib() -> float:
 
 
 def _forget_peak() -> float | None:
-    """What is resident now, MiB, from where the peak is counted anew; None where it cannot be."""
+    """Resets the peak; returns the resident memory, in MiB, or None where that is impossible."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

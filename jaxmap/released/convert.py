@@ -1,4 +1,4 @@
-"""`jaxmap import`: the authors' released data folder as a store; see `jaxmap.released.layout`."""
+"""`jaxmap import`: reads the authors' released files (`jaxmap.released.layout`) into a store."""
 
 from __future__ import annotations
 
@@ -49,17 +49,25 @@ MOST_LISTED = 20
 
 @dataclass
 class Imported:
-    """What an import did: results added and found, and what the files lack, by name."""
+    """The outcome of an import.
+
+    Fields:
+      added: the number of results that were added to the store.
+      found: the number of results that it had already.
+      absent: the labels of results that are None in the files.
+      not_finite: lines about vectors with a NaN or an infinity, which were left out.
+      notes: further lines that a reader should know.
+    """
 
     added: int = 0
     found: int = 0
-    absent: list[str] = field(default_factory=list)  # None in the files
+    absent: list[str] = field(default_factory=list)
     not_finite: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader has to know of the files, a line each."""
+        """What a reader should know about the files, one line each."""
         lines = [f"left out, not finite: {label}" for label in self.not_finite]
         lines += [f"not scored in the release: {label}" for label in self.absent[:MOST_LISTED]]
         if len(self.absent) > MOST_LISTED:
@@ -67,14 +75,14 @@ class Imported:
         return (*lines, *self.notes)
 
     def text(self) -> str:
-        """For people: what was added, and the remarks."""
+        """A summary: what was added, and the remarks."""
         lines = (f"{self.added} results added, {self.found} already there", *self.remarks)
         return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Texts of which only the bytes are known, or only their number and mean length."""
+    """Texts of which only the bytes, or only the number and the mean length, are known."""
 
     num_bytes: np.ndarray
     fingerprint: str
@@ -118,7 +126,7 @@ def import_released(
 
 
 def _add(store: Store, vectors: list[Vector], types: Mapping[str, str], report: Imported) -> None:
-    """Keeps what is there, and a failure for what is not."""
+    """Adds the vectors that can be used to the store, and a failure for each of the others."""
     there: list[Vector] = []
     reasons: dict[Item, list[str]] = defaultdict(list)
     for one in vectors:
@@ -144,7 +152,10 @@ def _add(store: Store, vectors: list[Vector], types: Mapping[str, str], report: 
 def _records(
     vectors: list[Vector], store: Store, types: Mapping[str, str], update: Any
 ) -> Iterator[Record]:
-    """Records in order; all of one checkpoint share a commit, the hash of all its vectors."""
+    """Yields a record per vector, in order.
+
+    All records of a checkpoint have the same commit, the hash of all its vectors.
+    """
     digests: dict[tuple[str, str | None], Any] = defaultdict(hashlib.sha256)
     depth: dict[tuple[str, str | None], int] = {}
     for one in vectors:
@@ -208,7 +219,7 @@ def _facts(files: Folder, contents: Contents) -> Release:
 
 
 def _colors(files: Folder, colors: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Colours as released; InputError for one that is none."""
+    """Checks the colours and returns them; raises InputError for a value that is no colour."""
     for kind, color in (colors or {}).items():
         is_list = isinstance(color, list) and len(color) in (3, 4)
         if not is_list or not all(isinstance(x, (int, float)) and 0 <= x <= 1 for x in color):
@@ -261,7 +272,7 @@ def _texts(files: Folder, count: int, report: Imported) -> Texts:
 
 
 def _bytes_alone(path: Path, count: int) -> Texts:
-    """What `jaxmap export` writes of texts that it does not have."""
+    """Reads the file that `jaxmap export` writes where it has only the bytes of texts."""
     facts = read_json(path)
     try:
         num_bytes = np.asarray(facts["text_bytes"])

@@ -1,4 +1,4 @@
-"""A store as the authors' released files."""
+"""Writes a store in the layout of the authors' released files, see `jaxmap.released.layout`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _encoded(name: str, content: Any) -> bytes:
 
 
 class _Files:
-    """Gathers the contents of the files, by name."""
+    """Gathers the contents of the files to write, by file name."""
 
     def __init__(self, store: Store, release: Release):
         self.store, self.release = store, release
@@ -155,7 +155,7 @@ class _Files:
         return files
 
     def _models(self) -> dict[str, Any]:
-        """Rows of the model map: unclipped, where the store has them so, and clipped."""
+        """The rows of the model map: clipped, and unclipped where the store has them so."""
         singles = {
             entry.identity.ref: entry
             for entry in self.entries
@@ -188,7 +188,7 @@ class _Files:
         return files
 
     def _distances(self, pretraining: dict[str, dict[Any, Any]]) -> dict[str, np.ndarray]:
-        """Whole runs, zero where not computed; those of the release first."""
+        """Weight distances of whole runs, zero where not computed; the release's runs first."""
         found = read_distances(self.store.path)
         sizes = {full_name(size): size for size in self.release.files.get(DISTANCES, ())}
         sizes |= {ref: _size(ref, pretraining) for ref in found if ref not in sizes}
@@ -227,7 +227,7 @@ class _Files:
 
 
 def _exact(scores: np.ndarray, dtype: str | None) -> np.ndarray:
-    """In the dtype of the release, else in float32, else in float64: the first that is exact."""
+    """Casts to the first dtype that is exact: the release's, float32, float64."""
     for one in filter(None, (dtype, "float32")):
         found = scores.astype(one)
         if np.array_equal(found.astype(np.float64), scores, equal_nan=True):
@@ -236,7 +236,7 @@ def _exact(scores: np.ndarray, dtype: str | None) -> np.ndarray:
 
 
 def _tsne(name: str, one: Coordinates) -> Any:
-    """Coordinates as the file of that map has them."""
+    """The coordinates in the layout of the file for the map `name`."""
     ends = np.cumsum(one.lengths)[:-1]
     parts = dict(zip(one.names, np.split(one.xy_M2, ends) if one.names else (), strict=True))
     if name == "trajectories":
@@ -250,7 +250,7 @@ def _tsne(name: str, one: Coordinates) -> Any:
 
 
 def _size(ref: str, known: Iterable[str]) -> str:
-    """The key of a run: as the release has it, else without EleutherAI/pythia-."""
+    """The key of a run: the release's, or else the reference without EleutherAI/pythia-."""
     return ref if ref in known else ref.removeprefix(SUITE)
 
 

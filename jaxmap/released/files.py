@@ -1,4 +1,4 @@
-"""What the files of the authors' released folder hold; see `jaxmap.released.layout`."""
+"""Reads the authors' released files, see `jaxmap.released.layout`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,13 @@ from jaxmap.variant import LOGIT, PLAIN, Variant
 
 @dataclass(frozen=True)
 class Vector:
-    """One entry of a released file: whose scores, and the scores [N] or None.
+    """One entry of a released file.
 
-    A variant with a lens and no layer stands for all layers of a model that failed to load.
+    Fields:
+      file: the name of the file.
+      ref, revision, variant: what was scored. A variant with a lens and no layer stands for all
+        layers of a model that failed to load.
+      scores: the log-likelihoods, [N]; None if the release has none.
     """
 
     file: str
@@ -49,7 +53,13 @@ class Vector:
 
 @dataclass
 class Contents:
-    """The vectors of a release, and what is needed to write its files again (`Release`)."""
+    """The vectors of a release, and what is needed to write its files again.
+
+    Fields:
+      vectors: all entries, in the order of the files.
+      files, dtypes, models, floor: see `jaxmap.store.release.Release`.
+      notes: lines that a reader should know.
+    """
 
     vectors: list[Vector] = field(default_factory=list)
     files: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +76,7 @@ class Contents:
         revision: str | None = None,
         variant: Variant = PLAIN,
     ) -> None:
-        """Keeps one vector of a file; InputError where it is none."""
+        """Adds an entry of a file; raises InputError if its scores are not a vector of numbers."""
         one = Vector(path.name, str(name), revision, variant)
         if scores is not None:
             if (
@@ -85,7 +95,7 @@ class Contents:
 
 
 def read_contents(folder: Folder) -> Contents:
-    """Reads all vectors; InputError, naming file and key, for a file that does not fit."""
+    """Reads all vectors; raises InputError, naming file and key, if a file has another layout."""
     contents = Contents()
     if path := folder.path(PRETRAINING):
         kept: dict[str, list[Any]] = {}
@@ -118,7 +128,7 @@ def read_contents(folder: Folder) -> Contents:
 
 
 def _read_models(folder: Folder, contents: Contents) -> None:
-    """The rows of the model map: unclipped where the folder has both and they are the same."""
+    """Reads the rows of the model map, unclipped if the folder has both and they agree."""
     raw_path, path = folder.path(RAW), folder.path(CLIPPED)
     raw: dict[str, Any] = {}
     if raw_path:
@@ -176,7 +186,7 @@ def _clipped_rows(folder: Folder, path: Path) -> dict[str, np.ndarray]:
 
 
 def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDistances]:
-    """Squared distances between the weights of each run's checkpoints."""
+    """Yields, for each run, the squared distances between the weights of its checkpoints."""
     path = folder.path(DISTANCES)
     if path is None:
         return
@@ -208,7 +218,7 @@ def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDist
 
 
 def read_coordinates(folder: Folder) -> dict[str, Coordinates]:
-    """Released t-SNE coordinates by the map that they are of."""
+    """The released t-SNE coordinates, by the name of the map."""
     found: dict[str, Coordinates] = {}
     for name, file in TSNE.items():
         path = folder.path(file)
@@ -272,7 +282,7 @@ def _coordinates(
 
 
 def read_json(path: Path) -> Any:
-    """A .json file; InputError, naming it, where it is damaged."""
+    """Reads a .json file; raises InputError, which names it, if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -287,7 +297,7 @@ def _mapping(path: Path, value: Any, key: object = None) -> Mapping[Any, Any]:
 
 
 def _plain(key: Any) -> int | str:
-    """A step or a layer as JSON has it."""
+    """A step or a layer as an integer or a string, which JSON can hold."""
     return int(key) if isinstance(key, (int, np.integer)) else str(key)
 
 

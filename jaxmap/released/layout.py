@@ -1,4 +1,4 @@
-"""Where the files of the authors' released folder lie, and what each is called.
+"""The names of the authors' released files, and where they are found.
 
     data/texts.json
     data/logp/pretraining_logp.pkl         size -> step -> float32 [N] or None
@@ -53,10 +53,13 @@ FOLDERS = {
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of a release that are there, by name.
+    """The files of a release that were found.
 
-    nested: whether they lie in logp/, model_info/, tsne/ and weight_distance/.
-    foreign: files beside them that no release holds.
+    Fields:
+      root: the folder in which they were found.
+      paths: the path of each by its name.
+      nested: whether they are in the folders logp/, model_info/, tsne/ and weight_distance/.
+      foreign: data files beside them that are not part of the release.
     """
 
     root: Path
@@ -65,14 +68,14 @@ class Folder:
     foreign: tuple[Path, ...]
 
     def path(self, name: str) -> Path | None:
-        """Where a file lies; None where it is absent."""
+        """The path of a file; None if it was not found."""
         return self.paths.get(name)
 
 
 def find_files(folder: Path) -> Folder:
     """Finds the files of a release in a folder, in its data/, or in kl-scale/data/.
 
-    Raises InputError where there is none, or where one lies in two places.
+    Raises InputError if there is none, or if one is in two places.
     """
     if not folder.is_dir():
         raise InputError(
@@ -100,7 +103,7 @@ def find_files(folder: Path) -> Folder:
 
 
 def _foreign(root: Path, known: set[Path]) -> tuple[Path, ...]:
-    """Data files in the folders of the release that are none of its own."""
+    """The data files in the folders of a release that are not part of it."""
     folders = {root, *(root / inner for inner in FOLDERS.values() if inner)}
     return tuple(
         path

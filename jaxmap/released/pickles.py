@@ -1,4 +1,4 @@
-"""Reads pickles that hold NumPy arrays and plain containers, and refuses all others by name.
+"""Reads pickles of NumPy arrays in plain containers, and refuses all others by name.
 
 A pickle is a program: loading one can run anything. Here it can call nothing but what rebuilds an
 array, a dtype, a scalar or a container.
@@ -24,7 +24,7 @@ class _RefusedError(Exception):
 
 
 def _latin1(text: str, codec: str) -> bytes:
-    """How protocol 2 writes bytes; the only codec that it uses."""
+    """Rebuilds bytes as protocol 2 writes them; latin1 is the only codec that it uses."""
     if codec != "latin1":
         raise _RefusedError(f"_codecs.encode to {codec!r}")
     return text.encode("latin1")
@@ -52,7 +52,7 @@ def _admitted() -> dict[tuple[str, str], Any]:
 def _frombuffer(
     buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: str, axes: Any = None
 ) -> np.ndarray:
-    """How protocol 5 writes an array."""
+    """Rebuilds an array as protocol 5 writes it."""
     array = np.frombuffer(buffer, dtype=dtype)
     if order == "K" and axes is not None:
         return array.reshape(shape, order="C").transpose(axes)
@@ -71,10 +71,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_arrays(path: str | os.PathLike[str]) -> Any:
-    """The contents of a pickle of arrays in plain containers.
+    """Reads a pickle of arrays in plain containers.
 
-    Raises InputError naming the file and, for a pickle of anything else, what it asked for; none
-    of it is run.
+    Raises InputError, which names the file, for a damaged pickle and for one that would call
+    anything else. The message says what it would call; nothing of it is run.
     """
     path = Path(path)
     try:
