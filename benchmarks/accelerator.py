@@ -1,7 +1,7 @@
 """What scoring costs on an accelerator: modelled from the compiled program, or measured.
 
     pip install -e '.[tpu]'      # libtpu, for v5e, v5p and v6e
-    pip install -e '.[cuda]'     # the CUDA plugin, for h100
+    pip install -e '.[cuda]'     # the CUDA plugin, for a100, h100, h200 and b200
     python benchmarks/accelerator.py --device=v5e --shape=pythia-410m --dtype=bfloat16
 
 No device is needed: the compilers compile for a described one, and `jaxmap.planning.modelled` adds
@@ -28,7 +28,7 @@ from absl import app, flags
 from jaxmap.errors import InputError
 from jaxmap.planning import chips, gpus
 
-_DEVICES = ("v5e", "v5p", "v6e", "h100")
+_DEVICES = ("v5e", "v5p", "v6e", *gpus.GPUS)
 _GRIDS = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}
 
 _DEVICE = flags.DEFINE_enum("device", "v5e", _DEVICES, "What it runs on.")

@@ -1,13 +1,13 @@
 r"""Writes docs/planner.md: devices and hours for whole sweeps, from records of `jaxmap plan`.
 
-    pip install -e '.[tpu]'
+    pip install -e '.[tpu,cuda]'
     python benchmarks/planner.py --run        # makes the plans that are missing, then the page
     python benchmarks/planner.py              # the page
 
-`--run` compiles each model of benchmarks/shapes for each topology, with no TPU: a minute or so
-for each, one at a time. It can be stopped, and resumes when started again. `--largest_batch` finds
-the largest batches too, in a few more compilations per plan. Every number of the page comes from
-these records and that of `benchmarks/map.py --large`, by the arithmetic that the page shows.
+`--run` compiles each model of benchmarks/shapes for each topology, with no TPU or GPU: a minute or
+two for each, one at a time. It can be stopped, and resumes when started again. `--largest_batch`
+finds the largest batches too, in a few more compilations per plan. Every number of the page comes
+from these records and that of `benchmarks/map.py --large`, by the arithmetic that the page shows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import app, flags
 
 from jaxmap.planning.chips import TPUS
+from jaxmap.planning.plan import reach_of
 
 HERE = Path(__file__).parent
 HOME = HERE.parent
@@ -30,10 +31,17 @@ MAP = HERE / "results" / "map-large-cpu.json"
 PAGE = HOME / "docs" / "planner.md"
 MODELS = ("pythia-410m", "pythia-1b", "pythia-1.4b", "pythia-2.8b", "pythia-6.9b", "pythia-12b",
           "llama-3-70b")  # fmt: skip
-TOPOLOGIES = ("v5e:2x2", "v5p:2x2x1", "v5e:4x4", "v5p:2x2x4")
+TOPOLOGIES = (
+    "v5e:2x2",
+    "v5p:2x2x1",
+    "v5e:4x4",
+    "v5p:2x2x4",
+    "a100:8",
+    "h100:8",
+    "h200:8",
+    "b200:8",
+)
 
-# What a sweep is assumed to reach of the roofline; `jaxmap bench` measures it on a device.
-SHARE = 0.4
 NETWORK = 1e9  # bytes a second that weights are assumed to arrive at
 CHECKPOINTS = 154  # of each Pythia run
 SIZES = ("410m", "1b", "1.4b", "2.8b", "6.9b")
@@ -64,7 +72,7 @@ def missing() -> list[tuple[str, str]]:
     plans = load()
 
     def done(plan: dict | None) -> bool:
-        if plan is None:
+        if plan is None or "modelled_seconds" not in plan:
             return False
         return not LARGEST.value or plan["largest_batch_tokens"] is not None or not plan["fits"]
 
@@ -99,8 +107,9 @@ def make() -> None:
 def table(plans: list[dict]) -> list[str]:
     """A row a plan."""
     lines = [
-        "| model | devices | mesh | GiB a device (of) | largest batch | PFLOP | roofline, s | |",
-        "|---|---|---|--:|--:|--:|--:|---|",
+        "| model | devices | mesh | GiB a device (of) | largest batch | PFLOP | roofline, s | "
+        "modelled, s | |",
+        "|---|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for plan in plans:
         memory, batch = plan["memory"], plan["largest_batch_tokens"]
@@ -111,9 +120,14 @@ def table(plans: list[dict]) -> list[str]:
             f"| {f'{batch:,}' if batch else ''} "
             f"| {plan['flops'] / 1e15:,.1f} x {plan['passes']} "
             f"| {plan['seconds']:,.1f} "
+            f"| {_modelled(plan)} "
             f"| {'fits' if plan['fits'] else 'does not fit'} |"
         )
     return lines
+
+
+def _modelled(plan: dict) -> str:
+    return f"{plan['modelled_seconds']:,.1f}" if plan["modelled_seconds"] else ""
 
 
 def stored_bytes(plan: dict) -> float:
@@ -130,19 +144,20 @@ def sweeps(plans: dict[tuple[str, str], dict]) -> list[str]:
         f"**Pythia's {CHECKPOINTS * sum(runs):,} checkpoints**: {CHECKPOINTS} of each of "
         f"{sum(runs)} runs, five sizes and nine more seeds of 410m: {CHECKPOINTS} x ({shown}).",
         "",
-        "| devices | seconds a vector | chip-hours at the roofline | hours | "
-        f"hours at {SHARE:.0%} of it |",
+        "| devices | seconds a vector, modelled | hours | device-hours | hours at the roofline |",
         "|---|---|--:|--:|--:|",
     ]
     for topology in whole:
         own = [plans[name, topology] for name in names]
-        seconds = [plan["seconds"] for plan in own]
-        hours = CHECKPOINTS * sum(n * s for n, s in zip(runs, seconds, strict=True)) / 3600
-        sums = _sum(runs, [f"{s:.1f}" for s in seconds])
-        chips = own[0]["num_devices"]
+        hours, least = (
+            CHECKPOINTS * sum(n * plan[key] for n, plan in zip(runs, own, strict=True)) / 3600
+            for key in ("modelled_seconds", "seconds")
+        )
+        sums = _sum(runs, [_modelled(plan) for plan in own])
+        count = own[0]["num_devices"]
         lines.append(
-            f"| {topology}, {chips} chips | {CHECKPOINTS} x ({sums}) | {hours * chips:,.0f} "
-            f"| {hours:,.1f} | {hours / SHARE:,.1f} |"
+            f"| {topology}, {count} devices | {CHECKPOINTS} x ({sums}) | {hours:,.1f} "
+            f"| {hours * count:,.0f} | {least:,.1f} |"
         )
     first = [plans[name, whole[0]] for name in names]
     sizes = sum(n * stored_bytes(plan) for n, plan in zip(runs, first, strict=True))
@@ -153,17 +168,18 @@ def sweeps(plans: dict[tuple[str, str], dict]) -> list[str]:
         f"**{MANY:,} models**, each of the size of {TYPICAL} "
         f"({one['work']['parameters'] / 1e9:.2g} billion parameters):",
         "",
-        "| devices | days at the roofline | "
-        f"days at {SHARE:.0%} of it | slices (chips) for {DAYS} days |",
+        f"| devices | days, modelled | days at the roofline | so many of them (devices) for "
+        f"{DAYS} days |",
         "|---|---|--:|--:|",
     ]
     for topology in whole:
         plan = plans[TYPICAL, topology]
-        days = MANY * plan["seconds"] / 86400
-        slices = math.ceil(days / SHARE / DAYS)
+        days, least = (MANY * plan[key] / 86400 for key in ("modelled_seconds", "seconds"))
+        groups = math.ceil(days / DAYS)
         lines.append(
-            f"| {topology}, {plan['num_devices']} chips | {MANY:,} x {plan['seconds']:.1f} s = "
-            f"{days:,.0f} | {days / SHARE:,.0f} | {slices} ({slices * plan['num_devices']}) |"
+            f"| {topology}, {plan['num_devices']} devices "
+            f"| {MANY:,} x {_modelled(plan)} s = {days:,.0f} | {least:,.0f} "
+            f"| {groups} ({groups * plan['num_devices']}) |"
         )
     return [*lines, "", *_arrival(MANY * stored_bytes(one))]
 
@@ -182,7 +198,7 @@ def _arrival(count: float) -> list[str]:
     hours = count / NETWORK / 3600
     return [
         f"Their weights are {_rounded(count / 1e12)} TB: {_rounded(hours)} h at "
-        f"{NETWORK / 1e9:.0f} GB/s, beside the scoring; n slices with a connection of their own "
+        f"{NETWORK / 1e9:.0f} GB/s, beside the scoring; n groups with a connection of their own "
         "take an n-th."
     ]
 
@@ -242,8 +258,9 @@ def write() -> None:
         "# How many devices, how many hours",
         "",
         f"Made by `python benchmarks/planner.py --run` ({made[-1]}; {versions}): each model was "
-        "compiled by `jaxmap plan --mesh=auto` for the topology, with no TPU, from the "
-        "config.json in benchmarks/shapes.",
+        "compiled by `jaxmap plan --mesh=auto` for the topology, with no TPU or GPU, from the "
+        "config.json in benchmarks/shapes. The figures are the vendors' and the compilers': "
+        "nothing here was measured on a device.",
         "",
         "## One model",
         "",
@@ -253,15 +270,18 @@ def write() -> None:
         "PFLOP: 2 x the weights that a token meets, and attention to half a text, times the "
         "passes that the arithmetic with weights takes (bfloat16_3x: three for float16 weights, "
         "two for bfloat16 ones). The roofline is the longer of arithmetic at the vendor's rate and "
-        "of the memory traffic, without what devices tell each other: no run is faster. The "
+        "of the memory traffic, without what devices tell each other: no run is faster. Modelled "
+        "is what the operations of the compiled program add up to, one after another, what devices "
+        f"tell each other included, for texts of up to {reach_of(one['tokens_per_text'])} tokens "
+        "([accelerators.md](accelerators.md)); padding, loading and reading are beside it. The "
         "largest batch, where it was looked for, is that of each group of devices.",
         "",
         *table(ordered),
         "",
         "## Sweeps",
         "",
-        f"At the roofline, and at {SHARE:.0%} of it, which is an assumption: `jaxmap bench` "
-        "measures a device's share.",
+        "By the modelled times; beside them what the roofline alone would say. `jaxmap bench` "
+        "measures a device's own.",
         "",
         *sweeps(plans),
         "",

@@ -23,7 +23,7 @@ def _define_plan(values: flags.FlagValues) -> None:
         "topology",
         None,
         "Devices to compile for, none needed: TPUs v5e:4x4, v5p:2x2x4, v4:.., v6e:.., or GPUs of "
-        "one host, h100:8, h200:8; the devices of this machine if unset.",
+        "one host, a100:8, h100:8, h200:8, b200:8; the devices of this machine if unset.",
     )
     string(values, "mesh", "auto", "Devices per axis, data=4,model=4, or auto.")
     define_dtype(values)
@@ -65,8 +65,9 @@ COMMANDS = {
         """Compiles the scoring of a model ahead of time, for the devices of this machine or for
 TPUs or GPUs that are elsewhere (that needs their compiler, pip install 'jaxmap[tpu]' or
 'jaxmap[cuda]', and no device), and prints the memory of a device against its limit, the largest
-batch that fits, the arithmetic, and the least time that the published texts can take. Exit code 1:
-it does not fit.
+batch that fits, the arithmetic, the least time that the texts can take (the roofline) and, for
+devices that are elsewhere, the time that the operations of the compiled program add up to. Exit
+code 1: it does not fit.
 
   jaxmap plan --model=EleutherAI/pythia-12b --topology=v5e:4x4 --mesh=data=4,model=4
   jaxmap plan --model=EleutherAI/pythia-12b --topology=h100:8

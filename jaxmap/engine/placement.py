@@ -93,6 +93,7 @@ def lower(
     weights: str = "",
     batch_tokens: int | None = None,
     row: int | None = None,
+    reach: int | None = None,
     lens: bool = False,
 ) -> jax.stages.Lowered:
     """The program that scores one batch, for the platform of the mesh's devices.
@@ -104,6 +105,7 @@ def lower(
       weights: the dtype in which the weights are stored, for precisions that keep it.
       batch_tokens: tokens per batch and group of devices; None: the platform's default.
       row: tokens per row; None: those of the longest text that the model reads.
+      reach: an upper bound on the tokens of a text; None: those of a row.
       lens: whether every layer is read.
     """
     axes, precision = axes_of(mesh), PRECISIONS[dtype]
@@ -114,7 +116,7 @@ def lower(
     kind = precision.weights or weights or precision.activations
     graph, shapes, own = parameters(spec, kind, precision.activations, axes)
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
-    return scorer.trace_shape(structs(shapes, own, mesh), B, T, lens=lens).lower()
+    return scorer.trace_shape(structs(shapes, own, mesh), B, T, reach=reach, lens=lens).lower()
 
 
 def longest_row(spec: Spec) -> int:

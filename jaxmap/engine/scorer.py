@@ -141,12 +141,16 @@ class Scorer:
         B: int,
         T: int,
         *,
+        reach: int | None = None,
         lens: bool = False,
         statistics: tuple[str, ...] = DEFAULT,
     ) -> jax.stages.Traced:
-        """The program for B rows of T tokens with one text each; the parameters may be shapes."""
+        """The program for B rows of T tokens; the parameters may be shapes.
+
+        Texts have at most `reach` tokens; None: a row is one text.
+        """
         shapes = self.shapes(B, T)
-        return self.traced(params, *shapes, reach=T, lens=lens, statistics=statistics)
+        return self.traced(params, *shapes, reach=reach or T, lens=lens, statistics=statistics)
 
     def traced(self, *args: Any, reach: int, lens: bool, statistics: tuple[str, ...]) -> Any:
         """The program for these arguments, which may be shapes."""

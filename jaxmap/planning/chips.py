@@ -24,6 +24,8 @@ class Chip:
       host: chips of one host, as a grid.
       products: bfloat16 products and sums a cycle of its matrix units.
       vector: float32 operations a cycle of its vector unit.
+      link: bytes a second to one neighbour, each way: the bandwidth between chips over the four
+        links of a two-dimensional torus or the six of a three-dimensional one.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Chip:
     host: tuple[int, int, int]
     products: int
     vector: int
+    link: float
 
     @property
     def clock(self) -> float:
@@ -43,10 +46,10 @@ class Chip:
 TPUS = {
     chip.name: chip
     for chip in (
-        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096),
-        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1), 4 * 2 * 128**2, 4096),
-        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096),
-        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1), 4 * 2 * 256**2, 4096),
+        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096, 50e9),
+        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1), 4 * 2 * 128**2, 4096, 50e9),
+        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096, 100e9),
+        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1), 4 * 2 * 256**2, 4096, 112e9),
     )
 }
 

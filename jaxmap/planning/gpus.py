@@ -17,8 +17,7 @@ class Gpu:
 
     Fields:
       target: the compiler's description of it.
-      flops: 16-bit products and sums a second that the largest products reach (the data sheet's
-        peak is 989e12).
+      flops: 16-bit products and sums a second that the largest products reach.
       flops_by_dtype: the same for other operands, by HLO dtype.
       bandwidth: bytes a second that streaming kernels reach.
       exponentials: a second.
@@ -28,6 +27,7 @@ class Gpu:
       peak, float32_peak: products and sums per second of the data sheet, dense: of 16-bit and of
         float32 operands.
       peak_bandwidth: bytes per second of the data sheet.
+      link: bytes a second to the other GPUs of the host, each way (NVLink's data sheet).
     """
 
     name: str
@@ -42,57 +42,99 @@ class Gpu:
     peak: float
     float32_peak: float
     peak_bandwidth: float
+    link: float
 
 
-_H100 = """
-gpu_device_info {
+_TARGET = """
+gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
-  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  shared_memory_per_core: {shared} threads_per_core_limit: 2048 core_count: {cores}
+  fpus_per_core: {lanes}
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
-  device_memory_size: 84929347584 shared_memory_per_block_optin: 232448
-  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536
+  memory_bandwidth: {bandwidth} l2_cache_size: {l2} clock_rate_ghz: {clock}
+  device_memory_size: {memory} shared_memory_per_block_optin: {most_shared}
+  cuda_compute_capability {{ major: {capability} }} registers_per_core_limit: 65536
   registers_per_block_limit: 65536
-}
+}}
 platform_name: "CUDA"
-dnn_version_info { major: 9 minor: 12 }
-runtime_version { major: 13 minor: 0 patch: 0 }
-device_description_str: "NVIDIA H100 80GB HBM3"
+dnn_version_info {{ major: 9 minor: 12 }}
+runtime_version {{ major: 13 minor: 0 patch: 0 }}
+device_description_str: "{description}"
 """
 
-_H200_MEMORY = 139 << 30
-_H200 = (
-    _H100.replace("memory_bandwidth: 3352320000000", "memory_bandwidth: 4800000000000")
-    .replace("device_memory_size: 84929347584", f"device_memory_size: {_H200_MEMORY}")
-    .replace("NVIDIA H100 80GB HBM3", "NVIDIA H200")
-)
+# Of the H100's data sheet what the largest products and streaming kernels reach; the others are
+# taken to reach as much of theirs.
+_PRODUCTS, _STREAMS, _FLOAT32 = 800 / 989, 3.0 / 3.35, 54 / 67
 
-# Exponentials and others: 16 and 128 a cycle on each of 132 multiprocessors at 1.75 GHz (CUDA
-# programming guide, arithmetic instructions, compute capability 9.0).
-_ONE_H100 = Gpu(
-    name="h100",
-    target=_H100,
-    flops=800e12,
-    flops_by_dtype={"f32": 54e12},
-    bandwidth=3.0e12,
-    exponentials=16 * 132 * 1.75e9,
-    vector=128 * 132 * 1.75e9,
-    launch=3e-6,
-    memory=84_929_347_584,
-    peak=989e12,
-    float32_peak=67e12,
-    peak_bandwidth=3.35e12,
-)
-# The same processors with more and faster memory.
-_ONE_H200 = dataclasses.replace(
-    _ONE_H100,
-    name="h200",
-    target=_H200,
-    bandwidth=4.3e12,
-    memory=_H200_MEMORY,
-    peak_bandwidth=4.8e12,
-)
-GPUS = {gpu.name: gpu for gpu in (_ONE_H100, _ONE_H200)}
+
+def _gpu(
+    name: str,
+    description: str,
+    *,
+    capability: int,
+    cores: int,
+    lanes: int,
+    shared: int,
+    l2: int,
+    clock: float,
+    steady: float,
+    memory: int,
+    peak: float,
+    float32_peak: float,
+    bandwidth: float,
+    link: float,
+) -> Gpu:
+    """A device from its data sheet and the CUDA programming guide's tables.
+
+    Args:
+      capability: the compute capability's first number.
+      cores, lanes: multiprocessors, and float32 units of each.
+      shared: bytes of shared memory of a multiprocessor; a block may have all but 1 KiB.
+      l2: bytes of the cache before the memory.
+      clock, steady: GHz at most, and under load.
+    """
+    target = _TARGET.format(
+        shared=shared, most_shared=shared - 1024, cores=cores, lanes=lanes, l2=l2, clock=clock,
+        bandwidth=int(bandwidth), memory=memory, capability=capability, description=description,
+    )  # fmt: skip
+    return Gpu(
+        name=name,
+        target=target,
+        flops=_PRODUCTS * peak,
+        flops_by_dtype={"f32": _FLOAT32 * float32_peak},
+        bandwidth=_STREAMS * bandwidth,
+        exponentials=16 * cores * steady * 1e9,  # a cycle and multiprocessor, as the guide has it
+        vector=lanes * cores * steady * 1e9,
+        launch=3e-6,
+        memory=memory,
+        peak=peak,
+        float32_peak=float32_peak,
+        peak_bandwidth=bandwidth,
+        link=link,
+    )
+
+
+_A100 = _gpu(
+    "a100", "NVIDIA A100-SXM4-80GB", capability=8, cores=108, lanes=64, shared=164 << 10,
+    l2=40 << 20, clock=1.41, steady=1.41, memory=79 << 30, peak=312e12, float32_peak=19.5e12,
+    bandwidth=2.039e12, link=300e9,
+)  # fmt: skip
+_H100 = _gpu(
+    "h100", "NVIDIA H100 80GB HBM3", capability=9, cores=132, lanes=128, shared=228 << 10,
+    l2=50 << 20, clock=1.98, steady=1.75, memory=84_929_347_584, peak=989e12, float32_peak=67e12,
+    bandwidth=3.35e12, link=450e9,
+)  # fmt: skip
+_H200 = _gpu(  # the same processors with more and faster memory
+    "h200", "NVIDIA H200", capability=9, cores=132, lanes=128, shared=228 << 10,
+    l2=50 << 20, clock=1.98, steady=1.75, memory=139 << 30, peak=989e12, float32_peak=67e12,
+    bandwidth=4.8e12, link=450e9,
+)  # fmt: skip
+_B200 = _gpu(
+    "b200", "NVIDIA B200", capability=10, cores=148, lanes=128, shared=228 << 10,
+    l2=126 << 20, clock=1.965, steady=1.85, memory=178 << 30, peak=2250e12, float32_peak=75e12,
+    bandwidth=7.7e12, link=900e9,
+)  # fmt: skip
+GPUS = {gpu.name: gpu for gpu in (_A100, _H100, _H200, _B200)}
 
 
 def prepare() -> None:

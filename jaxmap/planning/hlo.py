@@ -173,3 +173,16 @@ def dot_flops(op: Operation, computation: dict[str, Operation]) -> float:
     left = sizes(computation[op.operands[0]].shape)[0][1]
     contracted = _attribute(op.line, "lhs_contracting_dims")
     return 2.0 * math.prod(out) * math.prod(left[int(i)] for i in contracted.split(",") if i)
+
+
+def group_size(op: Operation) -> int:
+    """How many devices take part in a collective; 2 for a permutation, which lists pairs."""
+    if "collective-permute" in op.opcode:
+        return 2
+    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", op.line)
+    if listed:
+        return len(listed[1].split(","))
+    counted = re.search(r"replica_groups=\[(?:\d+,)*(\d+)\]<=", op.line)
+    if not counted:
+        raise ValueError(f"{op.name} does not say which devices take part")
+    return int(counted[1])

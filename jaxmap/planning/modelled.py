@@ -2,8 +2,9 @@
 
 TPU: the compiler annotates operations with the cycles that it estimates. GPU: a kernel takes the
 longer of its products at the device's rate and its bytes, inputs read once and outputs written
-once, at the memory's, and a launch. Operations run one after another: what a device overlaps is not
-taken off.
+once, at the memory's, and a launch. What devices tell each other goes around a ring: of GPUs at the
+rate of a GPU's link, of two TPUs over the link between them, of more both ways around, over two
+links of each. Operations run one after another: what a device overlaps is not taken off.
 
 Kernels of our own must declare what they do (Pallas's `cost_estimate`): products, those that their
 padding adds included, and exponentials, one a score or logit. They take the longer of their bytes
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 
 from jaxmap.planning import chips, hlo
 from jaxmap.planning.gpus import GPUS, Gpu
@@ -25,8 +27,17 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 # Names that stand for other arrays, or are done before anything is waited for.
 _FREE = frozenset(
     "parameter constant bitcast tuple get-tuple-element after-all partition-id replica-id iota "
-    "copy-start copy-done async-start async-update async-done bitcast-convert".split()
+    "copy-start copy-done async-start async-update async-done bitcast-convert "
+    "all-reduce-done all-gather-done collective-permute-done".split()
 )
+# How often around a ring of n devices each byte goes that a device puts in.
+_RING: dict[str, Callable[[int], float]] = {
+    "all-reduce": lambda n: 2 * (n - 1) / n,
+    "all-gather": lambda n: n - 1,
+    "reduce-scatter": lambda n: (n - 1) / n,
+    "all-to-all": lambda n: (n - 1) / n,
+    "collective-permute": lambda n: 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +80,9 @@ def charges(text: str, device: str) -> list[Charge]:
 def _on_tpu(op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chips.Chip) -> float:
     if "tpu_custom_call" in op.line:
         return _own_kernel_on_tpu(op, computation, chip)
+    if op.opcode.removesuffix("-start") in _RING:
+        links = 1 if hlo.group_size(op) == 2 else 2
+        return _ring_bytes(op, computation) / (links * chip.link)
     cycles = _CYCLES.search(op.line)
     return int(cycles[1]) / chip.clock if cycles else 0.0
 
@@ -103,11 +117,19 @@ def _bytes(op: hlo.Operation, computation: dict[str, hlo.Operation]) -> int:
     return read + hlo.bytes_of(op.shape)
 
 
+def _ring_bytes(op: hlo.Operation, computation: dict[str, hlo.Operation]) -> float:
+    """What a device of a ring sends on in a collective."""
+    turns = _RING[op.opcode.removesuffix("-start")](hlo.group_size(op))
+    return turns * sum(hlo.bytes_of(computation[name].shape) for name in op.operands)
+
+
 def _on_gpu(
     op: hlo.Operation, computation: dict[str, hlo.Operation], program: hlo.Program, gpu: Gpu
 ) -> float:
     if op.opcode in _FREE:
         return 0.0
+    if op.opcode.removesuffix("-start") in _RING:
+        return _ring_bytes(op, computation) / gpu.link + gpu.launch
     if "__gpu$xla.gpu.triton" in op.line and "transcendentals" in op.line:
         declared = _declared(op)
         exponentials = declared["transcendentals"]

@@ -29,6 +29,8 @@ class Plan(Result):
         with weights and between activations.
       arithmetic_seconds, memory_seconds: for all texts, if nothing but arithmetic, or nothing but
         reading and writing memory, took time; None for devices without published rates.
+      modelled_seconds: for all texts, what the operations of the compiled program add up to
+        (`modelled.charges`); None for devices of this machine, and where nothing fits.
       largest_batch_tokens: the tokens of the largest batch per group of devices; None if it was not
         requested.
     """
@@ -51,6 +53,7 @@ class Plan(Result):
     attention_passes: int
     arithmetic_seconds: float | None
     memory_seconds: float | None
+    modelled_seconds: float | None
     largest_batch_tokens: int | None
     topology: str | None = None
 
@@ -111,6 +114,11 @@ class Plan(Result):
                 f"  memory traffic   {_time(self.memory_seconds)}",
                 f"  roofline         {_time(self.seconds)}: no run is faster",
             ]
+        if self.modelled_seconds is not None:
+            lines.append(
+                f"  modelled         {_time(self.modelled_seconds)}: the compiled operations, one "
+                "after another"
+            )
         return "\n".join([*lines, ""])
 
     def facts(self) -> dict[str, Any]:
@@ -140,7 +148,7 @@ class Plan(Result):
 
 def _made() -> dict[str, str]:
     found = {"date": datetime.date.today().isoformat()}
-    for name in ("jaxmap", "jax", "libtpu"):
+    for name in ("jaxmap", "jax", "libtpu", "jax-cuda13-plugin"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

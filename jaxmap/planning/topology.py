@@ -17,6 +17,7 @@ class Topology:
 
     Fields:
       text: as it was written.
+      name: of the kind, a key of `chips.TPUS` or `gpus.GPUS`.
       device: the kind's name for people.
       is_gpu: whether the devices are GPUs.
       memory: bytes of a device's high-bandwidth memory.
@@ -27,6 +28,7 @@ class Topology:
     """
 
     text: str
+    name: str
     device: str
     is_gpu: bool
     memory: int
@@ -49,6 +51,7 @@ def parse(text: str) -> Topology:
         gpu = gpus.GPUS[name]
         return Topology(
             text=text,
+            name=name,
             device=f"GPU {name}",
             is_gpu=True,
             memory=gpu.memory,
@@ -65,7 +68,7 @@ def parse(text: str) -> Topology:
             value=text,
         )
     chip, _ = chips.parse(text)
-    return Topology(text, f"TPU {name}", False, chip.memory, chip.flops, None, chip.bandwidth)
+    return Topology(text, name, f"TPU {name}", False, chip.memory, chip.flops, None, chip.bandwidth)
 
 
 def prepare(topology: Topology) -> None:

@@ -79,6 +79,28 @@ def test_a_kernel_of_our_own_is_charged_what_it_declares():
         charges(text("tpu_custom_call", "{}"), "v5e")
 
 
+@pytest.mark.parametrize(
+    ("opcode", "turns"),
+    [
+        ("all-reduce-start", 2 * 3 / 4),
+        ("all-gather", 3),
+        ("reduce-scatter", 3 / 4),
+        ("collective-permute-start", 1),
+    ],
+)
+@pytest.mark.parametrize("groups", ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "[2,4]<=[4,2]T(1,0)"])
+def test_what_devices_tell_each_other_goes_around_a_ring(opcode, turns, groups):
+    start, stop = GPU.index("%gemm ="), GPU.index(", metadata")
+    call = f"%gemm = f16[64,32]{{1,0}} {opcode}(%x), replica_groups={groups}"
+    text = GPU[:start] + call + GPU[stop:]
+    [charge] = charges(text, "h100")
+    sent = turns * 2 * 64 * 32
+    assert charge.seconds == pytest.approx(24 * (sent / GPUS["h100"].link + GPUS["h100"].launch))
+    [charge] = charges(text, "v5e")
+    links = 1 if "permute" in opcode else 2
+    assert charge.seconds == pytest.approx(24 * sent / (links * chips.TPUS["v5e"].link))
+
+
 def test_tpu_cycles_are_the_compilers_own():
     text = GPU.replace("calls=%inner", 'calls=%inner, backend_config={"estimated_cycles":"1500"}')
     [charge] = charges(text, "v5e")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,10 @@ from jaxmap.cli import run
 from jaxmap.engine import placement, scorer
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
-from jaxmap.planning import chips
+from jaxmap.planning import chips, gpus
 from jaxmap.planning import topology as topologies
 from jaxmap.planning.cost import count
-from jaxmap.planning.plan import config_of, passes_of, plan_for
+from jaxmap.planning.plan import config_of, passes_of, plan_for, reach_of
 from jaxmap.store import Store
 
 MIXTRAL = {
@@ -174,6 +175,7 @@ def test_the_stored_dtype_is_read_in_both_spellings(tmp_path):
         ("h100:8x1", "as in h100:8"),
         ("h100:0", "as in h100:8"),
         ("h200:16", "as in h200:8"),
+        ("b200", "as in b200:8"),
     ],
 )
 def test_topologies_that_are_not_understood_are_refused(topology, message):
@@ -186,7 +188,22 @@ def test_what_a_topology_is():
     assert (tpu.device, tpu.is_gpu, tpu.float32_flops) == ("TPU v5p", False, None)
     assert (gpu.device, gpu.is_gpu) == ("GPU h100", True)
     assert gpu.float32_flops < gpu.flops
-    assert gpu.memory < topologies.parse("h200:1").memory
+    assert gpu.memory < topologies.parse("h200:1").memory < topologies.parse("b200:1").memory
+    assert topologies.parse("a100:8").flops == 312e12
+
+
+@pytest.mark.parametrize("name", gpus.GPUS)
+def test_no_gpu_is_modelled_faster_than_its_data_sheet(name):
+    gpu = gpus.GPUS[name]
+    assert 0.5 * gpu.peak < gpu.flops < gpu.peak
+    assert 0.5 * gpu.peak_bandwidth < gpu.bandwidth < gpu.peak_bandwidth
+    assert gpu.flops_by_dtype["f32"] < gpu.float32_peak
+    # A multiply-add a lane and cycle is what the data sheet's float32 rate is.
+    assert gpu.vector == pytest.approx(gpu.float32_peak / 2, rel=0.15)
+
+
+def test_texts_reach_a_third_beyond_their_mean():
+    assert [reach_of(tokens) for tokens in (1, 96, 97, 270)] == [128, 128, 256, 384]
 
 
 def test_several_models_and_folders_without_a_config_are_refused(tmp_path):
@@ -205,7 +222,12 @@ def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("topology", "compiler", "device"),
-    [("v5e:2x2", "libtpu", "4 x TPU v5e"), ("h100:4", "jax_plugins", "4 x GPU h100")],
+    [
+        ("v5e:2x2", "libtpu", "4 x TPU v5e"),
+        ("h100:4", "jax_plugins", "4 x GPU h100"),
+        ("a100:4", "jax_plugins", "4 x GPU a100"),
+        ("b200:4", "jax_plugins", "4 x GPU b200"),
+    ],
 )
 def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, compiler, device):
     if importlib.util.find_spec(compiler) is None:
@@ -223,7 +245,11 @@ def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, compiler
     )
     assert done.returncode == 0, done.stderr
     assert device in done.stdout
-    assert "roofline" in done.stdout
+    least, modelled = (
+        float(re.search(rf"{name} +([\d.]+) s", done.stdout)[1])
+        for name in ("roofline", "modelled")
+    )
+    assert 0 < least <= modelled < 100 * least
     for noise in ("persistent compilation cache", "host bounds"):
         assert noise not in done.stderr
 
