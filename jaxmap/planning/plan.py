@@ -167,7 +167,9 @@ def plan_for(
             spec, dtype, made, weights=stored, batch_tokens=batch_tokens, row=own_row,
             reach=min(own_row, reach_of(tokens)), lens=lens,
         )  # fmt: skip
-        batch = sum(c.seconds for c in charges(lowered.compile().as_text(), described.name))
+        text = lowered.compile().as_text()
+        assert text is not None
+        batch = sum(charge.seconds for charge in charges(text, described.name))
         modelled = batch * num_tokens / (own_row * max(1, batch_tokens // own_row) * axes.rows)
     return Plan(
         model=model,
