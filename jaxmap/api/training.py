@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxmap.api.arguments import Names, Path, StoreLike
+from jaxmap.api.arguments import Names, Path, StoreLike, Texts, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 
@@ -17,7 +17,7 @@ def dynamics(
     store: StoreLike,
     *,
     out: Path | None = None,
-    texts: Path | None = None,
+    texts: Texts | None = None,
     by: str | None = None,
     warmup_steps: int | None = None,
     start_from: int | None = None,
@@ -36,8 +36,9 @@ def dynamics(
     Args:
       store: a store or its folder.
       out: a folder to save the result in.
-      texts: the store's file of texts, where domains are wanted.
-      by: the field of its texts that names their domain, such as "pile_set_name".
+      texts: the store's texts, where domains are wanted.
+      by: the field of the texts that names their domain, such as "source" or "meta.pile_set_name".
+        Those of texts without it are "none".
       warmup_steps, start_from, window, time, stages, runs_file, leave_out, recipe: as
         of `diffusion`.
 
@@ -59,16 +60,14 @@ def dynamics(
     return saved(found, out)
 
 
-def _domains(context: Context, texts: Path | None, by: str | None) -> list[str] | None:
-    from jaxmap.corpus.textfiles import read_field
-    from jaxmap.corpus.texts import load_texts
-
+def _domains(context: Context, texts: Texts | None, by: str | None) -> list[str] | None:
     if (texts is None) != (by is None):
         raise InputError("and `by`: give both or none", field="texts")
     if texts is None or by is None:
         return None
-    if load_texts(texts).fingerprint != context.store.texts.fingerprint:
+    text_set = texts_of(texts)
+    if text_set.fingerprint != context.store.texts.fingerprint:
         raise InputError(
-            "are not the texts that the store was made with", field="texts", value=texts
+            "are not the texts that the store was made with", field="texts", value=text_set.source
         )
-    return read_field(texts, by)
+    return text_set.values(by)

@@ -165,8 +165,8 @@ def _define_dynamics(values: flags.FlagValues) -> None:
         values,
         "by",
         None,
-        "The field of the texts that names their domain, such as pile_set_name: what is measured "
-        "is measured for each domain too.",
+        "The field of the texts that names their domain, such as source or meta.pile_set_name: "
+        "what is measured is measured for each domain too.",
     )
     _define_warmup(values)
     _define_recipe(values)

@@ -64,6 +64,7 @@ def _score(values: flags.FlagValues) -> int:
             lens=values.lens,
             quantize=values.quantize,
             statistics=values.statistics,
+            keep_tokens=values.keep_tokens,
             weight_distance=values.weight_distance,
             batch_tokens=values.batch_tokens,
             ignore_config_keys=values.ignore_config_keys,

@@ -12,7 +12,6 @@ import numpy as np
 
 from jaxmap.comparison.tokens import TokenComparison
 from jaxmap.corpus.texts import TextSet
-from jaxmap.errors import InputError
 
 MOST_VALUES = 40  # of a field; further ones are taken together
 SPAN = 8  # tokens
@@ -36,15 +35,11 @@ def by_fields(texts: TextSet, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     masks = {}
     for name in names:
-        values = [one.get(name, "") for one in texts.fields] or [""] * len(texts)
-        if not any(values):
-            known = sorted({field for one in texts.fields for field in one})
-            has = f"they have {', '.join(known)}" if known else "they have none"
-            raise InputError(f"no text has the field {name!r}; {has}", field="by")
+        values = texts.values(name)
         often = [value for value, _ in Counter(values).most_common(MOST_VALUES)]
         value_N = np.array([value if value in often else "\0" for value in values], object)
         for value in often:
-            masks[f"{name}={value or 'none'}"] = value_N == value
+            masks[f"{name}={value}"] = value_N == value
         if (value_N == "\0").any():
             masks[f"{name}: all others"] = value_N == "\0"
     return masks

@@ -55,18 +55,6 @@ def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
         yield record
 
 
-def read_field(path: str | os.PathLike[str], name: str) -> list[str]:
-    """A field of each text of a file, such as the corpus that it is from, as a string; InputError
-    where a text has none."""
-    values = []
-    for record in read_records(path):
-        if name not in record.fields:
-            has = ", ".join(map(repr, record.fields)) or "none"
-            raise InputError(f"{path}, {record.where}: has no field {name!r}; it has {has}")
-        values.append(str(record.fields[name]))
-    return values
-
-
 def file_format(path: Path) -> tuple[str, str]:
     """(format, compression) by the file's name; raises InputError if they are unknown."""
     name = path.name.lower()

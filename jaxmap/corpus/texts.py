@@ -84,6 +84,16 @@ class TextSet:
         """The UTF-8 bytes of each text or response, without its prompt, int64 [N]."""
         return np.array([len(text.encode("utf-8")) for text in self.texts], np.int64)
 
+    def values(self, name: str) -> list[str]:
+        """The field `name` of each text, such as "source" or "meta.pile_set_name"; "none" where a
+        text has none. Raises InputError for a field that no text has."""
+        values = [one.get(name, "") for one in self.fields] or [""] * len(self)
+        if not any(values):
+            known = sorted({field for one in self.fields for field in one})
+            has = f"they have {', '.join(known)}" if known else "they have none"
+            raise InputError(f"no text has the field {name!r}; {has}", field="by")
+        return [value or "none" for value in values]
+
 
 def load_texts(path: str | os.PathLike[str], limit: int | None = None) -> TextSet:
     """Reads the texts of a file.

@@ -14,6 +14,7 @@ from absl import logging
 
 from jaxmap.atomic import Writer, write_atomic
 from jaxmap.corpus.reading import RULE
+from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_cache import KeptTokenizers
 from jaxmap.corpus.tokenizer_files import contents_hash
@@ -81,6 +82,11 @@ class TokenisedTexts:
             self._tokens[key] = tokens
         rule = name.special_rule + (PAIRS if self._texts.prompts is not None else "")
         return Tokenised(name.fingerprint, rule, self._tokens[key])
+
+    def spans_by(self, checkpoint: Path, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes of each scored token of `read_by` with this checkpoint, see `byte_spans`."""
+        tokenizer = self._load(checkpoint, self._hash("files", contents_hash(checkpoint)))
+        return byte_spans(tokenizer, self._texts, tokens)
 
     def _load(self, checkpoint: Path, files: str) -> TextTokenizer:
         if self._kept is None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from jaxmap.errors import InputError
 
 TOKEN_PREFIX = "token_"  # the prefix of arrays with a value for every scored token
@@ -57,6 +59,9 @@ STATISTICS: dict[str, Statistic] = {
     )
 }
 
+TOKEN_LOG_LIKELIHOOD = TOKEN_PREFIX + LOG_LIKELIHOOD
+_LARGEST_16 = float(np.finfo(np.float16).max)
+
 # The vector of a record is the first of these that it has; every record has one.
 VECTORS = (LOG_LIKELIHOOD, PMI)
 # The statistics that are scored by default.
@@ -90,3 +95,15 @@ def scored_as(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     per_token = tuple(name.removeprefix(TOKEN_PREFIX) for name in names if is_per_token(name))
     per_text = tuple(name for name in names if not is_per_token(name))
     return tuple(dict.fromkeys((*per_text, *per_token))), per_token
+
+
+def in_16_bits(value_M: np.ndarray) -> np.ndarray:
+    """An array per token in float16, rounded to the nearest; as it is if a value is too large.
+
+    A value of 2^e to 2^(e+1) in size is off by 2^(e-11) at most, so by 2^-11 (1/2048) of itself,
+    and by 2^-25 where it is less than 2^-14. A sum of log-probabilities, which have one sign, is
+    off by 2^-11 of itself at most; as errors have both signs, by far less.
+    """
+    if len(value_M) and not np.abs(value_M).max() <= _LARGEST_16:
+        return value_M
+    return value_M.astype(np.float16)

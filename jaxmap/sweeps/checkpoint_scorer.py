@@ -30,8 +30,8 @@ from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.spec import Spec
-from jaxmap.store import Store
-from jaxmap.store.record import Entry, Identity, Record
+from jaxmap.store import Store, token_spans
+from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item, partial_path
 from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
@@ -166,7 +166,10 @@ class CheckpointScorer:
         self._keep_output(scores, item, kept)
         seconds = time.perf_counter() - started
         made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds, storage)
-        return new_records(identity, kept, item, scores, loaded.texts.tokens, made_with)
+        if scores.per_token:
+            self._keep_spans(loaded, identity, made_with)
+        tokens, in_16 = loaded.texts.tokens, self.settings.keep_tokens
+        return new_records(identity, kept, item, scores, tokens, made_with, in_16=in_16)
 
     def score_part(
         self,
@@ -287,6 +290,17 @@ class CheckpointScorer:
             arrays = self.store.load(output).arrays
             for name in arrays.keys() & scores:
                 scores[name][-1] = arrays[name]
+
+    def _keep_spans(
+        self, loaded: LoadedCheckpoint, identity: Identity, made_with: Provenance
+    ) -> None:
+        """Keeps the bytes of each token in the store, unless a model with these tokens has."""
+        path = token_spans.path_of(self.store.path, identity, made_with)
+        if not path.exists():
+            tokens = loaded.texts.tokens
+            found = self._tokenised.spans_by(loaded.files.folder, tokens)
+            offsets_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
+            token_spans.write(path, token_spans.Spans(*found, offsets_N1))
 
     def _identity(
         self, files: CheckpointFiles, texts: Tokenised, dtype: str, item: Item

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import jax
+import numpy as np
 
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.sources.types import CheckpointFiles
@@ -20,7 +21,7 @@ from jaxmap.precision import default_dtype
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item
-from jaxmap.store.statistics import TOKEN_PREFIX, is_per_token
+from jaxmap.store.statistics import TOKEN_PREFIX, in_16_bits, is_per_token
 from jaxmap.variant import Variant
 
 
@@ -111,6 +112,8 @@ def new_records(
     scores: Scores,
     tokens: Tokens,
     made_with: Provenance,
+    *,
+    in_16: bool = False,
 ) -> list[Record]:
     """The records of an item, of the output and each layer of a lens, that the store lacks.
 
@@ -121,13 +124,15 @@ def new_records(
       scores: its statistics, [R, N]; the output is the last row.
       tokens: the ids of the text set.
       made_with: the provenance of the records.
+      in_16: whether arrays per token are kept in 16 bits, see `in_16_bits`.
     """
     counts = {"num_tokens": tokens.lengths, "num_scored": tokens.num_scored}
+    narrow = in_16_bits if in_16 else np.asarray
     records = []
     for variant, entry in kept.items():
         row = -1 if variant.layer is None else variant.layer
         arrays = {
-            name: scores.per_token[name.removeprefix(TOKEN_PREFIX)][row]
+            name: narrow(scores.per_token[name.removeprefix(TOKEN_PREFIX)][row])
             if is_per_token(name)
             else scores[name][row]
             for name in lacking(item, {variant: entry})

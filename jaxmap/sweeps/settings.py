@@ -12,7 +12,7 @@ from typing import Any
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
 from jaxmap.store.requests import Item
-from jaxmap.store.statistics import DEFAULT, parse_statistics
+from jaxmap.store.statistics import DEFAULT, TOKEN_LOG_LIKELIHOOD, parse_statistics
 from jaxmap.variant import LOGIT, Variant, parse_quantisations
 
 DTYPES = ("auto", *PRECISIONS)
@@ -29,6 +29,7 @@ class Settings:
       lens: whether to score every layer of the model as well, through the logit lens.
       tuned_lens: a folder of tuned lenses to use instead of the logit lens; "": none.
       statistics: names in `jaxmap.store.statistics`; the log-likelihood is always included.
+      keep_tokens: keep the log-probability of every token too; arrays per token are in 16 bits.
       quantize: names of QUANTISATIONS; each gives a result of its own, "none" the model itself.
       weight_distance: measure weight distances to so many earlier checkpoints; 0: none.
       batch_tokens: tokens per batch; None: the default for the device.
@@ -51,6 +52,7 @@ class Settings:
     mesh: str | None = None
     batch: str = ""
     statistics: tuple[str, ...] = DEFAULT
+    keep_tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -80,6 +82,12 @@ class Settings:
     def _given(self, field: str) -> dict[str, Any]:
         return {"field": field, "value": getattr(self, field)}
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of the arrays to keep of each result."""
+        tokens = (TOKEN_LOG_LIKELIHOOD,) if self.keep_tokens else ()
+        return parse_statistics((*self.statistics, *tokens))
+
     def items(self, ref: str, revision: str | None) -> list[Item]:
         """The items of one model; raises InputError if there is no tuned lens for it."""
         tuned = ""
@@ -89,7 +97,7 @@ class Settings:
             tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
         lens = {"none": tuned or LOGIT * self.lens}  # only for the model itself, not its copies
         return [
-            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")), self.statistics)
+            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")), self.kept)
             for one in self.quantize
         ]
 

@@ -131,7 +131,7 @@ def test_domains(made, tmp_path):
     assert {"cosine of turns", "exponent, weights"} <= labels
     with pytest.raises(InputError, match=r"texts and `by`: give both or none"):
         jaxmap.dynamics(store, by="pile_set_name")
-    with pytest.raises(InputError, match="has no field 'set'; it has 'text', 'pile_set_name'"):
+    with pytest.raises(InputError, match="no text has the field 'set'; they have pile_set_name"):
         jaxmap.dynamics(store, texts=folder / "texts.jsonl", by="set")
     (tmp_path / "other.jsonl").write_text('{"text": "x", "set": "y"}\n')
     with pytest.raises(InputError, match="not the texts that the store was made with"):
