@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jaxmap.api.corpus import texts
     from jaxmap.api.demonstration import demo
     from jaxmap.api.floors import floor
+    from jaxmap.api.kept_tokens import tokens
     from jaxmap.api.lenses import train_lens
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.reproduction import reproduce
@@ -66,6 +67,7 @@ _HOMES = {
     "jaxmap.api.corpus": ("texts",),
     "jaxmap.api.demonstration": ("demo",),
     "jaxmap.api.floors": ("floor",),
+    "jaxmap.api.kept_tokens": ("tokens",),
     "jaxmap.api.lenses": ("train_lens",),
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.reproduction": ("reproduce",),
@@ -108,6 +110,7 @@ __all__ = [
     "status",
     "sweep",
     "texts",
+    "tokens",
     "train_lens",
     "verify",
     "write_kl",

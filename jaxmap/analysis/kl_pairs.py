@@ -45,11 +45,18 @@ def pairs_with(entries: Sequence[Entry], base: str) -> np.ndarray:
 
     Raises InputError if no result, or more than one, has this name and none has it as its label.
     """
-    rows = _rows(entries, base)
-    if len(rows) != 1:
-        raise InputError(_not_one(entries, base, rows), field="base", value=base)
-    others = [(rows[0], row) for row in range(len(entries)) if row != rows[0]]
+    first = one_named(entries, base, "base")
+    others = [(first, row) for row in range(len(entries)) if row != first]
     return np.array(others, np.int64).reshape(-1, 2)
+
+
+def one_named(entries: Sequence[Entry], name: str, field: str) -> int:
+    """The row of the result with this name, which the parameter `field` gives; InputError if there
+    is not exactly one."""
+    rows = _rows(entries, name)
+    if len(rows) != 1:
+        raise InputError(_not_one(entries, name, rows), field=field, value=name)
+    return rows[0]
 
 
 def consecutive_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:

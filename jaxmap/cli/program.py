@@ -33,6 +33,7 @@ from jaxmap.cli import (
     score,
     sweep,
     texts,
+    tokens,
     verify,
 )
 from jaxmap.cli.command import Command, string
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     **floor.COMMANDS,
     **records.COMMANDS,
     **compare.COMMANDS,
+    **tokens.COMMANDS,
     **maps.COMMANDS,
     **reproduce.COMMANDS,
     **resample.COMMANDS,

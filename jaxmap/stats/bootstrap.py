@@ -27,6 +27,16 @@ def bootstrap_shares(num_texts: int, draws: int, seed: int = 0) -> np.ndarray:
     return np.stack(count_RN) / num_texts
 
 
+def drawn_sums(sums_UP: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """The sums over units of P quantities in each of R = `draws` resamples of the units with
+    replacement, [R, P]; of each resample no more than the counts of the units is in memory."""
+    rng = np.random.default_rng(seed)
+    U = len(sums_UP)
+    return np.stack(
+        [np.bincount(rng.integers(0, U, U), minlength=U) @ sums_UP for _ in range(draws)]
+    )
+
+
 def bootstrap_pairs(
     ll_KN: np.ndarray, pairs_P2: np.ndarray, share_RN: np.ndarray, mean_bytes: float
 ) -> np.ndarray:

@@ -7,7 +7,6 @@ log-probabilities of tokens can be read without a tokenizer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -16,23 +15,10 @@ from safetensors import SafetensorError
 from jaxmap.atomic import write_atomic
 from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.errors import JaxmapError
+from jaxmap.stats.alignment import Spans
 from jaxmap.store.record import Identity, Provenance, hash_facts
 
 FOLDER = "token_spans"
-
-
-class Spans(NamedTuple):
-    """Bytes of the scored tokens of all texts, text after text: UTF-8, of what is scored.
-
-    Fields:
-      start_M, end_M: first byte, and last + 1, int64; within a text without gaps. Tokens that are
-        parts of a character, or special ones, may have none.
-      offsets_N1: int64; text n has the tokens offsets_N1[n] to offsets_N1[n + 1], exclusive.
-    """
-
-    start_M: np.ndarray
-    end_M: np.ndarray
-    offsets_N1: np.ndarray
 
 
 def path_of(store: Path, identity: Identity, provenance: Provenance) -> Path:
