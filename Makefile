@@ -9,7 +9,7 @@ WORKERS ?= 2
 OPTIMISED := --xla_backend_optimization_level=3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all parity check format bench clean
+.PHONY: help demo test test-all parity check format bench docs pictures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,6 +25,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## train a Pythia in miniature, score every checkpoint, write demo/report.html
@@ -56,5 +60,11 @@ bench: $(VENV)/.installed-dev  ## speed and memory against what one would use in
 	$(BIN)/python benchmarks/map.py
 	$(BIN)/python benchmarks/sweep.py
 
+docs: $(VENV)/.installed-docs  ## the documentation site, build/site/index.html; warnings and dead links are errors
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: demo  ## draw the pictures of the documentation anew, from the demo
+	$(BIN)/python docs/generate/pictures.py $(OUT)
+
 clean:  ## remove the virtual environment and the demo
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(OUT) build/site

@@ -55,5 +55,5 @@ def check_platform() -> None:
         reason = f" ({said[0][:200]})" if said else ""
         raise InputError(
             f"JAX_PLATFORMS={asked}: JAX finds no such device here{reason}; unset it or set it to "
-            "cpu, or install JAX for that platform (pip install 'jax[cuda12]' or 'jax[tpu]')"
+            "cpu, or install JAX for that platform (pip install 'jax[cuda13]' or 'jax[tpu]')"
         ) from error

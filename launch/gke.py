@@ -22,7 +22,9 @@ from absl import flags
 from jaxmap.errors import InputError
 
 _NAME = flags.DEFINE_string("name", "jaxmap", "Of the JobSet.")
-_IMAGE = flags.DEFINE_string("image", None, "A container image with jaxmap[tpu].", required=True)
+_IMAGE = flags.DEFINE_string(
+    "image", None, "A container image with jaxmap and jax[tpu].", required=True
+)
 _ACCELERATOR = flags.DEFINE_string(
     "accelerator", None, "The node pool's gke-tpu-accelerator.", required=True
 )

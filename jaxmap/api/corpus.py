@@ -77,7 +77,7 @@ def texts(
 
     Args:
       source: "stdlib" (the sources of the running Python, which works offline), "pile", a file or
-        folder, or a dataset of the Hub as "org/name[:config][@split]".
+        folder, or a dataset of the Hub as `org/name[:config][@split]`.
       out: a .jsonl (or .jsonl.gz, .jsonl.zst) file to write them to; None: none is written.
       n: how many texts; None: 10,000, or all where there are fewer.
       min_bytes: texts have more UTF-8 bytes than this.

@@ -63,8 +63,8 @@ COMMANDS = {
     "plan": Command(
         "memory and time that a model needs, on devices of this machine or elsewhere",
         """Compiles the scoring of a model ahead of time, for the devices of this machine or for
-TPUs or GPUs that are elsewhere (that needs their compiler, pip install 'jaxmap[tpu]' or
-'jaxmap[cuda]', and no device), and prints the memory of a device against its limit, the largest
+TPUs or GPUs that are elsewhere (that needs their compiler, pip install 'jax[tpu]' or
+'jax[cuda13]', and no device), and prints the memory of a device against its limit, the largest
 batch that fits, the arithmetic, the least time that the texts can take (the roofline) and, for
 devices that are elsewhere, the time that the operations of the compiled program add up to. Exit
 code 1: it does not fit.

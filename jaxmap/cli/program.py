@@ -74,14 +74,27 @@ def _usage() -> str:
 def _help(name: str, values: flags.FlagValues) -> str:
     command = COMMANDS[name]
     lines = [f"jaxmap {name}: {command.summary}", "", command.details.rstrip(), "", "flags:"]
-    for key in values:
-        flag = values[key]
-        if key in _OWN:
-            continue
-        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
-        text = textwrap.fill(f"{flag.help}{default}", 94, break_on_hyphens=False)
+    for key, default, text in _described(values):
+        more = f" (default: {default})" if default else ""
+        text = textwrap.fill(f"{text}{more}", 94, break_on_hyphens=False)
         lines.append(f"  --{key}\n{textwrap.indent(text, ' ' * 6)}")
     return "\n".join([*lines, ""])
+
+
+def flags_of(name: str) -> list[tuple[str, str, str]]:
+    """Name, default ("" for none) and help of each flag of a command, as --help gives them."""
+    return _described(define(name))
+
+
+def _described(values: flags.FlagValues) -> list[tuple[str, str, str]]:
+    return [
+        (
+            key,
+            "" if flag.default in (None, "", []) else str(flag.default_as_str).strip("'"),
+            flag.help,
+        )
+        for key, flag in ((key, values[key]) for key in values if key not in _OWN)
+    ]
 
 
 def define(name: str) -> flags.FlagValues:

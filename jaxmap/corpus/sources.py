@@ -211,7 +211,7 @@ def _hub_rows(name: str, config: str | None, split: str) -> Iterator[dict]:
     except ImportError as error:
         raise InputError(
             f"{name}: no such file or folder, and a dataset of the Hub is read by the package "
-            "datasets, which is missing; run: pip install 'jaxmap[datasets]'"
+            "datasets, which is missing; run: pip install datasets"
         ) from error
     try:
         yield from datasets.load_dataset(name, config, split=split, streaming=True)

@@ -75,7 +75,7 @@ def prepare() -> None:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            "compiling for a TPU needs its compiler, libtpu: pip install 'jaxmap[tpu]'",
+            "compiling for a TPU needs its compiler, libtpu: pip install 'jax[tpu]'",
             field="topology",
         )
     os.environ["JAX_PLATFORMS"] = "cpu"

@@ -146,7 +146,7 @@ def prepare() -> None:
         importlib.util.find_spec(f"jax_plugins.xla_cuda{version}") for version in (12, 13)
     ):
         raise InputError(
-            "compiling for a GPU needs its compiler, the CUDA plugin: pip install 'jaxmap[cuda]'",
+            "compiling for a GPU needs its compiler, the CUDA plugin: pip install 'jax[cuda13]'",
             field="device",
         )
     os.environ["JAX_PLATFORMS"] = "cpu"

@@ -25,12 +25,13 @@ class Settings:
     """How the models of a run are scored. Raises InputError for an impossible value.
 
     Fields:
-      dtype: a key of PRECISIONS; "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+      dtype: float32, bfloat16, float16 or bfloat16_3x; "auto": float32 on CPU, as
+        stored on GPU, bfloat16_3x on TPU.
       lens: whether to score every layer of the model as well, through the logit lens.
       tuned_lens: a folder of tuned lenses to use instead of the logit lens; "": none.
       statistics: names in `jaxmap.store.statistics`; the log-likelihood is always included.
       keep_tokens: keep the log-probability of every token too; arrays per token are in 16 bits.
-      quantize: names of QUANTISATIONS; each gives a result of its own, "none" the model itself.
+      quantize: "int8", "nf4", "fp4", each a result of its own; "none" is the model itself.
       weight_distance: measure weight distances to so many earlier checkpoints; 0: none.
       batch_tokens: tokens per batch; None: the default for the device.
       batch: "auto": the largest batch that fits in memory, found by compiling; "": batch_tokens.

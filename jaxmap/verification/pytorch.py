@@ -11,7 +11,7 @@ import numpy as np
 from jaxmap.checkpoint.formats import GGUF, weights_of
 from jaxmap.errors import InputError
 
-_NEEDED = "needs PyTorch: pip install 'jaxmap[torch]'"
+_NEEDED = "needs PyTorch: pip install torch"
 
 
 def _file_of(folder: Path) -> dict[str, str]:

@@ -171,4 +171,4 @@ def test_a_missing_compiler_or_shape_is_one_line():
     if importlib.util.find_spec("libtpu") is None:
         ran = _accelerator("--device=v5e")
         assert ran.returncode == 2
-        assert "pip install 'jaxmap[tpu]'" in ran.stderr.splitlines()[-1]
+        assert "pip install 'jax[tpu]'" in ran.stderr.splitlines()[-1]

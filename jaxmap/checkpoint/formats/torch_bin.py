@@ -43,7 +43,7 @@ class TorchBin(Format):
             import torch
         except ImportError:
             raise InputError(
-                f"{path}: reading .bin weights needs torch: pip install 'jaxmap[torch]', "
+                f"{path}: reading .bin weights needs torch: pip install torch, "
                 "or convert the checkpoint to safetensors"
             ) from None
         import pickle
