@@ -1,12 +1,14 @@
 """How much memory a released copy takes: loaded in its codes, decoded, and while it is scored.
 
-    python benchmarks/released_memory.py [--formats=gptq,awq,fp8,bnb-nf4,bnb-int8,float16]
+    python benchmarks/released_memory.py
+                                         [--formats=gptq,awq,fp8,bnb-nf4,bnb-int8,q4_k_m,q8_0,float16]
                                          [--width=2048] [--layers=4] [--out=released_memory.json]
 
 Each format is a Llama of `--layers` layers of `--width` with random codes, loaded and scored in a
-process of its own; what is told is the peak of its resident memory (VmHWM, Linux) above that of the
-process before, beside the file and beside float32. Pages of the file are not counted: it is read,
-not mapped.
+process of its own. The table has the peak of its resident memory (VmHWM, Linux) above that of the
+process before, beside the size of the file and of float32, and how many times as long scoring takes
+as with decoded weights (8 texts of 512 tokens, the best of 3). Pages of the file are not counted: it
+is read, not mapped.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,12 @@ import numpy as np
 from absl import app, flags
 
 from jaxmap.atomic import write_atomic
+from jaxmap.model.encodings.codes import BLOCK_TYPES
 
 _FORMATS = flags.DEFINE_list(
-    "formats", ["gptq", "awq", "fp8", "bnb-nf4", "bnb-int8", "float16"], "Which to measure."
+    "formats",
+    ["gptq", "awq", "fp8", "bnb-nf4", "bnb-int8", "q4_k_m", "q8_0", "float16"],
+    "Which to measure; q4_k_m and q8_0 are GGUF files.",
 )
 _WIDTH = flags.DEFINE_integer("width", 2048, "Features of the residual stream, a multiple of 128.")
 _LAYERS = flags.DEFINE_integer("layers", 4, "Layers.")
@@ -43,8 +49,14 @@ _SETTINGS: dict[str, dict[str, Any] | None] = {
     "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128]},
     "bnb-nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True},
     "bnb-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    "q4_k_m": None,
+    "q8_0": None,
     "float16": None,
 }
+_GGUF_NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+               "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+               "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+               "mlp.down_proj": "ffn_down"}  # fmt: skip
 
 
 def _parts(name: str, outs: int, ins: int, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -97,6 +109,8 @@ def _write(folder: Path, name: str, width: int, layers: int) -> int:
         **({"quantization_config": _SETTINGS[name]} if _SETTINGS[name] else {}),
     )  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
+    if name.startswith("q"):
+        return _write_gguf(folder / "model.gguf", name, width, F, V, layers)
     own, kv = width, 256
     shapes = {"self_attn.q_proj": (own, width), "self_attn.k_proj": (kv, width),
               "self_attn.v_proj": (kv, width), "self_attn.o_proj": (width, own),
@@ -136,6 +150,48 @@ def _write(folder: Path, name: str, width: int, layers: int) -> int:
     return count
 
 
+def _write_gguf(path: Path, name: str, width: int, F: int, V: int, layers: int) -> int:
+    """The same model as a GGUF file of random blocks; returns its parameters."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
+
+    random, count = np.random.default_rng(0), 0
+    writer = GGUFWriter(path, "llama")
+    writer.add_head_count(width // 128)
+    writer.add_head_count_kv(2)
+
+    def add(tensor: str, kind: str, outs: int, ins: int) -> None:
+        nonlocal count
+        count += outs * ins
+        number = GGMLQuantizationType[kind]
+        numbers, size = GGML_QUANT_SIZES[number]
+        blocks = random.integers(0, 256, (outs * ins // numbers, size), dtype=np.uint8)
+        for at in BLOCK_TYPES[kind].halves:
+            blocks[:, at : at + 2] = np.float16(1e-4).reshape(1).view(np.uint8)
+        writer.add_tensor(tensor, blocks.reshape(outs, -1), raw_dtype=number)
+
+    def norm(tensor: str) -> None:
+        nonlocal count
+        count += width
+        writer.add_tensor(tensor, np.ones(width, np.float32))
+
+    usual, wide = ("Q4_K", "Q6_K") if name == "q4_k_m" else ("Q8_0", "Q8_0")
+    add("token_embd.weight", wide, V, width)
+    norm("output_norm.weight")
+    for layer in range(layers):
+        norm(f"blk.{layer}.attn_norm.weight")
+        norm(f"blk.{layer}.ffn_norm.weight")
+        for own in _GGUF_NAMES.values():
+            outs = {"attn_k": 256, "attn_v": 256, "ffn_gate": F, "ffn_up": F}.get(own, width)
+            # llama.cpp's mixture: of these two every other layer or so is wider.
+            kind = wide if own in ("attn_v", "ffn_down") and layer % 2 == 0 else usual
+            add(f"blk.{layer}.{own}.weight", kind, outs, F if own == "ffn_down" else width)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return count
+
+
 def _peak() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
@@ -157,11 +213,19 @@ def _child(folder: Path, in_codes: bool) -> None:
     model = weights.load(folder, dtype="float32", in_codes=in_codes)
     loaded = _peak() - before
     ids = [np.random.default_rng(0).integers(0, 1024, 128, np.int32)]
-    score_tokens(Scorers().of(model), model, as_tokens(ids))
-    print(json.dumps({"load": loaded, "score": _peak() - before}))
+    scorers = Scorers()
+    score_tokens(scorers.of(model), model, as_tokens(ids))
+    peak = _peak() - before
+    ids = [np.random.default_rng(i).integers(0, 1024, 512, np.int32) for i in range(8)]
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        score_tokens(scorers.of(model), model, as_tokens(ids))
+        seconds.append(time.perf_counter() - started)
+    print(json.dumps({"load": loaded, "score": peak, "seconds": min(seconds)}))
 
 
-def _measured(folder: Path, in_codes: bool) -> dict[str, int]:
+def _measured(folder: Path, in_codes: bool) -> dict[str, Any]:
     flag = f"--in_codes={str(in_codes).lower()}"
     command = [sys.executable, __file__, f"--child={folder}", flag]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -173,18 +237,22 @@ def main(_: list[str]) -> None:
         _child(Path(_CHILD.value), _IN_CODES.value)
         return
     rows = []
-    print(f"{'format':<10} {'file':>7} {'float32':>8} {'load':>7} {'score':>7} {'decoded':>8}  MB")
+    print(
+        f"{'format':<10} {'file':>7} {'float32':>8} {'load':>7} {'score':>7} {'decoded':>8} MB {'time':>7}"
+    )
     for name in _FORMATS.value:
         with tempfile.TemporaryDirectory() as folder:
             count = _write(Path(folder), name, _WIDTH.value, _LAYERS.value)
             coded = _measured(Path(folder), True)
             decoded = _measured(Path(folder), False)
-            size = (Path(folder) / "model.safetensors").stat().st_size
+            [file] = (one for one in Path(folder).iterdir() if one.name.startswith("model."))
+            size = file.stat().st_size
         row = {"format": name, "file": size, "float32": 4 * count, **coded}
-        rows.append({**row, "decoded": decoded["load"]})
+        slower = coded["seconds"] / decoded["seconds"]
+        rows.append({**row, "decoded": decoded["load"], "slower": slower})
         cells = [f"{rows[-1][key] / 1e6:.0f}" for key in ("file", "float32", "load", "score")]
-        print(f"{name:<10} {cells[0]:>7} {cells[1]:>8} {cells[2]:>7} {cells[3]:>7} "
-              f"{decoded['load'] / 1e6:>8.0f}")  # fmt: skip
+        print(f"{name:<10} {cells[0]:>7} {cells[1]:>7} {cells[2]:>7} {cells[3]:>7} "
+              f"{decoded['load'] / 1e6:>7.0f} {slower:>8.2f}")  # fmt: skip
     if _OUT.value:
         write_atomic(Path(_OUT.value), (json.dumps(rows, indent=1) + "\n").encode())
 

@@ -23,7 +23,8 @@ from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.decoder import quantisable
 from jaxmap.model.encodings.base import Kernel
-from jaxmap.model.encodings.codes import Grouping, Int8Rows
+from jaxmap.model.encodings.blocks import BlockExperts, BlockMatrix
+from jaxmap.model.encodings.codes import Blocks, Grouping, Int8Rows, Meaning
 from jaxmap.model.encodings.dequantised import DequantisedLinear
 from jaxmap.model.encodings.grouped import Grouped, GroupedExperts
 from jaxmap.model.encodings.int8 import Int8Linear
@@ -125,7 +126,9 @@ def coded_decoder(
         if isinstance(modules[owner], RoutedExperts) and attribute in _EXPERTS:
             experts.setdefault(owner, {})[attribute] = group
         elif not isinstance(modules[owner], RoutedExperts) and _may(where[0], spec):
-            layers += _in_linears(group, meaning, modules, (spec, padded))
+            coded = tensors[group[0][0]].codes
+            assert coded is not None
+            layers += _in_linears(group, meaning, coded.transposed, modules, (spec, padded))
     for owner, parts in experts.items():
         layers += _in_experts(modules[owner], parts, tensors)
     if not layers:
@@ -140,10 +143,16 @@ def coded_decoder(
     )
 
 
-def _meaning(group: Group, tensors: Mapping[str, Stored]) -> Grouping | Int8Rows | None:
+def _meaning(group: Group, tensors: Mapping[str, Stored]) -> Meaning | None:
     """What the codes of all of a group's tensors mean; None where they are not alike."""
     coded = [tensors[name].codes for name in group[0]]
-    meanings = {None if one is None else one.meaning for one in coded}
+    there = [one for one in coded if one is not None]
+    if len(there) < len(coded) or len({one.transposed for one in there}) > 1:
+        return None
+    meanings = {one.meaning for one in there}
+    blocks = [one for one in meanings if isinstance(one, Blocks)]
+    if len(blocks) == len(meanings):
+        return Blocks.joined(blocks)
     return meanings.pop() if len(meanings) == 1 else None
 
 
@@ -158,7 +167,8 @@ def _may(path: str, spec: Spec) -> bool:
 
 def _in_linears(
     group: Group,
-    meaning: Grouping | Int8Rows,
+    meaning: Meaning,
+    turned: bool,
     modules: Mapping[str, nnx.Module],
     specs: tuple[Spec, Spec],
 ) -> list[_Layer]:
@@ -181,15 +191,18 @@ def _in_linears(
         layers = [_Layer(names, lead, module, read) for module, read in made]
         replacements: list[nnx.Module] = [module for module, _ in made]
     else:
-        codes = Grouped(meaning, _shapes(meaning, lead))
-        layers = [_Layer(names, lead, codes, lambda arrays: arrays)]
+        codes = (BlockMatrix if isinstance(meaning, Blocks) else Grouped)(
+            meaning,  # type: ignore[arg-type]
+            _shapes(meaning, lead),
+        )
+        layers = [_Layer(names, lead, codes, _held(meaning))]
         replacements = [
             DequantisedLinear(
                 kernel.linear.equation,
                 codes,
                 kernel.layout,
                 kernel.shape,
-                inputs_first=False,
+                inputs_first=turned,
                 bias=kernel.linear.bias,
                 extents=kernel.extents,
             )
@@ -242,11 +255,11 @@ def _in_experts(
     there = {name: one for name, one in linears.items() if one is not None}
     if set(parts) != set(there):
         return []
-    made: dict[str, tuple[GroupedExperts, _Layer]] = {}
+    made: dict[str, tuple[BlockExperts | GroupedExperts, _Layer]] = {}
     for attribute, (names, places) in parts.items():
         (place,) = places if len(places) == 1 else (None,)
         meaning = _meaning((names, places), tensors)
-        if place is None or not isinstance(meaning, Grouping):
+        if place is None or not isinstance(meaning, Grouping | Blocks):
             return []
         lead = place.shape[: len(place.shape) - len(place.item)]
         kernel = there[attribute].kernel
@@ -254,10 +267,13 @@ def _in_experts(
         # As a mesh holds them, or as (in, out): both would have to be done to the codes.
         if not turned or tuple(kernel.shape) != place.shape or not _is_transposed(place):
             return []
-        module = GroupedExperts(
-            there[attribute].equation, meaning, _shapes(meaning, lead), there[attribute].bias
+        module = (BlockExperts if isinstance(meaning, Blocks) else GroupedExperts)(
+            there[attribute].equation,
+            meaning,  # type: ignore[arg-type]
+            _shapes(meaning, lead),
+            there[attribute].bias,
         )
-        made[attribute] = module, _Layer(names, lead, module, lambda arrays: arrays)
+        made[attribute] = module, _Layer(names, lead, module, _held(meaning))
     for attribute, (module, _) in made.items():
         setattr(owner, attribute, module)
     return [layer for _, layer in made.values()]
@@ -269,7 +285,12 @@ def _is_transposed(place: Place) -> bool:
     return plain and bool(stored) and stored.split()[::-1] == parameter.split()
 
 
-def _shapes(meaning: Grouping, lead: tuple[int, ...]) -> dict[str, Any]:
+def _held(meaning: Grouping | Blocks) -> Callable[[Arrays], Arrays]:
+    """The arrays of one stored tensor -> those that a layer holds of it."""
+    return meaning.held if isinstance(meaning, Blocks) else lambda arrays: arrays
+
+
+def _shapes(meaning: Grouping | Blocks, lead: tuple[int, ...]) -> dict[str, Any]:
     return {
         name: jax.ShapeDtypeStruct((*lead, *array.shape), array.dtype)
         for name, array in meaning.arrays.items()

@@ -79,6 +79,7 @@ def test_layers_in_the_codes_of_a_file():
 def test_layers_in_the_codes_of_every_kind_of_file():
     check(here("in_codes", ["awq", "fp8-block", "fp8-row", "nvfp4", "bnb-nf4"], "data=2,model=4"))
     check(here("in_codes", ["pack-quantized-8", "int-quantized"], "data=1,model=3"))
+    check(here("in_codes", ["gguf"], "data=2,model=4"))
 
 
 @pytest.mark.slow

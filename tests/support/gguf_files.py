@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 
-from support.checkpoints import read_config, read_tensors
+from support.checkpoints import V, add_tokenizer, make_checkpoint, read_config, read_tensors
 
 Config = dict[str, Any]
 Change = Callable[[np.ndarray, Config], np.ndarray]
@@ -427,3 +427,31 @@ def random_blocks(shape: tuple[int, ...], kind: str) -> np.ndarray:
         scale = blocks[:, at : at + 2].copy().view(np.float16) * factor
         blocks[:, at : at + 2] = scale.view(np.uint8)
     return blocks.reshape(*shape[:-1], -1)
+
+
+WIDE: Config = dict(
+    vocab_size=V, hidden_size=256, intermediate_size=256, num_hidden_layers=3,
+    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+    rms_norm_eps=1e-5,
+)  # fmt: skip
+
+
+def mixed(name: str, _: np.ndarray) -> str:
+    """As in llama.cpp's files of the K types, some layers of a parameter are wider than others."""
+    if name.startswith("blk.1."):
+        return "Q6_K" if "ffn_down" in name or "attn_v" in name else "Q4_K"
+    if name.startswith("blk.2.") and "attn_k" in name:
+        return "F16"
+    return "Q4_K" if name.startswith("blk.") else "Q8_0"
+
+
+def made_of(folder: Path, config: Config, kind: str | Callable[..., str] = mixed) -> Path:
+    """The folder of the checkpoint that a GGUF file of a random model is."""
+    from jaxmap.checkpoint.refs import parse_ref
+    from jaxmap.checkpoint.sources.files import fetch, resolve
+
+    source = make_checkpoint(folder / "hf", config, spread=0.05)
+    path = folder / "gguf" / "model.gguf"
+    write_gguf(path, *converted(source), kind=kind)
+    add_tokenizer(path.parent)
+    return fetch(resolve(parse_ref(str(path)))).folder

@@ -214,12 +214,16 @@ def four_bit(config: dict[str, Any], mesh: str) -> dict[str, Any]:
 def in_codes(names: Sequence[str], mesh: str) -> list[list[Any]]:
     """`differences` of released copies held in their codes, over a mesh and on one device."""
     from jaxmap.checkpoint import weights
+    from support.gguf_files import WIDE, made_of
     from support.released import CASES, released
 
     found = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            coded, _ = released(Path(folder), **CASES[name])
+            if name == "gguf":
+                coded = made_of(Path(folder), dict(WIDE, model_type="llama"))
+            else:
+                coded, _ = released(Path(folder), **CASES[name])
             alone_N = _score(weights.load(coded, dtype="float32", in_codes=True))
             model = weights.load(coded, dtype="float32", in_codes=True, mesh=_mesh(mesh))
             assert model.in_codes

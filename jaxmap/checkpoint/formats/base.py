@@ -14,7 +14,7 @@ import numpy as np
 from jaxmap.architectures.config import read_json
 from jaxmap.checkpoint.formats.index import SUFFIX, shards
 from jaxmap.errors import InputError
-from jaxmap.model.encodings.codes import Grouping, Int8Rows
+from jaxmap.model.encodings.codes import Meaning
 from jaxmap.model.encodings.numbers import FLOATS
 
 
@@ -23,12 +23,15 @@ class Coded:
     """A matrix (out, in) in codes.
 
     Fields:
-      meaning: of the arrays; of matrices with the same one, those of layers can be stacked.
-      read: gives the arrays, as `meaning.arrays` says.
+      meaning: the meaning of the arrays; the matrices of several layers can be stacked if theirs is
+        the same, or if they are blocks of the same shape.
+      read: returns the arrays, as `meaning.arrays` says; of blocks with the type (`Blocks.held`).
+      transposed: whether the tensor itself is (in, out).
     """
 
-    meaning: Grouping | Int8Rows
+    meaning: Meaning
     read: Callable[[], dict[str, np.ndarray]]
+    transposed: bool = False
 
 
 @dataclass(frozen=True)

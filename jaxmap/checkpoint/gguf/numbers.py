@@ -10,16 +10,21 @@ from jaxmap.checkpoint.formats.base import fill
 from jaxmap.checkpoint.gguf.header import TensorInfo
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import BLOCK_TYPES, FLOAT_KINDS
 from jaxmap.model.encodings.numbers import NUMBERS
 
+# Codes whose numbers all are bfloat16 ones (three bits and a power of two).
+_SHORT = ("MXFP4",)
 _PLAIN = ("F64", "F32", "F16", "BF16")  # numbers as they are
+_MXFP4 = 252  # the largest power of two, plus 128, by which its numbers are finite
 _PART = 1 << 22  # numbers decoded at a time: the package takes several arrays of this size
 
 
 def dtype_of(info: TensorInfo, name: str) -> np.dtype:
-    """What a tensor is decoded to: floats as they are stored, codes float32.
+    """The dtype to which a tensor is decoded: floats as they are stored, codes float32.
 
-    InputError for whole numbers, and for a type that the gguf package does not decode.
+    The numbers of MXFP4 are bfloat16 ones, and are decoded to these. Raises InputError for whole
+    numbers, and for a type that the gguf package does not decode.
     """
     if info.kind in _PLAIN:
         return np.dtype(NUMBERS[info.kind])
@@ -30,7 +35,7 @@ def dtype_of(info: TensorInfo, name: str) -> np.dtype:
             f"{info.file}: tensor {name} is stored as {info.kind}, which the gguf package does not "
             "decode"
         )
-    return np.dtype(np.float32)
+    return np.dtype(NUMBERS["BF16"] if info.kind in _SHORT else np.float32)
 
 
 def read_floats(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.ndarray:
@@ -61,3 +66,24 @@ def read_floats(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.n
         with np.errstate(all="ignore"):  # what is not finite is refused where it is loaded
             some[...] = quants.dequantize(raw, kind)
     return into
+
+
+def read_blocks(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.ndarray:
+    """A matrix in blocks, or one of a stack: uint8 [rows, bytes of a row]; arguments as above.
+
+    Raises InputError for scales, or floats, that are not finite.
+    """
+    rows = info.shape[axes]
+    size = info.num_bytes // math.prod(info.shape[:axes])
+    blocks = np.empty((rows, size // rows), np.uint8)
+    fill(blocks, info.file, info.start + at * size, name)
+    kind = BLOCK_TYPES[info.kind]
+    if info.kind in FLOAT_KINDS:
+        scales = [blocks.view(NUMBERS[info.kind])]
+    else:
+        each = blocks.reshape(-1, kind.num_bytes)
+        scales = [each[:, i : i + 2].copy().view(np.float16) for i in kind.halves]
+    too_large = info.kind == "MXFP4" and (blocks.reshape(-1, kind.num_bytes)[:, 0] > _MXFP4).any()
+    if too_large or not all(np.isfinite(one.astype(np.float32)).all() for one in scales):
+        raise InputError(f"{info.file}: NaN or infinite weights in {name}")
+    return blocks

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from jaxmap.architectures.rows import Row
-from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.checkpoint.formats.base import Coded, Stored
 from jaxmap.checkpoint.gguf.facts import Facts
 from jaxmap.checkpoint.gguf.header import Header, TensorInfo
-from jaxmap.checkpoint.gguf.numbers import dtype_of, read_floats
-from jaxmap.checkpoint.gguf.undo import Heads, Rule, rule_of
+from jaxmap.checkpoint.gguf.numbers import dtype_of, read_blocks, read_floats
+from jaxmap.checkpoint.gguf.undo import TRANSPOSED, Heads, Rule, rule_of
 from jaxmap.errors import InputError
+from jaxmap.model.encodings.codes import BLOCK_TYPES, KINDS, Blocks
 from jaxmap.model.spec import Spec
 
 # Tensors that stand for settings (`config.py` reads them).
@@ -69,7 +70,7 @@ def tensors_of(header: Header, rows: Mapping[str, Row], spec: Spec) -> dict[str,
                 used.add(own)
                 info, rule = header.tensors[own], rule_of(architecture, own)
                 if re.search(_STACKED.get(architecture, r"(?!)"), own):
-                    rule = _swapped
+                    rule = TRANSPOSED
                 if "{e}" not in pattern:
                     found[pattern.format(l=layer)] = _stored(info, own, rule, heads)
                     continue
@@ -118,10 +119,6 @@ def _heads(header: Header) -> Heads:
     return Heads(heads, f.get("attention.head_count_kv", heads) or heads)
 
 
-def _swapped(w: np.ndarray, heads: Heads) -> np.ndarray:
-    return w.swapaxes(-1, -2)
-
-
 def _stored(
     info: TensorInfo, name: str, rule: Rule | None, heads: Heads, at: int = 0, axes: int = 0
 ) -> Stored:
@@ -130,7 +127,7 @@ def _stored(
     shape = info.shape[axes:]
     if rule is not None:
         try:
-            shape = rule(np.broadcast_to(np.ones((), dtype), shape), heads).shape
+            shape = rule.undo(np.broadcast_to(np.ones((), dtype), shape), heads).shape
         except (ValueError, ZeroDivisionError):
             raise InputError(
                 f"{info.file}: {name} has shape {list(info.shape)}, which does not go with "
@@ -139,10 +136,33 @@ def _stored(
 
     def read() -> np.ndarray:
         numbers = read_floats(info, name, at, axes)
-        return numbers if rule is None else np.ascontiguousarray(rule(numbers, heads))
+        return numbers if rule is None else np.ascontiguousarray(rule.undo(numbers, heads))
 
     size = info.num_bytes // (info.shape[0] if axes else 1)
-    return Stored(info.file, shape, dtype, info.kind, read, read, (_raw(info, size),))
+    return Stored(
+        *(info.file, shape, dtype, info.kind, read, read, (_raw(info, size),)),
+        codes=_coded(info, name, rule, heads, at, axes),
+    )
+
+
+def _coded(
+    info: TensorInfo, name: str, rule: Rule | None, heads: Heads, at: int, axes: int
+) -> Coded | None:
+    """The blocks of a matrix; None where a device cannot hold them."""
+    if info.kind not in BLOCK_TYPES or len(info.shape) - axes != 2:
+        return None
+    if rule is not None and rule.of not in ("rows", "axes"):
+        return None
+
+    def read() -> dict[str, np.ndarray]:
+        blocks = read_blocks(info, name, at, axes)
+        if rule is not None and rule.of == "rows":
+            blocks = np.ascontiguousarray(rule.undo(blocks, heads))
+        return {"blocks": blocks, "kind": np.asarray(KINDS.index(info.kind))}
+
+    rows, inputs = info.shape[axes:]
+    turned = rule is not None and rule.of == "axes"
+    return Coded(Blocks((rows, inputs), (info.kind,)), read, turned)
 
 
 def _raw(info: TensorInfo, size: int) -> Stored:

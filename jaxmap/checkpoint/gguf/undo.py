@@ -5,9 +5,10 @@ Each rule takes a tensor as it is in the file and gives it as it is in Hugging F
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,18 @@ class Heads(NamedTuple):
     keys: int
 
 
-Rule = Callable[[np.ndarray, Heads], np.ndarray]
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What is undone in a tensor.
+
+    Fields:
+      undo: the tensor as it is in the file -> as it is in Hugging Face's checkpoint.
+      of: what it changes: "rows", whose order alone changes, so that it can be done to rows in
+        codes; "axes", which are exchanged; or "numbers".
+    """
+
+    undo: Callable[[np.ndarray, Heads], np.ndarray]
+    of: str = "numbers"
 
 
 def _halves(of_keys: bool) -> Rule:
@@ -30,7 +42,7 @@ def _halves(of_keys: bool) -> Rule:
         pairs = w.reshape(count, w.shape[0] // count // 2, 2, *w.shape[1:])
         return pairs.swapaxes(1, 2).reshape(w.shape)
 
-    return undo
+    return Rule(undo, "rows")
 
 
 def _minus_one(w: np.ndarray, heads: Heads) -> np.ndarray:
@@ -39,8 +51,8 @@ def _minus_one(w: np.ndarray, heads: Heads) -> np.ndarray:
 
 
 def _transposed(w: np.ndarray, heads: Heads) -> np.ndarray:
-    """GPT-2's Conv1D."""
-    return w.T
+    """(in, out), as GPT-2's Conv1D has it."""
+    return w.swapaxes(-1, -2)
 
 
 def _each_head(w: np.ndarray, heads: Heads) -> np.ndarray:
@@ -74,25 +86,27 @@ def _one_row(w: np.ndarray, heads: Heads) -> np.ndarray:
     return w[None] if w.ndim == 1 else w
 
 
+TRANSPOSED = Rule(_transposed, "axes")
+
 _QK = {
     r"\.attn_q\.(weight|bias)$": _halves(of_keys=False),
     r"\.attn_k\.(weight|bias)$": _halves(of_keys=True),
 }
-_NORMS = {r"norm\.weight$": _minus_one}
-_HEADS = {r"\.attn_qkv\.": _each_head}
+_NORMS = {r"norm\.weight$": Rule(_minus_one)}
+_HEADS = {r"\.attn_qkv\.": Rule(_each_head, "rows")}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     **dict.fromkeys(("llama", "granite", "olmo", "smollm3"), _QK),
     **dict.fromkeys(("gemma", "gemma2", "gemma3", "nemotron"), _NORMS),
     **dict.fromkeys(("bloom", "gptneox"), _HEADS),
-    "falcon": {r"\.attn_qkv\.": _each_group},
-    "gpt2": {r"\.(attn_qkv|attn_output|ffn_up|ffn_down)\.weight$": _transposed},
-    "mamba": {r"\.ssm_a$": _log_rate, r"\.ssm_conv1d\.weight$": _depthwise},
-    "qwen2moe": {r"\.ffn_gate_inp_shexp\.weight$": _one_row},
+    "falcon": {r"\.attn_qkv\.": Rule(_each_group, "rows")},
+    "gpt2": {r"\.(attn_qkv|attn_output|ffn_up|ffn_down)\.weight$": TRANSPOSED},
+    "mamba": {r"\.ssm_a$": Rule(_log_rate), r"\.ssm_conv1d\.weight$": Rule(_depthwise)},
+    "qwen2moe": {r"\.ffn_gate_inp_shexp\.weight$": Rule(_one_row)},
 }
 
 
 def rule_of(architecture: str, tensor: str) -> Rule | None:
     """What is to be undone in a tensor; None where it is as Hugging Face has it."""
-    rules: Mapping[str, Any] = RULES.get(architecture, {})
+    rules: Mapping[str, Rule] = RULES.get(architecture, {})
     return next((rule for pattern, rule in rules.items() if re.search(pattern, tensor)), None)

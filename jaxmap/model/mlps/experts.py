@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from jaxmap.model.encodings.blocks import BlockExperts
 from jaxmap.model.encodings.four_bit import FourBitExperts
 from jaxmap.model.encodings.grouped import GroupedExperts
 from jaxmap.model.encodings.int8 import (
@@ -161,7 +162,8 @@ def in_blocks(
 
 
 # Layers with a leading axis of experts.
-_Floats = Linear | FourBitExperts | GroupedExperts
+_Unpacked = FourBitExperts | GroupedExperts | BlockExperts  # one expert at a time
+_Floats = Linear | _Unpacked
 _Layer = _Floats | Int8Experts
 
 
@@ -271,8 +273,8 @@ class RoutedExperts(Sublayer):
         blocks = partial(self.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
             y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
-        elif isinstance(linears.up, FourBitExperts | GroupedExperts):
-            y_NKD = blocks(x_ND, index_NK)  # which unpacks one expert at a time
+        elif isinstance(linears.up, _Unpacked):
+            y_NKD = blocks(x_ND, index_NK)
         else:
             y_NKD = jax.lax.platform_dependent(
                 x_ND,
