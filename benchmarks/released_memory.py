@@ -7,8 +7,8 @@
 Each format is a Llama of `--layers` layers of `--width` with random codes, loaded and scored in a
 process of its own. The table has the peak of its resident memory (VmHWM, Linux) above that of the
 process before, beside the size of the file and of float32, and how many times as long scoring takes
-as with decoded weights (8 texts of 512 tokens, the best of 3). Pages of the file are not counted: it
-is read, not mapped.
+as with decoded weights (8 texts of 512 tokens, the best of 3). Pages of the file are not counted:
+it is read, not mapped.
 """
 
 from __future__ import annotations
@@ -237,9 +237,8 @@ def main(_: list[str]) -> None:
         _child(Path(_CHILD.value), _IN_CODES.value)
         return
     rows = []
-    print(
-        f"{'format':<10} {'file':>7} {'float32':>8} {'load':>7} {'score':>7} {'decoded':>8} MB {'time':>7}"
-    )
+    heads = ("file", "float32", "load", "score", "decoded")
+    print("format    " + "".join(f" {head:>7}" for head in heads) + " MB  time")
     for name in _FORMATS.value:
         with tempfile.TemporaryDirectory() as folder:
             count = _write(Path(folder), name, _WIDTH.value, _LAYERS.value)

@@ -273,3 +273,33 @@ def test_the_table_of_the_documentation():
         assert name.run == run
         assert name.step == (int(step.replace(",", "")) if step else None)
         assert name.tokens == (float(tokens) if tokens else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "file_type", "size"),
+    [
+        ("org/m-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct", "Q4_1", 135e6),
+        ("a/gemma-3-270m-Q4_K_M.gguf", "gemma-3-270m", "Q4_K_M", 270e6),
+        ("a/Qwen3-8B-UD-Q4_K_XL.gguf", "Qwen3-8B", "Q4_K_XL", 8e9),
+        ("a/Llama-3.1-8B-Instruct-IQ3_XXS.gguf", "Llama-3.1-8B-Instruct", "IQ3_XXS", 8e9),
+        ("a/llama-2-7b.q8_0.gguf", "llama-2-7b", "Q8_0", 7e9),
+        ("a/gpt-oss-20b-MXFP4.gguf", "gpt-oss-20b", "MXFP4", 20e9),
+        ("a/m-1B-bf16.gguf", "m-1B", "BF16", 1e9),
+        ("a/Big-70B-Q5_K_M-00001-of-00002.gguf", "Big-70B", "Q5_K_M", 70e9),
+        ("a/tiny.gguf", "tiny", "", None),
+        ("a/Q4_0.gguf", "Q4_0", "", None),
+        ("a/b-7B-Q4_0", "b-7B-Q4_0", "", 7e9),  # a repository
+    ],
+)
+def test_a_file_tells_its_model_and_type(text, model, file_type, size):
+    name = parse(text)
+    assert (name.model, name.file_type, name.size) == (model, file_type, size)
+    assert name.run_name == text
+    assert name.time is None
+
+
+def test_files_of_two_types_are_no_seeds_and_no_sizes_of_one_another():
+    four, eight = (parse(f"a/m-{size}.gguf") for size in ("70m-Q4_0", "160m-Q8_0"))
+    assert four.family == eight.family == "m-*"
+    assert four.series != eight.series
+    assert parse("a/m-70m-Q8_0.gguf").base != four.base

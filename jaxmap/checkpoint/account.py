@@ -185,7 +185,7 @@ def _refuse_unmatched(
     if extra:
         problems.append(f"tensors that nothing claims: {names_for_message(extra)}")
     if problems:
-        raise InputError(f"{checkpoint.folder}: {'; '.join(problems)}")
+        raise InputError(f"{checkpoint.where}: {'; '.join(problems)}")
 
 
 def _check_shapes(place: Place, tensors: Mapping[str, Stored]) -> None:

@@ -57,6 +57,12 @@ class Checkpoint:
         """The folder's own name."""
         return self.folder.name
 
+    @property
+    def where(self) -> Path:
+        """What messages call it: the folder, or the GGUF file of which the folder was made."""
+        found, chosen = formats.weights_of(self.folder)
+        return found.named(self.folder, chosen)
+
     def config(self) -> Config:
         """config.json, with no keys read yet; raises InputError if it is missing or damaged."""
         path = self.folder / "config.json"

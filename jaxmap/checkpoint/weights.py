@@ -311,7 +311,7 @@ def read(where: Path | Checkpoint) -> Iterator[Tensor]:
     with opened(where) as found:
         for key, stored in found.read():
             if not np.isfinite(stored).all():
-                folder = found.checkpoint.folder
+                folder = found.checkpoint.where
                 raise InputError(f"{folder}: NaN or infinite weights in {key}")
             yield key, stored
 
@@ -369,7 +369,7 @@ def _read(
 def _check_finite(
     found: Opened, place: Place, raw: np.ndarray, cast: np.ndarray, dtype: np.dtype
 ) -> None:
-    folder = found.checkpoint.folder
+    folder = found.checkpoint.where
     if not raw.all():
         bad = [place.names[i] for i in np.flatnonzero(~raw)]
         raise InputError(f"{folder}: NaN or infinite weights in {names_for_message(bad)}")

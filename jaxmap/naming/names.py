@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from jaxmap.naming.gguf_files import split_file_name
 from jaxmap.naming.sizes import read_size
 from jaxmap.naming.steps import NOISE, Place, read_ref, read_revision
 from jaxmap.naming.words import END, cut, join, without_prefix, without_words
@@ -48,6 +49,7 @@ class Name:
     run_name: str  # two checkpoints belong to one run if and only if their run_names are equal
     step: int | None
     tokens: int | None  # seen in training, of a checkpoint
+    file_type: str = ""  # of a GGUF file: Q4_K_M
 
     @property
     def time(self) -> int | None:
@@ -63,12 +65,13 @@ class Name:
     def base(self) -> str:
         """The name of the run without its seed."""
         path = f"{self.organisation}/{self.model}" if self.organisation else self.model
+        path += f".{self.file_type}" if self.file_type else ""
         return f"{path}@{self.stage}" if self.stage else path
 
     @property
-    def series(self) -> tuple[str, str, str]:
+    def series(self) -> tuple[str, str, str, str]:
         """What runs share that differ in size and seed alone."""
-        return self.organisation, self.family, self.stage
+        return self.organisation, self.family, self.stage, self.file_type
 
 
 @lru_cache(maxsize=1 << 18)
@@ -103,6 +106,7 @@ def parse_run(run_name: str) -> Name:
 def name_of(path: str, part: str, place: Place, is_run: bool) -> Name:
     """What a model's path and the part of it that names a run say; `is_run`: there are several."""
     organisation, model, inner = _describe(path, is_run)
+    model, file_type = split_file_name(model)
     part = without_prefix(part, model)
     whole, (model, seed, seed_text) = model, _take_seed(model, _SEED)
     stages = []
@@ -124,6 +128,7 @@ def name_of(path: str, part: str, place: Place, is_run: bool) -> Name:
         run_name=f"{path}@{part}" if part else path,
         step=place.step,
         tokens=place.tokens,
+        file_type=file_type,
     )
 
 

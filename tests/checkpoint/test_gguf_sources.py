@@ -232,9 +232,8 @@ def test_damaged_files_are_refused_in_one_line(source, tmp_path):
         write_gguf(path, architecture, metadata, kept, more=vocabulary())
         return refused(path)
 
-    assert "missing tensors: model.layers.1.mlp.up_proj" in lacking(
-        "missing", **{"blk.1.ffn_up.weight": None}
-    )
+    message = lacking("missing", **{"blk.1.ffn_up.weight": None})
+    assert f"{tmp_path / 'missing' / 'm.gguf'}: missing tensors: model.layers.1.mlp.up_" in message
     extra = np.ones((4, 4), np.float32)
     assert "nothing claims: blk.1.ffn_sub.weight" in lacking(
         "extra", **{"blk.1.ffn_sub.weight": extra}
@@ -242,7 +241,8 @@ def test_damaged_files_are_refused_in_one_line(source, tmp_path):
     assert "has shape [4, 4]" in lacking("shape", **{"blk.1.ffn_up.weight": extra})
     bad = tensors["blk.0.ffn_up.weight"].copy()
     bad[3, 5] = np.nan
-    assert "NaN" in lacking_values(tmp_path / "nan", source, bad)
+    message = lacking_values(tmp_path / "nan", source, bad)
+    assert f"{tmp_path / 'nan' / 'm.gguf'}: NaN" in message
     without = {key: value for key, value in metadata.items() if key != "block_count"}
     path = tmp_path / "keys" / "m.gguf"
     write_gguf(path, architecture, without, tensors, more=vocabulary())

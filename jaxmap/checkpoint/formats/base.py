@@ -134,6 +134,10 @@ class Format(ABC):
                 tensors[name] = stored
         return tensors
 
+    def named(self, folder: Path, chosen: str) -> Path:
+        """What messages call a checkpoint: its folder, or the file that the user knows."""
+        return folder
+
     @property
     def label(self) -> str:
         """As tables call it, where they do not name the dtype; "" for formats of plain numbers."""

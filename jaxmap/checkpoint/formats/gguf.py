@@ -59,6 +59,9 @@ class Gguf(Format):
     def file_type(self, folder: Path, chosen: str) -> str:
         return self._header(folder, chosen).file_type
 
+    def named(self, folder: Path, chosen: str) -> Path:
+        return _file(folder / chosen)
+
     @property
     def label(self) -> str:
         return "gguf"
