@@ -150,7 +150,9 @@ class Blocks:
         """The arrays of one tensor, {"blocks", "kind": its index in KINDS}, as `arrays` says."""
         width = self.arrays["blocks"].shape[1]
         blocks = arrays["blocks"]
-        found = {"blocks": np.pad(blocks, [(0, 0), (0, width - blocks.shape[1])])}
+        if blocks.shape[1] < width:
+            blocks = np.pad(blocks, [(0, 0), (0, width - blocks.shape[1])])
+        found = {"blocks": blocks}
         if len(self.kinds) > 1:
             found["kind"] = np.asarray(self.kinds.index(KINDS[int(arrays["kind"])]), np.int32)
         return found
