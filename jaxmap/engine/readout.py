@@ -7,6 +7,7 @@ block.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ from jaxmap.engine.statistics import Found, chosen
 from jaxmap.engine.unembedding import Columns, Reference, Unembedding, over_blocks
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import model_devices
+
+_KERNELS = {"tpu": "readout_tpu", "gpu": "readout_gpu"}  # modules with `supported` and `scan`
 
 
 def read(
@@ -81,10 +84,8 @@ def read(
         other_N = None
         if reference is not None:
             other_N = _target_logit(reference.states, reference.unembedding, target_N, first, axis)
-        if fused:
-            from jaxmap.engine import readout_tpu
-
-            model, sums = readout_tpu.scan(
+        if kernel is not None:
+            model, sums = kernel.scan(
                 hidden_NE, unembedding, target_N, logit_N, needed, first, interpret=interpret
             )
             over = Distributions(model)
@@ -99,10 +100,14 @@ def read(
         found = Found(over, target_N, logit_N, other_N, sums)
         return {statistic.name: statistic.finish(found) for statistic in wanted}
 
-    fused = platform == "tpu" and reference is None and _fits(hidden_NE, unembedding, needed)
+    kernel = None
+    if reference is None and platform in _KERNELS:
+        # Imported at its first use: importing Pallas takes a while.
+        module = importlib.import_module(f"jaxmap.engine.{_KERNELS[platform]}")
+        kernel = module if module.supported(hidden_NE, unembedding, needed) else None
     given = (hidden_NE, unembedding, target_N, reference)
     on_mesh = not jax.sharding.get_abstract_mesh().empty
-    if model_devices() == 1 and not (fused and on_mesh):
+    if model_devices() == 1 and not (kernel is not None and on_mesh):
         return read_part(*given)
     everywhere, cut = PartitionSpec(), PartitionSpec("model")
     of_reference: Any = None if reference is None else Reference(everywhere, cut)  # type: ignore
@@ -113,13 +118,6 @@ def read(
         axis_names={"model"},
         check_vma=False,
     )(*given)
-
-
-def _fits(hidden_NE: jax.Array, unembedding: Unembedding, accumulators: tuple[str, ...]) -> bool:
-    """Whether the TPU's kernel can do it; Pallas takes a while to import."""
-    from jaxmap.engine import readout_tpu
-
-    return readout_tpu.supported(hidden_NE, unembedding.head_VE, accumulators)
 
 
 def _target_logit(

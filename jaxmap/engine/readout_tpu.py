@@ -1,8 +1,8 @@
-"""The scan over the vocabulary on a TPU, a Pallas kernel that keeps its logits on the chip.
+"""The scan over the vocabulary on a TPU: a Pallas kernel that keeps its logits on the chip.
 
-A tile of tokens meets one tile of the unembedding after another and keeps the running maximum and
-sums of `jaxmap.engine.distribution`, and what accumulators add up. Letters: N tokens, E channels, V
-vocabulary, W entries of a tile.
+A step multiplies a tile of tokens with a tile of the unembedding. Over the tiles of the vocabulary
+it keeps the running maximum and sums of `jaxmap.engine.distribution`, and those of accumulators. In
+array names, N is tokens, E channels, V the vocabulary and W the entries of a tile.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from jaxmap.engine.distribution import Distribution
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.linear import bfloat16_passes, halves
 
-ACCUMULATORS = ("centred", "above", "top")  # what the kernel can add up
+ACCUMULATORS = ("centred", "above", "top")  # those that the kernel computes
 _LANES = 128
-_COLUMNS = 512  # entries of the vocabulary of a tile
-_ROWS = (1024, 512, 256, 128)  # tokens of a tile
-_TILES = 20 << 20  # bytes of the tiles of states and of the unembedding, twice each
-_VMEM = 48 << 20  # bytes of the chip's own memory that a step may use
+_COLUMNS = 512  # entries of the vocabulary in a tile
+_ROWS = (1024, 512, 256, 128)  # tokens in a tile, the first number that fits
+_TILES = 20 << 20  # the most bytes of the tiles of states and of the unembedding, two of each
+_VMEM = 48 << 20  # the most bytes of the chip's own memory that a step uses
 _LAST = jnp.iinfo(jnp.int32).max
 
 
 def _parts(x: jax.Array) -> tuple[jax.Array, ...]:
-    """What the matrix units multiply: bfloat16, or float32 taken apart, see `multiply`."""
+    """The arrays that the matrix units multiply: x, or its bfloat16 halves, see `multiply`."""
     if x.dtype == jnp.bfloat16:
         return (x,)
     return halves(x.astype(jnp.float32)) if bfloat16_passes() else (x.astype(jnp.float32),)
 
 
 def _rows(N: int, E: int, dtype: Any, head_dtype: Any) -> int:
-    """Tokens of a tile; 0: not even the fewest fit."""
+    """The number of tokens in a tile; 0 if not even the fewest fit."""
     size = {jnp.bfloat16: 2}.get(jnp.dtype(dtype).type, 4)
     head_size = {jnp.bfloat16: 2}.get(jnp.dtype(head_dtype).type, 4)
     for rows in _ROWS:
@@ -46,9 +46,15 @@ def _rows(N: int, E: int, dtype: Any, head_dtype: Any) -> int:
     return 0
 
 
-def supported(hidden_NE: jax.Array, head_VE: jax.Array, accumulators: tuple[str, ...]) -> bool:
-    """Whether the kernel can do it, by shapes, dtypes and what is added up."""
-    N, E = hidden_NE.shape
+def supported(
+    hidden_NE: jax.Array, unembedding: Unembedding, accumulators: tuple[str, ...]
+) -> bool:
+    """Whether the kernel takes states and an unembedding of these shapes and dtypes.
+
+    The states must be bfloat16 or float32, which the matrix units multiply, and tiles must be
+    whole and fit on the chip.
+    """
+    (N, E), head_VE = hidden_NE.shape, unembedding.head_VE
     return (
         set(accumulators) <= set(ACCUMULATORS)
         and hidden_NE.dtype in (jnp.bfloat16, jnp.float32)
@@ -67,9 +73,16 @@ def scan(
     *,
     interpret: bool = False,
 ) -> tuple[Distribution, dict[str, Any]]:
-    """The distribution over all rows of the unembedding, and what each accumulator comes to.
+    """Scans all rows of the unembedding.
 
-    first: the id of the first row, where a mesh cuts the vocabulary.
+    Args:
+      hidden_NE, unembedding: states and their unembedding, of which `supported` is true.
+      target_N, target_logit_N: the ids of the next tokens, and their logits.
+      accumulators: names in ACCUMULATORS.
+      first: the token id of the first row, which is not 0 if a mesh divides the vocabulary.
+      interpret: whether to interpret the kernel on any platform.
+
+    Returns the distribution, and the final state of each accumulator by its name.
     """
     (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
     size = unembedding.size
