@@ -21,7 +21,7 @@ from absl import flags
 
 from jaxmap.errors import InputError
 
-_NAME = flags.DEFINE_string("name", "jaxmap", "Of the JobSet.")
+_NAME = flags.DEFINE_string("name", "jaxmap", "Name of the JobSet.")
 _IMAGE = flags.DEFINE_string(
     "image", None, "A container image with jaxmap and jax[tpu].", required=True
 )
@@ -32,7 +32,7 @@ _TOPOLOGY = flags.DEFINE_string("topology", None, "Its gke-tpu-topology: 4x4.", 
 _CHIPS = flags.DEFINE_integer("chips_per_host", 4, "TPU chips of a host.", lower_bound=1)
 _SLICES = flags.DEFINE_integer("slices", 1, "Slices, one share of the models each.", lower_bound=1)
 _CLAIM = flags.DEFINE_string("claim", None, "A PersistentVolumeClaim for the store.")
-_MOUNT = flags.DEFINE_string("mount", "/shared", "Where it is mounted.")
+_MOUNT = flags.DEFINE_string("mount", "/shared", "Where the claim is mounted.")
 _RESTARTS = flags.DEFINE_integer("restarts", 100, "Times that the JobSet may start again.")
 
 _INDEX = "metadata.labels['jobset.sigs.k8s.io/job-index']"
@@ -44,6 +44,8 @@ def jobset(command: list[str]) -> dict[str, Any]:
         chips = math.prod(int(size) for size in _TOPOLOGY.value.split("x"))
     except ValueError:
         raise InputError(f"--topology={_TOPOLOGY.value}: write a grid, as in 4x4") from None
+    if chips % _CHIPS.value and chips > _CHIPS.value:
+        raise InputError(f"--chips_per_host={_CHIPS.value}: does not divide the {chips} chips")
     hosts = max(1, chips // _CHIPS.value)
     share = f' --shard_index="$JOBSET_INDEX" --shard_count={_SLICES.value}'
     together = " --distributed" if hosts > 1 else ""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from absl import app, flags
+from absl import flags
 
 from jaxmap.cli import exit_codes, program
 from jaxmap.errors import InputError
 
 AGAIN = exit_codes.STOPPED  # after saving, or a peer was lost: the same command resumes
-COMMANDS = ("score", "sweep")
+# What a command of each kind cannot do without; one of each tuple.
+COMMANDS = {
+    "score": (("store",), ("texts",), ("models", "models_file")),
+    "sweep": (("store",), ("config",)),
+}
 
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print what would be executed, and stop.")
 FOLDER = flags.DEFINE_string("folder", None, "Where to run, on the cluster.")
@@ -36,8 +44,12 @@ def jaxmap_command(arguments: Sequence[str]) -> list[str]:
         )
     name, *rest = arguments
     values = program.parse(name, rest)
-    if not values.store:
-        raise InputError("--store is required: a folder that every host sees under this name")
+    for names in COMMANDS[name]:
+        if not any(values[one].value for one in names):
+            raise InputError(
+                f"jaxmap {name}: --{names[0]} is required"
+                + (": a folder that every host sees under this name" if "store" in names else "")
+            )
     return ["jaxmap", *arguments]
 
 
@@ -48,82 +60,158 @@ def shell(command: str) -> str:
     return " && ".join([*steps, command])
 
 
-def execute(command: Sequence[str], stdin: str | None = None) -> int:
-    """Runs a program, or with --dry_run prints it and what it would read; its exit code."""
+_RUNNING: list[subprocess.Popen] = []
+
+
+def execute(
+    command: Sequence[str],
+    *,
+    stdin: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    alone: bool = True,
+) -> int:
+    """Runs a program, or with --dry_run prints it and what it would read; its exit code.
+
+    Args:
+      environment: what is set for it, beside what is set here.
+      alone: whether no other runs beside it, so that it may ask the user something.
+
+    Returns 128 and the signal's number for a program that was killed.
+    """
+    environment = environment or {}
     if _DRY_RUN.value:
-        print(shlex.join(command))
+        print(" ".join([*(f"{k}={v}" for k, v in environment.items()), shlex.join(command)]))
         if stdin is not None:
             print(stdin, end="" if stdin.endswith("\n") else "\n")
         return 0
+    reads = subprocess.PIPE if stdin is not None else None if alone else subprocess.DEVNULL
     try:
-        return subprocess.run(command, input=stdin, text=True, check=False).returncode
+        process = subprocess.Popen(
+            command, stdin=reads, text=True, env={**os.environ, **environment}
+        )
     except FileNotFoundError:
         raise InputError(f"{command[0]}: no such program on this machine") from None
+    _RUNNING.append(process)
+    process.communicate(stdin)
+    _RUNNING.remove(process)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def execute_all(commands: dict[str, Sequence[str]], restarts: int) -> int:
+def execute_all(
+    commands: Mapping[str, Sequence[str]],
+    restarts: int,
+    kills: int,
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Runs one program a host, side by side, each again while it asks for that; the worst code.
+
+    SIGTERM is passed on to them, and then nothing is run again.
 
     Args:
       commands: by host.
-      restarts: how many times all of them are run again after one ended with AGAIN.
+      restarts: how many times all of them are run again after one ended with AGAIN, was killed, or
+        lost its connection, which ssh reports as 255.
+      kills: how many of these times may be because of the latter two.
+      environment: see `execute`.
     """
-    for left in range(restarts, -1, -1):
-        codes: dict[str, int] = {}
+    told = threading.Event()
 
-        def one(host: str, command: Sequence[str], codes: dict[str, int] = codes) -> None:
-            codes[host] = execute(command)
+    def end(number: int, frame: object) -> None:
+        told.set()
+        for process in list(_RUNNING):
+            process.send_signal(number)
 
-        threads = [
-            threading.Thread(target=one, args=(host, command)) for host, command in commands.items()
-        ]
-        for thread in threads:
-            thread.start()
-            if _DRY_RUN.value:
-                thread.join()  # in order
-        for thread in threads:
-            thread.join()
-        if len(codes) < len(commands):
-            return 1
-        if AGAIN not in codes.values() or not left:
-            break
-        print(f"launch: a process asked to be run again; {left} restarts left", file=sys.stderr)
-    return max(codes.values(), key=lambda code: (code != 0, code == AGAIN, code))
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        while True:
+            codes = _side_by_side(commands, environment)
+            if len(codes) < len(commands):
+                return exit_codes.BAD_INPUT  # a program is not there, which was said
+            killed = any(code > 128 for code in codes.values())
+            again = killed or AGAIN in codes.values()
+            if told.is_set() or not again or not restarts or (killed and not kills):
+                return max(codes.values(), key=lambda code: (code != 0, code == AGAIN, code))
+            restarts, kills = restarts - 1, kills - killed
+            why = "was killed or lost" if killed else "asked to be run again"
+            print(f"launch: a process {why}; {restarts} restarts left", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _side_by_side(
+    commands: Mapping[str, Sequence[str]], environment: Mapping[str, str] | None
+) -> dict[str, int]:
+    """Exit codes by host; without those whose program is not there, which is said."""
+    codes: dict[str, int] = {}
+
+    def one(host: str, command: Sequence[str]) -> None:
+        try:
+            codes[host] = execute(command, environment=environment, alone=len(commands) == 1)
+        except InputError as error:
+            print(f"launch: {error}", file=sys.stderr)
+
+    threads = [threading.Thread(target=one, args=pair) for pair in commands.items()]
+    for thread in threads:
+        thread.start()
+        if _DRY_RUN.value:
+            thread.join()  # in order
+    for thread in threads:
+        thread.join()
+    return codes
 
 
 def run(main: Callable[[list[str]], int]) -> None:
     """The launcher's `__main__`: its flags before `--`, a jaxmap command after it."""
-
-    def guarded(arguments: Sequence[str]) -> int:
-        try:
-            return main(jaxmap_command(arguments[1:]))
-        except InputError as error:
-            print(f"launch: {error}", file=sys.stderr)
-            return exit_codes.of_error(error)
-
-    app.run(guarded, flags_parser=_parse)
+    try:
+        sys.exit(main(jaxmap_command(_parse(sys.argv)[1:])))
+    except InputError as error:
+        print(f"launch: {error}", file=sys.stderr)
+        sys.exit(exit_codes.of_error(error))
+    except KeyboardInterrupt:
+        print("launch: interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(exit_codes.INTERRUPTED)
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """The arguments that are no flags of the launcher; exits for --help and for a bad flag."""
+    """The arguments that are no flags of the launcher; exits for --help.
+
+    InputError for a flag that is unknown, lacking or not understood.
+    """
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if {"-h", "--help", "-help"} & set(own):
+    if {"-h", "--help", "-help", "help", "--helpfull", "--helpshort"} & set(own[1:]):
         print(_help(), end="")
         sys.exit(0)
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments)
+    except flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, [flag.name for flag in _own_flags()], 1)
+        hint = f"; did you mean --{near[0]}?" if near else ";"
+        raise InputError(f"unknown flag --{error.flagname}{hint} --help lists the flags") from None
     except flags.Error as error:
-        print(f"launch: {error}; --help lists the flags", file=sys.stderr)
-        sys.exit(2)
+        lacking = re.findall(r"Flag --(\w+) must have a value", str(error))
+        if lacking:
+            names = ", ".join(f"--{name}" for name in lacking)
+            raise InputError(f"{names}: required; --help lists the flags") from None
+        raise InputError(f"{str(error).removeprefix('flag ')}; --help lists the flags") from None
+    if len(rest) > 1 and "--" not in arguments and rest[1] in COMMANDS:
+        raise InputError(f"write -- before the jaxmap command: ... -- {rest[1]} ...")
+    stray = set(own[1:]) & set(rest[1:]) if "--" in arguments else set()
+    if stray:
+        raise InputError(f"{min(stray)!r} stands before --: flags are written --name=value")
+    return rest
+
+
+def _own_flags() -> list[flags.Flag]:
+    """The launcher's own flags, then those that all launchers have."""
+    found = [*flags.FLAGS.get_key_flags_for_module(sys.modules["__main__"])]
+    found += flags.FLAGS.flags_by_module_dict()[__name__]
+    return list(dict.fromkeys(found))
 
 
 def _help() -> str:
     """The launcher's docstring and its flags."""
-    launcher = sys.modules["__main__"]
-    found = [*flags.FLAGS.get_key_flags_for_module(launcher)]
-    found += flags.FLAGS.flags_by_module_dict()[__name__]
-    lines = [str(launcher.__doc__).strip(), "", "flags:"]
-    for flag in dict.fromkeys(found):
+    lines = [str(sys.modules["__main__"].__doc__).strip(), "", "flags:"]
+    for flag in _own_flags():
         default = "" if flag.default in (None, []) else f" (default: {flag.default!r})"
         text = textwrap.fill(" ".join(flag.help.partition(";     repeat")[0].split()) + default, 88)
         lines += [f"  --{flag.name}", textwrap.indent(text, "      ")]

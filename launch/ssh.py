@@ -18,15 +18,26 @@ import shlex
 import job
 from absl import flags
 
+from jaxmap.errors import InputError
+
 _HOSTS = flags.DEFINE_list("hosts", None, "Comma-separated, as ssh knows them.", required=True)
 _TOGETHER = flags.DEFINE_boolean("together", False, "All hosts hold each model together.")
 _PORT = flags.DEFINE_integer("port", 8476, "With --together: a free port of the first host.")
-_RESTARTS = flags.DEFINE_integer("restarts", 3, "Times to run it again when it asks for that.")
+_RESTARTS = flags.DEFINE_integer(
+    "restarts", 100, "How many times all are run again when one asks for that.", lower_bound=0
+)
+_KILLS = flags.DEFINE_integer(
+    "kills", 3, "How many of these times may be because one was killed or lost.", lower_bound=0
+)
 
 
 def commands(command: list[str]) -> dict[str, list[str]]:
-    """What is executed for each host."""
+    """What is executed for each host. InputError for hosts that are empty or named twice."""
     hosts = _HOSTS.value
+    if not hosts or not all(hosts):
+        raise InputError(f"--hosts={','.join(hosts)}: write hosts with commas between, as in a,b")
+    if len(set(hosts)) < len(hosts):
+        raise InputError(f"--hosts={','.join(hosts)}: names a host twice")
     found = {}
     for index, host in enumerate(hosts):
         if _TOGETHER.value:
@@ -37,13 +48,13 @@ def commands(command: list[str]) -> dict[str, list[str]]:
             ]
         else:
             own = [f"--shard_index={index}", f"--shard_count={len(hosts)}"]
-        # -tt: what runs there gets SIGHUP when the connection ends, and is not left behind.
+        # -tt: what runs there gets SIGHUP when the connection ends, saves and is not left behind.
         found[host] = ["ssh", "-tt", host, job.shell(shlex.join([*command, *own]))]
     return found
 
 
 def main(command: list[str]) -> int:
-    return job.execute_all(commands(command), _RESTARTS.value)
+    return job.execute_all(commands(command), _RESTARTS.value, _KILLS.value)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,20 @@ from absl import flags
 _NAME = flags.DEFINE_string("name", None, "The TPU VM's name.", required=True)
 _ZONE = flags.DEFINE_string("zone", None, "Its zone.", required=True)
 _PROJECT = flags.DEFINE_string("project", None, "Its project; gcloud's default if unset.")
-_RESTARTS = flags.DEFINE_integer("restarts", 3, "Times to run it again when it asks for that.")
+_RESTARTS = flags.DEFINE_integer(
+    "restarts", 100, "How many times it is run again when it asks for that.", lower_bound=0
+)
+_KILLS = flags.DEFINE_integer(
+    "kills", 3, "How many of these times may be because a host was lost.", lower_bound=0
+)
 
 
 def main(command: list[str]) -> int:
     work = job.shell(shlex.join([*command, "--distributed"]))
     where = [f"--zone={_ZONE.value}", *([f"--project={_PROJECT.value}"] if _PROJECT.value else [])]
     gcloud = ["gcloud", "compute", "tpus", "tpu-vm", "ssh", _NAME.value, *where, "--worker=all"]
-    return job.execute_all({_NAME.value: [*gcloud, f"--command={work}"]}, _RESTARTS.value)
+    commands = {_NAME.value: [*gcloud, f"--command={work}"]}
+    return job.execute_all(commands, _RESTARTS.value, _KILLS.value)
 
 
 if __name__ == "__main__":

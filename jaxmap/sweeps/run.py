@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from absl import logging
 
@@ -113,20 +115,31 @@ def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> N
 def told_to_stop() -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether SIGTERM was received; a second one ends at once.
 
-    Schedulers send SIGTERM before preemption and at time limits.
+    Schedulers send SIGTERM before preemption and at time limits. SIGHUP, the end of a terminal or
+    an ssh connection, counts as well unless it is ignored (nohup).
     """
     told = threading.Event()
-    if distributed.several() or threading.current_thread() is not threading.main_thread():
-        yield told.is_set  # JAX or the main thread handles signals
+    if threading.current_thread() is not threading.main_thread():
+        yield told.is_set  # the main thread handles signals
         return
+    before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: object) -> None:
         told.set()
-        signal.signal(signal.SIGTERM, before)
+        for handled, handler in before.items():  # a terminal may hang up twice
+            signal.signal(handled, signal.SIG_IGN if handled == signal.SIGHUP else handler)
         logging.warning("told to stop: finishing the batch and saving; run again to resume")
 
-    before = signal.signal(signal.SIGTERM, handle)
+    def pass_on(number: int, frame: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    together = distributed.several()  # JAX handles SIGTERM
+    if not together:
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, handle)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, pass_on if together else handle)
     try:
         yield told.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -92,7 +92,8 @@ def test_a_dry_run_shows_what_is_executed(case, machine):
     executed = seen(machine)
     assert len(executed) == (2 if name == "ssh" else 1)
     shown = "".join(f"{shlex.join(words)}\n{stdin}" for words, stdin in executed)
-    assert sorted(dry.stdout.splitlines()) == sorted(shown.splitlines())
+    printed = re.sub(r"^(\w+=\w+ )+", "", dry.stdout)  # what is set for it
+    assert sorted(printed.splitlines()) == sorted(shown.splitlines())
     assert executed[0][0][0] == tool
 
 
@@ -137,10 +138,19 @@ def test_what_is_executed_is_understood_and_each_process_has_its_part(case, mach
 
 
 @pytest.mark.parametrize(
-    ("codes", "runs", "code"), [("75,75,0", 3, 0), ("75", 4, 75), ("1", 1, 1), ("0", 1, 0)]
+    ("codes", "runs", "code"),
+    [
+        ("75,75,0", 3, 0),
+        ("75", 4, 75),
+        ("1", 1, 1),
+        ("0", 1, 0),
+        ("137,75,0", 3, 0),
+        ("137", 2, 137),
+    ],
 )
-def test_a_run_that_asks_for_it_is_done_again(machine, codes, runs, code):
-    done = launch("mpi", "--processes=2", "--", *SCORE, **{**machine, "CODES": codes})
+def test_a_run_that_asks_for_it_or_is_killed_is_done_again(machine, codes, runs, code):
+    flags = ("--processes=2", "--restarts=3", "--kills=1", "--")
+    done = launch("mpi", *flags, *SCORE, **{**machine, "CODES": codes})
     assert done.returncode == code
     assert len(seen(machine)) == runs
 
@@ -148,6 +158,7 @@ def test_a_run_that_asks_for_it_is_done_again(machine, codes, runs, code):
 def test_slurm_puts_a_run_that_asks_for_it_back_into_the_queue(machine, tmp_path):
     launch("slurm", "--shards=2", "--", *SCORE, **machine)
     [(_, script)] = seen(machine)
+    assert "gpu" not in script
     for name, code in (("srun", 75), ("scontrol", 0)):
         path = tmp_path / "bin" / name
         path.write_text(f'#!/bin/bash\necho "{name} $@" >> {tmp_path}/calls\nexit {code}\n')
@@ -162,12 +173,13 @@ def test_slurm_puts_a_run_that_asks_for_it_back_into_the_queue(machine, tmp_path
             "SLURM_JOB_ID": "7",
             "SLURM_ARRAY_JOB_ID": "5",
             "SLURM_ARRAY_TASK_ID": "1",
+            "SLURM_JOB_CPUS_PER_NODE": "16(x2),6",
         },
         check=False,
     )
     assert ran.returncode == 75
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[0].startswith("srun --kill-on-bad-exit=1 jaxmap score")
+    assert calls[0].startswith("srun --kill-on-bad-exit=1 --cpus-per-task=6 jaxmap score")
     assert calls[0].endswith("--shard_index=1 --shard_count=2")
     assert calls[1] == "scontrol requeue 5_1"
 
@@ -179,6 +191,9 @@ def test_slurm_puts_a_run_that_asks_for_it_back_into_the_queue(machine, tmp_path
         (["report", "--store=s"], "not 'report'"),
         (["score", "--stor=s"], "did you mean --store?"),
         (["score", "--texts=t", "--models=m"], "--store is required"),
+        (["score", "--store=s", "--models=m"], "--texts is required"),
+        (["score", "--store=s", "--texts=t"], "--models is required"),
+        (["sweep", "--store=s"], "--config is required"),
     ],
 )
 def test_what_jaxmap_would_refuse_is_refused_before_anything_is_started(
@@ -205,11 +220,53 @@ def test_help_shows_the_flags_of_the_launcher_and_no_others(path):
     assert f"launch/{path.name}" in done.stdout
 
 
-def test_an_unknown_flag_is_one_line(machine):
-    done = launch("ssh", "--host=a", "--", *SCORE, **machine)
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("ssh", ["--host=a"], "unknown flag --host; did you mean --hosts?"),
+        ("ssh", [], "--hosts: required"),
+        ("ssh", ["--hosts="], "write hosts with commas between"),
+        ("ssh", ["--hosts=a,,b"], "write hosts with commas between"),
+        ("ssh", ["--hosts=a,b,a"], "names a host twice"),
+        ("ssh", ["--hosts=a", "b"], "'b' stands before --"),
+        ("slurm", [], "give --shards (many models) or --nodes"),
+        ("slurm", ["--shards=2", "--nodes=2"], "give --shards (many models) or --nodes"),
+        ("slurm", ["--shards=0"], "--shards=0: 0 is not a positive integer"),
+        ("slurm", ["--shards=2", "--gpus_per_node=8"], "with --shards give --gpus_per_task"),
+        ("slurm", ["--nodes=2", "--gpus_per_task=1"], "with --nodes give --gpus_per_node"),
+        ("mpi", ["--processes=2", "--coordinator=a"], "--coordinator=a: write host:port"),
+        ("mpi", ["--processes=2", "--hostfile=/none"], "--hostfile=/none: No such file"),
+        ("gke", ["--image=i"], "--accelerator, --topology: required"),
+        ("gke", ["--image=i", "--accelerator=a", "--topology=4by4"], "write a grid, as in 4x4"),
+        ("tpu_vm", ["--name=n"], "--zone: required"),
+    ],
+)  # fmt: skip
+def test_what_the_launcher_is_not_told_right_is_one_line(machine, name, flags, message):
+    done = launch(name, *flags, "--", *SCORE, **machine)
     assert done.returncode == 2
-    assert done.stderr.startswith("launch: Unknown command line flag 'host'")
+    assert done.stderr.startswith("launch: ")
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not Path(machine["SEEN"]).exists()
+
+
+def test_a_program_that_is_not_there_is_one_line(tmp_path):
+    done = launch("mpi", "--processes=2", "--", *SCORE, PATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        "launch: mpirun: no such program on this machine\n",
+    )
+
+
+def test_the_first_host_of_the_file_coordinates(machine, tmp_path):
+    (tmp_path / "hosts").write_text("# two\n\nnode7 slots=4\nnode8 slots=4\n")
+    done = launch(
+        "mpi", "--processes=8", f"--hostfile={tmp_path / 'hosts'}", "--", *SCORE, **machine
+    )
+    assert done.returncode == 0, done.stderr
+    [(words, _)] = seen(machine)
+    assert "--coordinator_address=node7:8476 " in words[-1]
 
 
 @pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)
@@ -223,14 +280,16 @@ def test_the_commands_in_the_docstrings_run(path):
         runs_dry(file, words)
 
 
-@pytest.mark.parametrize("page", ["slurm", "tpu", "gke", "ssh"])
+@pytest.mark.parametrize("page", ["first-cluster-run", "slurm", "tpu", "gke", "ssh"])
 def test_the_commands_of_the_pages_are_understood(page):
     text = (LAUNCH.parent / "docs" / f"{page}.md").read_text()
     commands = launched(text)
     assert commands
     for file, words in commands:
         runs_dry(file, words)
-    own = re.findall(r"^ .*?jaxmap (texts|plan|status|report) (--.*)", joined(text), re.MULTILINE)
+    own = re.findall(
+        r"^ .*?jaxmap (texts|plan|status|kl|report) (--.*)", joined(text), re.MULTILINE
+    )
     assert {"texts", "status", "report"} <= {name for name, _ in own}
     for name, arguments in own:
         program.parse(name, shlex.split(arguments, comments=True))
