@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from typing import Any
 
@@ -35,11 +36,22 @@ _CLAIM = flags.DEFINE_string("claim", None, "A PersistentVolumeClaim for the sto
 _MOUNT = flags.DEFINE_string("mount", "/shared", "Where the claim is mounted.")
 _RESTARTS = flags.DEFINE_integer("restarts", 100, "Times that the JobSet may start again.")
 
+# A pod's name has 63 letters at most: the JobSet's, "-slice-", two numbers and five random letters.
+_LONGEST_NAME = 40
 _INDEX = "metadata.labels['jobset.sigs.k8s.io/job-index']"
 
 
 def jobset(command: list[str]) -> dict[str, Any]:
-    """The JobSet (jobset.x-k8s.io/v1alpha2). InputError for a topology that is no grid."""
+    """The JobSet (jobset.x-k8s.io/v1alpha2).
+
+    InputError for a topology that is no grid and a name that Kubernetes refuses.
+    """
+    name = _NAME.value
+    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) or len(name) > _LONGEST_NAME:
+        raise InputError(
+            f"--name={name}: write small letters, digits and hyphens, a letter first, at most "
+            f"{_LONGEST_NAME}"
+        )
     try:
         chips = math.prod(int(size) for size in _TOPOLOGY.value.split("x"))
     except ValueError:
@@ -81,7 +93,7 @@ def jobset(command: list[str]) -> dict[str, Any]:
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": {
-            "name": _NAME.value,
+            "name": name,
             # Each slice has a node pool for itself.
             "annotations": {
                 "alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"
