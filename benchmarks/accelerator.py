@@ -102,7 +102,7 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     dtype = default_dtype(platform, stored) if _DTYPE.value == "auto" else _DTYPE.value
     precision = PRECISIONS[dtype]
     held = precision.weights or stored
-    graph, shapes, own = placement.parameters(spec, held, precision.activations, axes_of(mesh))
+    graph, shapes, own = placement.of_floats(spec, held, precision.activations)(axes_of(mesh))
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     row = min(_ROW.value, _TOKENS.value)
     B = max(1, _TOKENS.value // row) * axes.rows

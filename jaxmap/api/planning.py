@@ -82,11 +82,12 @@ def plan(
 ) -> Plan:
     """Estimates memory and time of scoring a model on devices of this machine or elsewhere.
 
-    The scoring is compiled ahead of time, and nothing is run; only the model's config.json is
-    read. `fits` of the result says whether a batch fits in memory.
+    The scoring is compiled ahead of time, and nothing is run; of the model its config.json is
+    read, or a GGUF's metadata, and no weights. A copy in codes is sized by what the devices hold of
+    it if its files are in the folder. `fits` of the result says whether a batch fits in memory.
 
     Args:
-      model: "org/name", "org/name@revision" or a folder.
+      model: "org/name", "org/name@revision", a folder or a GGUF file on disk.
       topology: devices to compile for, none needed: TPUs, as "v5e:4x4" or "v5p:2x2x4" (this needs
         the package libtpu), or GPUs of one host, as "h100:8" (this needs JAX's CUDA plugin). In a
         process that has not used JAX yet JAX then runs on the CPU only. None: the devices of this

@@ -40,7 +40,7 @@ from jaxmap.checkpoint.storage import Storage
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.encodings.codes import Int8Rows
-from jaxmap.model.mesh import axes_of
+from jaxmap.model.mesh import Axes, axes_of
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS, default_dtype
@@ -160,11 +160,11 @@ class Opened:
                     kinds[place.path] = np.dtype(jnp.result_type(*stored))
         return kinds
 
-    def in_codes(self, dtype: str, mesh: Mesh | None = None) -> CodedDecoder | None:
+    def in_codes(self, dtype: str, axes: Axes | None = None) -> CodedDecoder | None:
         """The structure with layers in the codes of the file; None where there are none."""
         activations = jnp.dtype(PRECISIONS[dtype].activations)
         return coded_decoder(
-            self.spec, self.padded_spec(mesh), activations, self.groups(), self.tensors
+            self.spec, self.padded_spec(axes), activations, self.groups(), self.tensors
         )
 
     @property
@@ -173,9 +173,9 @@ class Opened:
         coded = (one.codes for one in self.tensors.values())
         return any(one is not None and isinstance(one.meaning, Int8Rows) for one in coded)
 
-    def padded_spec(self, mesh: Mesh | None) -> Spec:
+    def padded_spec(self, axes: Axes | None) -> Spec:
         """The spec of what the devices of a mesh hold."""
-        return self.spec if mesh is None else padded_spec(self.spec, axes_of(mesh))
+        return self.spec if axes is None else padded_spec(self.spec, axes)
 
     def model(
         self,
@@ -185,7 +185,8 @@ class Opened:
         coded: CodedDecoder | None = None,
     ) -> Model:
         """The model with these arrays, by path, which may be shapes only."""
-        graph, leaves = _leaves(self.padded_spec(mesh), dtype)
+        axes = None if mesh is None else axes_of(mesh)
+        graph, leaves = _leaves(self.padded_spec(axes), dtype)
         if coded is not None:
             graph, leaves = coded.graph, coded.leaves
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
@@ -252,13 +253,32 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
 def shapes(found: Opened, dtype: str = "auto", *, in_codes: bool = False) -> Model:
     """The model on one device with shapes instead of arrays, before its weights are read."""
     dtype = found.dtype(dtype)
-    kinds = found.dtypes(dtype)
     coded = found.in_codes(dtype) if in_codes else None
-    leaves = _leaves(found.spec, dtype)[1] if coded is None else coded.leaves
-    arrays = {
+    return found.model(dtype, _structs(found, dtype, None, coded), coded=coded)
+
+
+def shapes_on(
+    found: Opened, dtype: str, axes: Axes, *, in_codes: bool
+) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+    """The structure, parameter shapes and spec of what a mesh with these axes holds."""
+    coded = found.in_codes(dtype, axes) if in_codes else None
+    own = found.padded_spec(axes)
+    graph, leaves = _leaves(own, dtype)
+    if coded is not None:
+        graph, leaves = coded.graph, coded.leaves
+    structs = _structs(found, dtype, axes, coded)
+    params = decoder.from_named({p: leaf.replace(structs[p]) for p, leaf in leaves.items()})
+    return graph, params, own
+
+
+def _structs(
+    found: Opened, dtype: str, axes: Axes | None, coded: CodedDecoder | None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    kinds = found.dtypes(dtype)
+    leaves = _leaves(found.padded_spec(axes), dtype)[1] if coded is None else coded.leaves
+    return {
         p: jax.ShapeDtypeStruct(leaf.shape, kinds.get(p, leaf.dtype)) for p, leaf in leaves.items()
     }
-    return found.model(dtype, arrays, coded=coded)
 
 
 def load(
@@ -288,8 +308,9 @@ def load(
             return load(found, dtype=dtype, mesh=mesh, tensors=tensors, in_codes=in_codes)
     dtype = where.dtype(dtype)
     kinds = where.dtypes(dtype)
-    own = where.padded_spec(mesh)
-    coded = where.in_codes(dtype, mesh) if in_codes else None
+    axes = None if mesh is None else axes_of(mesh)
+    own = where.padded_spec(axes)
+    coded = where.in_codes(dtype, axes) if in_codes else None
     skip = frozenset[str]() if coded is None else coded.names
     if mesh is None:
         arrays: dict[str, Any] = dict(_read(where, kinds, tensors, skip))

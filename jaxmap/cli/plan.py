@@ -17,7 +17,13 @@ from jaxmap.cli.command import (
 
 
 def _define_plan(values: flags.FlagValues) -> None:
-    string(values, "model", None, "org/name, org/name@revision or a folder: only its config.json.")
+    string(
+        values,
+        "model",
+        None,
+        "org/name, org/name@revision or a folder, of which config.json suffices; a GGUF file on "
+        "disk. A copy in codes whose files are there is sized as it is held.",
+    )
     string(
         values,
         "topology",

@@ -26,6 +26,9 @@ from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS
 
+# The axes of a mesh -> structure, parameter shapes and spec of the model that is held on it.
+Held = Callable[[Axes], tuple[nnx.GraphDef, nnx.State, Spec]]
+
 USABLE = 0.9  # share of a device's memory; the rest is for the runtime and for loading weights
 _LARGEST = 64  # the largest batch that is tried, in batches of the default size
 _CONTEXT = 2048  # tokens assumed for the longest text if a model has no limit
@@ -64,25 +67,32 @@ def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
         raise
 
 
-def parameters(
-    spec: Spec, weights: str, activations: str, axes: Axes
-) -> tuple[nnx.GraphDef, nnx.State, Spec]:
-    """The structure, parameter shapes and spec of a model that is padded for a mesh.
+def of_floats(spec: Spec, weights: str, activations: str) -> Held:
+    """What is held of a model whose weights are all floats.
 
     Args:
       spec: the spec of the checkpoint.
       weights, activations: the dtypes of the weights and of the activations.
-      axes: the axes of the mesh.
     """
-    own = padded_spec(spec, axes)
-    graph, shapes = decoder.abstract(own, jnp.dtype(activations))
-    leaves = {
-        path: leaf.replace(jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(weights)))
-        if leaf.dtype == jnp.dtype(activations)
-        else leaf
-        for path, leaf in decoder.named(shapes).items()
-    }
-    return graph, decoder.from_named(leaves), own
+
+    def held(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+        own = padded_spec(spec, axes)
+        graph, shapes = decoder.abstract(own, jnp.dtype(activations))
+        leaves = {
+            path: leaf.replace(jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(weights)))
+            if leaf.dtype == jnp.dtype(activations)
+            else leaf
+            for path, leaf in decoder.named(shapes).items()
+        }
+        return graph, decoder.from_named(leaves), own
+
+    return held
+
+
+def _held(spec: Spec, dtype: str, weights: str, held: Held | None) -> Held:
+    precision = PRECISIONS[dtype]
+    kind = precision.weights or weights or precision.activations
+    return held or of_floats(spec, kind, precision.activations)
 
 
 def lower(
@@ -95,6 +105,7 @@ def lower(
     row: int | None = None,
     reach: int | None = None,
     lens: bool = False,
+    held: Held | None = None,
 ) -> jax.stages.Lowered:
     """The program that scores one batch, for the platform of the mesh's devices.
 
@@ -107,14 +118,14 @@ def lower(
       row: tokens per row; None: those of the longest text that the model reads.
       reach: an upper bound on the tokens of a text; None: those of a row.
       lens: whether every layer is read.
+      held: what is on the devices; None: floats in the dtype that follows from `weights`.
     """
-    axes, precision = axes_of(mesh), PRECISIONS[dtype]
+    axes = axes_of(mesh)
     platform = mesh.devices.flat[0].platform
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
     T = row or longest_row(spec)
     B = max(1, batch_tokens // T) * axes.rows
-    kind = precision.weights or weights or precision.activations
-    graph, shapes, own = parameters(spec, kind, precision.activations, axes)
+    graph, shapes, own = _held(spec, dtype, weights, held)(axes)
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     return scorer.trace_shape(structs(shapes, own, mesh), B, T, reach=reach, lens=lens).lower()
 
@@ -177,7 +188,14 @@ def largest(
 
 
 def largest_batch(
-    spec: Spec, dtype: str, mesh: Mesh | None, *, weights: str, lens: bool, most: int
+    spec: Spec,
+    dtype: str,
+    mesh: Mesh | None,
+    *,
+    weights: str,
+    lens: bool,
+    most: int,
+    held: Held | None = None,
 ) -> int:
     """The number of tokens per group of devices of the largest batch that fits in memory.
 
@@ -185,7 +203,7 @@ def largest_batch(
     not fit by the compiler's estimate.
 
     Args:
-      spec, dtype, mesh, weights, lens: see `lower`.
+      spec, dtype, mesh, weights, lens, held: see `lower`.
       most: the number of tokens with which all texts are in one batch.
     """
     mesh = mesh or make(Axes(), jax.local_devices()[:1])
@@ -195,7 +213,9 @@ def largest_batch(
         return batch
 
     def memory(tokens: int) -> Memory | None:
-        options = dict(weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens)
+        options = dict(
+            weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens, held=held
+        )
         return memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
 
     found = largest(memory, memory(batch), batch, min(row, batch), USABLE * limit, most=most)
@@ -220,12 +240,13 @@ def choose(
     weights: str = "",
     batch_tokens: int | None = None,
     lens: bool = False,
+    held: Held | None = None,
     tell: Callable[[], object] = lambda: None,
 ) -> tuple[Axes, Memory | None]:
     """Chooses the smallest "model" axis with which a batch fits; the other devices are "data".
 
     Args:
-      spec, dtype, weights, batch_tokens, lens: see `lower`.
+      spec, dtype, weights, batch_tokens, lens, held: see `lower`.
       devices: the devices to use.
       limit: bytes of one device; None: everything is assumed to fit, and nothing is compiled.
       tell: called after each compilation.
@@ -236,17 +257,17 @@ def choose(
       InputError: when the model does not fit on all devices together.
     """
     count = len(devices)
-    kind = PRECISIONS[dtype].weights or weights or PRECISIONS[dtype].activations
+    held = _held(spec, dtype, weights, held)
     need = 0
     for model in (m for m in range(1, count + 1) if count % m == 0):
         axes = Axes(data=count // model, model=model)
         if limit is None:
             return axes, None
-        _, shapes, own = parameters(spec, kind, PRECISIONS[dtype].activations, axes)
+        _, shapes, own = held(axes)
         need = bytes_of(shapes, own, axes)
         if need > USABLE * limit:
             continue
-        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        options = dict(batch_tokens=batch_tokens, lens=lens, held=held)
         found = memory_of(lower(spec, dtype, make(axes, devices), **options))  # type: ignore[arg-type]
         tell()
         need = limit if found is None else found.total
@@ -269,6 +290,7 @@ def mesh_for(
     *,
     batch_tokens: int | None = None,
     lens: bool = False,
+    held: Held | None = None,
 ) -> Mesh | None:
     """The mesh for what a user typed, see `mesh.parse`; None for a single device.
 
@@ -281,7 +303,7 @@ def mesh_for(
     axes = parse(text or "auto")
     if axes is None:
         limit = device_memory(jax.local_devices()[0])
-        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens)
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens, held=held)
         axes, _ = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
         logging.info("mesh that fits: %s", axes)
     return None if axes.size == 1 and len(devices) == 1 else make(axes)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
-from jaxmap.checkpoint.checkpoint import Checkpoint
-from jaxmap.checkpoint.refs import is_folder, parse_refs
 from jaxmap.engine import placement
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
-from jaxmap.model.spec import Spec
 from jaxmap.planning.cost import count
 from jaxmap.planning.modelled import charges
+from jaxmap.planning.planned_model import planned_model
 from jaxmap.planning.result import Plan
 from jaxmap.planning.topology import Topology
 from jaxmap.planning.topology import devices as topology_devices
@@ -25,32 +22,6 @@ from jaxmap.progress import progress
 
 TEXTS, TOKENS = 10_000, 270  # the published text set; about so many ids in a text of 972 bytes
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-
-
-def config_of(model: str, ignore_config_keys: Sequence[str] = ()) -> tuple[Spec, str]:
-    """The spec of a checkpoint, and the dtype of its weights according to config.json.
-
-    Only config.json is read, from a folder, which needs no weights, or from the Hub. Raises
-    InputError for several references, a missing file, or an unknown architecture.
-    """
-    refs = parse_refs(model)
-    if len(refs) != 1:
-        raise InputError(f"names {len(refs)} models; plan for one", field="model", value=model)
-    [ref] = refs
-    if is_folder(ref.name):
-        folder = Path(ref.name)
-        if ref.revision and (folder / ref.revision).is_dir():
-            folder = folder / ref.revision
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{folder} has no config.json", field="model", value=model)
-    else:
-        from jaxmap.checkpoint.sources.hub import fetch_config
-
-        folder = fetch_config(ref)
-    checkpoint = Checkpoint(folder, tuple(ignore_config_keys))
-    config = checkpoint.config()
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    return checkpoint.architecture.spec, stored if stored in _BYTES else "float32"
 
 
 def passes_of(dtype: str, weights: str, platform: str) -> tuple[int, int]:
@@ -90,7 +61,8 @@ def plan_for(
     """Compiles the scoring of a model for devices that need not exist.
 
     Args:
-      model: a reference; only its config.json is read.
+      model: a reference; its config.json is read, and of a copy in codes on disk the shapes of its
+        tensors (`planned_model`).
       topology: a TPU and its grid, "v5e:4x4", or a GPU and how many, "h100:8"
         (`topology.prepare` first); None: the local devices.
       mesh: the devices per axis, or "auto".
@@ -103,7 +75,8 @@ def plan_for(
 
     Raises InputError for an invalid model, topology or mesh.
     """
-    spec, stored = config_of(model, ignore_config_keys)
+    planned = planned_model(model, ignore_config_keys)
+    spec, stored = planned.spec, planned.stored
     described: Topology | None = None
     if topology is None:
         devices, name = jax.devices(), jax.devices()[0].device_kind
@@ -116,6 +89,7 @@ def plan_for(
         dtype = default_dtype(platform, stored)
     precision = PRECISIONS[dtype]
     weights = precision.weights or stored
+    held = planned.held(dtype) or placement.of_floats(spec, weights, precision.activations)
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
     axes, needed = parse(mesh), None
     look = "{desc}: {n_fmt} programs [{elapsed}]"
@@ -123,18 +97,18 @@ def plan_for(
         if axes is None:
             try:
                 axes, needed = placement.choose(
-                    spec, dtype, devices, limit=limit, weights=stored, batch_tokens=batch_tokens,
-                    lens=lens, tell=bar.update,
+                    spec, dtype, devices, limit=limit, batch_tokens=batch_tokens, lens=lens,
+                    held=held, tell=bar.update,
                 )  # fmt: skip
             except InputError:
                 axes = Axes(model=len(devices))  # shown with what is lacking
         made = make(axes, devices)
-        _, shapes, own = placement.parameters(spec, weights, precision.activations, axes)
+        _, shapes, own = held(axes)
         parameter_bytes = bytes_of(shapes, own, axes_of(made))
         row = min(placement.longest_row(spec), batch_tokens)
 
         def memory(batch: int) -> placement.Memory | None:
-            options = dict(weights=stored, batch_tokens=batch, row=row, lens=lens)
+            options = dict(held=held, batch_tokens=batch, row=row, lens=lens)
             return placement.memory_of(placement.lower(spec, dtype, made, **options))  # type: ignore[arg-type]
 
         hopeless = limit is not None and parameter_bytes > limit
@@ -164,7 +138,7 @@ def plan_for(
     if described is not None and needed is not None:
         own_row = min(row, batch_tokens)
         lowered = placement.lower(
-            spec, dtype, made, weights=stored, batch_tokens=batch_tokens, row=own_row,
+            spec, dtype, made, held=held, batch_tokens=batch_tokens, row=own_row,
             reach=min(own_row, reach_of(tokens)), lens=lens,
         )  # fmt: skip
         text = lowered.compile().as_text()
@@ -177,7 +151,7 @@ def plan_for(
         num_devices=axes.size,
         mesh=str(axes),
         dtype=dtype,
-        stored=stored,
+        stored=planned.label,
         batch_tokens=batch_tokens,
         memory=needed,
         parameter_bytes=parameter_bytes,

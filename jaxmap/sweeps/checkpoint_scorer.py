@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from flax import nnx
 from jax.sharding import Mesh
 
 from jaxmap.checkpoint import weights
@@ -23,12 +24,14 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.callbacks import SILENT, Callbacks
-from jaxmap.engine.placement import largest_batch, mesh_for
+from jaxmap.engine.placement import Held, largest_batch, mesh_for
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
+from jaxmap.model.mesh import Axes
+from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry, Identity, Provenance, Record
@@ -110,7 +113,8 @@ class CheckpointScorer:
             dtype = found.dtype(settings.dtype)
             # Of floats other copies can be made.
             in_codes = settings.quantize == ("none",) or found.quantises_activations
-            mesh = self._mesh(found.spec, dtype, found.stored_dtype)
+            held = partial(weights.shapes_on, found, dtype, in_codes=in_codes)
+            mesh = self._mesh(found.spec, dtype, held)
             tensors = None
             if mesh is None:
                 shapes = weights.shapes(found, dtype, in_codes=in_codes)
@@ -240,6 +244,10 @@ class CheckpointScorer:
             return self.settings.batch_tokens
         key = (model.graph, model.dtype, model.mesh, lens)
         if key not in self._batches:
+
+            def held(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+                return model.graph, model.params, padded_spec(model.spec, axes)
+
             self._batches[key] = largest_batch(
                 model.spec,
                 model.dtype,
@@ -247,18 +255,19 @@ class CheckpointScorer:
                 weights=model.stored_dtype,
                 lens=lens,
                 most=len(tokens.ids),
+                held=held,
             )
         return self._batches[key]
 
-    def _mesh(self, spec: Spec, dtype: str, stored: str) -> Mesh | None:
+    def _mesh(self, spec: Spec, dtype: str, held: Held) -> Mesh | None:
         settings = self.settings
         return mesh_for(
             settings.mesh,
             spec,
             dtype,
-            stored,
             batch_tokens=settings.batch_tokens,
             lens=settings.lens or bool(settings.tuned_lens),
+            held=held,
         )
 
     def _translators(self, item: Item, loaded: LoadedCheckpoint) -> Translators:

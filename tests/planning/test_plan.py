@@ -24,9 +24,12 @@ from support.checkpoints import (
     write_config,
     write_texts,
 )
+from support.gguf_files import WIDE, made_of
+from support.released import CASES, released
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
+from jaxmap.checkpoint import weights
 from jaxmap.cli import run
 from jaxmap.engine import placement, scorer
 from jaxmap.errors import InputError
@@ -34,7 +37,8 @@ from jaxmap.model.decoder import Decoder
 from jaxmap.planning import chips, gpus
 from jaxmap.planning import topology as topologies
 from jaxmap.planning.cost import count
-from jaxmap.planning.plan import config_of, passes_of, plan_for, reach_of
+from jaxmap.planning.plan import passes_of, plan_for, reach_of
+from jaxmap.planning.planned_model import planned_model
 from jaxmap.store import Store
 
 MIXTRAL = {
@@ -161,7 +165,31 @@ def test_plans_are_added_to_a_file(tmp_path, capsys):
 def test_the_stored_dtype_is_read_in_both_spellings(tmp_path):
     for key in ("dtype", "torch_dtype"):
         write_config(tmp_path, {**NEOX, key: "bfloat16"})
-        assert config_of(str(tmp_path))[1] == "bfloat16"
+        assert planned_model(str(tmp_path)).stored == "bfloat16"
+
+
+@pytest.mark.parametrize("kind", ["gguf", "gptq"])
+def test_a_copy_in_codes_is_sized_by_what_the_devices_hold(kind, tmp_path):
+    if kind == "gguf":
+        folder = made_of(tmp_path, dict(WIDE, model_type="llama"))
+        named, label = tmp_path / "gguf" / "model.gguf", "gguf"
+    else:
+        folder, _ = released(tmp_path, **CASES["gptq"])
+        named, label = folder, "gptq-4bit"
+    plan = plan_for(str(named), mesh="data=1", dtype="float32", largest_batch=False)
+    model = weights.load(folder, dtype="float32", in_codes=True)
+    leaves = jax.tree.leaves(model.params)
+    assert any(leaf.dtype == np.uint8 for leaf in leaves)
+    assert plan.stored == label
+    assert plan.parameter_bytes == sum(leaf.nbytes for leaf in leaves)
+    assert plan.memory.arguments >= plan.parameter_bytes
+    if kind == "gptq":  # with config.json alone nothing tells the shapes
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        assert "its files are not there" in planned_model(str(folder)).label
+    else:
+        with pytest.raises(InputError, match="download it"):
+            planned_model("org/name/model.gguf")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +236,9 @@ def test_texts_reach_a_third_beyond_their_mean():
 
 def test_several_models_and_folders_without_a_config_are_refused(tmp_path):
     with pytest.raises(InputError, match="plan for one"):
-        config_of("a/b,c/d")
+        planned_model("a/b,c/d")
     with pytest.raises(InputError, match=r"has no config\.json"):
-        config_of(str(tmp_path))
+        planned_model(str(tmp_path))
 
 
 def test_without_libtpu_the_message_says_what_to_install(monkeypatch):

@@ -76,10 +76,14 @@ def decoded(encoding: Encoding | None, tensors: Mapping[str, Stored]) -> Mapping
 
 
 def formats_of_weights() -> str:
-    """One sentence for people: the formats and encodings in which weights are read."""
-    files = " and ".join(one.name for one in FORMATS)
+    """Sentences for people: the formats and encodings in which weights are read."""
+    from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES
+
+    *first, last = (one.name for one in FORMATS)
     methods = sorted(name for kind in ENCODINGS for name in kind.methods)
     return (
-        f"weights are read from {files} files: floats, or stored as {', '.join(methods)}; with "
-        "LoRA adapters (docs/formats.md)"
+        f"weights are read from {', '.join(first)} and {last} files: floats, or stored as "
+        f"{', '.join(methods)}; with LoRA adapters (docs/formats.md). A GGUF file is named as "
+        "folder/name.gguf or org/name/file.gguf; general.architecture is one of "
+        f"{', '.join(sorted(ARCHITECTURES))}"
     )
