@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.reproduction import reproduce
     from jaxmap.api.scoring import score, sweep
+    from jaxmap.api.sharing import pull, push
     from jaxmap.api.stores import export, forget, import_released, open_store, status
     from jaxmap.api.training import dynamics
     from jaxmap.api.verification import verify
@@ -72,6 +73,7 @@ _HOMES = {
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.reproduction": ("reproduce",),
     "jaxmap.api.scoring": ("score", "sweep"),
+    "jaxmap.api.sharing": ("pull", "push"),
     "jaxmap.api.stores": ("export", "forget", "import_released", "open_store", "status"),
     "jaxmap.api.training": ("dynamics",),
     "jaxmap.api.verification": ("verify",),
@@ -102,6 +104,8 @@ __all__ = [
     "place",
     "plan",
     "pmi",
+    "pull",
+    "push",
     "report",
     "reproduce",
     "resample",

@@ -26,6 +26,7 @@ ORDER = (
     ("figures",),
     ("analysis",),
     ("released",),
+    ("sharing",),
     ("reports",),
     ("planning",),
     ("benchmarking",),

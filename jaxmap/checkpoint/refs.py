@@ -57,6 +57,12 @@ def is_folder(name: str) -> bool:
     return looks_like_path or is_there or not _HUB_NAME.fullmatch(name)
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form of a model on the Hub, whatever there is on this machine."""
+    parts = name.split("/")
+    return bool(_HUB_NAME.fullmatch(name)) and not any(set(part) <= {"."} for part in parts)
+
+
 def parse_refs(spec: str) -> list[Ref]:
     """Reads a comma-separated list of references and expands braces, in the order written.
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jaxmap.atomic import write_atomic
-from jaxmap.errors import InputError
 from jaxmap.naming import Names, natural_key
 from jaxmap.results import Table
+from jaxmap.store.checkpoints import Checkpoint, matching
 from jaxmap.store.json_files import CorruptError, encode_json
 from jaxmap.store.record import checkpoint_name, hash_facts, now
 from jaxmap.store.requests import decode_asked, partial_path
 from jaxmap.store.store import Store
 from jaxmap.store.weight_distances import Rows
-
-Checkpoint = tuple[str, str | None]  # a reference and a revision
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
     known = {(entry.identity.ref, entry.identity.revision) for entry in entries}
     known |= {(failure.item.ref, failure.item.revision) for failure in failures}
     known |= {(item.ref, item.revision) for item in asked}
-    wanted = {found for model in models for found in _matching(model, known, store)}
+    wanted = {found for model in models for found in matching(model, known, store.path)}
 
     counts = {model: [0, 0, 0] for model in wanted}
     # Requests first, so that an interrupted call leaves nothing that counts as missing.
@@ -86,32 +82,6 @@ def forget(store: Store, models: Iterable[Checkpoint]) -> Forgotten:
     _forget_distances(store, wanted, known - wanted, store.names)
     rows = [(checkpoint_name(*model), a, b, c) for model, (a, b, c) in counts.items()]
     return Forgotten(tuple(sorted(rows, key=lambda row: natural_key(row[0]))))
-
-
-def _matching(model: Checkpoint, known: set[Checkpoint], store: Store) -> set[Checkpoint]:
-    name, revision = model
-    if model in known:
-        return {model}
-    found = {
-        other
-        for other in known
-        if fnmatch.fnmatchcase(other[0], name)
-        and (revision is None) == (other[1] is None)
-        and fnmatch.fnmatchcase(other[1] or "", revision or "")
-    }
-    if found:
-        return found
-    text = checkpoint_name(name, revision)
-    if any(other[0] == name for other in known):
-        cure = f"write {name}@* for all of its revisions" if revision is None else ""
-        others = [checkpoint_name(*other) for other in known if other[0] == name]
-    else:
-        cure, others = "", [checkpoint_name(*other) for other in known]
-    near = difflib.get_close_matches(text, others, n=3, cutoff=0.3)
-    hint = "; ".join(filter(None, (cure, f"nearest: {', '.join(near)}" if near else "")))
-    raise InputError(
-        f"{store.path} knows nothing of {text}" + (f" ({hint})" if hint else ""), field="models"
-    )
 
 
 def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:

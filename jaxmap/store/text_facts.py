@@ -39,6 +39,11 @@ class TextFacts:
     measured: bool = True
 
     @property
+    def num_bytes(self) -> np.ndarray:
+        """The bytes of each text, so that a store can be made from the facts of another."""
+        return self.text_bytes
+
+    @property
     def mean_bytes(self) -> float:
         return float(self.text_bytes.mean())
 
