@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from jaxmap.checkpoint.refs import is_hub_name
 from jaxmap.checkpoint.sources.hub import Hub
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
 from jaxmap.errors import InputError, JaxmapError
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _KIND = "dataset"
 _TIMEOUT = 30.0  # seconds to wait for the Hub's answer about a repository
 
@@ -41,7 +40,7 @@ class Repository:
     retry: Retry = field(default_factory=lambda: Retry())
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not is_hub_name(self.name) or self.name.count("/") != 1:
             raise InputError(
                 "write a dataset repository of the Hub, org/name", field="repo", value=self.name
             )

@@ -94,10 +94,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bytes):
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
         kind, repo = _kind(parts)
+        if first := self.hub.before.get(kind):
+            first.pop(0)()  # without the lock: it may ask this server
         with self.hub.lock:
             self.hub.asked[f"{self.command} {kind}"] += 1
-            if first := self.hub.before.get(kind):
-                first.pop(0)()
             if fault := self.hub.faults.get(kind):
                 self.send(fault.pop(0))
                 return
