@@ -13,13 +13,15 @@ from jaxmap.errors import InputError, JaxmapError
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 PACKAGE = REPOSITORY / "jaxmap"
-# What looks like our flags and is not: git's, XLA's, and the names of CSS.
+# What looks like our flags and is not: git's, XLA's, and the names of CSS; the command lines on the
+# card of a shared store.
 OTHERS = {
     "checkpoint/sources/git.py",
     "comparison/page.py",
     "planning/gpus.py",
     "reports/css.py",
     "reports/svg.py",
+    "sharing/card.py",
 }
 
 
