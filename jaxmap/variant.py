@@ -1,4 +1,4 @@
-"""Which version of a checkpoint a result is of: its precision, quantisation, layer and lens."""
+"""Which version of a checkpoint a result is of: engine, precision, quantisation, layer and lens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from jaxmap.precision import PRECISIONS
 # What a model is scored as: itself, or a copy with its linear layers in 8 or 4 bit.
 QUANTISATIONS = ("none", "int8", "nf4", "fp4")
 
+# What computes a score: this package's decoder on JAX, or transformers' model on PyTorch.
+JAX, TORCH = "jax", "torch"
+ENGINES = (JAX, TORCH)
+
 AUTO = "auto"  # the default precision of a checkpoint on a platform
 LOGIT, TUNED = "logit", "tuned"  # lenses; TUNED: one whose translators are not known
 
 _SUFFIX = re.compile(
     rf"(?P<name>.*?)(?:\+(?P<precision>{'|'.join(map(re.escape, PRECISIONS))}))?"
-    rf"(?:\+(?P<quantisation>{'|'.join(QUANTISATIONS[1:])}))?(?P<tuned>\+tuned)?"
+    rf"(?:\+(?P<quantisation>{'|'.join(QUANTISATIONS[1:])}))?"
+    rf"(?:\+(?P<engine>{TORCH}))?(?P<tuned>\+tuned)?"
     r"(?:#(?:layer(?P<layer>\d+)|(?P<every>lens)))?",
     re.ASCII | re.DOTALL,
 )
@@ -34,6 +39,7 @@ class Variant:
     quantisation: str = "none"  # of QUANTISATIONS
     layer: int | None = None  # None: the output; 0: the embedding; 1 to L: after a layer
     lens: str = ""  # "logit", or the sha256 of a tuned lens' translators; "": none
+    engine: str = JAX  # of ENGINES
 
     def __post_init__(self) -> None:
         if self.layer is not None and not self.lens:
@@ -74,6 +80,11 @@ class Variant:
         return self.is_own_output and self.precision == AUTO
 
     @property
+    def own_output(self) -> Variant:
+        """The model's own output, computed as this is: by the same engine, in the same precision."""
+        return Variant(self.precision, engine=self.engine)
+
+    @property
     def tuned(self) -> str:
         """The sha256 of a tuned lens' translators; "" for the logit lens and for none."""
         return self.lens if self.is_tuned else ""
@@ -85,9 +96,10 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What follows a checkpoint's name: `+bfloat16+int8`, `#layer03`, `+tuned#layer03`."""
+        """What follows a checkpoint's name: `+bfloat16+int8`, `+torch#layer03`, `+tuned#layer03`."""
         text = "" if self.precision == AUTO else f"+{self.precision}"
         text += f"+{self.quantisation}" if self.is_quantised else ""
+        text += f"+{self.engine}" if self.engine != JAX else ""
         text += "+tuned" if self.is_tuned else ""
         if self.layer is not None:
             return f"{text}#layer{self.layer:02d}"
@@ -97,6 +109,7 @@ class Variant:
     def order(self) -> tuple[object, ...]:
         """A key that sorts the variants of one checkpoint, the plain one first."""
         return (
+            ENGINES.index(self.engine),
             self.is_quantised,
             self.quantisation,
             self.precision != AUTO,
@@ -117,11 +130,22 @@ class Variant:
         layer = None if match["layer"] is None else int(match["layer"])
         lens = TUNED if match["tuned"] else LOGIT if layer is not None or match["every"] else ""
         return match["name"], cls(
-            match["precision"] or AUTO, match["quantisation"] or "none", layer, lens
+            match["precision"] or AUTO,
+            match["quantisation"] or "none",
+            layer,
+            lens,
+            match["engine"] or JAX,
         )
 
 
 PLAIN = Variant()
+
+
+def check_engine(name: str) -> str:
+    """The name of an engine itself; InputError for an unknown one."""
+    if name not in ENGINES:
+        raise InputError(f"{name!r} is unknown; known: {', '.join(ENGINES)}", field="engine")
+    return name
 
 
 def parse_quantisations(names: Iterable[str]) -> tuple[str, ...]:

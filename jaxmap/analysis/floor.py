@@ -98,7 +98,8 @@ def measure_floors(
     for entry in context.entries:
         one = entry.identity
         if one.variant.is_own_output:
-            key = (one.ref, one.revision or "", one.commit, one.tokenizer, one.special_rule)
+            facts = (one.ref, one.revision or "", one.commit, one.tokenizer, one.special_rule)
+            key = (*facts, one.variant.engine)
             groups[key][one.variant.precision] = entry
     wanted = None if models is None else set(models)
     kinds = None if dtypes is None else set(dtypes)

@@ -15,8 +15,9 @@ from jaxmap.analysis.pair_settings import OF_MODELS, Setting
 from jaxmap.stats.clean import Cleaned
 from jaxmap.stats.scale import random_pairs
 from jaxmap.store.record import Entry
+from jaxmap.variant import Variant
 
-BaseKey = tuple[str, str | None, str]  # ref, revision, dtype
+BaseKey = tuple[str, str | None, Variant]  # ref, revision, the model's own output
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def settings_of_models(context: Context) -> ModelSettings:
 
 def _base_key(entry: Entry) -> BaseKey:
     one = entry.identity
-    return one.ref, one.revision, one.variant.precision
+    return one.ref, one.revision, one.variant.own_output
 
 
 @dataclass
@@ -167,8 +168,8 @@ def _of_families(reader: _Models, singles: Sequence[Entry]) -> dict[str, Setting
     families = []
     for child, found in parents.items():
         if child in by_name and len(found) == 1 and found[0] != child:
-            precision = by_name[child].identity.variant.precision
-            parent = by_name.get(found[0]) or named.find(found[0], precision)
+            variant = by_name[child].identity.variant
+            parent = by_name.get(found[0]) or named.find(found[0], variant)
             if parent is not None and parent is not by_name[child]:
                 families.append((by_name[child], parent))
     families.sort(key=lambda pair: pair[0].label)

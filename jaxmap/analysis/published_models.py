@@ -20,6 +20,7 @@ from jaxmap.analysis.genealogy import read_parents
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import Setting
 from jaxmap.stats.scale import published_pairs
+from jaxmap.store.labels import of_one_engine
 from jaxmap.store.release import LAYERS, Release
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ReleasedModels:
         self.row = {name: k for k, name in enumerate(self.names)}
         plain, layers = {}, defaultdict[str, dict[int, "Entry"]](dict)
         copies: dict[str, dict[str, Entry]] = {name: {} for name in COPIES}
-        for entry in context.entries:
+        for entry in of_one_engine(context.entries):
             ref, variant = entry.identity.ref, entry.variant
             if entry.identity.revision is not None:
                 continue

@@ -23,6 +23,7 @@ from jaxmap.stats.centre import double_centre
 from jaxmap.stats.clean import clean_map
 from jaxmap.stats.resample import Sample, Scheme, choose_texts, probabilities
 from jaxmap.store import Store
+from jaxmap.store.labels import of_one_engine
 from jaxmap.store.record import Entry
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
 def plain(store: Store) -> list[Entry]:
     """The models' own outputs in default precision; raises InputError if there is none."""
-    entries = [entry for entry in store.records() if entry.variant.is_plain]
+    entries = [entry for entry in of_one_engine(store.records()) if entry.variant.is_plain]
     if not entries:
         raise InputError(f"{store.path}: holds no model's own output: score one")
     return entries

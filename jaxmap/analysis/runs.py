@@ -11,7 +11,7 @@ import numpy as np
 from jaxmap.analysis.pythia import WARMUP
 from jaxmap.naming import Name, natural_key
 from jaxmap.store import Store
-from jaxmap.store.labels import rows_by_run
+from jaxmap.store.labels import of_one_engine, rows_by_run
 from jaxmap.store.record import Entry
 
 
@@ -86,7 +86,7 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
     """
     plain = [
         entry
-        for entry in (store.records() if entries is None else entries)
+        for entry in of_one_engine(store.records() if entries is None else entries)
         if entry.variant.is_plain
     ]
     found = {
@@ -121,7 +121,11 @@ def runs_of(store: Store, entries: Iterable[Entry] | None = None) -> list[Run]:
 
 def single_models(entries: Sequence[Entry]) -> list[Entry]:
     """The models that are not checkpoints of a run; they are shown on the map of models."""
-    return [entry for entry in entries if entry.variant.is_plain and entry.name.time is None]
+    return [
+        entry
+        for entry in of_one_engine(entries)
+        if entry.variant.is_plain and entry.name.time is None
+    ]
 
 
 def _order(run: Run) -> tuple[object, ...]:

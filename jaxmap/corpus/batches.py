@@ -174,6 +174,32 @@ def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 409
     return Plan(tuple(groups))
 
 
+def plan_by_length(tokens: Tokens, *, batch_tokens: int, equal: bool = False) -> Plan:
+    """One text per row, the shortest texts first: for programs that know no packed rows.
+
+    Args:
+      tokens: the text set.
+      batch_tokens: at most so many entries in a batch of several texts, padding included.
+      equal: whether the texts of a batch must be of one length, so that there is no padding.
+    """
+    size = np.where(tokens.num_scored > 0, tokens.lengths - 1, 0)
+    order = np.argsort(size, kind="stable")
+    rows: list[list[int]] = []
+    groups: list[_Group] = []
+    for text in (int(i) for i in order if size[i] > 0):
+        longer = bool(rows) and size[text] != size[rows[-1][0]]
+        if rows and ((len(rows) + 1) * size[text] > batch_tokens or (equal and longer)):
+            groups.append(_of_rows(rows, size))
+            rows = []
+        rows.append([text])
+    return Plan((*groups, *([_of_rows(rows, size)] if rows else [])))
+
+
+def _of_rows(rows: list[list[int]], size: np.ndarray) -> _Group:
+    T = int(size[rows[-1][0]])
+    return _Group(len(rows), T, T, rows)
+
+
 def _group(
     own: list[int],
     shorter: list[int],

@@ -7,14 +7,14 @@ that are read: the model's output alone, or L + 1 layers with the lens.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxmap.checkpoint.weights import Model
-from jaxmap.corpus.batches import Batch, batches
+from jaxmap.corpus.batches import Batch, Plan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.callbacks import SILENT, Callbacks, Stopped
 from jaxmap.engine.reference import AnyReference
@@ -106,18 +106,57 @@ def score_rows(
       InputError: when an id is outside the vocabulary or a score is not finite.
       Stopped: when `callbacks.stop` returned true.
     """
-    _check_ids(tokens, model.spec.V, "model")
+    check_ids(tokens, model.spec.V, "model")
     if reference is not None:
-        _check_ids(tokens, reference.vocabulary, "reference")
+        check_ids(tokens, reference.vocabulary, "reference")
     rows = 1 if lens is False else model.spec.L + 1
-    results = _Results(chosen(statistics), per_token, tokens, rows)
+    results = Results(chosen(statistics), per_token, tokens, rows)
     packed = scorer.packed(tokens, batch_tokens, model.spec.D)
+    names = tuple(statistics)
+
+    def score(batch: Batch) -> dict[str, jax.Array]:
+        return scorer.score_batch(
+            model.params,
+            batch,
+            lens=lens,
+            statistics=names,
+            reference=None if reference is None else reference.read(batch),
+        )
+
+    in_flight = _IN_FLIGHT[jax.default_backend()]
+    score_batches(tokens, packed, results, score, in_flight, desc=desc, callbacks=callbacks)
+    results.check_finite(model.dtype)
+    return results.scores(one_row=lens is False)
+
+
+def score_batches(
+    tokens: Tokens,
+    packed: Plan,
+    results: Results,
+    score: Callable[[Batch], Mapping[str, Any]],
+    in_flight: int = 0,
+    *,
+    desc: str = "score",
+    callbacks: Callbacks = SILENT,
+) -> None:
+    """Scores the batches of a plan one after another, with a progress bar.
+
+    Args:
+      tokens: the text set.
+      packed: the plan of its batches.
+      results: where the results are written.
+      score: from a batch to arrays [R, B, T] by statistic; may return before they are computed.
+      in_flight: how many batches are dispatched before the first result is awaited.
+      desc, callbacks: see `score_rows`.
+
+    Raises Stopped when `callbacks.stop` returned true.
+    """
     done_B = np.zeros(packed.num_batches, bool)
     resumable = callbacks.resumable
     if resumable is not None:
         done_B = resumable.begin(packed, results.arrays)
     skip_B = callbacks.agree(done_B)
-    waiting: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
+    waiting: deque[tuple[int, Batch, Mapping[str, Any]]] = deque()
     num_tokens = 0
     with progress(len(tokens), desc, "text") as bar:
 
@@ -134,22 +173,14 @@ def score_rows(
             bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
 
         stopped = False
-        names = tuple(statistics)
         for i, batch in enumerate(batches(tokens, packed)):
             if skip_B[i]:
                 bar.update(len(batch.text))
                 continue
             if stopped := callbacks.stop():
                 break
-            found = scorer.score_batch(
-                model.params,
-                batch,
-                lens=lens,
-                statistics=names,
-                reference=None if reference is None else reference.read(batch),
-            )
-            waiting.append((i, batch, found))
-            if len(waiting) > _IN_FLIGHT[jax.default_backend()]:
+            waiting.append((i, batch, score(batch)))
+            if len(waiting) > in_flight:
                 collect()
         while waiting:
             collect()
@@ -158,11 +189,10 @@ def score_rows(
                 resumable.save()
             raise Stopped
         bar.update(len(tokens) - bar.n)  # texts with nothing to score
-    results.check_finite(model.dtype)
-    return results.scores(one_row=lens is False)
 
 
-def _check_ids(tokens: Tokens, V: int, name: str) -> None:
+def check_ids(tokens: Tokens, V: int, name: str) -> None:
+    """Raises InputError if an id is outside a vocabulary of V entries."""
     if tokens.ids.size and (largest := int(tokens.ids.max())) >= V:
         raise InputError(
             f"the tokenizer gives id {largest}, but the {name}'s vocabulary has {V} "
@@ -170,7 +200,7 @@ def _check_ids(tokens: Tokens, V: int, name: str) -> None:
         )
 
 
-class _Results:
+class Results:
     """The arrays that the results of batches are written to.
 
     Fields:

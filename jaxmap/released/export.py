@@ -33,6 +33,7 @@ from jaxmap.released.layout import (
 from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
 from jaxmap.store import release as kept
+from jaxmap.store.labels import of_one_engine
 from jaxmap.store.record import Entry
 from jaxmap.store.release import LAYERS, PRETRAINING, Coordinates, Release, read_release
 from jaxmap.store.weight_distances import read_distances
@@ -75,7 +76,11 @@ class _Files:
 
     def __init__(self, store: Store, release: Release):
         self.store, self.release = store, release
-        self.entries = [entry for entry in store.records() if entry.provenance.is_default_dtype]
+        self.entries = [
+            entry
+            for entry in of_one_engine(store.records())
+            if entry.provenance.is_default_dtype
+        ]
 
     def all(self) -> dict[str, Any]:
         files: dict[str, Any] = {

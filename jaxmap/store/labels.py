@@ -13,7 +13,7 @@ from jaxmap.errors import InputError
 from jaxmap.naming import natural_key
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.text_facts import TextFacts
-from jaxmap.variant import TUNED, Variant
+from jaxmap.variant import JAX, TUNED, Variant
 
 if TYPE_CHECKING:
     import xarray
@@ -72,6 +72,21 @@ def arrange(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
     return sorted(labelled, key=_order), sorted(superseded, key=lambda e: (_order(e), _age(e)))
 
 
+def of_one_engine(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries without those of which the same, from the engine jax, is there too.
+
+    For analyses that count models: one that two engines scored is one model.
+    """
+    entries = list(entries)
+    there = {(one.identity.ref, one.identity.revision, one.variant) for one in entries}
+    return [
+        one
+        for one in entries
+        if one.variant.engine == JAX
+        or (one.identity.ref, one.identity.revision, replace(one.variant, engine=JAX)) not in there
+    ]
+
+
 def trajectory_of(entry: Entry) -> RunKey | None:
     """The run and variant of an entry; None for a model that is not a checkpoint of a run."""
     one, name = entry.identity, entry.name
@@ -123,6 +138,7 @@ def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
         "bits_per_weight": _numbers(entry.bits_per_weight for entry in entries),
         "gib": _numbers(entry.num_bytes and entry.num_bytes / 2**30 for entry in entries),
         "lens": np.array([TUNED if one.is_tuned else one.lens for one in variants], dtype=str),
+        "engine": np.array([one.engine for one in variants], dtype=str),
     }
 
 
@@ -146,7 +162,7 @@ def _order(entry: Entry) -> tuple[object, ...]:
         natural_key(one.ref),
         one.revision is not None,
         natural_key(one.revision or ""),
-        *entry.variant.order[:3],  # the default precision comes first
+        *entry.variant.order[:4],  # the default precision comes first
         *one.variant.order,
         one.key,
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmap.naming import GRAMMAR, Name, Names
 from jaxmap.store.statistics import LOG_LIKELIHOOD, VECTORS
-from jaxmap.variant import AUTO, Variant
+from jaxmap.variant import AUTO, JAX, Variant
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,15 @@ class Identity:
             "quantisation": one.quantisation,
             "layer": one.layer,
             **({"tuned": one.tuned} if one.tuned else {}),
+            **({"engine": one.engine} if one.engine != JAX else {}),
         }
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Identity:
         """The inverse of `facts`; raises KeyError if one is missing."""
         names = ("ref", "revision", "commit", "texts", "tokenizer", "special_rule")
-        lens = facts.get("tuned", "")
-        variant = Variant(facts["dtype"], facts["quantisation"], facts["layer"], lens)
+        lens, engine = facts.get("tuned", ""), facts.get("engine", JAX)
+        variant = Variant(facts["dtype"], facts["quantisation"], facts["layer"], lens, engine)
         return cls(**{name: facts[name] for name in names}, variant=variant)
 
 

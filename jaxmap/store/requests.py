@@ -12,7 +12,7 @@ from jaxmap.naming import Name, parse
 from jaxmap.store.json_files import CorruptError, decode_json
 from jaxmap.store.record import Entry, checkpoint_name, file_stem, hash_facts, now
 from jaxmap.store.statistics import DEFAULT
-from jaxmap.variant import AUTO, LOGIT, PLAIN, Variant
+from jaxmap.variant import AUTO, JAX, LOGIT, PLAIN, Variant
 
 PARTIAL = "partial"  # the folder of unfinished scores
 
@@ -42,6 +42,7 @@ class Item:
             "quantisation": one.quantisation,
             "lens": bool(one.lens),
             **({"tuned": one.tuned} if one.tuned else {}),
+            **({"engine": one.engine} if one.engine != JAX else {}),
             **({"statistics": self.statistics} if self.statistics != DEFAULT else {}),
         }
 
@@ -49,7 +50,8 @@ class Item:
     def of_facts(cls, facts: Mapping[str, Any]) -> Item:
         """The inverse of `facts`; raises KeyError if one is missing."""
         lens = facts.get("tuned", "") or (LOGIT if facts["lens"] else "")
-        variant = Variant(facts["dtype"], facts["quantisation"], None, lens)
+        engine = facts.get("engine", JAX)
+        variant = Variant(facts["dtype"], facts["quantisation"], None, lens, engine)
         statistics = tuple(facts.get("statistics", DEFAULT))
         return cls(facts["ref"], facts["revision"], variant, statistics)
 
@@ -72,6 +74,7 @@ class Item:
         return (
             (identity.ref, identity.revision) == (self.ref, self.revision)
             and (one.precision, one.quantisation) == (wanted.precision, wanted.quantisation)
+            and one.engine == wanted.engine
             and (one.is_output or one.tuned == wanted.tuned)
         )
 
