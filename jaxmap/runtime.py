@@ -43,6 +43,16 @@ def prepare() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def keep_off_accelerators() -> None:
+    """Leaves GPUs and TPUs to another library: JAX, which would take their memory, uses the CPU.
+
+    Without effect in a program that has used JAX before.
+    """
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+
+
 def check_platform() -> None:
     """Starts JAX; InputError where it finds no device of the platforms that it is told to use."""
     import jax

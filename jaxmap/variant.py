@@ -81,7 +81,7 @@ class Variant:
 
     @property
     def own_output(self) -> Variant:
-        """The model's own output, computed as this is: by the same engine, in the same precision."""
+        """The model's own output by the same engine in the same precision."""
         return Variant(self.precision, engine=self.engine)
 
     @property
@@ -96,7 +96,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What follows a checkpoint's name: `+bfloat16+int8`, `+torch#layer03`, `+tuned#layer03`."""
+        """What follows a checkpoint's name: `+bfloat16+int8`, `+torch#layer03`."""
         text = "" if self.precision == AUTO else f"+{self.precision}"
         text += f"+{self.quantisation}" if self.is_quantised else ""
         text += f"+{self.engine}" if self.engine != JAX else ""

@@ -19,6 +19,7 @@ ORDER = (
     ("stats",),
     ("store",),
     ("engine",),
+    ("pytorch",),
     ("lens",),
     ("sweeps",),
     # A figure draws a result object, whose type it names for type checkers alone; the object's

@@ -6,12 +6,12 @@ import pytest
 
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
-from jaxmap.variant import QUANTISATIONS, TUNED, Variant, parse_quantisations
+from jaxmap.variant import ENGINES, QUANTISATIONS, TUNED, Variant, parse_quantisations
 
 EVERY = [
-    Variant(precision, quantisation, layer, lens)
-    for precision, quantisation, layer, lens in itertools.product(
-        ("auto", *PRECISIONS), QUANTISATIONS, (None, 0, 7, 123), ("", "logit", TUNED)
+    Variant(precision, quantisation, layer, lens, engine)
+    for precision, quantisation, layer, lens, engine in itertools.product(
+        ("auto", *PRECISIONS), QUANTISATIONS, (None, 0, 7, 123), ("", "logit", TUNED), ENGINES
     )
 ]
 
@@ -25,6 +25,8 @@ EVERY = [
         (Variant(layer=3), "#layer03"),
         (Variant("float32", layer=100, lens="0" * 64), "+float32+tuned#layer100"),
         (Variant(lens="logit"), "#lens"),
+        (Variant(engine="torch"), "+torch"),
+        (Variant("bfloat16", "nf4", 2, engine="torch"), "+bfloat16+nf4+torch#layer02"),
         (Variant(quantisation="int8", lens="0" * 64), "+int8+tuned#lens"),
     ],
 )
@@ -46,7 +48,9 @@ def test_what_is_no_variant_stays_in_the_name():
 
 def test_kinds():
     plain = [v for v in EVERY if v.is_plain]
-    assert set(plain) == {Variant(), Variant(lens="logit"), Variant(lens=TUNED)}
+    assert set(plain) == {
+        Variant(lens=lens, engine=engine) for lens in ("", "logit", TUNED) for engine in ENGINES
+    }
     assert {v.precision for v in EVERY if v.is_own_output} == {"auto", *PRECISIONS}
     assert all(v.is_output != v.is_layer for v in EVERY)
     assert {v.lens for v in EVERY if v.is_own_layer} == {"logit"}

@@ -18,8 +18,8 @@ def released_copies(
     """Models stored in fewer than 16 bits, each with its base model, if that is in the store.
 
     The base is named by the copy's card, its config.json or `parents`, and was scored by the same
-    engine in the same precision. A model whose card gives a relation other than quantized is not a copy. The largest
-    copy comes last.
+    engine in the same precision. A model whose card gives a relation other than quantized is not a
+    copy. The largest copy comes last.
     """
     outputs = [entry for entry in entries if entry.variant.is_own_output]
     named = Named(outputs)
@@ -51,7 +51,7 @@ class Named:
             self._found.setdefault(key, entry)
 
     def find(self, name: str, variant: Variant) -> Entry | None:
-        """A result by its model's name and its variant; a revision that no result has is ignored."""
+        """A result by its model's name and variant; a revision that no result has is ignored."""
         before, at, revision = name.rpartition("@")
         for ref, wanted in ((name, None), *([(before, revision), (before, None)] if at else [])):
             if found := self._found.get((_place(ref), wanted, variant)):

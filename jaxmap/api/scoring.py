@@ -23,6 +23,7 @@ from jaxmap.api.outcomes import Scored
 from jaxmap.api.run_options import Job, of_the_run, shard_of
 from jaxmap.naming import GRAMMAR, read_runs_file
 from jaxmap.store import Store
+from jaxmap.variant import JAX
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -41,6 +42,7 @@ def score(
     models_file: Path | None = None,
     runs_file: Path | None = None,
     dtype: str = "auto",
+    engine: str = "jax",
     lens: bool | str = False,
     quantize: Names = ("none",),
     statistics: Names = ("log_likelihood",),
@@ -83,6 +85,9 @@ def score(
       dtype: the arithmetic. "float32": all of it, with weights held as stored. "bfloat16",
         "float16": weights and activations. "bfloat16_3x": as float32, but products in three
         bfloat16 passes. "auto": float32 on CPU, as stored on GPU, bfloat16_3x on TPU.
+      engine: "jax": this package's decoder, for the types that `families` lists. "torch":
+        transformers on PyTorch, for any causal model that it knows; slower, on one device, in
+        float32 unless `dtype` says otherwise. Its results are marked +torch.
       lens: whether to score every layer too. True or "logit": through the model's own norm and
         head. "tuned:FOLDER": through the lenses that `train_lens` keeps in FOLDER.
       quantize: which copies to score: "none" is the model itself; "int8", "nf4" and "fp4" have
@@ -119,6 +124,7 @@ def score(
     refs = models_of(models, models_file, find_them=False)
     settings = Settings(
         dtype=dtype,
+        engine=engine,
         **lenses,
         quantize=names_of(quantize),
         statistics=names_of(statistics),
@@ -141,6 +147,7 @@ def sweep(
     *,
     statistics: Names | None = None,
     keep_tokens: bool = False,
+    engine: str | None = None,
     save_every: float = 60.0,
     cache_budget: int | str | None = None,
     batch: str | None = None,
@@ -162,7 +169,7 @@ def sweep(
     Args:
       config: "configs/NAME.py" or "configs/NAME.py:VARIANT", a file with a function
         `get_config()`; or its fields, as `jaxmap.sweeps.config_schema.SweepConfig` lists them.
-      statistics: as of `score`; None: those of the config.
+      statistics, engine: as of `score`; None: what the config says.
       keep_tokens: as of `score`; the config may ask for it as well.
       store, save_every, cache_budget, batch, shard_index, shard_count, mesh, distributed,
         coordinator_address, num_processes, process_id, command: as of `score`.
@@ -183,6 +190,8 @@ def sweep(
         settings = dataclasses.replace(settings, statistics=names_of(statistics))
     if keep_tokens:
         settings = dataclasses.replace(settings, keep_tokens=True)
+    if engine is not None:
+        settings = dataclasses.replace(settings, engine=engine)
     shard = shard_of(shard_index, shard_count)
     text_set = texts_of(config.texts, config.limit or None)
     job = Job(distributed, coordinator_address, num_processes, process_id)
@@ -213,6 +222,8 @@ def _run(
     from jaxmap import runtime
 
     runtime.prepare()
+    if settings.engine != JAX:
+        runtime.keep_off_accelerators()
     job.join()
     runtime.check_platform()
     from jaxmap.sweeps.run import score_models, told_to_stop

@@ -84,6 +84,16 @@ class Model:
     mesh: Mesh | None = None
     in_codes: bool = False
 
+    @property
+    def num_layers(self) -> int:
+        """L, so that layers of the lens are 0 to L."""
+        return self.spec.L
+
+    @property
+    def context(self) -> int | None:
+        """The most ids of a text; None: no limit."""
+        return self.spec.context
+
 
 @dataclasses.dataclass(frozen=True)
 class Opened:

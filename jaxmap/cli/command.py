@@ -9,6 +9,7 @@ from absl import flags
 
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
+from jaxmap.variant import ENGINES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,19 @@ def define_dtype(values: flags.FlagValues, more: str = "") -> None:
     )
     flags.DEFINE_enum(
         "dtype", "auto", ["auto", *PRECISIONS], f"{text} {more}".rstrip(), flag_values=values
+    )
+
+
+def define_engine(values: flags.FlagValues, default: str | None) -> None:
+    flags.DEFINE_enum(
+        "engine",
+        default,
+        list(ENGINES),
+        "jax: this program's decoder, for the types that `jaxmap families` lists. torch: "
+        "transformers on PyTorch (pip install 'jaxmap[torch]'), for any causal model that it "
+        "knows: slower, on one device, float32 unless --dtype says otherwise; its results are "
+        "marked +torch.",
+        flag_values=values,
     )
 
 

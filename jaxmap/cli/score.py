@@ -8,6 +8,7 @@ from jaxmap.cli.command import (
     Command,
     define_batch_tokens,
     define_dtype,
+    define_engine,
     define_ignored_keys,
     define_models,
     define_runs_file,
@@ -27,6 +28,7 @@ def _define_score(values: flags.FlagValues) -> None:
     define_models(values)
     define_runs_file(values, "The store keeps it.")
     define_dtype(values)
+    define_engine(values, "jax")
     define_lens(values)
     flags.DEFINE_list(
         "quantize",
@@ -61,6 +63,7 @@ def _score(values: flags.FlagValues) -> int:
             models_file=values.models_file,
             runs_file=values.runs_file or None,
             dtype=values.dtype,
+            engine=values.engine,
             lens=values.lens,
             quantize=values.quantize,
             statistics=values.statistics,
@@ -86,6 +89,7 @@ A model that fails is recorded with the reason while the others continue.
       --models='EleutherAI/pythia-70m@step{0,1,1000:143001:1000}'
   jaxmap score --store=runs --texts=texts.jsonl --models=EleutherAI/pythia-70m \\
       --quantize=none,int8,fp4 --weight_distance=10
+  jaxmap score --store=runs --texts=texts.jsonl --models=./new-architecture --engine=torch
 """,
         _define_score,
         _score,

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jaxmap.cli import exit_codes
-from jaxmap.cli.command import Command, define_store, integer, required, string
+from jaxmap.cli.command import (
+    Command,
+    define_engine,
+    define_store,
+    integer,
+    required,
+    string,
+)
 from jaxmap.cli.config_flag import define_config
 from jaxmap.cli.devices import OF_THE_PROCESS, define_devices
 from jaxmap.cli.output import as_flags
@@ -82,6 +89,7 @@ def _define_sweep(values: flags.FlagValues) -> None:
     )
     define_store(values, made=True)
     define_statistics(values, None)
+    define_engine(values, None)
     define_run(values)
 
 
@@ -99,7 +107,10 @@ def _sweep(values: flags.FlagValues) -> int:
     from jaxmap.api.scoring import sweep
 
     options = dict(
-        statistics=values.statistics, keep_tokens=values.keep_tokens, **run_options(values)
+        statistics=values.statistics,
+        keep_tokens=values.keep_tokens,
+        engine=values.engine,
+        **run_options(values),
     )
     return report(sweep(values.config, values.store, **options), values)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -28,9 +28,15 @@ from jaxmap.pytorch.loading import TorchModel
 
 @dataclasses.dataclass
 class Places:
-    """Which places of the batch in progress are of a text, bool [B, T]; the others are padding."""
+    """What 8-bit layers are told of a batch, and tell.
+
+    Fields:
+      own_BT: which places of the batch in progress are of a text, bool [B, T]; others are padding.
+      called: the names of the layers that were called.
+    """
 
     own_BT: Any = None
+    called: set[str] = dataclasses.field(default_factory=set)
 
 
 @contextlib.contextmanager
@@ -43,7 +49,8 @@ def quantised(model: TorchModel, variant: str) -> Iterator[tuple[TorchModel, Pla
 
     Yields the model with the copy's storage, and what the scorer tells it of each batch.
 
-    Raises InputError for a model with experts in one array.
+    Raises InputError for a model with experts in one array, and in 8 bit for one that reads the
+    weights of a layer without calling the layer.
     """
     places = Places()
     if variant == "none":
@@ -53,12 +60,13 @@ def quantised(model: TorchModel, variant: str) -> Iterator[tuple[TorchModel, Pla
     before = {name: layer.weight.data for name, (layer, _) in layers.items()}
     try:
         num_bytes = sum(
-            parameter.numel() * parameter.element_size()
-            for parameter in model.module.parameters()
+            parameter.numel() * parameter.element_size() for parameter in model.module.parameters()
         )
         for name, (layer, inputs_first) in layers.items():
             num_bytes -= layer.weight.numel() * layer.weight.element_size()
             num_bytes += _quantise(name, layer, inputs_first, variant, places)
+        if variant == "int8":
+            _check_called(model, layers, places)
         storage = Storage(variant, num_bytes, model.num_parameters, bits=BITS[variant])
         yield dataclasses.replace(model, storage=storage), places
     finally:
@@ -91,6 +99,20 @@ def _linear_layers(model: TorchModel) -> dict[str, tuple[Any, bool]]:
     if not found:
         raise InputError(f"{model.model_type} cannot be quantised: it has no linear layers")
     return found
+
+
+def _check_called(model: TorchModel, layers: Collection[str], places: Places) -> None:
+    import torch
+
+    with torch.inference_mode():
+        ids_BT = model.structure.trial()
+        places.own_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+        model.structure.states(ids_BT)
+    if idle := sorted(set(layers) - places.called):
+        raise InputError(
+            f"{model.model_type} cannot be quantised to int8 by `engine=torch`: its layer "
+            f"{idle[0]} is not called, another reads its weights"
+        )
 
 
 def _quantise(name: str, layer: Any, inputs_first: bool, variant: str, places: Places) -> int:
@@ -132,6 +154,7 @@ class _Int8:
     def __call__(self, x: Any) -> Any:
         import torch
 
+        self._places.called.add(self._name)
         own_BT = self._places.own_BT
         if own_BT is None or x.shape[:-1].numel() != own_BT.numel():
             raise InputError(

@@ -75,7 +75,7 @@ class Structure:
         """
         import torch
 
-        ids_1T = self._trial()
+        ids_1T = self.trial()
         other_1T = ids_1T.clone()
         other_1T[0, -1] = ids_1T[0, 0]
         with torch.inference_mode():
@@ -99,7 +99,7 @@ class Structure:
         """Finds the body, and ends what dynamic rope remembers of longer texts."""
         self._find_body()
         if self.length_matters:
-            self.module(**self._inputs(self._trial()[:, :1]))
+            self.module(**self._inputs(self.trial()[:, :1]))
 
     def _reach(self, ids_BT: Any) -> Any:
         kept: list[Any] = []
@@ -117,7 +117,7 @@ class Structure:
         """The logits of M states that `states` gave, by the model's own head, [M, V]."""
         self._find_body()
         made = _with_first(self._output, state_MD[None])
-        ids_1M = self._trial().new_zeros((1, len(state_MD)))
+        ids_1M = self.trial().new_zeros((1, len(state_MD)))
         with _forward(self._body, lambda *args, **kwargs: made):
             return self.module(**self._inputs(ids_1M)).logits[0]
 
@@ -140,7 +140,8 @@ class Structure:
 
     # Inside
 
-    def _trial(self) -> Any:
+    def trial(self) -> Any:
+        """Some ids on which a structure is tried, [1, T]."""
         import torch
 
         V = self.module.get_input_embeddings().weight.shape[0]
@@ -163,7 +164,7 @@ class Structure:
 
         if self._body is not None:
             return
-        ids_1T = self._trial()
+        ids_1T = self.trial()
         body = self.module.base_model
         named = (getattr(body, name, None) for name in ("decoder", "model", "language_model"))
         candidates = [one for one in (body, *named) if isinstance(one, torch.nn.Module)]
@@ -195,13 +196,13 @@ class Structure:
         with torch.inference_mode():
             self._prepare()
         with torch.inference_mode(), _watched(blocks, before, outputs):
-            wanted = self._reach(self._trial())
+            wanted = self._reach(self.trial())
         if not len(before) == len(outputs) == len(blocks):
             return "its blocks are not called once each"
         if any(getattr(state, "ndim", 0) < 3 for state in before):
             return "its blocks do not take the states first"
         with torch.inference_mode(), _ending_with(blocks, _first(outputs[-1]), outputs):
-            found = self._reach(self._trial())
+            found = self._reach(self.trial())
         return "" if _same(found, wanted) else "its output is no function of its last block's"
 
 
@@ -223,7 +224,7 @@ def _watched(blocks: Any, before: list[Any], outputs: list[Any]) -> Iterator[Non
         state = args[0] if args else kwargs.get("hidden_states")
         if hasattr(module, "pre_ln"):  # RWKV's norm of the embedding, inside its first block
             state = module.pre_ln(state)
-        before.append(state.clone() if hasattr(state, "clone") else state)  # may be added to
+        before.append(state if state is None else state.clone())  # which may be added to
 
     def leaving(module: Any, args: Any, output: Any) -> None:
         outputs.append(output)

@@ -77,9 +77,7 @@ class _Files:
     def __init__(self, store: Store, release: Release):
         self.store, self.release = store, release
         self.entries = [
-            entry
-            for entry in of_one_engine(store.records())
-            if entry.provenance.is_default_dtype
+            entry for entry in of_one_engine(store.records()) if entry.provenance.is_default_dtype
         ]
 
     def all(self) -> dict[str, Any]:

@@ -33,12 +33,13 @@ from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.model.mesh import Axes
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
+from jaxmap.precision import default_dtype
 from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item, partial_path
 from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
-from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, log_texts
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model, log_texts
 from jaxmap.sweeps.results import (
     kept_results,
     lacking,
@@ -154,7 +155,7 @@ class CheckpointScorer:
         """
         started = time.perf_counter() - seconds
         identity = self._identity(loaded.files, loaded.texts, loaded.model.dtype, item)
-        kept = kept_results(self.store, identity, item, loaded.model.spec.L)
+        kept = kept_results(self.store, identity, item, loaded.model.num_layers)
         missing = replace(item, statistics=lacking(item, kept))
         if not missing.statistics:
             return []
@@ -169,7 +170,16 @@ class CheckpointScorer:
             scores, storage = score()
         self._keep_output(scores, item, kept)
         seconds = time.perf_counter() - started
-        made_with = provenance(loaded.files, loaded.model, loaded.texts, seconds, storage)
+        made_with = provenance(
+            loaded.files,
+            loaded.model,
+            loaded.texts,
+            seconds=seconds,
+            storage=storage,
+            default_dtype=self.default_dtype(loaded.model),
+            device=self.device(),
+            versions=self.versions(),
+        )
         if scores.per_token:
             self._keep_spans(loaded, identity, made_with)
         tokens, in_16 = loaded.texts.tokens, self.settings.keep_tokens
@@ -275,6 +285,18 @@ class CheckpointScorer:
         lens = find_lens(Path(self.settings.tuned_lens), item.ref, item.revision)
         return Translators(*map(jnp.asarray, lens.read(loaded.files.commit, spec.L, spec.D)))
 
+    def device(self) -> str:
+        """The devices that compute, as records name them."""
+        return device()
+
+    def versions(self) -> dict[str, str]:
+        """The versions of libraries on which a result depends, and of the token rule."""
+        return result_versions()
+
+    def default_dtype(self, model: Model) -> str:
+        """The precision that "auto" stands for."""
+        return default_dtype(jax.default_backend(), model.stored_dtype)
+
     def forget_partial(self, item: Item) -> None:
         """Removes the unfinished scores of an item, once they are complete or useless."""
         partial_path(self.store.path, item).unlink(missing_ok=True)
@@ -283,8 +305,8 @@ class CheckpointScorer:
         facts = {
             "identity": identity.facts,
             "lens": item.variant.lens,
-            "versions": result_versions(),
-            "device": device(),
+            "versions": self.versions(),
+            "device": self.device(),
             "mesh": self.settings.mesh,
         }
         path = partial_path(self.store.path, item)
@@ -320,5 +342,5 @@ class CheckpointScorer:
         """Logs once which dtype and device a run uses."""
         if not self._device_logged:
             why = " (auto)" if self.settings.dtype == "auto" else ""
-            logging.info("scoring in %s%s on %s", dtype, why, device())
+            logging.info("scoring in %s%s on %s", dtype, why, self.device())
             self._device_logged = True

@@ -35,8 +35,8 @@ class SweepConfig:
       texts: the file of texts.
       limit: the number of texts to use; 0: all.
       settings: how each model is scored: dtype, lens, tuned_lens, quantize, statistics,
-        keep_tokens, weight_distance, ignore_config_keys, batch_tokens (in a config file 0 is the
-        default).
+        keep_tokens, weight_distance, ignore_config_keys, engine, batch_tokens (in a config file
+        0 is the default).
     """
 
     models: tuple[str, ...] = ()

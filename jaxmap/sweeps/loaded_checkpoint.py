@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from absl import logging
 
-from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.corpus.token_cache import Tokenised
 from jaxmap.corpus.tokens import Tokens
 
 
+class Model(Protocol):
+    """What a record says of a model, whatever the engine; see `checkpoint.weights.Model`."""
+
+    @property
+    def model_type(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def stored_dtype(self) -> str: ...
+    @property
+    def num_parameters(self) -> int: ...
+    @property
+    def num_layers(self) -> int | None: ...
+    @property
+    def context(self) -> int | None: ...
+
+
+M = TypeVar("M", bound=Model, covariant=True)
+
+
 @dataclass(frozen=True)
-class LoadedCheckpoint:
+class LoadedCheckpoint(Generic[M]):
     """A checkpoint in memory, with the token ids of the texts by its tokenizer."""
 
     files: CheckpointFiles
-    model: weights.Model
+    model: M
     texts: Tokenised
 
     @property

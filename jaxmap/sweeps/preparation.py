@@ -19,6 +19,7 @@ from jaxmap.store.requests import Item
 from jaxmap.sweeps.stages import Busy, Failed, Prepared
 from jaxmap.sweeps.tasks import Group, Task
 from jaxmap.sweeps.weight_distance import Distances, Point
+from jaxmap.variant import JAX
 
 
 @dataclasses.dataclass
@@ -46,6 +47,7 @@ class Preparer:
       distances: measures weight distances; None: none are requested.
       budget: limits downloads.
       halted: whether to stop waiting.
+      engine: what will score; with jax, an unknown model type is refused before a download.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Preparer:
         distances: Distances | None,
         budget: Budget,
         halted: Callable[[], bool],
+        engine: str = JAX,
     ):
         self._tasks: dict[Group, list[Task]] = defaultdict(list)
         for task in tasks:
@@ -65,6 +68,7 @@ class Preparer:
         self._distances = distances
         self._budget = budget
         self._halted = halted
+        self._check = engine == JAX
         self._claimed: dict[Group, _Claimed] = {}
 
     def prepare(self, task: Task) -> Busy | Prepared | Failed:
@@ -144,7 +148,7 @@ class Preparer:
             if self._halted():
                 raise Stopped
             try:
-                return fetch(resolved)
+                return fetch(resolved, check=self._check)
             except DiskFullError:
                 # With a budget, scored weights can be deleted; otherwise the error ends the run.
                 made = self._budget.make_all_room() or self._budget.wait(resolved, self._halted)

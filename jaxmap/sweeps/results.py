@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import jax
 import numpy as np
 
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.checkpoint.storage import Storage
-from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.token_cache import Tokenised
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.scores import Scores
-from jaxmap.environment import device, versions
-from jaxmap.precision import default_dtype
+from jaxmap.environment import versions
 from jaxmap.store import Store
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item
 from jaxmap.store.statistics import TOKEN_PREFIX, in_16_bits, is_per_token
+from jaxmap.sweeps.loaded_checkpoint import Model
 from jaxmap.variant import Variant
 
 
@@ -44,16 +42,16 @@ def output_identity(
         texts=texts,
         tokenizer=tokenised.fingerprint,
         special_rule=tokenised.special_rule,
-        variant=Variant(dtype, item.variant.quantisation),
+        variant=Variant(dtype, item.variant.quantisation, engine=item.variant.engine),
     )
 
 
 def kept_results(
-    store: Store, identity: Identity, item: Item, L: int
+    store: Store, identity: Identity, item: Item, L: int | None
 ) -> dict[Variant, Entry | None]:
     """The store's entries for an item: the output, which comes first, and the layers 0 to L."""
     output, lens = identity.variant, item.variant.lens
-    layers = range(L + 1) if lens else ()
+    layers = range((L or 0) + 1) if lens else ()
     variants = [output, *(replace(output, layer=layer, lens=lens) for layer in layers)]
     found = store.find_all(replace(identity, variant=one) for one in variants)
     return dict(zip(variants, found, strict=True))
@@ -72,25 +70,32 @@ def provenance(
     files: CheckpointFiles,
     model: Model,
     tokenised: Tokenised,
+    *,
     seconds: float,
     storage: Storage,
+    default_dtype: str,
+    device: str,
+    versions: dict[str, str],
 ) -> Provenance:
     """The provenance of the results of a checkpoint.
 
-    `seconds` is the time that they took; `storage` is that of the weights that were scored: the
-    checkpoint's own, or a quantised copy's.
+    Args:
+      files, model, tokenised: the checkpoint.
+      seconds: the time that they took.
+      storage: of the weights that were scored: the checkpoint's own, or a quantised copy's.
+      default_dtype: the precision that "auto" stands for.
+      device, versions: on what and with which libraries they were computed.
     """
     card = files.card
     bases = card.base_models or tuple(filter(None, [Checkpoint(files.folder).base_name]))
-    default = default_dtype(jax.default_backend(), model.stored_dtype)
     return Provenance(
-        is_default_dtype=model.dtype == default,
-        num_layers=model.spec.L,
+        is_default_dtype=model.dtype == default_dtype,
+        num_layers=model.num_layers,
         truncated=int(tokenised.tokens.truncated.sum()),
         apart=int(tokenised.tokens.apart.sum()),
-        context=model.spec.context,
-        versions=result_versions(),
-        device=device(),
+        context=model.context,
+        versions=versions,
+        device=device,
         seconds=round(seconds, 3),
         files=tuple(tuple(stat) for stat in files.files),
         model={

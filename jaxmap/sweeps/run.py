@@ -27,6 +27,7 @@ from jaxmap.sweeps.schedule import in_order, share
 from jaxmap.sweeps.settings import PLAIN, Settings
 from jaxmap.sweeps.sweep import Sweep
 from jaxmap.sweeps.tasks import plan_tasks
+from jaxmap.variant import JAX
 
 __all__ = ["Outcome", "score_models", "told_to_stop"]
 
@@ -68,6 +69,7 @@ def score_models(
     if not 0 <= index < count:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
+    scorer_type = _scorer_of(settings.engine)
     names = store.names
     refs = in_order(as_known(refs, store), names)
 
@@ -76,19 +78,19 @@ def score_models(
 
     if not distributed.first():
         follower = Follower()
-        scorer = CheckpointScorer(texts, store, settings, follower)
+        scorer = scorer_type(texts, store, settings, follower)
         return Outcome(follows=follower.follow(scorer.load_part, scorer.score_part))
     store.ask((item for ref in refs for item in items_of(ref)), command)
     tasks = plan_tasks(
         refs, share(refs, index, count, names), items_of, settings.weight_distance, names
     )
     if not distributed.several():
-        scorer = CheckpointScorer(texts, store, settings)
+        scorer = scorer_type(texts, store, settings)
         outcome = Sweep(scorer, tasks, stop=stop, command=command, limits=limits).run()
         _warn_of_identical(store, refs, outcome)
         return outcome
     leader: Leader[LoadedCheckpoint] = Leader()
-    scorer = CheckpointScorer(texts, store, settings, leader)
+    scorer = scorer_type(texts, store, settings, leader)
     ending: Ending = "failure"
     try:
         outcome = Sweep(
@@ -99,6 +101,21 @@ def score_models(
         return outcome
     finally:
         leader.end(ending)
+
+
+def _scorer_of(engine: str) -> type[CheckpointScorer]:
+    """The class that scores checkpoints by an engine; InputError where it cannot be used."""
+    if engine == JAX:
+        return CheckpointScorer
+    if distributed.several():
+        raise InputError(
+            "torch: scores each model in one process; give each process models of its own with "
+            "`shard_index` and `shard_count`",
+            field="engine",
+        )
+    from jaxmap.sweeps.torch_scorer import TorchScorer
+
+    return TorchScorer
 
 
 def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,9 +14,10 @@ from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
 from jaxmap.store.requests import Item
 from jaxmap.store.statistics import DEFAULT, TOKEN_LOG_LIKELIHOOD, parse_statistics
-from jaxmap.variant import LOGIT, Variant, parse_quantisations
+from jaxmap.variant import JAX, LOGIT, TORCH, Variant, check_engine, parse_quantisations
 
 DTYPES = ("auto", *PRECISIONS)
+TORCH_DTYPES = ("float32", "bfloat16", "float16")  # of the engine torch; auto: the first
 SAVE_EVERY_S = 60.0
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -39,6 +41,7 @@ class Settings:
       save_every: seconds between two saves of unfinished scores; 0: after every batch.
       mesh: devices per axis, or "auto"; None: one device if there is only one, otherwise "auto".
       cache_budget: bytes of weights that a run may keep in the Hub's cache; None: no limit.
+      engine: of ENGINES; "torch": transformers' models on PyTorch, whatever has no page.
     """
 
     dtype: str = "auto"
@@ -54,6 +57,7 @@ class Settings:
     batch: str = ""
     statistics: tuple[str, ...] = DEFAULT
     keep_tokens: bool = False
+    engine: str = JAX
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -79,6 +83,28 @@ class Settings:
             parse(self.mesh)
         if self.cache_budget is not None and self.cache_budget < 0:
             raise InputError("is negative; leave it unset", **self._given("cache_budget"))
+        check_engine(self.engine)
+        if self.engine == TORCH:
+            self._check_torch()
+
+    def _check_torch(self) -> None:
+        """Raises InputError for what the engine torch cannot do, and where PyTorch is missing."""
+        if self.dtype != "auto" and self.dtype not in TORCH_DTYPES:
+            known = ", ".join(("auto", *TORCH_DTYPES))
+            raise InputError(
+                f"{self.dtype!r} is not of `engine=torch`; known: {known}", field="dtype"
+            )
+        for field, why in (
+            ("tuned_lens", "lenses are trained and read by `engine=jax`; `lens=logit` is there"),
+            ("weight_distance", "distances are measured by `engine=jax` only"),
+            ("mesh", "`engine=torch` uses one device; leave it unset"),
+            ("batch", "`engine=torch` does not search a size; give `batch_tokens`"),
+            ("ignore_config_keys", "transformers decides which keys it reads; leave it unset"),
+        ):
+            if getattr(self, field):
+                raise InputError(why, field=field)
+        if importlib.util.find_spec("torch") is None:
+            raise InputError("torch: needs PyTorch: pip install 'jaxmap[torch]'", field="engine")
 
     def _given(self, field: str) -> dict[str, Any]:
         return {"field": field, "value": getattr(self, field)}
@@ -98,7 +124,12 @@ class Settings:
             tuned = find_lens(Path(self.tuned_lens), ref, revision).translators
         lens = {"none": tuned or LOGIT * self.lens}  # only for the model itself, not its copies
         return [
-            Item(ref, revision, Variant(self.dtype, one, lens=lens.get(one, "")), self.kept)
+            Item(
+                ref,
+                revision,
+                Variant(self.dtype, one, lens=lens.get(one, ""), engine=self.engine),
+                self.kept,
+            )
             for one in self.quantize
         ]
 

@@ -105,6 +105,7 @@ class Sweep:
             self._distances,
             self._budget,
             halted=lambda: closing.is_set() or self._stop(),
+            engine=self._scorer.settings.engine,
         )
         loader = Loader(self._scorer, self._distances, self._limits)
         prepared = Prefetcher(self._until_stopped(tasks), preparer.prepare)

@@ -65,12 +65,15 @@ def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
     )
 
 
-def fetch(resolved: Resolved) -> CheckpointFiles:
-    """Brings a resolved checkpoint to disk: downloads it, or reads it from Git or its folder."""
+def fetch(resolved: Resolved, *, check: bool = True) -> CheckpointFiles:
+    """Brings a resolved checkpoint to disk: downloads it, or reads it from Git or its folder.
+
+    `check`: whether a model type or an encoding that has no page is refused before a download.
+    """
     if resolved.place == "hub":
         from jaxmap.checkpoint.sources import hub
 
-        return hub.fetch(resolved)
+        return hub.fetch(resolved, check=check)
     if resolved.place == "adapter":
         return adapter.fetch(resolved, fetch)
     if resolved.place == "gguf":

@@ -67,9 +67,10 @@ def resolve(ref: Ref, hub: Hub | None = None) -> Resolved:
     )
 
 
-def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
+def fetch(resolved: Resolved, hub: Hub | None = None, *, check: bool = True) -> CheckpointFiles:
     """Downloads and checks the files that the cache lacks; resumes interrupted downloads.
 
+    `check`: whether an unsupported model is refused before its weights are downloaded.
     Raises InputError if an index names files that the repository lacks, and JaxmapError if the
     network fails, the disk is full, or contents do not match their hash.
     """
@@ -89,7 +90,7 @@ def fetch(resolved: Resolved, hub: Hub | None = None) -> CheckpointFiles:
     settings = {"config.json", *QUANTISATION_FILES}
     for file in (file for file in missing if file.name in settings):
         _download(file, resolved, hub)
-    if "config.json" in names and missing:  # an unsupported model is not downloaded
+    if check and "config.json" in names and missing:  # an unsupported model is not downloaded
         Checkpoint(folder).check_readable()
     for file in (file for file in missing if file.name not in settings):
         if file.name.endswith(".gguf"):
