@@ -94,11 +94,11 @@ def test_both_engines_stand_side_by_side(texts, tmp_path):
     assert jaxmap("export", f"--store={store}", f"--out={out}").code == 0
     with np.load(out) as exported:
         assert exported["model"].tolist() == [str(folder), f"{folder}+torch"]
-        assert exported["engine"].tolist() == ["jax", "torch"]
         ours_N, theirs_N = exported["log_likelihood"]
         np.testing.assert_array_equal(*exported["num_tokens"])
     np.testing.assert_allclose(ours_N, theirs_N, atol=2e-3)
     assert not np.array_equal(ours_N, theirs_N)
+    assert Store.open(store).dataset()["engine"].values.tolist() == ["jax", "torch"]
     # Analyses that count models take one of them.
     [one] = single_models(Store.open(store).records())
     assert one.variant.engine == "jax"
@@ -144,7 +144,6 @@ def test_what_the_engine_cannot_do_is_refused(tmp_path):
         with pytest.raises(InputError) as caught:
             Settings(engine="torch", **refused)
         assert caught.value.field == next(iter(refused))
-        assert "engine=" in str(caught.value)
     with pytest.raises(InputError, match="'flax' is unknown; known: jax, torch"):
         Settings(engine="flax")
 

@@ -68,7 +68,9 @@ def test_any_difference_in_what_a_result_depends_on_is_another_result(tmp_path):
         if field.name != "variant"
     ] + [
         replace(one.identity, variant=replace(variant, **{field.name: value}))
-        for field, value in zip(fields(variant), ("float16", "int8", 7, "0" * 64), strict=True)
+        for field, value in zip(
+            fields(variant), ("float16", "int8", 7, "0" * 64, "torch"), strict=True
+        )
         if field.name != "lens"  # says nothing of an output, but of a layer
     ]
     others.append(replace(one.identity, variant=replace(variant, layer=7, lens="0" * 64)))
