@@ -83,7 +83,7 @@ def family_of(config: Config) -> Family:
         near = difflib.get_close_matches(str(kind), known, 3, 0.4)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise InputError(
-            f"{config.where}: unknown model type {kind!r}{nearest}; `score` and `sweep` can ask "
-            f"transformers for it with `engine=torch`; known: {', '.join(known)}"
+            f"{config.where}: unknown model type {kind!r}{nearest}; transformers may know "
+            f"it: score it with `engine=torch`; known: {', '.join(known)}"
         )
     return family_named(type_of(config))
