@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jaxmap.architectures.registry import families
+from jaxmap.architectures.registry import families, refused
 from jaxmap.model.decoder import quantisable
 
 # Models of each type in the published list (Oyama et al. 2025, arXiv:2502.16173, model types).
@@ -159,6 +159,22 @@ def rows(find: str = "") -> list[dict[str, object]]:
     return found
 
 
+def _without_a_page(find: str) -> list[str]:
+    """Lines about types that transformers has and this package has not, one per reason."""
+    by_reason: dict[str, list[str]] = {}
+    for kind, reason in refused().items():
+        if find.lower() in kind.lower():
+            by_reason.setdefault(reason, []).append(kind)
+    if not by_reason:
+        return []
+    lines = ["", "types without a page, which score and sweep can try with `engine=torch`:"]
+    for reason, kinds in by_reason.items():
+        lines += textwrap.wrap(
+            f"{', '.join(kinds)}: {reason}", 98, initial_indent="  ", subsequent_indent="    "
+        )
+    return lines
+
+
 def table(find: str = "") -> str:
     """The table, as text, of the families whose name contains `find`, with a legend."""
     seen = measured()
@@ -192,4 +208,5 @@ def table(find: str = "") -> str:
         f"{covered:,} of {sum(PUBLISHED.values()):,} models of the published map",
     ]
     lines += [f"  {kind} ({count}): no page for it" for kind, count in absent.items()]
+    lines += _without_a_page(find)
     return "\n".join(lines) + "\n"

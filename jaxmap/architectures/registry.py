@@ -17,6 +17,7 @@ from types import ModuleType
 import jaxmap.architectures as package
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
+from jaxmap.architectures.refused import REASONS
 from jaxmap.errors import InputError
 
 ENTRY_POINTS = "jaxmap.families"
@@ -53,6 +54,11 @@ def families() -> dict[str, Family]:
     return found
 
 
+def refused() -> dict[str, str]:
+    """Causal types of transformers that have no page -> the reason, in alphabetical order."""
+    return {kind: REASONS[kind] for kind in sorted(REASONS) if kind not in families()}
+
+
 def type_of(config: Config) -> str:
     """What a config.json calls its architecture.
 
@@ -76,14 +82,24 @@ def family_named(name: str) -> Family:
 
 
 def family_of(config: Config) -> Family:
-    """The family of a config.json; raises InputError with the known types if it is unknown."""
+    """The family of a config.json.
+
+    Raises InputError for a type without a page: with the reason if it is one of `refused`, else
+    with the known types.
+    """
     kind = config["model_type"]
     if kind not in families():
         known = sorted(families())
         near = difflib.get_close_matches(str(kind), known, 3, 0.4)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
+        reason = refused().get(kind) if isinstance(kind, str) else None
+        if reason is not None:
+            raise InputError(
+                f"{config.where}: model type {kind!r} has no page ({reason}); try transformers "
+                "with `engine=torch`"
+            )
         raise InputError(
-            f"{config.where}: unknown model type {kind!r}{nearest}; transformers may know "
-            f"it: score it with `engine=torch`; known: {', '.join(known)}"
+            f"{config.where}: unknown model type {kind!r}{nearest}; transformers may know it: "
+            f"score it with `engine=torch`; known: {', '.join(known)}"
         )
     return family_named(type_of(config))

@@ -13,8 +13,9 @@ def _define_families(values: flags.FlagValues) -> None:
 
 def _families(values: flags.FlagValues) -> int:
     from jaxmap.api.planning import families
+    from jaxmap.cli.output import as_flags
 
-    print(families(find=values.find).text(), end="")
+    print(as_flags(families(find=values.find).text(), ["engine"]), end="")
     return 0
 
 
@@ -24,7 +25,7 @@ COMMANDS = {
         """Lists the values of model_type in config.json that are known: how many models of the
 published map of 1,018 each covers, what its layers are made of, how far its scores were from
 PyTorch's when the parity tests last ran, whether it can be quantised and cut over devices, and
-the papers to cite.
+the papers to cite; then the types of transformers that have no page here, each with the reason.
 
   jaxmap families --find=qwen
 """,

@@ -35,19 +35,26 @@ from jaxmap.sweeps.run import score_models
 from jaxmap.sweeps.settings import Settings
 from jaxmap.variant import Variant
 
-CTRL = dict(
-    model_type="ctrl", vocab_size=300, n_embd=16, n_layer=2, n_head=2, dff=24, n_positions=256
+ROBERTA = dict(  # as a decoder: causal, with positions of its own
+    model_type="roberta",
+    vocab_size=300,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    max_position_embeddings=258,
+    is_decoder=True,
 )
 
 
 @pytest.fixture(scope="module")
-def ctrl(tmp_path_factory):
+def roberta(tmp_path_factory):
     """A model without a page."""
     pytest.importorskip("torch")
     from support.reference import make_model
 
-    folder = tmp_path_factory.mktemp("models") / "ctrl"
-    make_model(CTRL, folder)
+    folder = tmp_path_factory.mktemp("models") / "roberta"
+    make_model(ROBERTA, folder)
     add_tokenizer(folder)
     return folder
 
@@ -57,22 +64,22 @@ def texts(tmp_path):
     return write_texts(tmp_path / "texts.jsonl")
 
 
-def test_a_type_without_a_page(ctrl, texts, tmp_path):
+def test_a_type_without_a_page(roberta, texts, tmp_path):
     store = tmp_path / "store"
-    ran = score(store, texts, ctrl)
+    ran = score(store, texts, roberta)
     assert ran.code == 2
-    assert "unknown model type 'ctrl'" in ran.out
+    assert "model type 'roberta' has no page" in ran.out
     assert "--engine=torch" in ran.out
     flags = dict(engine="torch", lens=True, quantize="none,nf4", statistics="token_entropy")
-    assert score(store, texts, ctrl, **flags).code == 0
+    assert score(store, texts, roberta, **flags).code == 0
     opened = Store.open(store)
-    assert [entry.label.removeprefix(str(ctrl)) for entry in opened.records()] == [
+    assert [entry.label.removeprefix(str(roberta)) for entry in opened.records()] == [
         *("+torch", "+torch#layer00", "+torch#layer01", "+torch#layer02", "+nf4+torch")
     ]
     plain, *layers, copy = opened.records()
     assert "torch" in plain.provenance.versions
     assert plain.provenance.device.endswith("PyTorch")
-    assert plain.provenance.model["model_type"] == "ctrl"
+    assert plain.provenance.model["model_type"] == "roberta"
     assert plain.variant.is_plain
     assert plain.identity.facts["engine"] == "torch"
     assert (copy.bits, plain.bits) == (4, None)
@@ -80,7 +87,7 @@ def test_a_type_without_a_page(ctrl, texts, tmp_path):
     assert len(values) == offsets_N1[-1] == opened.load(plain).num_scored.sum()
     np.testing.assert_array_equal(opened.load(plain).vector, opened.load(layers[-1]).vector)
     assert abs(opened.load(plain).vector - opened.load(copy).vector).max() > 1e-3
-    again = score(store, texts, ctrl, **flags)
+    again = score(store, texts, roberta, **flags)
     assert "0 scored, 2 already done" in again.out
     assert "missing     0" in jaxmap("status", f"--store={store}").out
 
@@ -104,30 +111,32 @@ def test_both_engines_stand_side_by_side(texts, tmp_path):
     assert one.variant.engine == "jax"
 
 
-def test_an_interrupted_model_is_resumed(ctrl, texts, tmp_path, monkeypatch):
+def test_an_interrupted_model_is_resumed(roberta, texts, tmp_path, monkeypatch):
     from jaxmap.pytorch import scores
 
     loaded = load_texts(texts)
     settings = Settings(engine="torch", save_every=0, batch_tokens=16)
     store = Store.create(tmp_path / "store", loaded)
-    score_models([parse_ref(str(ctrl))], loaded, store, settings)
+    score_models([parse_ref(str(roberta))], loaded, store, settings)
     [whole] = [store.load(entry).vector for entry in store.records()]
     batches = []
     real = scores._states
     monkeypatch.setattr(scores, "_states", lambda *a: batches.append(None) or real(*a))
     other = Store.create(tmp_path / "other", loaded)
     outcome = score_models(
-        [parse_ref(str(ctrl))], loaded, other, settings, stop=lambda: len(batches) == 2
+        [parse_ref(str(roberta))], loaded, other, settings, stop=lambda: len(batches) == 2
     )
     assert outcome.stopped
     assert not other.records()
-    outcome = score_models([parse_ref(str(ctrl))], loaded, other, settings)
+    outcome = score_models([parse_ref(str(roberta))], loaded, other, settings)
     assert len(outcome.scored) == 1
     [resumed] = [other.load(entry).vector for entry in other.records()]
     np.testing.assert_array_equal(resumed, whole)
     # Every batch once: the one that was done before the stop is not done again.
     rest = len(batches)
-    score_models([parse_ref(str(ctrl))], loaded, Store.create(tmp_path / "third", loaded), settings)
+    score_models(
+        [parse_ref(str(roberta))], loaded, Store.create(tmp_path / "third", loaded), settings
+    )
     assert len(batches) - rest == rest
 
 
