@@ -93,7 +93,8 @@ def from_folder(folder: Path, dtype: str) -> tuple[Any, dict[str, Any]]:
     told: dict[str, Any]
     with _quiet():
         try:
-            module, told = transformers.AutoModelForCausalLM.from_pretrained(
+            auto: Any = transformers.AutoModelForCausalLM
+            module, told = auto.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
