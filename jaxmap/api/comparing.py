@@ -44,12 +44,15 @@ def compare(
     ignore_config_keys: Names = (),
     command: str = "",
 ) -> Comparison:
-    """Compares models with a reference that has the same tokenizer, token by token.
+    """Compares models with a reference, token by token.
 
     At every scored token the KL divergence of the two next-token distributions is computed in both
     directions, exactly and over the whole vocabulary, which is never held as an array. The result
     has a row per model with means, quantiles and standard errors over texts, and beside them the
     estimate of the papers from the variance of log-likelihoods, which is another quantity.
+
+    A model with another tokenizer has no token KL. It is compared between the bytes where tokens of
+    both end: bits per byte of both there, by field and kind, the texts that differ most, the page.
 
     The reference is in memory beside each model, or with `keep_states` not. What was measured
     before of the same files, texts and arithmetic is read from the store; a call that was
@@ -105,7 +108,8 @@ def compare(
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.comparison.run import Asked, compare_models
+    from jaxmap.comparison.asked import Asked
+    from jaxmap.comparison.run import compare_models
 
     asked = Asked(
         reference=its_ref,

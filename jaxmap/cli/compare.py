@@ -1,4 +1,4 @@
-"""`jaxmap compare` and `card`: models that share a tokenizer, token by token."""
+"""`jaxmap compare` and `card`: models beside a reference, token by token."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ COMMANDS = {
 fine-tunes, checkpoints of its training) with it. At each token: the KL divergence of the two
 next-token distributions, both ways, exact over the whole vocabulary; how many of their likeliest
 tokens are the same; both log-probabilities and entropies. Of vocabularies of two sizes the tokens
-that both have are compared, and what either gives to others is told.
+that both have are compared, and what either gives to others is told. A model with another tokenizer
+has no token KL: bits per byte of both are compared between the bytes where tokens of both end.
 
 --out has four files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
 and shares with standard errors over texts, of all tokens, by how sure the reference is, by kind of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxmap.comparison.details import ALL
-from jaxmap.comparison.summary import Estimate, rounded
+from jaxmap.comparison.summary import Estimate, percent, rounded
 
 if TYPE_CHECKING:
     from jaxmap.comparison.table import Compared, Comparison
@@ -25,6 +25,12 @@ def card(found: Comparison) -> str:
     lines = [_line(heads), _line([":--", ":--", *["--:"] * (len(heads) - 2)])]
     lines += [_line(_cells(one, with_floors)) for one in found.compared]
     about = [" ".join([_what_it_is(found), *_floor_words(found, with_floors)])]
+    about += [
+        f"\n{_escaped(one.row.model)} has no token KL: it {one.other_tokens}. The two are compared "
+        "between bytes where tokens of both end."
+        for one in found.compared
+        if one.other_tokens
+    ]
     if found.command:
         about += ["", f"`{found.command}`"]
     return "\n".join([*lines, "", *about, ""])
@@ -68,8 +74,8 @@ def _cells(one: Compared, with_floors: bool) -> list[str]:
         f"{row.bits_per_weight:.3g}",
         f"{row.gib:.3g}",
         rounded(row.token_kl_nats, row.token_kl_standard_error),
-        f"{row.same_top_token:.1%}",
-        f"{known.get('same_top_5', none).value:.1%}",
+        percent(row.same_top_token),
+        percent(known.get("same_top_5", none).value),
         _signed(known.get("delta_bits_per_byte", none)),
         rounded(row.kl_bits_per_byte, row.kl_standard_error),
     ]

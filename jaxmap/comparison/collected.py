@@ -7,10 +7,11 @@ from pathlib import Path
 
 from jaxmap.atomic import write_atomic
 from jaxmap.comparison import kept
+from jaxmap.comparison.aligned import AlignedComparison, aligned_details
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.kept import Pair
-from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of, row_of
-from jaxmap.comparison.tokens import TokenComparison
+from jaxmap.comparison.rows import row_of
+from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of
 from jaxmap.errors import InputError
 from jaxmap.figures.figure import save_figures
 from jaxmap.store import Store
@@ -58,13 +59,17 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
         if name not in floors:
             return None
         pair, path = floors[name]
-        return floor_of(pair, TokenComparison.load(path), bytes_N)
+        return floor_of(pair, _numbers(path), bytes_N)
 
     found = []
     for pair, path in of_model.values():
-        tokens = TokenComparison.load(path)
-        details = tuple(details_of(tokens, bytes_N))
-        found.append(Compared(row_of(pair, tokens, bytes_N), details, floor(pair.model)))
+        numbers = _numbers(path)
+        if isinstance(numbers, AlignedComparison):
+            details = aligned_details(numbers, bytes_N)
+        else:
+            details = details_of(numbers, bytes_N)
+        row, why = row_of(pair, numbers, bytes_N), pair.other_tokens
+        found.append(Compared(row, tuple(details), floor(pair.model), other_tokens=why))
     found.sort(key=lambda one: (one.row.gib, one.row.model))
     return Card(
         reference=reference,
@@ -73,6 +78,12 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
         reference_floor=floor(reference),
         command=command or _commands(pair for pair, _ in of_model.values()),
     )
+
+
+def _numbers(path: Path) -> kept.Numbers:
+    loaded = kept.load(path)
+    assert loaded is not None  # `all_pairs` names files that are there
+    return loaded[1]
 
 
 def _commands(pairs: Iterable[Pair]) -> str:

@@ -1,7 +1,8 @@
 """Comparisons as a store keeps them: the numbers of every token, and what they are of.
 
-STORE/comparisons/NAME.safetensors has the arrays of `TokenComparison`, NAME.json beside it the
-facts of `Pair`; the name says the model and ends in a hash of all that the numbers depend on.
+STORE/comparisons/NAME.safetensors has the arrays of `TokenComparison`, or where two tokenizers
+differ of `AlignedComparison`; NAME.json beside it has the facts of `Pair`; the name says the model
+and ends in a hash of all that the numbers depend on.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxmap.atomic import write_atomic
+from jaxmap.comparison.aligned import AlignedComparison
 from jaxmap.comparison.tokens import TokenComparison
 from jaxmap.errors import InputError
 from jaxmap.store.record import file_stem, hash_facts
 
+Numbers = TokenComparison | AlignedComparison
 FOLDER = "comparisons"  # of a store
 FORMAT = 2  # of what is kept
 
@@ -31,6 +34,7 @@ class Pair:
         otherwise: a model beside itself in another arithmetic is its floor.
       texts: fingerprint of the text set.
       command: what somebody typed for it; "": not known.
+      other_tokens: how their tokens differ, where they do: they are aligned; "": they do not.
     """
 
     reference: str
@@ -42,6 +46,7 @@ class Pair:
     texts: str
     reference_dtype: str = ""
     command: str = ""
+    other_tokens: str = ""
 
     @property
     def is_floor(self) -> bool:
@@ -56,18 +61,19 @@ def path_of(store: Path, name: str, facts: dict[str, Any]) -> Path:
     )
 
 
-def save(path: Path, pair: Pair, found: TokenComparison) -> None:
+def save(path: Path, pair: Pair, found: Numbers) -> None:
     """Writes the arrays and then the facts, each whole or not at all."""
     found.save(path)
     facts = {"version": FORMAT, **dataclasses.asdict(pair)}
     write_atomic(path.with_suffix(".json"), f"{json.dumps(facts, indent=1)}\n".encode())
 
 
-def load(path: Path) -> tuple[Pair, TokenComparison] | None:
+def load(path: Path) -> tuple[Pair, Numbers] | None:
     """What `save` wrote; None where it is not there. InputError names a damaged file."""
     if not (path.exists() and path.with_suffix(".json").exists()):
         return None
-    return read_pair(path.with_suffix(".json")), TokenComparison.load(path)
+    pair = read_pair(path.with_suffix(".json"))
+    return pair, (AlignedComparison if pair.other_tokens else TokenComparison).load(path)
 
 
 def read_pair(path: Path) -> Pair:

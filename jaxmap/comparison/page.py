@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmap.comparison.details import ALL
-from jaxmap.comparison.summary import rounded
+from jaxmap.comparison.summary import percent, rounded
 from jaxmap.reports.page import page_of
 from jaxmap.reports.section import table
 
@@ -45,7 +45,7 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; overflow-wrap: anywhere; }
 
 _SCRIPT = r"""<script>
 "use strict";
-const views = JSON.parse(document.getElementById("views").textContent);
+const { names, views } = JSON.parse(document.getElementById("views").textContent);
 const tip = document.getElementById("tip");
 const shown = s => s.replace(/\n/g, "\u23ce").replace(/\t/g, "\u21e5").replace(/ /g, "\u00a0") ||
   "\u2205";
@@ -69,9 +69,17 @@ function tell(token) {
   tip.replaceChildren();
   const head = add(tip, "div");
   add(head, "code", shown(text));
-  add(head, "span", "  KL " + kl.toPrecision(3) + " nats");
+  add(head, "span", "  " + names[m] + " " + kl.toPrecision(3) + " nats");
   add(tip, "small", "probability: " + percent(Math.exp(theirs)) + " in the reference, " +
     percent(Math.exp(logp)) + " in the model");
+  if (own.length || reference.length) likeliest(own, reference);
+  const at = token.getClientRects()[0], box = tip.getBoundingClientRect();
+  const left = Math.min(Math.max(8, at.left), innerWidth - box.width - 8);
+  const below = at.bottom + 6 + box.height < innerHeight;
+  tip.style.left = left + "px";
+  tip.style.top = (below ? at.bottom + 6 : Math.max(4, at.top - box.height - 6)) + "px";
+}
+function likeliest(own, reference) {
   const two = add(tip, "div", undefined, "two");
   const known = reference.map(([t]) => t), also = own.map(([t]) => t);
   for (const [name, list, other] of
@@ -84,11 +92,6 @@ function tell(token) {
       add(row, "span", percent(p));
     }
   }
-  const at = token.getClientRects()[0], box = tip.getBoundingClientRect();
-  const left = Math.min(Math.max(8, at.left), innerWidth - box.width - 8);
-  const below = at.bottom + 6 + box.height < innerHeight;
-  tip.style.left = left + "px";
-  tip.style.top = (below ? at.bottom + 6 : Math.max(4, at.top - box.height - 6)) + "px";
 }
 document.addEventListener("pointerover", e => {
   const token = e.target.closest(".token");
@@ -129,12 +132,16 @@ def page_about(found: Comparison) -> str:
         "<h2>Texts that differ most, and one in the middle</h2>",
         '<p class="note">A token is darker the more the two predictions of it differ. Point at '
         "one, or tap it, to see what both models expected there.</p>",
+        *_of_other_tokens(shown),
         _choice(shown),
         *_texts(shown),
         '<div id="tip" role="status" hidden></div>',
         f"<p class=note><code>{escape(found.command)}</code></p>" if found.command else "",
     ]
-    data = [[[_packed(token) for token in v.tokens] for v in one.views] for one in shown]
+    data = {
+        "names": [_measure(one) for one in shown],
+        "views": [[[_packed(token) for token in v.tokens] for v in one.views] for one in shown],
+    }
     packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     script = f'<script id="views" type="application/json">{packed}</script>{_SCRIPT}'
     return page_of(title, body, script)
@@ -150,35 +157,48 @@ def _models(found: Comparison) -> str:
         rows.append([
             _short(row.model), row.format, f"{row.bits_per_weight:.3g}",
             rounded(row.token_kl_nats, row.token_kl_standard_error), rounded(row.token_kl_p99),
-            f"{row.same_top_token:.1%}", f"{row.delta_bits_per_byte:+.3g}",
+            percent(row.same_top_token), f"{row.delta_bits_per_byte:+.3g}",
             rounded(row.kl_bits_per_byte, row.kl_standard_error), floor,
         ])  # fmt: skip
     return table(heads, rows, numbers_from=2)
 
 
 def _parts(found: Comparison) -> Iterator[str]:
-    """Token KL of parts of the tokens: a row a part, a column a model."""
+    """Parts of the tokens: a row a part, a column a model."""
     subsets = list(dict.fromkeys(d.subset for one in found.compared for d in one.details))
     groups = {
         "By field of the texts": [s for s in subsets if _group(s) == "field"],
         "By kind of token": [s for s in subsets if _group(s) == "token"],
         "By the reference's highest probability": [s for s in subsets if _group(s) == "confidence"],
     }
-    of = [
-        {(d.subset, d.statistic): d for d in one.details if d.statistic == "token_kl"}
-        for one in found.compared
-    ]
     for title, names in groups.items():
-        if not names:
+        tables = [
+            _parts_table(
+                names, [one for one in found.compared if bool(one.other_tokens) == aligned], *of
+            )
+            for aligned, of in (
+                (False, ("token_kl", "token KL, nats")),
+                (True, ("delta_bits_per_byte", "\u0394 bits per byte")),
+            )
+        ]
+        if any(tables):
+            yield f"<h2>{escape(title)}</h2>{''.join(tables)}"
+
+
+def _parts_table(names: list[str], compared: list[Compared], statistic: str, head: str) -> str:
+    of = [{d.subset: d for d in one.details if d.statistic == statistic} for one in compared]
+    rows = []
+    for name in names:
+        cells = [known.get(name) for known in of]
+        there = [(c, one) for c, one in zip(cells, compared, strict=True) if c is not None]
+        if not there:
             continue
-        rows = []
-        for name in names:
-            cells = [known.get((name, "token_kl")) for known in of]
-            share = next(f"{c.tokens / found.found[0].tokens:.1%}" for c in cells if c is not None)
-            said = ["-" if c is None else rounded(c.value, c.standard_error) for c in cells]
-            rows.append([name.removeprefix("token: ").removeprefix("confidence "), share, *said])
-        heads = ["token KL, nats", "of tokens", *(_short(one.row.model) for one in found.compared)]
-        yield f"<h2>{escape(title)}</h2>{table(heads, rows)}"
+        share = f"{there[0][0].tokens / there[0][1].row.tokens:.1%}"
+        said = ["-" if c is None else rounded(c.value, c.standard_error) for c in cells]
+        rows.append([name.removeprefix("token: ").removeprefix("confidence "), share, *said])
+    if not rows:
+        return ""
+    return table([head, "of tokens", *(_short(one.row.model) for one in compared)], rows)
 
 
 def _group(subset: str) -> str:
@@ -188,23 +208,38 @@ def _group(subset: str) -> str:
     return {"token:": "token", "confidence": "confidence"}.get(first, "field")
 
 
+def _measure(one: Compared) -> str:
+    """What a token's colour says of a model."""
+    return "difference" if one.other_tokens else "KL"
+
+
+def _of_other_tokens(shown: list[Compared]) -> Iterator[str]:
+    for one in shown:
+        if one.other_tokens:
+            yield (
+                f'<p class="note">{escape(_short(one.row.model))} {escape(one.other_tokens)}. Its '
+                "texts are cut where tokens of both models end, and darker the more the "
+                "log-probabilities of a stretch differ.</p>"
+            )
+
+
 def _scale(one: Compared) -> float:
-    """The KL that has the darkest colour, nats: few tokens of the model's are above it."""
-    kl = [token.kl for view in one.views for token in view.tokens]
+    """What has the darkest colour, nats: few tokens of the model's are above it."""
+    kl = [abs(token.kl) for view in one.views for token in view.tokens]
     return float(np.quantile(kl, 0.98)) if kl and max(kl) > 0 else 1.0
 
 
 def _shade(kl: float, scale: float) -> str:
-    return f"{min(1.0, math.sqrt(max(kl, 0.0) / scale)):.2f}" if scale > 0 else "0"
+    return f"{min(1.0, math.sqrt(abs(kl) / scale)):.2f}" if scale > 0 else "0"
 
 
-def _legend(scale: float) -> str:
+def _legend(scale: float, measure: str) -> str:
     steps = (0.0, 0.1, 0.4, 1.0)
     cells = "".join(
         f'<span style="--k:{_shade(step * scale, scale)}">{step * scale:.2g}</span>'
         for step in steps
     )
-    return f'<p class="scale">KL, nats: {cells}</p>'
+    return f'<p class="scale">{measure}, nats: {cells}</p>'
 
 
 def _choice(shown: list[Compared]) -> str:
@@ -226,21 +261,26 @@ def _texts(shown: list[Compared]) -> Iterator[str]:
         yield f'<section data-model="{m}">'
         if len(shown) > 1:
             yield f"<h3>{escape(one.row.model)}</h3>"
-        yield _legend(scale)
+        yield _legend(scale, _measure(one))
         for x, view in enumerate(one.views):
-            yield _text(view, m, x, scale)
+            yield _text(view, m, x, scale, aligned=bool(one.other_tokens))
         yield "</section>"
 
 
-def _text(view: TextView, m: int, x: int, scale: float) -> str:
-    kl = sum(token.kl for token in view.tokens) / max(1, len(view.tokens))
+def _text(view: TextView, m: int, x: int, scale: float, *, aligned: bool) -> str:
+    total = sum(token.kl for token in view.tokens)
+    mean = total / max(1, len(view.tokens))
     tokens = "".join(
         f'<span class="token" data-at="{m} {x} {i}" style="--k:{_shade(token.kl, scale)}">'
         f"{_said(token.text)}</span>"
         for i, token in enumerate(view.tokens)
     )
     before = f'<span class="before">{escape(view.before)}</span>' if view.before else ""
-    title = f"Text {view.text}: token KL {kl:.3g} nats, {len(view.tokens)} tokens"
+    if aligned:
+        said = f"{total:.3g} nats less likely, {len(view.tokens)} stretches"
+    else:
+        said = f"token KL {mean:.3g} nats, {len(view.tokens)} tokens"
+    title = f"Text {view.text}: {said}"
     return f'<h3>{title}</h3><div class="text">{before}{tokens}</div>'
 
 

@@ -70,10 +70,11 @@ class TextRow:
     Fields:
       text: its place in the set, from 0.
       tokens: scored ones.
-      token_kl_nats: mean over them.
+      token_kl_nats: mean over them; NaN, as that of the span, where two tokenizers differ.
       delta_nats: how much less likely the model finds the text than the reference.
       first_byte, last_byte: of the worst span of 8 tokens (or fewer), last one excluded.
       span_kl_nats: mean over its tokens.
+      span_delta_nats: how much less likely the model finds the span than the reference.
       span: its text.
     """
 
@@ -84,6 +85,7 @@ class TextRow:
     first_byte: int
     last_byte: int
     span_kl_nats: float
+    span_delta_nats: float
     span: str
 
 
@@ -111,7 +113,19 @@ def worst_texts(
         first = int(spans[0][start + at])
         last = int(spans[1][start + at + width - 1])
         said = texts.texts[n].encode()[first:last].decode(errors="replace")
-        mean = float(sum_S[at]) / width
-        counts = n, int(tokens_N[n]), float(kl_N[n]), float(delta_N[n])
-        rows.append(TextRow(*counts, first, last, mean, said))
+        of_span = slice(start + at, start + at + width)
+        moved_T = found.reference_log_likelihood_M[of_span] - found.log_likelihood_M[of_span]
+        rows.append(
+            TextRow(
+                text=n,
+                tokens=int(tokens_N[n]),
+                token_kl_nats=float(kl_N[n]),
+                delta_nats=float(delta_N[n]),
+                first_byte=first,
+                last_byte=last,
+                span_kl_nats=float(sum_S[at]) / width,
+                span_delta_nats=float(moved_T.astype(np.float64).sum()),
+                span=said,
+            )
+        )
     return rows

@@ -15,13 +15,21 @@ from absl import logging
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.comparison import kept
+from jaxmap.comparison.aligned import (
+    AlignedComparison,
+    aligned_details,
+    aligned_views,
+    worst_aligned_texts,
+)
+from jaxmap.comparison.asked import Asked
 from jaxmap.comparison.copies import Copies
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.kept import Pair
 from jaxmap.comparison.parts import TextRow, by_fields, by_kind, worst_texts
+from jaxmap.comparison.rows import row_of
 from jaxmap.comparison.sides import Side, shared_tokens
 from jaxmap.comparison.states import kept_reference
-from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of, row_of
+from jaxmap.comparison.table import Compared, Comparison, Floor, floor_of
 from jaxmap.comparison.tokens import STATISTICS, TokenComparison
 from jaxmap.comparison.views import (
     LIKELIEST,
@@ -39,40 +47,8 @@ from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_rows
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.stats.alignment import Spans
 from jaxmap.store import Store
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a run compares.
-
-    Fields:
-      reference: what the others are compared with.
-      refs: the models.
-      quantisations: for each model: "none" is itself, the others are copies made here.
-      dtype: the arithmetic of all, see PRECISIONS, or "auto".
-      floor_dtype: another arithmetic, in which the reference and each copy are compared with
-        themselves; "": none.
-      by: fields of the texts; statistics are also of the texts with each value of them.
-      keep_states: bits in which the reference's final hidden states are kept in the store, so that
-        it need not be in memory beside each model; 0: it is.
-      states_budget: bytes that they may take.
-      page: whether the texts that differ most are looked into, for a page.
-      batch_tokens: tokens per batch; None: a default for the device.
-      ignore_config_keys: keys of config.json declared without effect on the logits.
-    """
-
-    reference: Ref
-    refs: tuple[Ref, ...]
-    quantisations: tuple[str, ...] = ("none",)
-    dtype: str = "auto"
-    floor_dtype: str = ""
-    by: tuple[str, ...] = ()
-    page: bool = False
-    keep_states: int = 0
-    states_budget: int = 0
-    batch_tokens: int | None = None
-    ignore_config_keys: tuple[str, ...] = ()
 
 
 def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = "") -> Comparison:
@@ -114,14 +90,19 @@ class _Runner:
         self._in_memory: ReferenceModel | None = None
         self._kept: tuple[Tokens, KeptReference] | None = None
         self._of_texts = by_fields(texts, asked.by)
+        self._aligned_reference: tuple[np.ndarray, Spans] | None = None
         self._spans: tuple[Tokens, tuple[np.ndarray, np.ndarray]] | None = None
         self.reference = Side(asked.reference, texts, asked.ignore_config_keys)
 
     def compared(self, ref: Ref) -> Iterator[Compared]:
         """One per quantisation of one model; the model itself is loaded once at most."""
         side = Side(ref, self._texts, self._asked.ignore_config_keys)
-        tokens = shared_tokens(self._texts, self.reference, side)
         copies = Copies(side.checkpoint, self._asked.dtype, self._asked.floor_dtype)
+        tokens = shared_tokens(self._texts, self.reference, side)
+        if isinstance(tokens, str):
+            logging.warning("%s: no token KL: %s", side.name, tokens)
+            yield from self._aligned(side, copies, tokens)
+            return
         for quantisation in self._asked.quantisations:
             label = _label(side.name, quantisation)
             facts = {
@@ -141,6 +122,7 @@ class _Runner:
                 )
                 kept.save(path, *known)
             pair, found = known
+            assert isinstance(found, TokenComparison)  # `path` says so
             floor = None
             if self._asked.floor_dtype:
                 floor = self._floor(side, quantisation, tokens, copies)
@@ -157,6 +139,55 @@ class _Runner:
                 views = self._views(path, worst, found, tokens, spans, copies, quantisation)
             row = row_of(pair, found, self._texts.num_bytes)
             yield Compared(row, tuple(details), floor, tuple(worst), views)
+
+    def _aligned(self, side: Side, copies: Copies, why: str) -> Iterator[Compared]:
+        """`compared` with a model whose tokens are others, between bytes where both end."""
+        tokens, theirs = side.tokens(side.context), self.reference.tokens(self.reference.context)
+        for quantisation in self._asked.quantisations:
+            label = _label(side.name, quantisation)
+            facts = {
+                "aligned": self.reference.resolved.commit,
+                "reference_ids": self._facts(theirs)["ids"],
+                "model": side.resolved.commit,
+                "quantisation": quantisation,
+                **self._facts(tokens),
+            }
+            path = kept.path_of(self._store, label, facts)
+            if (known := kept.load(path)) is None:
+                model = copies.get(quantisation)
+                ours_M = self._log_likelihoods(model, tokens, label)
+                if self._aligned_reference is None:
+                    loaded = self._in_memory or self._load_reference()
+                    name = self.reference.name
+                    theirs_L = self._log_likelihoods(loaded.model, theirs, name)
+                    self._aligned_reference = theirs_L, self.reference.spans(theirs)
+                numbers = AlignedComparison.of(ours_M, side.spans(tokens), *self._aligned_reference)
+                pair = self._pair(self.reference.name, label, model)
+                known = dataclasses.replace(pair, other_tokens=why), numbers
+                kept.save(path, *known)
+            pair, found = known
+            assert isinstance(found, AlignedComparison)  # `path` says so
+            floor = None
+            if self._asked.floor_dtype:
+                floor = self._floor(side, quantisation, tokens, copies)
+            kinds = by_kind(self._texts, (found.start_S, found.end_S), found.offsets_N1)
+            bytes_N = self._texts.num_bytes
+            details = aligned_details(found, bytes_N, of_texts=self._of_texts, of_stretches=kinds)
+            worst = worst_aligned_texts(found, self._texts)
+            views = aligned_views(self._texts, found, worst) if self._asked.page else ()
+            row = row_of(pair, found, bytes_N)
+            yield Compared(row, tuple(details), floor, tuple(worst), views, pair.other_tokens)
+
+    def _log_likelihoods(self, model: weights.Model, tokens: Tokens, desc: str) -> np.ndarray:
+        """Of each scored token, nats, float32 [M]."""
+        return score_rows(
+            self._scorers.of(model),
+            model,
+            tokens,
+            per_token=True,
+            batch_tokens=self._asked.batch_tokens,
+            desc=desc,
+        ).per_token["log_likelihood"]
 
     def _spans_of(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
         """The bytes of each scored token; the last answer is kept."""

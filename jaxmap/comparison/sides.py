@@ -8,9 +8,10 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.types import Resolved
+from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
-from jaxmap.errors import InputError
+from jaxmap.stats.alignment import Spans
 
 
 class Side:
@@ -39,12 +40,15 @@ class Side:
             self._tokens[context] = self.tokenizer.encode(self._texts, context)
         return self._tokens[context]
 
+    def spans(self, tokens: Tokens) -> Spans:
+        """The bytes of each scored token of these."""
+        found = byte_spans(self.tokenizer, self._texts, tokens)
+        return Spans(*found, np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)]))
 
-def shared_tokens(texts: TextSet, reference: Side, model: Side) -> Tokens:
-    """The reference's ids of each text, cut to the shorter context.
 
-    Raises InputError, naming the first text that they read differently and how many there are.
-    """
+def shared_tokens(texts: TextSet, reference: Side, model: Side) -> Tokens | str:
+    """The ids that both have of the texts, cut to the shorter context; where they differ, how: the
+    first text that they read differently, and how many there are."""
     contexts = [c for c in (model.context, reference.context) if c is not None]
     context = min(contexts, default=None)
     theirs, ours = reference.tokens(context), model.tokens(context)
@@ -52,20 +56,17 @@ def shared_tokens(texts: TextSet, reference: Side, model: Side) -> Tokens:
         if np.array_equal(theirs.first_scored, ours.first_scored):
             return theirs
         n = int(np.flatnonzero(theirs.first_scored != ours.first_scored)[0])
-        raise InputError(
+        return (
             f"reads text {n} as the same tokens as {reference.name}, but scores them from token "
-            f"{ours.first_scored[n]} on, the other from {theirs.first_scored[n]}; {_INSTEAD}"
+            f"{ours.first_scored[n]} on, the other from {theirs.first_scored[n]}"
         )
     differs_N = [not np.array_equal(_ids(theirs, n), _ids(ours, n)) for n in range(len(texts))]
     n, count = differs_N.index(True), f"{sum(differs_N):,} of {len(texts):,}"
-    raise InputError(
+    return (
         f"reads text {n} ({texts.texts[n]!r:.40}) as other tokens than {reference.name}: "
         f"{_ids(ours, n)[:6].tolist()}... and {_ids(theirs, n)[:6].tolist()}... ({count} "
-        f"texts differ); {_INSTEAD}"
+        f"texts differ)"
     )
-
-
-_INSTEAD = "only models with one tokenizer can be compared token by token; `jaxmap kl` compares any"
 
 
 def _ids(tokens: Tokens, n: int) -> np.ndarray:

@@ -69,6 +69,11 @@ def bits_per_byte(nats: float, num_bytes: float) -> float:
     return nats / (num_bytes * math.log(2)) if num_bytes else math.nan
 
 
+def percent(share: float) -> str:
+    """A share for people, "-" where there is none."""
+    return "-" if math.isnan(share) else f"{share:.1%}"
+
+
 def rounded(value: float, standard_error: float = math.nan) -> str:
     """A number for people: three significant digits, with its error where there is one."""
     if math.isnan(value):

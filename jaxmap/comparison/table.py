@@ -13,65 +13,22 @@ from jaxmap.atomic import write_atomic
 from jaxmap.comparison.card import card
 from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
 from jaxmap.comparison.details import Detail
-from jaxmap.comparison.kept import Pair
+from jaxmap.comparison.kept import Numbers, Pair
 from jaxmap.comparison.page import page_about
 from jaxmap.comparison.parts import TextRow
-from jaxmap.comparison.summary import Estimate, bits_per_byte, mean_per_token, rounded
-from jaxmap.comparison.tokens import TokenComparison
+from jaxmap.comparison.rows import COLUMNS, Row, row_of
+from jaxmap.comparison.summary import Estimate, rounded
 from jaxmap.comparison.views import TextView
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
-from jaxmap.stats.divergence import kl_pairs
 from jaxmap.tables import to_frame, write_csv
 
 if TYPE_CHECKING:
     import pandas
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One model beside the reference; the columns of compare.csv, in their order.
-
-    Fields:
-      format: how the weights are stored or quantised: "float16", "int8", "nf4", ...
-      bits_per_weight, gib: of the weights in this format.
-      kl_bits_per_byte, kl_standard_error: the estimator of the papers, half the variance over texts
-        of the difference of log-likelihoods (Oyama et al. 2025), which needs no shared tokenizer.
-      token_kl_nats, token_kl_standard_error: the mean over tokens of KL(reference || model) of the
-        next-token distributions.
-      token_kl_reverse_nats: the same of KL(model || reference).
-      token_kl_median, token_kl_p99: quantiles over tokens of KL(reference || model), nats.
-      token_kl_bits_per_byte: the sum of KL(reference || model) over all tokens, in the unit of
-        kl_bits_per_byte; it is another quantity all the same.
-      same_top_token: the share of tokens where both find the same token likeliest.
-      bits_per_byte, delta_bits_per_byte: the model's mean negative log-likelihood, and by how much
-        it is above the reference's.
-      tokens, texts: how many were scored.
-    """
-
-    reference: str
-    model: str
-    format: str
-    bits_per_weight: float
-    gib: float
-    kl_bits_per_byte: float
-    kl_standard_error: float
-    token_kl_nats: float
-    token_kl_standard_error: float
-    token_kl_reverse_nats: float
-    token_kl_median: float
-    token_kl_p99: float
-    token_kl_bits_per_byte: float
-    same_top_token: float
-    bits_per_byte: float
-    delta_bits_per_byte: float
-    tokens: int
-    texts: int
-
-
 TEXT_COLUMNS = ("reference", "model", *(field.name for field in dataclasses.fields(TextRow)))
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 
 class Floor(NamedTuple):
@@ -85,16 +42,18 @@ class Floor(NamedTuple):
 
 class Compared(NamedTuple):
     """One model beside the reference: its row, all statistics, its floor where one was asked, the
-    texts that differ most, and some of them token by token where a page was asked."""
+    texts that differ most, some of them token by token where a page was asked, and how their tokens
+    differ where they do."""
 
     row: Row
     details: tuple[Detail, ...]
     floor: Floor | None = None
     worst: tuple[TextRow, ...] = ()
     views: tuple[TextView, ...] = ()
+    other_tokens: str = ""
 
 
-def floor_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Floor:
+def floor_of(pair: Pair, found: Numbers, bytes_N: np.ndarray) -> Floor:
     """The floor that a comparison of a model with itself shows."""
     row = row_of(pair, found, bytes_N)
     return Floor(
@@ -102,48 +61,6 @@ def floor_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Floor:
         Estimate(row.token_kl_nats, row.token_kl_standard_error),
         Estimate(row.kl_bits_per_byte, row.kl_standard_error),
         row.same_top_token,
-    )
-
-
-def row_of(pair: Pair, found: TokenComparison, bytes_N: np.ndarray) -> Row:
-    """The row of a comparison.
-
-    Args:
-      pair: what was compared with what.
-      found: both at every token.
-      bytes_N: UTF-8 bytes of what is scored of each text.
-    """
-    ours_N = found.per_text(found.log_likelihood_M)
-    theirs_N = found.per_text(found.reference_log_likelihood_M)
-    kl_N = found.per_text(found.kl_M)
-    tokens_N, num_bytes = found.tokens_N, float(bytes_N.sum())
-    estimate = kl_pairs(np.stack([theirs_N, ours_N]), np.array([[0, 1]]), float(bytes_N.mean()))
-    token_kl = mean_per_token(kl_N, tokens_N)
-    reverse = mean_per_token(found.per_text(found.kl_reverse_M), tokens_N)
-    median, p99 = (
-        np.quantile(found.kl_M.astype(np.float64), (0.5, 0.99)).tolist()
-        if len(found.kl_M)
-        else (math.nan, math.nan)
-    )
-    return Row(
-        reference=pair.reference,
-        model=pair.model,
-        format=pair.format,
-        bits_per_weight=8 * pair.num_bytes / pair.num_parameters,
-        gib=pair.num_bytes / 2**30,
-        kl_bits_per_byte=float(estimate.kl[0]),
-        kl_standard_error=float(estimate.standard_error[0]),
-        token_kl_nats=token_kl.value,
-        token_kl_standard_error=token_kl.standard_error,
-        token_kl_reverse_nats=reverse.value,
-        token_kl_median=median,
-        token_kl_p99=p99,
-        token_kl_bits_per_byte=bits_per_byte(float(kl_N.sum()), num_bytes),
-        same_top_token=float(found.same_top_M.mean()) if len(found.same_top_M) else math.nan,
-        bits_per_byte=bits_per_byte(-float(ours_N.sum()), num_bytes),
-        delta_bits_per_byte=bits_per_byte(float((theirs_N - ours_N).sum()), num_bytes),
-        tokens=int(tokens_N.sum()),
-        texts=len(tokens_N),
     )
 
 
@@ -174,7 +91,7 @@ class Comparison(Table):
         return tuple(one.row for one in self.compared)
 
     def rows(self) -> list[tuple[object, ...]]:
-        return [dataclasses.astuple(row) for row in self.found]
+        return [_cells(row) for row in self.found]
 
     def details(self) -> pandas.DataFrame:
         """All statistics with their standard errors, the columns of compare_statistics.csv."""
@@ -215,7 +132,7 @@ class Comparison(Table):
 
     def _text_rows(self) -> list[tuple[object, ...]]:
         return [
-            (one.row.reference, one.row.model, *dataclasses.astuple(text))
+            (one.row.reference, one.row.model, *_cells(text))
             for one in self.compared
             for text in one.worst
         ]
@@ -238,10 +155,17 @@ class Comparison(Table):
             kl = rounded(row.token_kl_nats, row.token_kl_standard_error)
             variance = rounded(row.kl_bits_per_byte, row.kl_standard_error)
             lines += [
-                f"{row.model} beside {row.reference}: {row.texts:,} texts, {row.tokens:,} tokens",
-                f"  token KL {kl} nats (median {row.token_kl_median:.3g}, 99 % "
-                f"{row.token_kl_p99:.3g}; reverse {row.token_kl_reverse_nats:.3g})",
-                f"  same top token {row.same_top_token:.1%}",
+                f"{row.model} beside {row.reference}: {row.texts:,} texts, {row.tokens:,} tokens"
+            ]
+            if one.other_tokens:
+                lines += [f"  no token KL: {one.other_tokens}"]
+            else:
+                lines += [
+                    f"  token KL {kl} nats (median {row.token_kl_median:.3g}, 99 % "
+                    f"{row.token_kl_p99:.3g}; reverse {row.token_kl_reverse_nats:.3g})",
+                    f"  same top token {row.same_top_token:.1%}",
+                ]
+            lines += [
                 f"  bits per byte {row.bits_per_byte:.4g} ({row.delta_bits_per_byte:+.3g})",
                 f"  KL from the variance over texts {variance} bits per byte",
                 *_floor_lines(one.floor),
@@ -250,6 +174,12 @@ class Comparison(Table):
             lines += [f"{self.reference} beside itself:", *_floor_lines(self.reference_floor)]
         lines += [f"{name}: not compared: {error}" for name, error in self.failures]
         return "\n".join([*lines, ""])
+
+
+def _cells(row: Row | TextRow) -> tuple[object, ...]:
+    """The values of a row; empty in place of NaN."""
+    values = dataclasses.astuple(row)
+    return tuple(None if isinstance(one, float) and math.isnan(one) else one for one in values)
 
 
 def _floor_rows(model: str, floor: Floor | None, row: Row) -> list[tuple[object, ...]]:

@@ -29,13 +29,15 @@ LIKELIEST = (
 
 @dataclasses.dataclass(frozen=True)
 class TokenView:
-    """A token of a text.
+    """A token of a text, or a stretch where two tokenizers differ (`jaxmap.comparison.aligned`).
 
     Fields:
       text: what it stands for; "" for a part of a character.
-      kl: KL(reference || model) of the predictions of it, nats.
+      kl: KL(reference || model) of the predictions of it, nats; of a stretch, how many nats less
+        likely it is to the model than to the reference.
       logp, reference_logp: its own log-probability.
-      likeliest, reference_likeliest: tokens that each finds likeliest, and their probabilities.
+      likeliest, reference_likeliest: tokens that each finds likeliest, and their probabilities;
+        none of a stretch.
     """
 
     text: str
@@ -57,12 +59,17 @@ class TextView:
 
 def chosen_texts(found: TokenComparison, worst: Sequence[TextRow]) -> list[int]:
     """The texts that differ most, and after them the one in the middle of all."""
-    chosen = [row.text for row in worst[:SHOWN]]
     tokens_N = found.tokens_N
     kl_N = found.per_text(found.kl_M) / np.maximum(tokens_N, 1)
-    scored = np.flatnonzero(tokens_N)
+    return few_of(worst, kl_N, tokens_N > 0)
+
+
+def few_of(worst: Sequence[TextRow], value_N: np.ndarray, scored_N: np.ndarray) -> list[int]:
+    """The first of `worst`, and the text with the median of `value_N` among those scored."""
+    chosen = [row.text for row in worst[:SHOWN]]
+    scored = np.flatnonzero(scored_N)
     if len(scored):
-        middle = int(scored[np.argsort(kl_N[scored])[len(scored) // 2]])
+        middle = int(scored[np.argsort(value_N[scored])[len(scored) // 2]])
         chosen += [middle] if middle not in chosen else []
     return chosen
 

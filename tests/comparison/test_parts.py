@@ -105,6 +105,8 @@ def test_files_and_page(folders, tmp_path, monkeypatch):
     page = (out / "compare.html").read_text()
     assert "</script><b>" not in page
     data = json.loads(re.search(r'<script id="views"[^>]*>(.*?)</script>', page)[1])
+    assert data.pop("names") == ["KL", "KL"]
+    data = data["views"]
     assert len(data) == 2
     text = "".join(token[0] for token in data[0][0])
     assert any(row["text"].endswith(text) for row in ROWS)

@@ -1,0 +1,40 @@
+"""What a run of `jaxmap compare` is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxmap.checkpoint.refs import Ref
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a run compares.
+
+    Fields:
+      reference: what the others are compared with.
+      refs: the models.
+      quantisations: for each model: "none" is itself, the others are copies made here.
+      dtype: the arithmetic of all, see PRECISIONS, or "auto".
+      floor_dtype: another arithmetic, in which the reference and each copy are compared with
+        themselves; "": none.
+      by: fields of the texts; statistics are also of the texts with each value of them.
+      keep_states: bits in which the reference's final hidden states are kept in the store, so that
+        it need not be in memory beside each model; 0: it is.
+      states_budget: bytes that they may take.
+      page: whether the texts that differ most are looked into, for a page.
+      batch_tokens: tokens per batch; None: a default for the device.
+      ignore_config_keys: keys of config.json declared without effect on the logits.
+    """
+
+    reference: Ref
+    refs: tuple[Ref, ...]
+    quantisations: tuple[str, ...] = ("none",)
+    dtype: str = "auto"
+    floor_dtype: str = ""
+    by: tuple[str, ...] = ()
+    page: bool = False
+    keep_states: int = 0
+    states_budget: int = 0
+    batch_tokens: int | None = None
+    ignore_config_keys: tuple[str, ...] = ()
