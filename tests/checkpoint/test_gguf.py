@@ -42,6 +42,11 @@ FALCON = dict(
     max_position_embeddings=256,
     model_type="falcon", layer_norm_epsilon=2e-5, bias=False, alibi=False, parallel_attn=True,
 )  # fmt: skip
+LATENT = dict(
+    RMS, num_key_value_heads=4, kv_lora_rank=10, qk_nope_head_dim=6,
+    qk_rope_head_dim=4, v_head_dim=8, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1,
+    moe_intermediate_size=12, first_k_dense_replace=1, routed_scaling_factor=1.5,
+)  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     "llama": dict(RMS, model_type="llama", head_dim=8),
     "llama tied": dict(RMS, model_type="llama", tie_word_embeddings=True),
@@ -102,10 +107,34 @@ CASES: dict[str, dict[str, Any]] = {
                       tie_word_embeddings=True),
     "nemotron": dict(BASE, model_type="nemotron", norm_eps=2e-5, partial_rotary_factor=0.5),
     "smollm3": dict(RMS, model_type="smollm3", num_hidden_layers=4),
+    "glm4": dict(RMS, model_type="glm4", head_dim=8, partial_rotary_factor=0.5, attention_bias=True,
+                 pad_token_id=0),
+    "cohere2": dict({**BASE, "layer_norm_eps": 2e-5}, model_type="cohere2", logit_scale=0.25,
+                    sliding_window=16, num_hidden_layers=5, tie_word_embeddings=True),
+    "exaone": dict(BASE, model_type="exaone", layer_norm_epsilon=2e-5, tie_word_embeddings=False),
+    "internlm2": dict(RMS, model_type="internlm2", bias=False),
+    "arcee": dict(RMS, model_type="arcee", head_dim=8),
+    "seed_oss": dict(RMS, model_type="seed_oss", head_dim=8),
+    "granitemoe": dict(RMS, model_type="granitemoe", attention_multiplier=0.3,
+                       embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0,
+                       num_local_experts=4, num_experts_per_tok=2),
+    "deepseek2": dict(LATENT, model_type="deepseek_v2", n_group=1, topk_group=1),
+    "deepseek2 v2": dict(LATENT, model_type="deepseek_v2", q_lora_rank=12, n_group=2, topk_group=1,
+                         topk_method="group_limited_greedy", rope_scaling={
+                             "rope_type": "yarn", "factor": 8.0, "mscale": 0.707,
+                             "mscale_all_dim": 0.707, "original_max_position_embeddings": 64}),
+    "deepseek2 v3": dict(LATENT, model_type="deepseek_v3", q_lora_rank=12, n_group=2, topk_group=1,
+                         norm_topk_prob=True),
     "mamba": dict(model_type="mamba", vocab_size=V, hidden_size=16, num_hidden_layers=2,
                   state_size=4, conv_kernel=4, intermediate_size=32, time_step_rank=3,
                   layer_norm_epsilon=2e-5),
 }  # fmt: skip
+
+
+def config_of(name: str) -> dict[str, Any]:
+    """A case without the keys that it takes out of what it is based on."""
+    left = {key: value for key, value in CASES[name].items() if value is not None}
+    return {**left, "q_lora_rank": None} if name == "deepseek2" else left
 
 
 def made(folder: Path, name: str = "model.gguf", **changes: Any) -> Path:
@@ -124,7 +153,7 @@ def opened(path: Path) -> Path:
 
 @pytest.mark.parametrize("name", CASES)
 def test_tensors_and_settings_are_those_of_the_checkpoint(name, tmp_path):
-    config = {key: value for key, value in CASES[name].items() if value is not None}
+    config = config_of(name)
     folder = make_checkpoint(tmp_path / "hf", config)
     found = opened(made(folder))
     want, have = Checkpoint(folder).architecture.spec, Checkpoint(found).architecture.spec
@@ -140,6 +169,23 @@ def test_tensors_and_settings_are_those_of_the_checkpoint(name, tmp_path):
         np.testing.assert_allclose(np.asarray(leaf[...]), wanted, rtol=0, atol=1e-6, err_msg=path)
         assert wanted.size == 1 or wanted.std() > 0
     assert not theirs_by_path
+
+
+def test_mixtral_from_before_experts_were_stacked(tmp_path):
+    folder = make_checkpoint(tmp_path / "hf", CASES["mixtral"])
+    architecture, metadata, tensors = converted(folder)
+    for name in [name for name in tensors if "_exps" in name]:
+        for e, one in enumerate(tensors.pop(name)):
+            tensors[name.replace("_exps", f".{e}")] = one
+    assert "blk.1.ffn_down.3.weight" in tensors
+    path = tmp_path / "old" / "model.gguf"
+    write_gguf(path, architecture, metadata, tensors)
+    add_tokenizer(path.parent)
+    with weights.opened(opened(path)) as ours, weights.opened(folder) as theirs:
+        want = dict(theirs.read())
+        for key, have in ours.read():
+            np.testing.assert_array_equal(have, want.pop(key), err_msg=key)
+        assert not want
 
 
 WIDE = dict(RMS, model_type="qwen3", hidden_size=256, intermediate_size=256, head_dim=64,
@@ -210,7 +256,7 @@ def test_transformers_reads_the_same_tensors(name, tmp_path):
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    config = {key: value for key, value in CASES[name].items() if value is not None}
+    config = config_of(name)
     folder = make_checkpoint(tmp_path / "hf", config)
     path = made(folder)
     with torch.device("meta"):

@@ -24,11 +24,15 @@ Change = Callable[[np.ndarray, Config], np.ndarray]
 
 @dataclass(frozen=True)
 class Converter:
-    """One architecture: its name, metadata of a config, changes of tensors by a pattern."""
+    """One architecture: its name, metadata of a config, changes of tensors by a pattern, and
+    tensors that are taken apart, by the names of the parts in a layer."""
 
     name: str
     metadata: Callable[[Config], Config]
     changes: Mapping[str, Change] = field(default_factory=dict)
+    parts: Mapping[str, Callable[[np.ndarray, Config], dict[str, np.ndarray]]] = field(
+        default_factory=dict
+    )
 
 
 def heads(c: Config) -> int:
@@ -240,6 +244,68 @@ def both(*metadata: Callable[[Config], Config]) -> Callable[[Config], Config]:
     return lambda c: {key: value for one in metadata for key, value in one(c).items()}
 
 
+def cohere2(c: Config) -> Config:
+    return {**cohere(c), "attention.sliding_window": c["sliding_window"],
+            "vocab_size": c["vocab_size"]}  # fmt: skip
+
+
+def exaone(c: Config) -> Config:
+    return {**usual(c), "attention.layer_norm_rms_epsilon": c["layer_norm_epsilon"]}
+
+
+def fused_by_groups(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
+    """InternLM 2: of each group its queries, its key, its value."""
+    H, G = heads(c), groups(c)
+    size = len(w) // (H + 2 * G)
+    each = H // G + 2
+    blocks = [w[i * size : (i + 1) * size] for i in range(H + 2 * G)]
+    q = np.concatenate([one for i, one in enumerate(blocks) if i % each < each - 2])
+    k = np.concatenate([one for i, one in enumerate(blocks) if i % each == each - 2])
+    v = np.concatenate([one for i, one in enumerate(blocks) if i % each == each - 1])
+    return {
+        "attn_q.weight": permuted(False)(q, c),
+        "attn_k.weight": permuted(True)(k, c),
+        "attn_v.weight": v,
+    }
+
+
+def gate_and_up(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
+    F = c["intermediate_size"]
+    return {"ffn_gate_exps.weight": w[:, :F], "ffn_up_exps.weight": w[:, F:]}
+
+
+def of_latent(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
+    each = w.reshape(heads(c), -1, w.shape[1])
+    keys = each[:, : c["qk_nope_head_dim"]]
+    values = each[:, c["qk_nope_head_dim"] :]
+    return {"attn_k_b.weight": keys.transpose(0, 2, 1), "attn_v_b.weight": values}
+
+
+def deepseek2(c: Config) -> Config:
+    turned, rank = c["qk_rope_head_dim"], c["kv_lora_rank"]
+    found = {
+        **usual(c), "vocab_size": c["vocab_size"], "attention.head_count_kv": 1,
+        "leading_dense_block_count": c["first_k_dense_replace"],
+        "attention.kv_lora_rank": rank, "attention.key_length": rank + turned,
+        "attention.value_length": rank,
+        "attention.key_length_mla": c["qk_nope_head_dim"] + turned,
+        "attention.value_length_mla": c["v_head_dim"],
+        "expert_feed_forward_length": c["moe_intermediate_size"],
+        "expert_count": c["n_routed_experts"], "expert_used_count": c["num_experts_per_tok"],
+        "expert_shared_count": c["n_shared_experts"],
+        "expert_weights_scale": c["routed_scaling_factor"], "rope.dimension_count": turned,
+        "expert_group_count": c["n_group"], "expert_group_used_count": c["topk_group"],
+        "expert_gating_func": 2 if c["model_type"] == "deepseek_v3" else 1,
+    }  # fmt: skip
+    if c.get("q_lora_rank"):
+        found["attention.q_lora_rank"] = c["q_lora_rank"]
+    if c.get("norm_topk_prob"):
+        found["expert_weights_norm"] = True
+    if mscale := (c.get("rope_scaling") or {}).get("mscale_all_dim"):
+        found["rope.scaling.yarn_log_multiplier"] = 0.1 * mscale
+    return found
+
+
 QKV = r"(query_key_value)\."
 CONVERTERS: dict[str, Converter] = {
     "llama": Converter("llama", llama, QK),
@@ -270,6 +336,20 @@ CONVERTERS: dict[str, Converter] = {
     "cohere": Converter("command-r", cohere),
     "nemotron": Converter("nemotron", usual, NORMS),
     "smollm3": Converter("smollm3", usual, QK),
+    "glm4": Converter("glm4", usual),
+    "cohere2": Converter("cohere2", cohere2),
+    "exaone": Converter("exaone", exaone),
+    "internlm2": Converter("internlm2", usual, parts={r"\.wqkv\.": fused_by_groups}),
+    "arcee": Converter("arcee", usual, QK),
+    "seed_oss": Converter("seed_oss", usual),
+    "granitemoe": Converter(
+        "granitemoe",
+        both(granite, experts),
+        QK,
+        {r"\.(input_linear\.weight|gate_up_proj)$": gate_and_up},
+    ),
+    "deepseek_v2": Converter("deepseek2", deepseek2, parts={r"kv_b_proj\.weight$": of_latent}),
+    "deepseek_v3": Converter("deepseek2", deepseek2, parts={r"kv_b_proj\.weight$": of_latent}),
     "mamba": Converter("mamba", mamba, {r"A_log$": lambda w, c: -np.exp(w)}),
 }
 
@@ -285,6 +365,7 @@ def converted(folder: Path) -> tuple[str, Config, dict[str, np.ndarray]]:
     out: dict[str, np.ndarray] = {}
 
     def put(name: str, w: np.ndarray) -> None:
+        name = name.replace("e_score_correction_bias", "e_score_correction.bias")
         if one.name == "bloom":
             name = name.removeprefix("transformer.")
         own = table.get_name(name, try_suffixes=(".weight", ".bias"))
@@ -299,7 +380,11 @@ def converted(folder: Path) -> tuple[str, Config, dict[str, np.ndarray]]:
         for pattern, change in one.changes.items():
             if re.search(pattern, name):
                 w = change(w, c)
-        if found := re.search(r"(experts|_layernorm\.norms)\.(\d+)\.", name):
+        apart = next((f for pattern, f in one.parts.items() if re.search(pattern, name)), None)
+        if apart is not None:
+            layer = re.search(r"\d+", name)[0]  # type: ignore[index]
+            out |= {f"blk.{layer}.{own}": part for own, part in apart(w, c).items()}
+        elif found := re.search(r"(experts|_layernorm\.norms)\.(\d+)\.", name):
             start = found[1].replace(".norms", "")
             merged = name.replace(found[0], f"{start}.")
             stacks.setdefault(merged, {})[int(found[2])] = w

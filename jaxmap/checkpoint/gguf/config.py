@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 
-from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, Architecture, Values
+from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, Architecture
 from jaxmap.checkpoint.gguf.facts import Facts
 from jaxmap.checkpoint.gguf.header import Header
+from jaxmap.checkpoint.gguf.settings import Values
 from jaxmap.errors import InputError
 
 _OPTIONAL = ("attention.head_count_kv", "rope.freq_base", *WINDOW)
+_MAY_BE_NULL = ("sliding_window", "q_lora_rank")  # null is not the same as their default
 _INERT = ("vocab_size", "rope.scaling.finetuned", "tensor_data_layout")
 
 
@@ -53,6 +55,4 @@ def config_of(header: Header, *, is_here: bool = True) -> Values:
         values |= more(f)
     f.inert((*_INERT, *one.inert))
     f.check_all_read()
-    return {
-        key: value for key, value in values.items() if value is not None or key == "sliding_window"
-    }
+    return {key: value for key, value in values.items() if value is not None or key in _MAY_BE_NULL}

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jaxmap.checkpoint.formats.base import fill
+from jaxmap.checkpoint.formats.base import Stored, fill
 from jaxmap.checkpoint.gguf.header import TensorInfo
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
@@ -87,3 +87,16 @@ def read_blocks(info: TensorInfo, name: str, at: int = 0, axes: int = 0) -> np.n
     if too_large or not all(np.isfinite(one.astype(np.float32)).all() for one in scales):
         raise InputError(f"{info.file}: NaN or infinite weights in {name}")
     return blocks
+
+
+def raw(info: TensorInfo, size: int) -> Stored:
+    """The bytes that a tensor takes up in the file."""
+    kind = np.dtype(np.uint8)
+
+    def read() -> np.ndarray:
+        content = np.fromfile(info.file, kind, size, offset=info.start)
+        if len(content) < size:
+            raise InputError(f"{info.file}: truncated")
+        return content
+
+    return Stored(info.file, (size,), kind, info.kind, read, read)

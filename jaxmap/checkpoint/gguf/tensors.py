@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from jaxmap.architectures.rows import Row
 from jaxmap.checkpoint.formats.base import Coded, Stored
 from jaxmap.checkpoint.gguf.facts import Facts
 from jaxmap.checkpoint.gguf.header import Header, TensorInfo
-from jaxmap.checkpoint.gguf.numbers import dtype_of, read_blocks, read_floats
+from jaxmap.checkpoint.gguf.joins import JOINS, joined
+from jaxmap.checkpoint.gguf.numbers import dtype_of, raw, read_blocks, read_floats
 from jaxmap.checkpoint.gguf.undo import TRANSPOSED, Heads, Rule, rule_of
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import BLOCK_TYPES, KINDS, Blocks
@@ -28,14 +29,7 @@ _MORE_NAMES = {
     ("gpt-oss", "model.layers.{l}.mlp.experts.down_proj_bias"): "ffn_down_exps.bias",
     ("command-r", "model.layers.{l}.self_attn.q_norm.weight"): "attn_q_norm.weight",
     ("command-r", "model.layers.{l}.self_attn.k_norm.weight"): "attn_k_norm.weight",
-}
-_EXPERTS = "model.layers.{l}.mlp.experts"
-# Two tensors of the file that are one of Hugging Face's, and what they are called there.
-_PAIRS = {
-    "gpt-oss": {
-        ("ffn_gate_exps.weight", "ffn_up_exps.weight"): f"{_EXPERTS}.gate_up_proj",
-        ("ffn_gate_exps.bias", "ffn_up_exps.bias"): f"{_EXPERTS}.gate_up_proj_bias",
-    },
+    ("deepseek2", "model.layers.{l}.mlp.gate.e_score_correction_bias"): "exp_probs_b.bias",
 }
 _STACKED = {"gpt-oss": r"\.ffn_(gate|up|down)_exps\.weight$"}  # (out, in) there, (in, out) here
 
@@ -53,18 +47,24 @@ def tensors_of(header: Header, rows: Mapping[str, Row], spec: Spec) -> dict[str,
     heads = _heads(header)
     found: dict[str, Stored] = {}
     used: set[str] = set(_SETTINGS)
-    for pair, pattern in _PAIRS.get(architecture, {}).items():
+    for how in JOINS.get(architecture, ()):
         for number in range(spec.L):
-            two = tuple(f"blk.{number}.{name}" for name in pair)
-            if all(name in header.tensors for name in two):
-                found[pattern.format(l=number)] = _interleaved(header, two)
-                used |= {*two}
+            several = [f"blk.{number}.{name}" for name in how.names]
+            if all(name in header.tensors for name in several):
+                found[how.target.format(l=number)] = joined(header, several, how)
+                used |= {*several}
     table = _Table(architecture, spec.L)
     for row in _every(rows.values()):
         for pattern in (row.name, *row.other_names):
             layers = range(spec.L) if "{l}" in pattern else (None,)
             for layer in layers:
                 own = table.name(pattern, layer, header.tensors)
+                if own is None and "{e}" in pattern:
+                    for e, one in table.each_expert(pattern, layer, header.tensors):
+                        used.add(one)
+                        found[pattern.format(l=layer, e=e)] = _stored(
+                            header.tensors[one], one, None, heads
+                        )
                 if own is None or own in used or pattern.format(l=layer, e=0) in found:
                     continue
                 used.add(own)
@@ -97,13 +97,28 @@ class _Table:
         if own := _MORE_NAMES.get((self._architecture, pattern)):
             own = f"blk.{layer}.{own}"
             return own if own in tensors else None
+        own = self._usual(pattern, layer)
+        return next((name for name in (own, f"{own}.weight") if name in tensors), None)
+
+    def each_expert(
+        self, pattern: str, layer: int | None, tensors: Mapping[str, Any]
+    ) -> Iterator[tuple[int, str]]:
+        """The tensors of a file from before experts were stacked: blk.0.ffn_up.3.weight."""
+        own = self._usual(pattern, layer) or ""
+        if "_exps" not in own:
+            return
+        for e in itertools.count():
+            name = own.removesuffix(".weight").replace("_exps", f".{e}") + ".weight"
+            if name not in tensors:
+                return
+            yield e, name
+
+    def _usual(self, pattern: str, layer: int | None) -> str | None:
         plain = re.sub(r"\.\{e\}|\.norms\.\{e\}", "", pattern).format(l=layer)
         for one in (plain, plain.removeprefix("transformer.")):  # the table has BLOOM's without
             if own := self._map.get_name(one, try_suffixes=_SUFFIXES):
-                break
-        else:
-            return None
-        return next((name for name in (own, f"{own}.weight") if name in tensors), None)
+                return own
+        return None
 
 
 def _every(rows: Any) -> Iterator[Row]:
@@ -140,7 +155,7 @@ def _stored(
 
     size = info.num_bytes // (info.shape[0] if axes else 1)
     return Stored(
-        *(info.file, shape, dtype, info.kind, read, read, (_raw(info, size),)),
+        *(info.file, shape, dtype, info.kind, read, read, (raw(info, size),)),
         codes=_coded(info, name, rule, heads, at, axes),
     )
 
@@ -163,38 +178,3 @@ def _coded(
     rows, inputs = info.shape[axes:]
     turned = rule is not None and rule.of == "axes"
     return Coded(Blocks((rows, inputs), (info.kind,)), read, turned)
-
-
-def _raw(info: TensorInfo, size: int) -> Stored:
-    """The bytes that a tensor takes up in the file."""
-    kind = np.dtype(np.uint8)
-
-    def read() -> np.ndarray:
-        raw = np.fromfile(info.file, kind, size, offset=info.start)
-        if len(raw) < size:
-            raise InputError(f"{info.file}: truncated")
-        return raw
-
-    return Stored(info.file, (size,), kind, info.kind, read, read)
-
-
-def _interleaved(header: Header, names: tuple[str, ...]) -> Stored:
-    """Gate and up of gpt-oss's experts, (E, out, in) each, as (E, in, out) with their outputs in
-    turn; biases (E, out) each."""
-    infos = [header.tensors[name] for name in names]
-    one, other = infos
-    if one.shape != other.shape:
-        raise InputError(f"{one.file}: {names[0]} and {names[1]} have different shapes")
-    dtype = np.dtype(np.result_type(*(dtype_of(i, n) for i, n in zip(infos, names, strict=True))))
-    E, F, *rest = one.shape
-    shape = (E, *rest, 2 * F)
-
-    def read() -> np.ndarray:
-        into = np.empty(shape, dtype)
-        for part, (info, name) in enumerate(zip(infos, names, strict=True)):
-            for e in range(E):
-                into[e, ..., part::2] = read_floats(info, name, e, 1).T
-        return into
-
-    parts = tuple(_raw(info, info.num_bytes) for info in infos)
-    return Stored(one.file, shape, dtype, one.kind, read, partial(read), parts)

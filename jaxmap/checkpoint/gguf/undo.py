@@ -96,7 +96,9 @@ _NORMS = {r"norm\.weight$": Rule(_minus_one)}
 _HEADS = {r"\.attn_qkv\.": Rule(_each_head, "rows")}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
-    **dict.fromkeys(("llama", "granite", "olmo", "smollm3"), _QK),
+    **dict.fromkeys(
+        ("llama", "granite", "granitemoe", "olmo", "smollm3", "internlm2", "arcee"), _QK
+    ),
     **dict.fromkeys(("gemma", "gemma2", "gemma3", "nemotron"), _NORMS),
     **dict.fromkeys(("bloom", "gptneox"), _HEADS),
     "falcon": {r"\.attn_qkv\.": Rule(_each_group, "rows")},

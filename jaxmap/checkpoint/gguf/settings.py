@@ -1,0 +1,316 @@
+"""Settings of config.json that are worked out from a GGUF's metadata and tensors.
+
+Each function takes the facts of one file and returns settings by their names in config.json. Where
+metadata leave a setting out that llama.cpp fixes for an architecture, such as which layers have a
+window, its value is that of llama.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxmap.checkpoint.gguf.facts import Facts
+from jaxmap.errors import InputError
+
+Values = dict[str, Any]
+
+
+def head_dim(f: Facts) -> Values:
+    """Heads that turn whole."""
+    f.require("rope.dimension_count", f.head_dim)
+    return {"head_dim": f.head_dim}
+
+
+def turned_share(key: str) -> Callable[[Facts], Values]:
+    """Heads of which the first `rope.dimension_count` channels turn."""
+
+    def share(f: Facts) -> Values:
+        return {key: f.get("rope.dimension_count", f.head_dim) / f.head_dim}
+
+    return share
+
+
+def rope(f: Facts) -> Values:
+    """Positions that are scaled, by numbers or by a factor for each frequency."""
+    kind = f.get("rope.scaling.type", "none")
+    trained = f.get("rope.scaling.original_context_length")
+    factor = f.get("rope.scaling.factor") or f.get("rope.scale_linear")
+    if f.has("rope_freqs.weight"):
+        factors = f.tensor("rope_freqs.weight")
+        return {"rope_scaling": long_rope_factors(factors, factors, 1.0, f.need("context_length"))}
+    if kind == "yarn":
+        own: Values = {
+            "attention_factor": f.get("rope.scaling.yarn_attn_factor"),
+            "beta_fast": f.get("rope.scaling.yarn_beta_fast"),
+            "beta_slow": f.get("rope.scaling.yarn_beta_slow"),
+        }
+        f.require("rope.scaling.yarn_ext_factor", 1.0)
+        f.require("rope.scaling.attn_factor", 1.0)
+        facts = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": trained}
+        given = {key: value for key, value in own.items() if value is not None}
+        return {"rope_scaling": {**facts, **given}}
+    if kind not in ("none", "linear"):
+        raise InputError(f"{f.where}: rope.scaling.type {kind!r} is not supported here")
+    if factor in (None, 1.0):
+        return {}
+    return {"rope_scaling": {"rope_type": "linear", "factor": factor}}
+
+
+def long_rope_factors(short: list[float], long: list[float], gain: float, trained: int) -> Values:
+    """LongRoPE, whose factors for each frequency can stand for any scaling."""
+    return {
+        "rope_type": "longrope",
+        "short_factor": short,
+        "long_factor": long,
+        "attention_factor": gain,
+        "original_max_position_embeddings": trained,
+    }
+
+
+def long_rope(f: Facts) -> Values:
+    """Phi-3's, of models with a long context; its factors are tensors."""
+    f.require("rope.scaling.type", "longrope", "none")
+    gain = f.get("rope.scaling.attn_factor", 1.0)
+    trained = f.get("rope.scaling.original_context_length", f.need("context_length"))
+    names = ("rope_factors_short.weight", "rope_factors_long.weight")
+    if not all(f.has(name) for name in names):
+        return {}
+    short, long = (f.tensor(name) for name in names)
+    return {"rope_scaling": long_rope_factors(short, long, gain, trained)}
+
+
+def biases(f: Facts) -> Values:
+    return {
+        "attention_bias": f.has("blk.0.attn_q.bias"),
+        "mlp_bias": f.has("blk.0.ffn_up.bias"),
+    }
+
+
+def llama(f: Facts) -> Values:
+    """Llama, Mistral with a window, or Mixtral: all call themselves llama."""
+    experts, window = f.get("expert_count", 0), f.get("attention.sliding_window", 0)
+    used = f.get("expert_used_count", 0)
+    if experts:
+        sizes = {"num_local_experts": experts, "num_experts_per_tok": used}
+        return {"model_type": "mixtral", "sliding_window": window or None, **sizes}
+    found = biases(f)
+    if window:
+        if any(found.values()):
+            raise InputError(f"{f.where}: biases beside a sliding window are not supported")
+        return {"model_type": "mistral", "sliding_window": window}
+    return found
+
+
+def experts(f: Facts) -> Values:
+    return {
+        "num_experts": f.need("expert_count"),
+        "num_experts_per_tok": f.need("expert_used_count"),
+        "moe_intermediate_size": f.need("expert_feed_forward_length"),
+    }
+
+
+def shared_expert(f: Facts) -> Values:
+    f.get("expert_shared_count")
+    return {"shared_expert_intermediate_size": f.need("expert_shared_feed_forward_length")}
+
+
+def olmoe(f: Facts) -> Values:
+    return {
+        "num_experts": f.need("expert_count"),
+        "num_experts_per_tok": f.need("expert_used_count"),
+        "clip_qkv": f.get("attention.clamp_kqv"),
+    }
+
+
+def gpt_oss(f: Facts) -> Values:
+    scaling = rope(f).get("rope_scaling")
+    if scaling is None or scaling["rope_type"] != "yarn":
+        raise InputError(f"{f.where}: rope.scaling.type is missing: this architecture has yarn")
+    return {
+        "num_local_experts": f.need("expert_count"),
+        "num_experts_per_tok": f.need("expert_used_count"),
+        "intermediate_size": f.need("expert_feed_forward_length"),
+        "rope_scaling": {**scaling, "truncate": False},
+    }
+
+
+def query_scale(large: int) -> Callable[[Facts], Values]:
+    """Gemma's: by the head's width, but of the size with `large` layers by hidden size / heads."""
+
+    def scale(f: Facts) -> Values:
+        if f.need("block_count") == large:
+            return {"query_pre_attn_scalar": f.need("embedding_length") // f.heads}
+        return {"query_pre_attn_scalar": f.head_dim}
+
+    return scale
+
+
+def gemma3(f: Facts) -> Values:
+    layers, pattern = f.need("block_count"), f.list_of("attention.sliding_window_pattern")
+    if pattern is None:
+        period = f.get("attention.sliding_window_pattern", 6)
+        pattern = [(layer + 1) % period != 0 for layer in range(layers)]
+    kinds = ["sliding_attention" if near else "full_attention" for near in pattern]
+    return {
+        "layer_types": kinds,
+        "rope_local_base_freq": f.get("rope.freq_base_swa", 10_000.0),
+        "final_logit_softcapping": f.get("final_logit_softcapping"),
+    }
+
+
+def falcon(f: Facts) -> Values:
+    f.require("rope.dimension_count", f.head_dim)
+    two = f.has("blk.0.attn_norm_2.weight")
+    new = two or f.groups > 1
+    return {
+        "new_decoder_architecture": new,
+        "num_ln_in_parallel_attn": (2 if two else 1) if new else None,
+        "multi_query": not new,
+        "num_kv_heads": f.groups,
+        "ffn_hidden_size": f.get("feed_forward_length") or 4 * f.need("embedding_length"),
+        "bias": f.has("blk.0.attn_qkv.bias"),
+    }
+
+
+def bloom(f: Facts) -> Values:
+    f.require("feed_forward_length", 4 * f.need("embedding_length"))
+    f.require("attention.head_count_kv", f.heads)
+    return {"seq_length": f.get("context_length", 2048)}
+
+
+def gpt2(f: Facts) -> Values:
+    f.require("attention.head_count_kv", f.heads)
+    return {"n_inner": f.get("feed_forward_length")}
+
+
+def starcoder(f: Facts) -> Values:
+    return {"n_inner": f.get("feed_forward_length"), "multi_query": f.groups == 1}
+
+
+def mpt(f: Facts) -> Values:
+    f.require("attention.head_count_kv", f.heads)
+    f.require("attention.max_alibi_bias", 8.0)
+    width, inner = f.need("embedding_length"), f.need("feed_forward_length")
+    if inner % width:
+        raise InputError(f"{f.where}: feed_forward_length is no multiple of embedding_length")
+    return {
+        "expansion_ratio": inner // width,
+        "no_bias": not f.has("blk.0.attn_norm.bias"),
+        "attn_config": {
+            "clip_qkv": f.get("attention.clamp_kqv"),
+            "qk_ln": f.has("blk.0.attn_q_norm.weight"),
+        },
+    }
+
+
+def neox(f: Facts) -> Values:
+    f.require("attention.head_count_kv", f.heads)
+    return {"use_parallel_residual": f.get("use_parallel_residual", True)}
+
+
+def stablelm(f: Facts) -> Values:
+    return {
+        "use_parallel_residual": f.get("use_parallel_residual", not f.has("blk.0.ffn_norm.weight")),
+        "use_qkv_bias": f.has("blk.0.attn_q.bias"),
+        "qk_layernorm": f.has("blk.0.attn_q_norm.weight"),
+    }
+
+
+def granite(f: Facts) -> Values:
+    return {
+        "attention_multiplier": f.get("attention.scale", f.head_dim**-0.5),
+        "embedding_multiplier": f.get("embedding_scale", 1.0),
+        "residual_multiplier": f.get("residual_scale", 1.0),
+        "logits_scaling": f.get("logit_scale", 1.0),
+        **biases(f),
+    }
+
+
+def cohere(f: Facts) -> Values:
+    return {
+        "logit_scale": f.need("logit_scale"),
+        "use_qk_norm": f.has("blk.0.attn_q_norm.weight"),
+        "attention_bias": f.has("blk.0.attn_q.bias"),
+    }
+
+
+def smollm3(f: Facts) -> Values:
+    layers = range(f.need("block_count"))
+    return {"no_rope_layers": [int((layer + 1) % 4 != 0) for layer in layers], **biases(f)}
+
+
+def mamba(f: Facts) -> Values:
+    f.require("ssm.dt_b_c_rms", False)
+    f.require("feed_forward_length", 0)
+    f.require("attention.head_count", 0)
+    return {"use_bias": f.has("blk.0.ssm_in.bias"), "use_conv_bias": f.has("blk.0.ssm_conv1d.bias")}
+
+
+def glm4(f: Facts) -> Values:
+    return {"attention_bias": f.has("blk.0.attn_q.bias"), "head_dim": f.head_dim}
+
+
+def cohere2(f: Facts) -> Values:
+    return {"logit_scale": f.need("logit_scale"), "attention_bias": f.has("blk.0.attn_q.bias")}
+
+
+def seed_oss(f: Facts) -> Values:
+    return {
+        "attention_bias": f.has("blk.0.attn_q.bias"),
+        "attention_out_bias": f.has("blk.0.attn_output.bias"),
+        "mlp_bias": f.has("blk.0.ffn_up.bias"),
+    }
+
+
+def local_experts(f: Facts) -> Values:
+    return {
+        "num_local_experts": f.need("expert_count"),
+        "num_experts_per_tok": f.need("expert_used_count"),
+    }
+
+
+def deepseek2(f: Facts) -> Values:
+    """DeepSeek-V2, or V3 where experts are chosen by sigmoids.
+
+    llama.cpp keeps the latent keys and values of all heads as one head; `key_length_mla` and
+    `value_length_mla` are the widths of a head, as `key_length` is in older files.
+    """
+    f.inert(("attention.head_count_kv",))
+    turned = f.need("rope.dimension_count")
+    key, value = f.get("attention.key_length"), f.get("attention.value_length")
+    key = f.get("attention.key_length_mla") or key
+    value = f.get("attention.value_length_mla") or value
+    if not key or not value:
+        raise InputError(f"{f.where}: deepseek2.attention.key_length or value_length is missing")
+    sigmoid = f.get("expert_gating_func", 1) == 2
+    f.require("expert_gating_func", 1, 2)
+    groups, kept = f.get("expert_group_count") or 1, f.get("expert_group_used_count") or 1
+    renorm = f.get("expert_weights_norm", False)
+    if sigmoid:
+        own: Values = {"model_type": "deepseek_v3", "norm_topk_prob": renorm}
+    else:
+        f.require("expert_weights_norm", False)
+        own = {"topk_method": "group_limited_greedy" if groups > 1 else "greedy"}
+    scaling = rope(f).get("rope_scaling")
+    gain = f.get("rope.scaling.yarn_log_multiplier")
+    if scaling is not None and scaling["rope_type"] == "yarn" and gain:
+        mscale = round(10 * gain, 6)  # the converter writes a tenth of it
+        scaling = {**scaling, "mscale": mscale, "mscale_all_dim": mscale}
+    return {
+        **own,
+        "n_group": groups,
+        "topk_group": kept,
+        "q_lora_rank": f.get("attention.q_lora_rank"),
+        "kv_lora_rank": f.need("attention.kv_lora_rank"),
+        "qk_rope_head_dim": turned,
+        "qk_nope_head_dim": key - turned,
+        "v_head_dim": value,
+        "first_k_dense_replace": f.need("leading_dense_block_count"),
+        "n_routed_experts": f.need("expert_count"),
+        "num_experts_per_tok": f.need("expert_used_count"),
+        "n_shared_experts": f.need("expert_shared_count"),
+        "moe_intermediate_size": f.need("expert_feed_forward_length"),
+        "routed_scaling_factor": f.get("expert_weights_scale", 1.0),
+        **({"rope_scaling": scaling} if scaling else {}),
+    }
