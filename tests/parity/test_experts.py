@@ -24,7 +24,8 @@ from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry
 from jaxmap.model.mechanisms import ClampedSwiglu, Experts
-from jaxmap.model.mlps.experts import RoutedExperts, in_blocks, route
+from jaxmap.model.mlps.experts import RoutedExperts, in_blocks
+from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 
 
