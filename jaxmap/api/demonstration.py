@@ -21,9 +21,11 @@ def demo(
     """Trains five small GPT-NeoX models, scores all their checkpoints and maps them.
 
     The models learn the documentation and source of this Python. Their checkpoints are saved as
-    Hugging Face folders; every one is scored, the last ones also layer by layer, in 8 and 4 bit
-    and in other precisions. A few minutes on two cores; call it again after an interruption and it
-    resumes. Checkpoints that cannot be scored do not raise: the store and the report name them.
+    Hugging Face folders; the largest is fine-tuned, with all weights and as a LoRA adapter, and the
+    smallest is written as GGUF files. Every model is scored, the last ones also layer by layer, in
+    8 and 4 bit and in other precisions. A few minutes on two cores; call it again after an
+    interruption and it resumes. Checkpoints that cannot be scored do not raise: the store and the
+    report name them.
 
     Args:
       out: the folder for models, store, figures and report.html.

@@ -37,10 +37,11 @@ def run_demo(
 ) -> DemoRun:
     """Does whatever of the demo is not done yet in the folder `out`.
 
-    Leaves OUT/texts.jsonl, OUT/models/RUN/stepN, OUT/store, OUT/kl_consecutive.csv,
-    OUT/kl_final.csv, OUT/figures and OUT/report.html. `documents` (name, text) replace the
-    running Python's own. Raises InputError when OUT is a file or holds a demo of another
-    configuration, JaxmapError when training diverges or the disk refuses.
+    Leaves OUT/texts.jsonl, OUT/models/RUN/stepN, the models that derive from the last of these,
+    OUT/store, OUT/kl_consecutive.csv, OUT/kl_final.csv, OUT/figures and OUT/report.html.
+    `documents` (name, text) replace the running Python's own. Raises InputError when OUT is a file
+    or holds a demo of another configuration, JaxmapError when training diverges or the disk
+    refuses.
     """
     out = Path(out)
     config = config or DemoConfig()
@@ -52,11 +53,13 @@ def run_demo(
         with _timed("corpus and tokenizer"):
             corpus = prepare_corpus(out, config, documents)
         with _timed("training"):
+            from jaxmap.demos.derived import make_derived
             from jaxmap.demos.stages import train_stages
             from jaxmap.demos.train import train_runs
 
             train_runs(out, corpus, config)
             train_stages(out, corpus, config)
+            make_derived(out, corpus, config)
         with _timed("scoring"):
             store, outcomes = _score(out, config)
         with _timed("figures and report"):
@@ -92,6 +95,7 @@ def _claim(out: Path, config: DemoConfig) -> None:
 def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import load_texts
+    from jaxmap.demos.derived import derived_models
     from jaxmap.demos.stages import names, stages_of
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import score_models
@@ -107,6 +111,7 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
         for stage in stages_of(config)
         for step in stage.checkpoints
     ]
+    refs += map(Ref, derived_models(out, config))
     store.describe_runs(names(config))
     # All that is asked of a model in one visit, then those of which nothing more is asked.
     asked = (
@@ -174,6 +179,7 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
         f"{config.final_learning_rate:.0%}. As in Pythia the first update has learning rate 0, so "
         "steps 0 and 1 are the same model and their KL is exactly 0.",
         *_of_stages(config),
+        *_of_derived(config),
     )
 
 
@@ -188,6 +194,18 @@ def _of_stages(config: DemoConfig) -> tuple[str, ...]:
         f"{stage.run} continues for {config.stage_steps} steps after its end (second stage), and "
         f"at step {branch.at:,} a branch of as many leaves it: other data, a fresh optimiser, and "
         "a learning rate that falls from where it was to 0. Their steps are counted on from there.",
+    )
+
+
+def _of_derived(config: DemoConfig) -> tuple[str, ...]:
+    if not config.finetune_steps:
+        return ()
+    first, *_, last = config.runs
+    return (
+        "The last checkpoint of every run is also a model by the name of the run. "
+        f"{last} was fine-tuned for {config.finetune_steps} steps on the last tenth of the "
+        f"training text, once with all its weights and once as a LoRA adapter, and {first} was "
+        "converted to GGUF files of the types Q8_0 and Q4_0. Their cards name their parents.",
     )
 
 

@@ -54,6 +54,9 @@ class DemoConfig:
     # Steps of the first run's continuations: a second stage after its end, and a branch that leaves
     # it half-way; a run of less than twice as many has neither.
     stage_steps: int = 128
+    # Steps of fine-tuning the largest model, with all weights and as an adapter; 0: neither these
+    # nor releases and GGUF files are made.
+    finetune_steps: int = 64
     final_learning_rate: float = 0.1  # as a share of the peak
     beta1: float = 0.9
     beta2: float = 0.95
@@ -90,6 +93,8 @@ class DemoConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"demo config: {name} must be at least 1")
+        if self.finetune_steps < 0:
+            raise InputError("demo config: finetune_steps is negative; 0: no derived models")
         if not 0 < self.held_out < 1:
             raise InputError("demo config: held_out must lie between 0 and 1")
         if self.warmup > self.steps:

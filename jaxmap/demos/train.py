@@ -147,14 +147,28 @@ def _program(config: DemoConfig, size: str, num_ids: int) -> Program:
 
 
 def compiled(
-    spec: Spec, tx: optax.GradientTransformation, num_ids: int, steps: int, config: DemoConfig
+    spec: Spec,
+    tx: optax.GradientTransformation,
+    num_ids: int,
+    steps: int,
+    config: DemoConfig,
+    *,
+    trained: Any = None,
+    whole: Callable[[Any], nnx.State] = lambda params: params,
 ) -> Advance:
-    """The program of some steps of training on `num_ids` tokens."""
+    """The program of some steps of training on `num_ids` tokens.
+
+    Args:
+      spec, tx, steps, config: the model, its optimiser, and the length of the schedule.
+      trained: what is trained, any tree of arrays; None: all parameters.
+      whole: makes the model's parameters of what is trained.
+    """
     graphdef, params = abstract(spec)
+    params = params if trained is None else jax.eval_shape(lambda: trained)
     offsets_T = np.arange(config.window)
 
-    def loss_of(params: nnx.State, ids_BT: jax.Array) -> jax.Array:
-        logits_BTV = nnx.merge(graphdef, params).logits(ids_BT)
+    def loss_of(params: Any, ids_BT: jax.Array) -> jax.Array:
+        logits_BTV = nnx.merge(graphdef, whole(params)).logits(ids_BT)
         return optax.softmax_cross_entropy_with_integer_labels(
             logits_BTV[:, :-1], ids_BT[:, 1:]
         ).mean()

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxmap.figures import style
 from jaxmap.figures.figure import new_figure
+from jaxmap.figures.names import short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def draw(table: KlTable, width: float = 7.2) -> Figure | None:
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    names, kl_KK = list(table.labels), table.to_matrix().to_numpy()
+    names, kl_KK = short_names(table.labels), table.to_matrix().to_numpy()
     if not FEWEST <= len(names) <= MOST or np.isnan(kl_KK).any():
         return None
     known = kl_KK[kl_KK > 0]

@@ -37,6 +37,7 @@ TINY: dict[str, Any] = dict(
     quantize=(),
     dtypes=(),
     state_seconds=0.0,
+    finetune_steps=2,
 )
 
 
@@ -84,10 +85,11 @@ def test_the_tutorial(tmp_path, monkeypatch, config):
                 source += f"\nCONFIG = {config!r}\nWARMUP_STEPS, START_FROM, WINDOW = 4, 1, 3"
         if (value := run_cell(source, names)) is not None:
             seen.append(shown(value))
-    learnt, scored, status, _, steps, scale, exponents, maps, files = seen
+    learnt, scored, status, _, near, steps, scale, exponents, maps, files = seen
     assert learnt.count("<svg") == 2  # learning and consecutive KL
     assert "scored" in scored
     assert "int8" in status
+    assert "kl_bits_per_byte" in near
     assert "kl_bits_per_byte" in steps
     assert "exponent" in exponents
     assert scale.count("<svg") == 1

@@ -24,10 +24,12 @@ from jaxmap.analysis.context import Context
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.runs import runs_of
 from jaxmap.analysis.scale import measure_scale
+from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.sources import open_source
-from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.demos import settings as demo_config
 from jaxmap.demos.corpus import END, prepare_corpus, split
+from jaxmap.demos.derived import GGUF_TYPES, derived_models, make_derived
 from jaxmap.demos.folders import build_folder, sole_use
 from jaxmap.demos.model import init_params, leaf_name, optimiser, spec_for
 from jaxmap.demos.result import OUTPUTS, DemoRun
@@ -36,6 +38,8 @@ from jaxmap.demos.settings import DemoConfig, Size
 from jaxmap.demos.train import train_runs, window_starts
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Store
+from jaxmap.sweeps.run import score_models
+from jaxmap.sweeps.settings import PLAIN
 
 TINY = dict(
     texts=12,
@@ -60,6 +64,7 @@ TINY = dict(
     quantize=(),
     dtypes=(),
     state_seconds=0.0,
+    finetune_steps=0,
 )
 RUNS = ("pythia-demo-xs", "pythia-demo-xs-seed1", "pythia-demo-s")
 STEPS = (0, 1, 2, 4, 8, 12)
@@ -397,6 +402,7 @@ def test_the_command_takes_a_config(tmp_path, monkeypatch):
         ({"warmup": 13}, "warmup is longer than steps"),
         ({"window": 200}, "window is longer than context"),
         ({"quantize": ("none",)}, "quantize: 'none' is unknown; known: int8, nf4, fp4"),
+        ({"finetune_steps": -1}, "finetune_steps is negative"),
         ({"dtypes": ("tf32",)}, "dtypes: 'tf32' is unknown"),
         ({"sizes": {}}, "sizes is empty"),
         ({"sizes": {"xs": Size(12, 1, 1, 1e-3)}}, "sizes.xs"),
@@ -497,3 +503,37 @@ def test_a_second_stage_and_a_branch(tmp_path):
     shutil.rmtree(models / "stage2-step4")
     run_demo(tmp_path, config)  # as after a kill: the very same weights
     assert (models / "stage2-step4" / "model.safetensors").read_bytes() == weights
+
+
+def test_derived_models_fill_the_rows_of_the_scale(tmp_path):
+    sizes = {"xs": Size(width=32, layers=1, heads=2, learning_rate=2e-2)}
+    config = tiny(finetune_steps=4, steps=4, warmup=2, seeds=1, sizes=sizes)
+    corpus = prepare_corpus(tmp_path, config, documents())
+    train_runs(tmp_path, corpus, config)
+    make_derived(tmp_path, corpus, config)
+    models = tmp_path / "models"
+    texts = load_texts(tmp_path / "texts.jsonl")
+    store = Store.create(tmp_path / "store", texts)
+    refs = [
+        Ref(str(models / "pythia-demo-xs"), "step4"),
+        *map(Ref, derived_models(tmp_path, config)),
+    ]
+    assert not score_models(refs, texts, store, PLAIN).failed
+    rows = {row.setting.name: row.summary.n for row in measure_scale(Context(store)).rows}
+    wanted = {"8-bit": 1, "4-bit": 1, "ft": 2, "intra-type": 2, "random": 2}
+    assert {name: rows[name] for name in wanted} == wanted
+    ll_N = {}
+    for entry in store.records():
+        (ll_N[entry.label.rpartition("/pythia-demo-xs")[2]],) = store.log_likelihoods([entry])
+    released, tuned, lora = ll_N[""], ll_N["-finetuned"], ll_N["-lora"]
+    np.testing.assert_array_equal(released, ll_N["@step4"])
+    assert np.abs(tuned - released).max() > 0.01
+    assert np.abs(lora - released).max() > 1e-4
+    assert np.abs(lora - tuned).max() > 0.01
+    # A GGUF is what its name says: 8 bits are near the model, 4 are further away.
+    eight, four = (np.abs(ll_N[f"-{kind}.gguf"] - released).max() for kind in GGUF_TYPES)
+    assert 0 < eight < four / 4
+    files = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    shutil.rmtree(models / "pythia-demo-xs-lora")
+    make_derived(tmp_path, corpus, config)  # as after a kill: the very same files
+    assert {path: path.read_bytes() for path in models.rglob("*") if path.is_file()} == files
