@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxmap.checkpoint.formats import GGUF, weights_of
-from jaxmap.errors import InputError
-
-_NEEDED = "needs PyTorch: pip install torch"
-
-
-def _file_of(folder: Path) -> dict[str, str]:
-    """What transformers is told of a folder whose weights are a GGUF, which it reads by itself."""
-    found, chosen = weights_of(folder)
-    return {"gguf_file": chosen} if found is GGUF else {}
+from jaxmap.pytorch.loading import from_folder, import_torch
+from jaxmap.pytorch.structure import Structure
 
 
 class Reference:
-    """transformers' model of a checkpoint folder.
+    """transformers' model of a checkpoint folder, on the CPU.
 
     Its attention is scaled_dot_product_attention, or eager where the class has no other. Code of
     the checkpoint's repository is never run.
@@ -32,29 +23,12 @@ class Reference:
 
         Raises InputError where PyTorch is not installed or transformers cannot read the folder.
         """
-        try:
-            import torch
-            import transformers
-        except ImportError:
-            raise InputError(_NEEDED) from None
-        before = transformers.logging.get_verbosity()
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        try:
-            # Read in float32 and widened: rounding happens once, when the file is read.
-            self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                local_files_only=True,
-                **_file_of(folder),
-            )
-        except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{folder}: transformers cannot load it: {reason}") from error
-        finally:
-            transformers.logging.set_verbosity(before)
-        self._model.eval().to(getattr(torch, precision))
+        torch = import_torch()
+
+        # Read in float32 and widened: rounding happens once, when the file is read.
+        self._model, _ = from_folder(folder, "float32")
+        self._model.to(getattr(torch, precision))
+        self._structure = Structure(self._model, str(folder))
 
     def score(self, ids_T: np.ndarray, first: int) -> float:
         """Sum of log p(id | earlier ids) over ids[first:] in nats, log-softmax in float64."""
@@ -70,58 +44,19 @@ class Reference:
         """The same of every layer through the logit lens, embedding to output, float64 [L + 1].
 
         The state before block i is put in the place of what the last block gives, so that the
-        model itself does to it whatever it does after its last block.
+        model itself does to it whatever it does after its last block; see `Structure`. The output
+        is the model's own, from a forward pass without any of that.
         """
         import torch
 
-        blocks = self._blocks()
         if len(ids_T) <= first:
-            return np.zeros(len(blocks) + 1)
-        states: list[Any] = []
-
-        def before(module: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-            state = args[0] if args else kwargs["hidden_states"]
-            if hasattr(module, "pre_ln"):  # RWKV's norm of the embedding, inside its first block
-                state = module.pre_ln(state)
-            states.append(state)
-
-        hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
-        scores: list[float] = []
-        try:
-            with torch.inference_mode():
-                logits_TV = self._model(_batch_of_one(ids_T)).logits[0]
-                for state in list(states):
-                    with _output_of(blocks[-1], state):
-                        read_TV = self._model(_batch_of_one(ids_T)).logits[0]
-                    scores.append(float(_log_likelihoods(read_TV[None], ids_T, first)[0]))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        scores.append(float(_log_likelihoods(logits_TV[None], ids_T, first)[0]))
-        return np.array(scores)
-
-    def _blocks(self) -> Any:
-        import torch
-
-        count = self._model.config.get_text_config().num_hidden_layers
-        found = (m for m in self._model.modules() if isinstance(m, torch.nn.ModuleList))
-        return next(blocks for blocks in found if len(blocks) == count)
-
-
-class _output_of:
-    """Replaces what a module gives by a state, while the context lasts."""
-
-    def __init__(self, module: Any, state: Any):
-        def after(module: Any, args: Any, output: Any) -> Any:
-            return state if not isinstance(output, tuple) else (state, *output[1:])
-
-        self._hook = module.register_forward_hook(after)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        self._hook.remove()
+            return np.zeros(len(self._structure.blocks) + 1)
+        with torch.inference_mode():
+            layers = [
+                float(_log_likelihoods(self._structure.logits_of(state[0])[None], ids_T, first)[0])
+                for state in self._structure.layer_states(_batch_of_one(ids_T))
+            ]
+        return np.array([*layers[:-1], self.score(ids_T, first)])
 
 
 def _batch_of_one(ids_T: np.ndarray) -> Any:
