@@ -1,12 +1,13 @@
 """Llama under other type names: repositories with code of their own that computes the same.
 
-  type      names of weights that differ           keys of config.json that differ
-  Yi        ln1 and ln2 for the norms              -
-  aquila    -                                      -
-  internlm  -                                      bias; rotary {base, type}
-  internlm3 -                                      qkv_bias and bias
-  orion     norms are layer norms with biases      -
-  xverse    -                                      -
+  type         names of weights that differ           keys of config.json that differ
+  Yi           ln1 and ln2 for the norms              -
+  aquila       -                                      -
+  internlm     -                                      bias; rotary {base, type}
+  internlm3    -                                      qkv_bias and bias
+  iquestcoder  -                                      defaults of heads and epsilon
+  orion        norms are layer norms with biases      -
+  xverse       -                                      -
 
 Deepseek-LLM and the later Yi models have the type llama. Types that differ more have pages of
 their own: baichuan, deci, exaone, internlm2, minicpm, qwen.
@@ -84,6 +85,13 @@ def _orion(c: Config) -> Spec:
     return Spec(**llama.sizes(c), norm="layer", norm_bias=True)
 
 
+def _iquestcoder(c: Config) -> Spec:
+    c.require("clip_qkv", (None,), None)
+    sizes = llama.sizes(c, kv_heads=8, head_dim=128, eps=1e-5)
+    bias = c.get("attention_bias", False)
+    return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=c.get("mlp_bias", False))
+
+
 def _like_llama(paper: str, spec: Callable[[Config], Spec], rows=llama.rows) -> Family:
     return Family(paper, spec, rows, llama.PREFIX, llama.INERT_TENSORS)
 
@@ -95,6 +103,7 @@ FAMILIES = {
         "InternLM Team 2023, InternLM: A Multilingual Language Model", _internlm
     ),
     "internlm3": _like_llama("InternLM Team 2025, InternLM3-8B", _internlm3),
+    "iquestcoder": _like_llama("IQuest Lab 2026, IQuest-Coder-V1", _iquestcoder),
     "orion": _like_llama("Chen et al. 2024, arXiv:2401.12246", _orion),
     "xverse": _like_llama("XVERSE Technology 2023, XVERSE-13B", _plain),
 }

@@ -122,6 +122,7 @@ SCALINGS = {
     "yarn": _yarn,
     "longrope": _longrope,
     "mrope": _plain,  # channels that turn by a picture's coordinates: in text all are the position
+    "deepseek_yarn": _yarn,  # its name in DeepSeek-like files of other makers
     "su": _longrope,  # LongRoPE's first name on the Hub
 }
 

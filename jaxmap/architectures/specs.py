@@ -32,7 +32,8 @@ def spec_of(config: Config, ignore: tuple[str, ...] = ()) -> Spec:
     except (LookupError, AttributeError) as error:  # lists and objects of an unexpected shape
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{config.where}: a value has an unexpected form ({reason})") from error
-    for act in (spec.act, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
+    acts = (spec.act, spec.head_in_act or spec.act)
+    for act in (*acts, *(part.act for part in (spec.experts, spec.ssm) if part and part.act)):
         if act not in ACTIVATIONS and not (act in LEARNED and spec.experts is None):
             known = ", ".join(sorted(ACTIVATIONS))
             raise InputError(f"{config.where}: unknown activation {act!r}; known: {known}")

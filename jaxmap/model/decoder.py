@@ -24,7 +24,7 @@ from jaxmap.model.mixers.selective_scan import SelectiveScan
 from jaxmap.model.mixers.short_conv import GatedShortConv
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.mixers.two_mixers import TwoMixers
-from jaxmap.model.mlps.dense import Mlp
+from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -163,6 +163,13 @@ class Decoder(nnx.Module):
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
         self.final_norm = _norm(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
+        in_bias = (spec.D,) if spec.head_in_bias else None
+        self.head_in = (
+            Linear("...d,dz->...z", (spec.D, spec.D), bias=in_bias, **make)
+            if spec.head_in_act
+            else None
+        )
+        self.head_norm = _norm(spec, spec.D, dtype) if spec.head_in_act else None
         self.head = (
             None if spec.tied else parameter(table(rngs.params(), (rows, E), dtype), letters)
         )
@@ -250,6 +257,8 @@ class Decoder(nnx.Module):
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
         # A float32 residual stream ends here.
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))
+        if self.head_in is not None and self.head_norm is not None:
+            h_BTD = self.head_norm(ACTIVATIONS[self.spec.head_in_act](self.head_in(h_BTD, inputs)))
         return h_BTD if self.embed_out is None else self.embed_out(h_BTD, inputs)
 
     @property

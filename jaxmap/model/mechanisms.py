@@ -166,6 +166,8 @@ class Experts:
       gated, act: as in `Spec`, for the experts; "" for `act` stands for the Spec's.
       shared_F: the width of an MLP that is applied to every token as well; 0: none.
       shared_gate: whether the shared MLP's output is scaled by the sigmoid of a learned projection.
+      mean_with_shared: whether the layer gives the mean of the experts' and the shared MLP's
+        outputs instead of their sum.
       on_shared: whether the experts read the shared MLP's output instead of the block's input.
       padded_E: the number of experts in the arrays; those from E on are zeros and are never chosen;
         0: E.
@@ -192,6 +194,7 @@ class Experts:
     act: str = ""
     shared_F: int = 0
     shared_gate: bool = False
+    mean_with_shared: bool = False
     on_shared: bool = False
     padded_E: int = 0
 

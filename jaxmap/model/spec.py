@@ -62,6 +62,7 @@ class Kind:
       mlp: a key of decoder.MLPS, or "none".
       G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
       bare: norm slots of the Spec that these layers lack.
+      out_bias: whether attention's last projection has a bias though the Spec's has none.
     """
 
     mixer: str = "attention"
@@ -69,6 +70,7 @@ class Kind:
     G: int = 0
     F: int = 0
     bare: frozenset[str] = frozenset()
+    out_bias: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +152,10 @@ class Spec:
     tied: bool = False  # the head is the embedding
     head_bias: bool = False
     head_normed: bool = False  # each row of the head is divided by its length
+    # The activation between a square projection of the final states and a norm of it, which come
+    # before the head (ModernBERT); "": neither. `head_in_bias`: of the projection.
+    head_in_act: str = ""
+    head_in_bias: bool = False
     logit_scale: float = 1.0
     logit_softcap: float = 0.0
 

@@ -195,7 +195,8 @@ class Attention(Sublayer):
         self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
         self.k = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
         self.v = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
-        self.o = Linear("bthc,hcd->btd", (H, C, D), bias=(D,) if spec.out_bias else None, **make)
+        out_bias = (D,) if spec.out_bias or kind.out_bias else None
+        self.o = Linear("bthc,hcd->btd", (H, C, D), bias=out_bias, **make)
         gate_bias = (H, C) if spec.qkv_bias else None
         self.gate = (
             Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None

@@ -165,7 +165,8 @@ class RoutedExperts(Sublayer):
             return y_BTD
         if self.shared_gate is not None:
             shared_BTD = shared_BTD * jax.nn.sigmoid(self.shared_gate(x_BTD, geometry))
-        return y_BTD + shared_BTD
+        total_BTD = y_BTD + shared_BTD
+        return total_BTD / 2 if e.mean_with_shared else total_BTD
 
     @property
     def linears(self) -> _Linears:
