@@ -46,7 +46,7 @@ LONGROPE = {
         long_factor=[2.0 + 0.3 * i for i in range(8)],
     ),
 }
-# Types without a page: positions of their own, no final norm.
+# Types that only transformers computes here: positions of their own, no final norm.
 NO_PAGE = {
     "ctrl": dict(
         model_type="ctrl", vocab_size=V, n_embd=64, n_layer=2, n_head=4, dff=48, n_positions=128
