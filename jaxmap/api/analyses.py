@@ -212,7 +212,8 @@ def report(
 ) -> Report:
     """One HTML page about a store, which opens offline: `write(FILE.html)` or `save(FOLDER)`.
 
-    Parents of models are taken from the store; the Hub is not asked.
+    Parents of models are taken from the store; the Hub is not asked. What `compare` kept in the
+    store has a part of its own.
 
     Args:
       store: a store or its folder.
@@ -224,6 +225,7 @@ def report(
       recipe: as of `scale`.
     """
     from jaxmap.analysis.genealogy import ask_nobody
+    from jaxmap.comparison.report_section import sections_of
     from jaxmap.reports.page import check_ending, make_report
 
     if out is not None:
@@ -238,7 +240,7 @@ def report(
         recipe=recipe,
         ask=ask_nobody,
     )
-    page = make_report(context)
+    page = make_report(context, further=sections_of(context.store))
     if out is not None:
         page.write(FilePath(out))
     if figures is not None:

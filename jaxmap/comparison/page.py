@@ -127,7 +127,7 @@ def page_about(found: Comparison) -> str:
         f"{first.tokens:,} tokens; text set "
         f"<code>{escape(found.texts_fingerprint[:16])}</code></p>",
         "<h2>Models</h2>",
-        _models(found),
+        models_table(found),
         *_parts(found),
         "<h2>Texts that differ most, and one in the middle</h2>",
         '<p class="note">A token is darker the more the two predictions of it differ. Point at '
@@ -147,7 +147,8 @@ def page_about(found: Comparison) -> str:
     return page_of(title, body, script)
 
 
-def _models(found: Comparison) -> str:
+def models_table(found: Comparison) -> str:
+    """A row a model: both KLs with their errors, the change in bits per byte, the floor."""
     heads = ["model", "format", "bits per weight", "token KL, nats", "99 %", "same top token",
              "Δ bits per byte", "KL, bits per byte", "floor of token KL"]  # fmt: skip
     rows = []

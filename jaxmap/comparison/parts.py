@@ -17,14 +17,20 @@ MOST_VALUES = 40  # of a field; further ones are taken together
 SPAN = 8  # tokens
 WORST = 100  # texts of a model that are listed
 
-# The first that a token's text is, whole; spaces around letters and digits do not count.
+CAPITALISED = "capitalised"  # names, and what begins a sentence
+# The first that a token's text is, whole; spaces around letters and digits do not count. Code is
+# what prose seldom has: identifiers with an underscore or an inner capital, brackets and operators.
 KINDS = {
     "white space": r"\s+",
     "digits": r"\s*\d+\s*",
+    "code": r"\s*(?:\w*_\w*|[a-z]+[A-Z]\w*|[^\w\s]*(?:\(\)|[\[\]{}<>=;|\\^~`+*/&%$#@])[^\w\s]*)\s*",
+    CAPITALISED: r"\s*[A-Z\u00c0-\u00de][a-z\u00df-\u024f'\u2019]*\s*",
     "Latin letters": r"\s*[A-Za-z\u00c0-\u024f'\u2019]+\s*",
     "other letters": r"\s*[^\W\d_]+\s*",
     "punctuation": r"\s*[^\w\s]+\s*",
 }
+# How often a capitalised token's text is seen among all: rare names are unlike frequent ones.
+FREQUENCIES = {"seen once": 1, "seen 2 to 9 times": 2, "seen 10 times or more": 10}
 PARTIAL, MIXED = "part of a character or special", "mixed"
 
 
@@ -46,21 +52,36 @@ def by_fields(texts: TextSet, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def by_kind(texts: TextSet, spans: tuple[np.ndarray, np.ndarray], offsets_N1: np.ndarray) -> dict:
-    """Which tokens are of each kind, bool [M], by "token: kind"."""
+    """Which tokens are of each kind, bool [M], by "token: kind"; those capitalised by how often
+    their text is seen."""
     patterns = {name: re.compile(pattern) for name, pattern in KINDS.items()}
-    kind_M = []
+    kind_M, said_M = [], []
     for n, text in enumerate(texts.texts):
         data = text.encode()
         here = slice(offsets_N1[n], offsets_N1[n + 1])
         for start, end in zip(spans[0][here], spans[1][here], strict=True):
             said = data[start:end].decode(errors="ignore")
+            said_M.append(said.strip())
             if not said:
                 kind_M.append(PARTIAL)
                 continue
             found = (name for name, pattern in patterns.items() if pattern.fullmatch(said))
             kind_M.append(next(found, MIXED))
+    capitalised = Counter(
+        said for said, kind in zip(said_M, kind_M, strict=True) if kind == CAPITALISED
+    )
+    least = np.array(list(FREQUENCIES.values()))
+    seen_M = np.array([capitalised[said] for said in said_M], np.int64)
     kinds = np.array(kind_M, object)
-    return {f"token: {name}": kinds == name for name in (*KINDS, MIXED, PARTIAL)}
+    masks = {}
+    for kind in (*KINDS, MIXED, PARTIAL):
+        if kind != CAPITALISED:
+            masks[f"token: {kind}"] = kinds == kind
+            continue
+        group_M = np.searchsorted(least, seen_M, "right") - 1
+        for group, name in enumerate(FREQUENCIES):
+            masks[f"token: {kind}, {name}"] = (kinds == kind) & (group_M == group)
+    return masks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,14 +83,18 @@ def make_report(
     title: str = "A map of language models",
     lead: str = "",
     notes: Sequence[str] = (),
+    further: Sequence[Section] = (),
 ) -> Report:
     """Makes the page about everything in a store.
 
-    `title`, `lead` and `notes` (paragraphs under the methods) are plain text. The page loads no
+    `title`, `lead` and `notes` (paragraphs under the methods) are plain text; `further` sections
+    stand before the last one, the methods. The page loads no
     other files: style, figures, data and, if there is a map, plotly.js (4.7 MB) are inside it.
     """
     view = View(context, notes)
     sections = [found for section in SECTIONS if (found := section(view)) is not None]
+    if further:
+        sections[-1:-1] = further
     numbers = iter(range(1, 1 + sum(len(one.pictures) for one in sections)))
     body = [
         f"<h1>{escape(title)}</h1>",

@@ -14,7 +14,7 @@ from support.checkpoints import TEXTS, add_tokenizer, bytes_tokenizer_json, jaxm
 from support.reference import logits, make_model
 
 import jaxmap as package
-from jaxmap.comparison.parts import KINDS
+from jaxmap.comparison.parts import CAPITALISED, KINDS
 from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.tokens import load_tokenizer
 
@@ -135,9 +135,8 @@ def test_places_and_totals(models, tmp_path):
     chosen = np.arange(len(texts)) % 2 == 1
     expected = -totals[1][chosen].sum() / texts.num_bytes[chosen].sum() / math.log(2)
     assert details["meta.set=b", "bits_per_byte"].value == pytest.approx(expected, rel=1e-5)
-    assert {f"token: {kind}" for kind in KINDS} - {"token: other letters"} <= {
-        subset for subset, _ in details
-    }
+    kinds = {f"token: {kind}" for kind in set(KINDS) - {CAPITALISED, "other letters"}}
+    assert kinds <= {subset for subset, _ in details}
 
 
 def test_files_page_and_card(models, tmp_path, monkeypatch):
@@ -174,6 +173,20 @@ def test_files_page_and_card(models, tmp_path, monkeypatch):
     kept = {one.row.model: one for one in found.compared}
     assert kept[str(root / "other")].other_tokens.startswith("reads text 0")
     assert "has no token KL" in found.markdown()
+
+
+def test_a_part_of_the_report(models, tmp_path):
+    """What was compared stands in the report of the same store, before the methods."""
+    root, _ = models
+    names = [root / "other", root / "reference"]
+    package.score(names, root / "texts.jsonl", tmp_path).raise_for_failures()
+    before = package.report(tmp_path).html
+    package.compare(names, root / "texts.jsonl", tmp_path, reference=root / "reference")
+    page = package.report(tmp_path, out=tmp_path / "report.html").html
+    assert "Token by token" not in before
+    heading = page.index("<h2>Token by token beside reference</h2>")
+    assert heading < page.index("other has no token KL: it reads text 0") < page.rindex("<h2>")
+    assert page.count("<h2>") == before.count("<h2>") + 1
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs chromium")

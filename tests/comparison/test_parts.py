@@ -65,6 +65,25 @@ def test_tokens_by_kind(folders):
     assert "\U0001f98a" in "".join(said["token: punctuation"])
 
 
+def test_code_and_capitalised_words_by_frequency():
+    """Cut by hand into words with the space before them."""
+    words = [
+        "Anna", " met", " Bob", " and", " Anna", " read", " get_name", "();", " fooBar", " (",
+        "see", ")", " x", " ==", " y", ".", " \u00c9mile", " 3", *[" Zed"] * 12, " NASA", " don't",
+    ]  # fmt: skip
+    ends = np.cumsum([len(word.encode()) for word in words])
+    spans = np.concatenate([[0], ends[:-1]]), ends
+    masks = by_kind(TextSet(("".join(words),)), spans, np.array([0, len(words)]))
+    of = {name: [words[i] for i in np.flatnonzero(mask)] for name, mask in masks.items()}
+    assert of["token: code"] == [" get_name", "();", " fooBar", " =="]
+    assert of["token: capitalised, seen once"] == [" Bob", " \u00c9mile"]
+    assert of["token: capitalised, seen 2 to 9 times"] == ["Anna", " Anna"]
+    assert of["token: capitalised, seen 10 times or more"] == [" Zed"] * 12
+    assert of["token: punctuation"] == [" (", ")", "."]
+    assert {" NASA", " don't", " met"} <= set(of["token: Latin letters"])
+    assert sum(masks.values()).tolist() == [1] * len(words)
+
+
 def test_the_worst_texts_and_spans():
     """Of numbers that are known: one text is worse, and in it eight tokens are."""
     counts = [30, 40, 3]
