@@ -105,7 +105,7 @@ def execute_all(
 ) -> int:
     """Runs one program a host, side by side, each again while it asks for that; the worst code.
 
-    SIGTERM is passed on to them, and then nothing is run again.
+    SIGTERM is passed on to them, and then nothing is run again: AGAIN, unless all was done.
 
     Args:
       commands: by host.
@@ -129,7 +129,9 @@ def execute_all(
                 return exit_codes.BAD_INPUT  # a program is not there, which was said
             killed = any(code > 128 for code in codes.values())
             again = killed or AGAIN in codes.values()
-            if told.is_set() or not again or not restarts or (killed and not kills):
+            if told.is_set():
+                return AGAIN if any(codes.values()) else exit_codes.DONE
+            if not again or not restarts or (killed and not kills):
                 return max(codes.values(), key=lambda code: (code != 0, code == AGAIN, code))
             restarts, kills = restarts - 1, kills - killed
             why = "was killed or lost" if killed else "asked to be run again"

@@ -6,11 +6,12 @@
 
 The first host of the file coordinates. With --notogether each process does its share of the
 models. mpirun's binding of processes to cores is turned off, so that one process uses a whole host.
-A process that is told to stop has two minutes to save its work.
+A process that is told to stop has a minute to save its work.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -33,12 +34,13 @@ _RESTARTS = flags.DEFINE_integer(
 _KILLS = flags.DEFINE_integer(
     "kills", 3, "How many of these times may be because a process was killed.", lower_bound=0
 )
-# Of Open MPI 4 and 5; MPICH has none of them and reads none.
+# Of Open MPI 4 and 5, unless they are set already; MPICH has none of them and reads none. Seconds
+# from SIGTERM to SIGKILL pass even if all processes have ended before.
 _ENVIRONMENT = {
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
-    "OMPI_MCA_odls_base_sigkill_timeout": "120",
-    "PRTE_MCA_odls_base_sigkill_timeout": "120",
+    "OMPI_MCA_odls_base_sigkill_timeout": "60",
+    "PRTE_MCA_odls_base_sigkill_timeout": "60",
 }
 
 # Open MPI's name, and MPICH's.
@@ -80,7 +82,8 @@ def mpirun(command: list[str]) -> list[str]:
 
 def main(command: list[str]) -> int:
     commands = {"mpirun": mpirun(command)}
-    return job.execute_all(commands, _RESTARTS.value, _KILLS.value, _ENVIRONMENT)
+    own = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    return job.execute_all(commands, _RESTARTS.value, _KILLS.value, own)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import REPOSITORY
-from support.checkpoints import caches, make_checkpoint, score
+from support.checkpoints import caches
 from support.slurm import Cluster, is_installed, until
-from support.sweeps import contents, is_clean, many_texts
+from support.sweeps import contents, is_clean
 
 from jaxmap.store import Store
 
@@ -33,25 +33,6 @@ export SLURM_STEP_NODELIST=localhost
 exec %(python)s -m jaxmap "$@"
 """
 SECONDS = 300  # for what takes half a minute on an idle machine
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return [make_checkpoint(folder / f"m{i}", seed=i) for i in range(6)]
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    return many_texts(tmp_path_factory.mktemp("texts") / "texts.jsonl", 400)
-
-
-@pytest.fixture(scope="module")
-def clean(models, texts, tmp_path_factory):
-    """What a run gives that nothing happens to."""
-    store = tmp_path_factory.mktemp("clean") / "store"
-    assert score(store, texts, *models, batch_tokens=128).code == 0
-    return store
 
 
 class Job:
@@ -114,6 +95,24 @@ def test_an_array_of_workers(cluster, models, texts, clean, tmp_path, blow):
     job.strike("1", blow)
     assert set(job.wait()) == {"COMPLETED"}, job.log()
     assert [share for share, number, _ in job.starts() if number] == ["1"]
+    assert contents(job.store) == contents(clean)
+    is_clean(job.store)
+
+
+def test_preemption_by_a_partition_of_higher_priority(cluster, models, texts, clean, tmp_path):
+    """Workers whose nodes are wanted save and wait; when the nodes are free again they go on."""
+    job = Job(cluster, tmp_path, texts, models, "--shards=2", "--option=--partition=main")
+    until(lambda: len(job.starts()) == 2, SECONDS)
+    until(lambda: any((job.store / "partial").glob("[!.]*.npz")), SECONDS)
+    urgent = cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive",
+        f"--output={tmp_path}/urgent.log", "--wrap=srun hostname",
+    ).strip()  # fmt: skip
+    until(lambda: cluster.states().get(urgent) == "COMPLETED", SECONDS)
+    until(job.ended, SECONDS)
+    assert set(cluster.states().values()) <= {"COMPLETED", "NODE_FAIL"}, job.log()
+    assert len({share for share, number, _ in job.starts() if number}) == 2, job.starts()
+    assert "finishing the batch and saving" in job.log()
     assert contents(job.store) == contents(clean)
     is_clean(job.store)
 

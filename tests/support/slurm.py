@@ -40,8 +40,14 @@ SlurmdTimeout=10
 KillWait=5
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=8000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=8000
-PartitionName=main Nodes=n1,n2 Default=YES State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=n1,n2 Default=YES State=UP PriorityTier=1 GraceTime={grace}
+PartitionName=urgent Nodes=n1,n2 State=UP PriorityTier=10 PreemptMode=OFF
 """
+
+
+GRACE = 60
 
 
 def is_installed() -> bool:
@@ -51,7 +57,11 @@ def is_installed() -> bool:
 
 
 class Cluster:
-    """Two nodes, n1 and n2, of four CPUs each; nothing that runs outlives `stop`."""
+    """Two nodes, n1 and n2, of four CPUs each; nothing that runs outlives `stop`.
+
+    Jobs in the partition "urgent" take the nodes from those in "main", which have GRACE seconds
+    from SIGTERM to SIGKILL.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -62,7 +72,10 @@ class Cluster:
         key.chmod(0o400)
         (folder / "slurm.conf").write_text(
             _CONFIGURATION.format(
-                host=socket.gethostname().split(".")[0], folder=folder, ports=_free_ports(3)
+                host=socket.gethostname().split(".")[0],
+                folder=folder,
+                ports=_free_ports(3),
+                grace=GRACE,
             )
         )
         self.environment = {
