@@ -63,6 +63,7 @@ def load() -> dict[tuple[str, str], dict]:
         for line in PLANS.read_text(encoding="utf-8").splitlines():
             plan = json.loads(line)
             plan["name"] = Path(plan["model"]).name
+            plan.setdefault("modelled_seconds", None)  # of before there was any
             plans[plan["name"], plan["topology"]] = plan
     return plans
 
@@ -72,7 +73,7 @@ def missing() -> list[tuple[str, str]]:
     plans = load()
 
     def done(plan: dict | None) -> bool:
-        if plan is None or "modelled_seconds" not in plan:
+        if plan is None or (plan["modelled_seconds"] is None and plan["fits"]):
             return False
         return not LARGEST.value or plan["largest_batch_tokens"] is not None or not plan["fits"]
 
@@ -139,7 +140,9 @@ def sweeps(plans: dict[tuple[str, str], dict]) -> list[str]:
     names = [f"pythia-{size}" for size in SIZES]
     runs = [1 + SEEDS if size == "410m" else 1 for size in SIZES]
     shown = _sum(runs, SIZES)
-    whole = [t for t in TOPOLOGIES if all(plans.get((n, t), {}).get("fits") for n in names)]
+    whole = [
+        t for t in TOPOLOGIES if all(plans.get((n, t), {}).get("modelled_seconds") for n in names)
+    ]
     lines = [
         f"**Pythia's {CHECKPOINTS * sum(runs):,} checkpoints**: {CHECKPOINTS} of each of "
         f"{sum(runs)} runs, five sizes and nine more seeds of 410m: {CHECKPOINTS} x ({shown}).",

@@ -50,10 +50,11 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Computations by name, and which one is run."""
+    """Computations by name, which one is run, and on how many devices."""
 
     computations: dict[str, dict[str, Operation]]
     entry: str
+    devices: int
 
     def executed(self) -> Iterator[tuple[Operation, dict[str, Operation], int]]:
         """Every operation that runs as one, the computation it stands in, and how often it runs.
@@ -122,7 +123,8 @@ def parse(text: str) -> Program:
         entry = named["name"] if named["entry"] else entry
     if not entry:
         raise ValueError("no ENTRY computation: is it optimised HLO?")
-    return Program(computations, entry)
+    counts = re.findall(r"\b(?:num_partitions|replica_count)=(\d+)", text.partition("\n")[0])
+    return Program(computations, entry, math.prod(map(int, counts)))
 
 
 def _operation(line: str) -> Operation | None:
@@ -175,14 +177,16 @@ def dot_flops(op: Operation, computation: dict[str, Operation]) -> float:
     return 2.0 * math.prod(out) * math.prod(left[int(i)] for i in contracted.split(",") if i)
 
 
-def group_size(op: Operation) -> int:
-    """How many devices take part in a collective; 2 for a permutation, which lists pairs."""
+def group_size(op: Operation, devices: int) -> int:
+    """How many of the devices take part in a collective; 2 for a permutation, which lists pairs."""
     if "collective-permute" in op.opcode:
         return 2
     listed = re.search(r"replica_groups=\{\{([\d,]*)\}", op.line)
     if listed:
         return len(listed[1].split(","))
     counted = re.search(r"replica_groups=\[(?:\d+,)*(\d+)\]<=", op.line)
-    if not counted:
-        raise ValueError(f"{op.name} does not say which devices take part")
-    return int(counted[1])
+    if counted:
+        return int(counted[1])
+    if "replica_groups=" not in op.line or "replica_groups={}" in op.line:
+        return devices
+    raise ValueError(f"{op.name} does not say which devices take part")

@@ -70,19 +70,24 @@ def charges(text: str, device: str) -> list[Charge]:
         if device in GPUS:
             seconds = _on_gpu(op, computation, program, GPUS[device])
         else:
-            seconds = _on_tpu(op, computation, chips.TPUS[device])
+            seconds = _on_tpu(op, computation, program, chips.TPUS[device])
         if seconds:
             shape = op.shape.split("{")[0] if op.shape[0] != "(" else op.shape[:60]
             found.append(Charge(op.name, op.opcode, shape, op.source, runs, runs * seconds))
     return sorted(found, key=lambda charge: -charge.seconds)
 
 
-def _on_tpu(op: hlo.Operation, computation: dict[str, hlo.Operation], chip: chips.Chip) -> float:
+def _on_tpu(
+    op: hlo.Operation,
+    computation: dict[str, hlo.Operation],
+    program: hlo.Program,
+    chip: chips.Chip,
+) -> float:
     if "tpu_custom_call" in op.line:
         return _own_kernel_on_tpu(op, computation, chip)
     if op.opcode.removesuffix("-start") in _RING:
-        links = 1 if hlo.group_size(op) == 2 else 2
-        return _ring_bytes(op, computation) / (links * chip.link)
+        links = 1 if hlo.group_size(op, program.devices) == 2 else 2
+        return _ring_bytes(op, computation, program) / (links * chip.link)
     cycles = _CYCLES.search(op.line)
     return int(cycles[1]) / chip.clock if cycles else 0.0
 
@@ -117,9 +122,11 @@ def _bytes(op: hlo.Operation, computation: dict[str, hlo.Operation]) -> int:
     return read + hlo.bytes_of(op.shape)
 
 
-def _ring_bytes(op: hlo.Operation, computation: dict[str, hlo.Operation]) -> float:
+def _ring_bytes(
+    op: hlo.Operation, computation: dict[str, hlo.Operation], program: hlo.Program
+) -> float:
     """What a device of a ring sends on in a collective."""
-    turns = _RING[op.opcode.removesuffix("-start")](hlo.group_size(op))
+    turns = _RING[op.opcode.removesuffix("-start")](hlo.group_size(op, program.devices))
     return turns * sum(hlo.bytes_of(computation[name].shape) for name in op.operands)
 
 
@@ -129,7 +136,7 @@ def _on_gpu(
     if op.opcode in _FREE:
         return 0.0
     if op.opcode.removesuffix("-start") in _RING:
-        return _ring_bytes(op, computation) / gpu.link + gpu.launch
+        return _ring_bytes(op, computation, program) / gpu.link + gpu.launch
     if "__gpu$xla.gpu.triton" in op.line and "transcendentals" in op.line:
         declared = _declared(op)
         exponentials = declared["transcendentals"]

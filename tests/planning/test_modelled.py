@@ -88,11 +88,15 @@ def test_a_kernel_of_our_own_is_charged_what_it_declares():
         ("collective-permute-start", 1),
     ],
 )
-@pytest.mark.parametrize("groups", ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "[2,4]<=[4,2]T(1,0)"])
+@pytest.mark.parametrize(
+    "groups", ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "[2,4]<=[4,2]T(1,0)", "{}"]
+)
 def test_what_devices_tell_each_other_goes_around_a_ring(opcode, turns, groups):
     start, stop = GPU.index("%gemm ="), GPU.index(", metadata")
     call = f"%gemm = f16[64,32]{{1,0}} {opcode}(%x), replica_groups={groups}"
     text = GPU[:start] + call + GPU[stop:]
+    devices = 4 if groups == "{}" else 8  # all of them
+    text = text.replace("HloModule m", f"HloModule m, num_partitions={devices}")
     [charge] = charges(text, "h100")
     sent = turns * 2 * 64 * 32
     assert charge.seconds == pytest.approx(24 * (sent / GPUS["h100"].link + GPUS["h100"].launch))
