@@ -94,7 +94,7 @@ def _read(metadata: Mapping[str, Any], where: str) -> _Vocabulary:
     def get(key: str, kind: type, default: Any) -> Any:
         value = metadata.get(_KEY + key, default)
         if value is not default and not isinstance(value, kind):
-            raise InputError(f"{where}: {_KEY}{key} is a {type(value).__name__}")
+            raise InputError(f"{where}: {_KEY}{key} is of the type {type(value).__name__}")
         return value
 
     tokens = get("tokens", list, [])

@@ -25,6 +25,7 @@ from jaxmap.checkpoint.account import parameter_shapes
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
+from jaxmap.precision import default_dtype
 
 
 def same(a, b) -> bool:
@@ -286,6 +287,6 @@ def test_float64_beyond_float32(tmp_path):
 
 
 def test_auto_dtype():
-    assert weights.default_dtype("cpu", "float16") == "float32"
-    assert weights.default_dtype("gpu", "float16") == "float16"
-    assert weights.default_dtype("tpu", "float16") == "bfloat16_3x"
+    assert default_dtype("cpu", "float16") == "float32"
+    assert default_dtype("gpu", "float16") == "float16"
+    assert default_dtype("tpu", "float16") == "bfloat16_3x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import jax
@@ -195,7 +196,7 @@ def learnt(tmp_path_factory) -> weights.Model:
 
     params, loss_S = train(model.params)
     assert loss_S[-1] < 0.5 * loss_S[0], "the model has not learnt"
-    return weights.dataclasses.replace(model, params=params)
+    return dataclasses.replace(model, params=params)
 
 
 TRAINING = Training(steps=60, learning_rate=1e-2, batch_tokens=1024, held_out=0.25)
