@@ -118,3 +118,7 @@ def test_extras_that_pages_name_exist():
         named = re.findall(r"pip install (?:-e )?'[^'\[]*\.?\[([\w,]+)\]'", text)
         assert {one for names in named for one in names.split(",")} <= {*extras, "cuda13", "tpu"}
         assert not re.search(r"pip install '?jaxmap", text), page  # it is on no index
+
+
+def test_messages_name_lines_of_pip_that_work():
+    assert [one for one in strings_of_the_code() if re.search(r"pip install '?jaxmap", one)] == []

@@ -103,7 +103,7 @@ def define_engine(values: flags.FlagValues, default: str | None) -> None:
         default,
         list(ENGINES),
         "jax: this program's decoder, for the types that `jaxmap families` lists. torch: "
-        "transformers on PyTorch (pip install 'jaxmap[torch]'), for any causal model that it "
+        "transformers on PyTorch (pip install torch), for any causal model that it "
         "knows: slower, on one device, float32 unless --dtype says otherwise; its results are "
         "marked +torch.",
         flag_values=values,

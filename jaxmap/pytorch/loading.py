@@ -17,7 +17,7 @@ from jaxmap.checkpoint.storage import Storage
 from jaxmap.errors import InputError
 from jaxmap.pytorch.structure import Structure
 
-NEEDED = "needs PyTorch: pip install 'jaxmap[torch]'"
+NEEDED = "needs PyTorch: pip install torch"
 DTYPES = ("float32", "bfloat16", "float16")  # the first is the default
 _SHOWN = 4  # names of tensors in a message
 

@@ -104,7 +104,7 @@ class Settings:
             if getattr(self, field):
                 raise InputError(why, field=field)
         if importlib.util.find_spec("torch") is None:
-            raise InputError("torch: needs PyTorch: pip install 'jaxmap[torch]'", field="engine")
+            raise InputError("torch: needs PyTorch: pip install torch", field="engine")
 
     def _given(self, field: str) -> dict[str, Any]:
         return {"field": field, "value": getattr(self, field)}
