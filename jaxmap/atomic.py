@@ -27,6 +27,8 @@ _REASONS = {
     errno.EPERM: "no permission to write there: choose another place",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another place",
     errno.EEXIST: "a part of the path is a file, not a folder: choose another place",
+    errno.ENOENT: "there is no such place: choose another",
+    errno.EFBIG: "the file would be larger than is allowed (ulimit -f): raise the limit",
     errno.EISDIR: "it is a folder: name a file",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
@@ -88,7 +90,11 @@ def create_atomic(
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Makes the folder if need be and writes a file in it; raises InputError if that fails."""
-    folder = Path(folder)
+    probe(Path(folder))
+
+
+def probe(folder: Path) -> None:
+    """Writes a file in a folder and removes it; raises InputError if that fails."""
     with one_line_errors(folder):
         _write_temp(folder / "probe", b"").unlink(missing_ok=True)
 

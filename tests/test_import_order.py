@@ -11,6 +11,7 @@ from support import REPOSITORY
 ORDER = (
     ("errors", "version"),
     ("atomic", "progress", "tables", "environment", "precision", "naming", "results", "variant"),
+    ("outputs",),
     ("runtime", "distributed"),
     ("corpus",),
     ("model",),

@@ -65,12 +65,12 @@ class ChosenTexts(Result):
 
     def write(self, path: str | Path) -> Path:
         """Writes the texts to a .jsonl file."""
-        check_file(path)
+        check_ending(path)
         save_texts(path, list(self.rows))
         return Path(path)
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_ending(path: str | os.PathLike[str]) -> None:
     """Raises InputError for a name under which chosen texts cannot be read back."""
     if Path(path).suffix.lower() != ".jsonl":
         raise InputError("has to end in .jsonl", field="out", value=path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jaxmap.api.arguments import Names, Path, StoreLike, Texts, open_for_reading, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_file, check_folder
 
 if TYPE_CHECKING:
     from jaxmap.analysis.diffusion import Diffusion
@@ -60,6 +61,7 @@ def write_kl(store: StoreLike, out: Path, *, pairs: str = "all", base: str | Non
     """
     from jaxmap.analysis import kl_files
 
+    check_file(out, *kl_files.ENDINGS)
     return kl_files.write_kl(open_for_reading(store), out, pairs, base)
 
 
@@ -91,6 +93,8 @@ def scale(
     """
     from jaxmap.analysis.scale import measure_scale
 
+    if out is not None:
+        check_folder(out)
     context = context_of(
         store,
         warmup_steps=warmup_steps,
@@ -142,6 +146,8 @@ def diffusion(
     """
     from jaxmap.analysis.diffusion import measure_diffusion
 
+    if out is not None:
+        check_folder(out)
     context = context_of(
         store,
         warmup_steps=warmup_steps,
@@ -185,6 +191,8 @@ def make_map(
     """
     from jaxmap.analysis.map_selection import make_atlas, require_maps
 
+    if out is not None:
+        check_folder(out)
     context = context_of(
         store,
         warmup_steps=warmup_steps,
@@ -230,6 +238,9 @@ def report(
 
     if out is not None:
         check_ending(FilePath(out))
+        check_file(out)
+    if figures is not None:
+        check_folder(figures, "figures")
     context = context_of(
         store,
         warmup_steps=warmup_steps,
@@ -274,11 +285,12 @@ def resample(
 
     Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
     """
-    from jaxmap.analysis.resample import check_file, choose
+    from jaxmap.analysis.resample import check_ending, choose
 
     if method.lower() not in METHODS:
         raise InputError(f"use one of {', '.join(METHODS)}", field="method", value=method)
     if out is not None:
+        check_ending(out)
         check_file(out)
     scheme = METHODS[method.lower()]
     chosen = choose(open_for_reading(store), texts_of(texts), n, scheme, seed)
@@ -305,6 +317,8 @@ def place(
     """
     from jaxmap.analysis.place import place_new
 
+    if out is not None:
+        check_folder(out)
     return saved(place_new(open_for_reading(store), texts, open_for_reading(new)), out)
 
 
@@ -323,4 +337,5 @@ def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore
     """
     from jaxmap.analysis.pmi import write_pmi
 
+    check_folder(out)
     return write_pmi(open_for_reading(conditional), open_for_reading(unconditional), out)

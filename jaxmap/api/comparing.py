@@ -17,8 +17,8 @@ from jaxmap.api.arguments import (
     open_for_writing,
     texts_of,
 )
-from jaxmap.atomic import check_writable
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.comparison.collected import Card
@@ -102,7 +102,7 @@ def compare(
     if keep_states not in (0, 16, 32):
         raise InputError("is 16 or 32 (bits), or 0", field="keep_states", value=keep_states)
     if out is not None:
-        check_writable(FilePath(out))
+        check_folder(out)
     text_set = texts_of(texts)
     opened = open_for_writing(store, text_set)
     from jaxmap import runtime
@@ -154,7 +154,7 @@ def card(
     from jaxmap.comparison.collected import collect
 
     if out is not None:
-        check_writable(FilePath(out))
+        check_folder(out)
     found = collect(open_for_reading(store), reference, command)
     if out is not None:
         found.save(FilePath(out))

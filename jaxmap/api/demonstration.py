@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jaxmap.api.arguments import Path
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -35,6 +36,7 @@ def demo(
     Raises InputError for a bad config, where `out` is a file or holds a demo of another config,
     and JaxmapError where training diverges or the disk refuses.
     """
+    check_folder(out)
     from jaxmap import runtime
 
     runtime.prepare()

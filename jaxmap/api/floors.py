@@ -18,6 +18,7 @@ from jaxmap.api.arguments import (
     texts_of,
 )
 from jaxmap.api.outcomes import raise_for
+from jaxmap.outputs import check_file
 from jaxmap.precision import COMPARED, REFERENCE, parse_precisions
 from jaxmap.results import Table
 from jaxmap.store import Failure, Store
@@ -92,10 +93,8 @@ def floor(
     """
     refs, text_set = models_of(models, models_file), texts_of(texts)
     precisions = parse_precisions(list(names_of(dtypes)))
-    from jaxmap.atomic import check_writable
-
     if out is not None:
-        check_writable(FilePath(out).parent)
+        check_file(out, ".csv")
     opened = open_for_writing(store, text_set)
     from jaxmap import runtime
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxmap.api.arguments import Names, Path, StoreLike, Texts, names_of, open_for_reading, texts_of
 from jaxmap.api.contexts import saved
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.comparison.kept_tokens import TokenStatistics
@@ -60,6 +61,8 @@ def tokens(
             raise InputError(f"is at least {least}", field=name, value=value)
     if clip is not None and not clip > 0:
         raise InputError("is a positive number of nats", field="clip", value=clip)
+    if out is not None:
+        check_folder(out)
     opened = open_for_reading(store)
     text_set = None if texts is None else texts_of(texts)
     if text_set is not None and text_set.fingerprint != opened.texts.fingerprint:

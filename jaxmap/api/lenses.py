@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Names, Path, Texts, models_of, names_of, texts_of
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.lens.train import Lenses
@@ -54,6 +55,7 @@ def train_lens(
     Raises InputError for a parameter or texts that cannot be used, and where `out` holds a lens of
     another training.
     """
+    check_folder(out)
     refs, text_set = models_of(models, models_file), texts_of(texts)
     from jaxmap import runtime
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Names, Path, names_of
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_file
 from jaxmap.results import Result
 from jaxmap.tables import write_csv
 
@@ -104,6 +105,8 @@ def plan(
 
     Raises InputError for a model, topology or mesh that is not understood.
     """
+    if out is not None:
+        check_file(out, ".jsonl")
     if topology:
         from jaxmap.planning import topology as topologies
 
@@ -187,6 +190,8 @@ def bench(
     """
     from jaxmap.benchmarking.speed import measure
 
+    if out is not None:
+        check_file(out, ".json")
     for name, value in (("texts", texts), ("repeats", repeats)):
         if value < 1:
             raise InputError(f"{value} is too few: give at least 1", field=name)

@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Path
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.reports.reproduction import Reproduction
@@ -34,6 +35,7 @@ def reproduce(released: Path, out: Path, *, compare_tsne: bool = True) -> Reprod
     from jaxmap.reports.reproduction import measure_reproduction
 
     out = FilePath(os.fspath(out))
+    check_folder(out)
     store, imported = import_released(os.fspath(released), out / "store")
     context = Context(store, recipe="published")
     notes = tuple(Note("release", line) for line in imported.remarks)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Path, StoreLike, models_of, open_for_reading
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.outputs import check_folder
 from jaxmap.results import Result, Table
 from jaxmap.store import Store
 from jaxmap.store.status import StatusReport
@@ -138,6 +139,7 @@ def export(store: StoreLike, *, out: Path | None = None, released: Path | None =
         raise InputError("and `released`: give one of them", field="out")
     opened = open_for_reading(store)
     if released is not None:
+        check_folder(released, "released")
         from jaxmap.released.export import write_released
 
         return Exported(opened, tuple(write_released(opened, released)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jaxmap.api.arguments import Names, Path, StoreLike, Texts, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.analysis.context import Context
@@ -46,6 +47,8 @@ def dynamics(
     """
     from jaxmap.analysis.dynamics import measure_dynamics
 
+    if out is not None:
+        check_folder(out)
     context = context_of(
         store,
         warmup_steps=warmup_steps,

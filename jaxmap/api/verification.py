@@ -6,8 +6,8 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Names, Path, Texts, models_of, names_of, texts_of
-from jaxmap.atomic import check_writable
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_file
 
 if TYPE_CHECKING:
     from jaxmap.verification.verify import Verification
@@ -47,9 +47,7 @@ def verify(
         if value < least:
             raise InputError(f"{value} is too few; at least {least}", field=field)
     if out is not None:
-        if FilePath(out).suffix != ".csv":
-            raise InputError(f"{out}: the table is written as .csv only", field="out")
-        check_writable(FilePath(out).parent)
+        check_file(out, ".csv")
     refs, text_set = models_of(models, models_file), texts_of(texts)
     from jaxmap import runtime
 

@@ -207,7 +207,9 @@ def _define_map(values: flags.FlagValues) -> None:
 def _map(values: flags.FlagValues) -> int:
     required(values, "store", "out")
     from jaxmap.api.analyses import make_map
+    from jaxmap.outputs import check_folder
 
+    check_folder(values.out)
     atlas = make_map(
         values.store,
         warmup_steps=values.warmup_steps,
@@ -239,9 +241,13 @@ def _report(values: flags.FlagValues) -> int:
     from pathlib import Path
 
     from jaxmap.api.analyses import report
+    from jaxmap.outputs import check_file, check_folder
     from jaxmap.reports.page import check_ending
 
     check_ending(Path(values.out))
+    check_file(values.out)
+    if values.figures:
+        check_folder(values.figures, "figures")
     page = report(
         values.store,
         warmup_steps=values.warmup_steps,

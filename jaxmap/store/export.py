@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
+from jaxmap.outputs import check_file
 from jaxmap.store import Store
 from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.record import Entry
@@ -32,6 +33,9 @@ FORMATS_HELP = """\
       xarray.open_dataset"""
 
 
+ENDINGS = (".npz", ".csv", ".nc")
+
+
 def export(store: Store, out: str | os.PathLike[str]) -> int:
     """Writes all results in the format of the file's ending; returns their number.
 
@@ -39,14 +43,13 @@ def export(store: Store, out: str | os.PathLike[str]) -> int:
     rows are in memory at a time. Raises InputError for another ending or an empty store.
     """
     out = Path(out)
+    check_file(out, *ENDINGS)
     writers: dict[str, Callable[[Store, list[Entry], BinaryIO], None]] = {
         ".npz": _write_npz,
         ".csv": _write_csv,
         ".nc": _write_nc,
     }
-    writer = writers.get(out.suffix.lower())
-    if writer is None:
-        raise InputError(f"{out}: unknown ending {out.suffix!r}: use one of {', '.join(writers)}")
+    writer = writers[out.suffix.lower()]
     entries = store.records()
     if not entries:
         raise InputError(f"{store.path}: holds no results: score models into it first")

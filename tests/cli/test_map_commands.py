@@ -168,6 +168,6 @@ def test_a_table_where_none_can_be(store, tmp_path, ending):
     with pytest.raises(InputError, match="a part of the path is a file"):
         run(["kl", f"--store={store.path}", f"--out={tmp_path}/file/kl.{ending}"])
     (tmp_path / f"folder.{ending}").mkdir()
-    with pytest.raises(JaxmapError, match=rf"folder\.{ending}: cannot be written"):
+    with pytest.raises(JaxmapError, match=rf"folder\.{ending}: is a folder: name a file"):
         run(["kl", f"--store={store.path}", f"--out={tmp_path}/folder.{ending}"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"folder.{ending}"]
