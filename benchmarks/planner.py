@@ -276,7 +276,8 @@ def write() -> None:
         "of the memory traffic, without what devices tell each other: no run is faster. Modelled "
         "is what the operations of the compiled program add up to, one after another, what devices "
         f"tell each other included, for texts of up to {reach_of(one['tokens_per_text'])} tokens "
-        "([accelerators.md](accelerators.md)); padding, loading and reading are beside it. The "
+        "([accelerators.md](accelerators.md)); padding, loading and reading are beside it. "
+        "Where it is blank nothing fits, or the plan was made before there was a model. The "
         "largest batch, where it was looked for, is that of each group of devices.",
         "",
         *table(ordered),
