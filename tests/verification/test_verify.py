@@ -114,7 +114,7 @@ def test_what_cannot_be_loaded_is_named_and_the_others_go_on(llama, texts, tmp_p
     [
         (dict(n=0), "0 is too few"),
         (dict(double=-1), "-1 is too few"),
-        (dict(out="table.json"), "written as .csv only"),
+        (dict(out="table.json"), "use one of .csv"),
     ],
 )
 def test_bad_parameters(llama, texts, parameters, message):
