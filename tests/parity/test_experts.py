@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 
@@ -23,8 +24,10 @@ from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry
+from jaxmap.model.kernels import experts_gpu
 from jaxmap.model.mechanisms import ClampedSwiglu, Experts
-from jaxmap.model.mlps.experts import RoutedExperts, in_blocks
+from jaxmap.model.mlps.expert_blocks import in_blocks
+from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 
@@ -174,8 +177,8 @@ def _applied(layer: RoutedExperts, x_BTD: jax.Array) -> jax.Array:
     return layer(x_BTD, Geometry(jnp.ones_like(position_BT), position_BT, None, None, T, T))
 
 
-def _layer(experts: Experts, dtype=jnp.float32) -> RoutedExperts:
-    spec = Spec(L=1, D=16, H=2, G=2, C=8, F=12, V=97, context=64, experts=experts, kinds=(Kind(),))
+def _layer(experts: Experts, dtype=jnp.float32, D: int = 16) -> RoutedExperts:
+    spec = Spec(L=1, D=D, H=2, G=2, C=8, F=12, V=97, context=64, experts=experts, kinds=(Kind(),))
     layer = RoutedExperts(spec, Kind(mlp="experts"), dtype=dtype, rngs=nnx.Rngs(0))
     graph, params = nnx.split(layer)
     leaves, tree = jax.tree.flatten(params)
@@ -203,6 +206,25 @@ def test_what_a_tpu_computes_is_what_others_compute(experts):
     np.testing.assert_allclose(
         some_NKD, np.where(here_NK1, blocks(x_ND, index_NK), 0), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("D", "F", "least"), [(16, 48, 16), (64, 160, 64)])
+@pytest.mark.parametrize("experts", _EXPERTS)
+def test_what_a_gpu_computes_is_what_others_compute(experts, D, F, least, monkeypatch):
+    """In 16 bits, at widths that are no multiple of a tile, in blocks of two sizes."""
+    monkeypatch.setattr(experts_gpu, "_LEAST", least if least <= D else 16)
+    layer = _layer(dataclasses.replace(experts, F=F), jnp.bfloat16, D=D)
+    x_ND = jax.random.normal(jax.random.key(2), (53, D), jnp.bfloat16)
+    index_NK = jax.random.randint(jax.random.key(3), (53, experts.k), 0, experts.E)
+    blocks = jax.jit(partial(layer.in_blocks, layer.linears), static_argnames="some")
+    kernel = jax.jit(
+        partial(layer.by_kernel, layer.linears, interpret=True), static_argnames="some"
+    )
+    for index, some in ((index_NK, False), (jnp.where(index_NK == 0, experts.E, index_NK), True)):
+        found, expected = kernel(x_ND, index, some=some), blocks(x_ND, index, some=some)
+        scale = float(jnp.abs(expected).max())
+        assert float(jnp.abs(found - expected).max()) < 0.01 * scale  # of bfloat16's 8 bits
+        assert scale > 1
 
 
 @pytest.mark.parametrize("experts", _EXPERTS)

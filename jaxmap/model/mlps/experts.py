@@ -1,9 +1,10 @@
 """Mixture of experts (Shazeer et al. 2017, arXiv:1701.06538), computed for the chosen experts only.
 
 The tokens of each expert are gathered into blocks, and the blocks are computed one after another
-with the weights of their expert. `jax.lax.ragged_dot` does the same in one call and is used on
-TPUs, which have an instruction for it; elsewhere it becomes a product with all experts (on a CPU,
-16 experts took 16 times the operations and 22 times the time of one).
+with the weights of their expert. In 16 bits on a GPU, a kernel computes all blocks at once. On
+TPUs `jax.lax.ragged_dot` does the same in one call, since they have an instruction for it;
+elsewhere it becomes a product with all experts (on a CPU, 16 experts took 16 times the operations
+and 22 times the time of one).
 """
 
 from __future__ import annotations
@@ -28,66 +29,10 @@ from jaxmap.model.inputs import Geometry, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, multiply
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
+from jaxmap.model.mlps.expert_blocks import Blocks, in_blocks
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
-
-_BLOCK = 64  # the largest number of tokens of a block
-
-
-def in_blocks(
-    run: Callable[[jax.Array, jax.Array], jax.Array],
-    x_ND: jax.Array,
-    index_NK: jax.Array,
-    num_experts: int,
-    block: int = _BLOCK,
-    some: bool = False,
-) -> jax.Array:
-    """Applies `run(expert, x_bD)` to each token and each of its experts: [N, k, D].
-
-    The tokens of an expert fill blocks, of which only the last may be incomplete. The program has
-    room for the largest possible number of blocks and skips those that are not needed.
-
-    Args:
-      run: computes one block with one expert.
-      x_ND: the tokens.
-      index_NK: the experts of each token.
-      num_experts: the number of experts.
-      block: the largest number of tokens of a block.
-      some: whether index_NK may contain num_experts, for which the result is zero.
-    """
-    (N, K), E = index_NK.shape, num_experts
-    # Blocks are small if experts get few tokens: even an incomplete block is computed as a whole.
-    while block > 8 and block * E > 2 * N * K:
-        block //= 2
-    expert_M = index_NK.reshape(-1)
-    order_M = jnp.argsort(expert_M, stable=True)
-    size_E = jnp.bincount(expert_M, length=E)
-    blocks_E = (size_E + block - 1) // block
-    until_E = jnp.cumsum(blocks_E)
-    sorted_M = expert_M[order_M]
-    rank_M = jnp.arange(N * K) - (jnp.cumsum(size_E) - size_E)[sorted_M]
-    place_M = (until_E - blocks_E)[sorted_M] * block + rank_M  # index among all blocks' tokens
-    count = min((N * K + E * (block - 1)) // block, N * K)
-    if some:
-        place_M = jnp.where(sorted_M < E, place_M, count * block)  # out of reach
-    token_P = jnp.full(count * block, N).at[place_M].set(order_M // K)  # N: no token
-
-    def one(_, scanned):
-        i, token_b = scanned
-        expert = jnp.minimum(jnp.searchsorted(until_E, i, side="right"), E - 1)
-        x_bD = x_ND.at[token_b].get(mode="fill", fill_value=0)
-        y_bD = jax.eval_shape(run, expert, x_bD)
-        return None, jax.lax.cond(
-            i < until_E[-1], run, lambda *_: jnp.zeros(y_bD.shape, y_bD.dtype), expert, x_bD
-        )
-
-    blocks = jnp.arange(count), token_P.reshape(count, block)
-    y_PD = jax.lax.scan(one, None, blocks)[1].reshape(count * block, -1)
-    where_M = jnp.zeros_like(place_M).at[order_M].set(place_M)
-    y_MD = y_PD.at[where_M].get(mode="fill", fill_value=0) if some else y_PD[where_M]
-    return y_MD.reshape(N, K, -1)
-
 
 # Layers with a leading axis of experts.
 _Unpacked = FourBitExperts | GroupedExperts | BlockExperts  # one expert at a time
@@ -151,13 +96,17 @@ class RoutedExperts(Sublayer):
         if e.on_shared:
             assert shared_BTD is not None
             x_ND = shared_BTD.reshape(x_ND.shape)
-        mixed = self._mixed if model_devices() == 1 else self._mixed_over_devices
+        on_gpu = geometry.platform == "gpu"
+        # A kernel sees the part of one device.
+        kernel_on_mesh = on_gpu and not jax.sharding.get_abstract_mesh().empty
+        over_devices = model_devices() > 1 or kernel_on_mesh
+        mixed = self._mixed_over_devices if over_devices else self._mixed
         first_N = first_of_text(geometry)
         if e.scale_inputs:  # a choice is a token of its own, with one expert
             x_ND, first_N = jnp.repeat(x_ND, e.k, axis=0), jnp.repeat(first_N, e.k)
             x_ND = x_ND * weight_NK.reshape(-1, 1).astype(x_ND.dtype)
             weight_NK, index_NK = jnp.ones((len(x_ND), 1), jnp.float32), index_NK.reshape(-1, 1)
-        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_N)
+        y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_N, on_gpu=on_gpu)
         if e.scale_inputs:
             y_ND = y_ND.reshape(-1, e.k, y_ND.shape[-1]).sum(1)
         y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
@@ -188,6 +137,8 @@ class RoutedExperts(Sublayer):
         weight_NK: jax.Array,
         index_NK: jax.Array,
         first_N: jax.Array,
+        *,
+        on_gpu: bool = False,
         some: bool = False,
     ) -> jax.Array:
         """The weighted sum of the outputs of each token's experts, float32 [N, D].
@@ -197,11 +148,14 @@ class RoutedExperts(Sublayer):
           x_ND: the tokens.
           weight_NK, index_NK: the weights and experts of each token.
           first_N: see `first_of_text`.
+          on_gpu: whether the kernel for GPUs is used where it can be.
           some: see `in_blocks`.
         """
         blocks = partial(self.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
             y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
+        elif on_gpu and self._fit_the_kernel(linears, x_ND):
+            y_NKD = self.by_kernel(linears, x_ND, index_NK, some=some)
         elif isinstance(linears.up, _Unpacked):
             y_NKD = blocks(x_ND, index_NK)
         else:
@@ -220,6 +174,8 @@ class RoutedExperts(Sublayer):
         weight_NK: jax.Array,
         index_NK: jax.Array,
         first_N: jax.Array,
+        *,
+        on_gpu: bool = False,
     ) -> jax.Array:
         """`_mixed` where each device computes its own experts for the tokens that chose them."""
         graph, weights = nnx.split(linears)
@@ -231,7 +187,9 @@ class RoutedExperts(Sublayer):
             index_NK = jnp.where(
                 (index_NK >= 0) & (index_NK < E), index_NK, E
             )  # E: on another device
-            y_ND = self._mixed(linears, x_ND, weight_NK, index_NK, first_N, some=True)
+            y_ND = self._mixed(
+                linears, x_ND, weight_NK, index_NK, first_N, on_gpu=on_gpu, some=True
+            )
             return jax.lax.psum(y_ND, "model")
 
         everywhere, cut = PartitionSpec(), PartitionSpec("model")
@@ -256,6 +214,45 @@ class RoutedExperts(Sublayer):
             return self._expert(linears, applied, x_ND)
 
         return in_blocks(run, x_ND, index_NK, linears.E, some=some)
+
+    def _fit_the_kernel(self, linears: _Linears, x_ND: jax.Array) -> bool:
+        from jaxmap.model.kernels import experts_gpu  # importing Pallas takes a while
+
+        assert not isinstance(linears.up, Int8Experts)
+        up = jax.eval_shape(linears.up.one, 0)
+        held = isinstance(linears.up, _Unpacked) or up.dtype == x_ND.dtype
+        return held and experts_gpu.supported(x_ND.dtype, *up.shape)
+
+    def by_kernel(
+        self,
+        linears: _Linears,
+        x_ND: jax.Array,
+        index_NK: jax.Array,
+        *,
+        some: bool = False,
+        interpret: bool = False,
+    ) -> jax.Array:
+        """`in_blocks` by the kernel for GPUs; `interpret` runs it on any platform.
+
+        Packed weights are unpacked for all experts of the layer.
+        """
+        from jaxmap.model.kernels import experts_gpu
+
+        (N, K), E = index_NK.shape, linears.E
+        blocks = Blocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
+        expert_S = blocks.expert(jnp.arange(blocks.count))
+
+        def applied(linear: _Floats, x_PD: jax.Array) -> jax.Array:
+            if isinstance(linear, Linear):
+                kernel_EDF = linear.kernel[...]
+            else:
+                kernel_EDF = jax.vmap(linear.one)(jnp.arange(E)).astype(x_PD.dtype)
+            bias_EF = None if linear.bias is None else linear.bias[...]
+            return experts_gpu.multiply(x_PD, kernel_EDF, bias_EF, expert_S, interpret=interpret)
+
+        x_PD = x_ND.at[blocks.token_P].get(mode="fill", fill_value=0)
+        y_PD = self._expert(linears, applied, x_PD)
+        return blocks.choices(y_PD, some=some).reshape(N, K, -1)
 
     def in_int8(
         self,
