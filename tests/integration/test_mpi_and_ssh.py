@@ -75,6 +75,15 @@ class Launched:
         lines = self._starts.read_text().splitlines() if self._starts.exists() else []
         return [int(line.split()[0]) for line in lines]
 
+    def alive(self) -> list[int]:
+        """Those that still run; a number may belong to another program by now."""
+        found = []
+        for pid in self.pids():
+            with contextlib.suppress(psutil.Error):
+                if str(self.store) in " ".join(psutil.Process(pid).cmdline()):
+                    found.append(pid)
+        return found
+
     def is_at_work(self) -> bool:
         assert self.process.poll() is None, self.log()
         return any((self.store / "partial").glob("[!.]*.npz"))
@@ -82,19 +91,20 @@ class Launched:
     def strike(self, number: int) -> None:
         """Sends a signal to one of jaxmap's processes while a model is being scored."""
         until(self.is_at_work, SECONDS)
-        os.kill([pid for pid in self.pids() if psutil.pid_exists(pid)][-1], number)
+        os.kill(self.alive()[-1], number)
 
     def code(self) -> int:
         """The launcher's exit code, once no process of jaxmap is left."""
         found = self.process.wait(SECONDS)
-        until(lambda: not any(map(psutil.pid_exists, self.pids())), SECONDS)
+        until(lambda: not self.alive(), SECONDS)
         return found
 
     def log(self) -> str:
         return self._log.read_text()
 
     def end(self) -> None:
-        for pid in (self.process.pid, *self.pids()):
+        self.process.kill()
+        for pid in self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(60)
