@@ -310,6 +310,9 @@ class Delta:
         and a key.
       K, C: the channels of a key head and of a value head.
       taps: the length in tokens of the convolutions of queries, keys and values.
+      rate: the largest rate; 2 allows updates with negative eigenvalues (Grazzi et al. 2024,
+        arXiv:2411.12537).
+      eps: the epsilon of the output's norm; 0: the Spec's.
     """
 
     H: int
@@ -317,6 +320,8 @@ class Delta:
     K: int
     C: int
     taps: int
+    rate: float = 1.0
+    eps: float = 0.0
 
     def __post_init__(self):
         if self.H % self.G:

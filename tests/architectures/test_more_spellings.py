@@ -107,6 +107,12 @@ def test_released_values_without_their_keys():
     assert japanese.ropes[0].dims == japanese.C  # whole heads
     assert _spec(CASES["persimmon"]).ropes[0].dims == 6
     assert _spec(CASES["minicpm3"]).embed_scale == 12
+    widths = {"linear_value_head_dim": None, "rope_parameters": None}
+    olmo = _spec({**CASES["olmo_hybrid"], **widths})
+    assert olmo.delta is not None
+    assert (olmo.delta.K, olmo.delta.C, olmo.delta.rate) == (12, 24, 2)
+    assert olmo.ropes[0].inv_freq[1] == pytest.approx(10_000 ** (-1 / 5))
+    assert _spec(CASES["olmo_hybrid"]).ropes == ()
     ettin = _spec(CASES["modernbert-decoder"])
     assert ettin.window == (0, 11, 11, 0)
     assert ettin.kinds[0].bare == {"attn_in"}

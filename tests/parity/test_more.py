@@ -10,7 +10,15 @@ import pytest
 from support.cases.more import CASES
 from support.parity import check_parity
 
-_DEFAULT = {"cohere2_moe", "ctrl", "dbrx", "gpt_neox_japanese", "modernbert-decoder", "openai-gpt"}
+_DEFAULT = {
+    "cohere2_moe",
+    "ctrl",
+    "dbrx",
+    "gpt_neox_japanese",
+    "modernbert-decoder",
+    "olmo_hybrid",
+    "openai-gpt",
+}
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]

@@ -96,8 +96,8 @@ def _unit(x: jax.Array) -> jax.Array:
 class GatedDelta(Sublayer):
     """x_BTD -> x_BTD: queries, keys and values convolved over tokens, then the gated delta rule.
 
-    The decay of a head is exp(-exp(A) softplus(a + dt)) and its rate sigmoid(b), where a and b are
-    projections of the input. The output is normalised and gated.
+    The decay of a head is exp(-exp(A) softplus(a + dt)) and its rate `Delta.rate` sigmoid(b), where
+    a and b are projections of the input. The output is normalised and gated.
     """
 
     quantisable = True
@@ -125,7 +125,8 @@ class GatedDelta(Sublayer):
         self.step_bias = parameter(jnp.ones((d.H,), dtype), "h")
         # Always float32, because it is an exponent.
         self.log_rate = parameter(jnp.zeros((d.H,), jnp.float32), "h")
-        self.norm = Norm("rms", (d.C,), eps=spec.eps, dtype=dtype)
+        self.norm = Norm("rms", (d.C,), eps=d.eps or spec.eps, dtype=dtype)
+        self.largest_rate = d.rate
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         def read(linear: Linear, taps: nnx.Param) -> jax.Array:
@@ -139,12 +140,15 @@ class GatedDelta(Sublayer):
         v_BTHC = read(self.value, self.conv_v).astype(jnp.float32)
         step_BTH = self.step(x_BTD, geometry).astype(jnp.float32)
         step_BTH = step_BTH + self.step_bias[...].astype(jnp.float32)
+        rate_BTH = jax.nn.sigmoid(self.rate(x_BTD, geometry)).astype(jnp.float32)
+        if self.largest_rate != 1:
+            rate_BTH = rate_BTH * self.largest_rate
         mixed_BTHC = delta_rule(
             jnp.repeat(q_BTGK * q_BTGK.shape[-1] ** -0.5, self.shared, axis=2),
             jnp.repeat(k_BTGK, self.shared, axis=2),
             v_BTHC,
             -jnp.exp(self.log_rate[...]) * jax.nn.softplus(step_BTH),
-            jax.nn.sigmoid(self.rate(x_BTD, geometry)).astype(jnp.float32),
+            rate_BTH,
             geometry.position_BT,
         )
         normed_BTHC = self.norm(mixed_BTHC.astype(x_BTD.dtype)).astype(jnp.float32)

@@ -100,6 +100,18 @@ _COMMAND = {
     "prefix_dense_intermediate_size": 36,
     "num_shared_experts": 2,
 }
+# As many channels of values as of keys: transformers saves the convolutions in equal thirds.
+_OLMO = {
+    **_SIZES,
+    "model_type": "olmo_hybrid",
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "layer_types": ["linear_attention", _FULL, "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 6,
+    "pad_token_id": 0,
+}
 
 CASES: dict[str, dict[str, Any]] = {
     "persimmon": _PERSIMMON,
@@ -243,5 +255,17 @@ CASES: dict[str, dict[str, Any]] = {
         "num_shared_experts": 0,
         "expert_selection_fn": "sigmoid",
         "norm_topk_prob": False,
+    },
+    "olmo_hybrid": {**_OLMO, "rope_parameters": {"rope_type": "default", "rope_theta": None}},
+    "olmo_hybrid-options": {
+        **_OLMO,
+        "layer_types": None,
+        "linear_num_key_heads": None,
+        "linear_key_head_dim": None,
+        "linear_value_head_dim": 7,
+        "linear_allow_neg_eigval": False,
+        "attention_bias": True,
+        "rms_norm_eps": 0.3,
+        "rope_parameters": _PLAIN,
     },
 }
