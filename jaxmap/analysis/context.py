@@ -61,6 +61,8 @@ class Context:
         self.parents_file, self._ask = parents, ask
         self._totals: dict[Path, float] = {}
         self._cleaned: dict[tuple[Path, ...], Cleaned] = {}
+        self._parents: genealogy.Parents = {}
+        self._asked: set[str] = set()
 
     @property
     def mean_bytes(self) -> float:
@@ -126,9 +128,15 @@ class Context:
         return self._timed[1]
 
     def parents_of(self, models: Iterable[str]) -> genealogy.Parents:
-        """The parents of models, from the file, the store, their cards or `ask`."""
-        recorded = {e.identity.ref: bases for e in self.entries if (bases := bases_of(e))}
-        return genealogy.parents_of(self.store.path, models, self.parents_file, self._ask, recorded)
+        """Parents of models, from the file, the store, their cards or `ask`, each asked once."""
+        models = list(dict.fromkeys(models))
+        if new := [model for model in models if model not in self._asked]:
+            recorded = {e.identity.ref: bases for e in self.entries if (bases := bases_of(e))}
+            self._parents |= genealogy.parents_of(
+                self.store.path, new, self.parents_file, self._ask, recorded
+            )
+            self._asked |= set(new)
+        return {model: self._parents[model] for model in models if model in self._parents}
 
     @cached_property
     def copies(self) -> list[Pair]:

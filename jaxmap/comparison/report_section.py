@@ -27,8 +27,8 @@ def sections_of(store: Store) -> tuple[Section, ...]:
 def _section(found: Comparison, number: int) -> Section:
     name = found.reference.rsplit("/", 1)[-1]
     first = found.found[0]
+    title = f"Token by token beside {name}"
     words = [
-        f"<h2>Token by token beside {escape(name)}</h2>",
         f"<p>At every token of {first.texts:,} texts the next-token distributions of two models "
         "are compared over the whole vocabulary: token KL is the mean of KL(reference || model). "
         "It is another quantity than the KL over texts of this page, which stands in the column "
@@ -46,8 +46,9 @@ def _section(found: Comparison, number: int) -> Section:
             words.append(f'<p class="note">{escape(said)}</p>')
     figure = kl_and_size.draw(found)
     if figure is None:
-        return Section("".join(words))
+        return Section(title, "".join(words))
     return Section(
+        title,
         "".join(words),
         (
             Picture(

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
-  --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2; --bad: #b3261e; }
+  --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2;
+  --sky: #56b4e9; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --faint: #7d858e;
-  --paper: #12161b; --card: #1a2028; --line: #333c46; --blue: #4ba6e3; --bad: #ff8a80; } }
+  --paper: #12161b; --card: #1a2028; --line: #333c46; --blue: #4ba6e3;
+  --sky: #b8a1e8; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 56rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
+h2 a { color: inherit; text-decoration: none; }
+h2 a:hover::after, h2 a:focus::after { content: " #"; color: var(--faint); }
+a { color: var(--blue); }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; list-style: none; margin: 1rem 0 0;
+  padding: 0; font-size: .92rem; }
+.files { font-size: .85rem; margin: .3rem 0 0; }
 p { max-width: 46rem; }
 .lead { color: var(--soft); font-size: 1.05rem; margin: 0; }
 dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
@@ -46,7 +54,10 @@ ul.plain { color: var(--soft); font-size: .92rem; padding-left: 1.2rem; max-widt
   max-width: 14rem; }
 .controls input[type=range] { flex: 1; padding: 0; max-width: none; accent-color: var(--blue); }
 .controls output { color: var(--soft); font-variant-numeric: tabular-nums; min-width: 9rem; }
-.plot { width: 100%; height: min(80vh, 36rem); touch-action: pan-y; }
+.controls button { font: inherit; color: var(--ink); background: var(--card); min-width: 5.5rem;
+  border: 1px solid var(--line); border-radius: .35rem; padding: .25rem .6rem; cursor: pointer; }
+.plot { width: 100%; height: min(80vh, 36rem); }
+.plot, .plot * { touch-action: pan-x pan-y !important; }
 .plot.square { height: min(110vw, 46rem); }
 #heat-tip { position: fixed; z-index: 2000; pointer-events: none; max-width: 80vw;
   background: var(--card); border: 1px solid var(--faint); padding: .3rem .5rem; font-size: .85rem;
@@ -54,6 +65,14 @@ ul.plain { color: var(--soft); font-size: .92rem; padding-left: 1.2rem; max-widt
 .keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .92rem; }
 .keys i { display: inline-block; width: .75rem; height: .75rem; border-radius: 50%;
   margin-right: .4rem; }
+@media print { :root { color-scheme: light; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
+  --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2;
+  --sky: #56b4e9; --bad: #b3261e; }
+  main { max-width: none; padding: 0; } p, figcaption, .note, ul.plain { max-width: none; }
+  nav, .controls, .files, .modebar-container { display: none !important; }
+  figure, tr, .plot, dl.facts { break-inside: avoid; } h2 { break-after: avoid; }
+  .wide { overflow: visible; } figure svg { min-width: 0; }
+  table { font-size: .75rem; } th, td { white-space: normal; } }
 """
 
 # What the page may do: show itself. No address is ever loaded, whatever a script asks for.

@@ -11,18 +11,19 @@ import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.maps import Atlas, Map
+from jaxmap.analysis.nearest import NearestModels
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
-from jaxmap.reports.heat_map import heat, words
 from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.reports.wording import scores_are
 from jaxmap.stats.divergence import kl_KK
 from jaxmap.stats.embed import Embedding
 
-SCRIPTS = ("page.js", "map.js", "heat.js")
+SCRIPTS = ("page.js", "labels.js", "gestures.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
+FEWEST_TSNE = 30  # models from which t-SNE is shown first
 
 TITLES = {
     "trajectories": "training runs",
@@ -36,54 +37,23 @@ SAID = {
     "trajectories": "A dot is a checkpoint, a line joins those that follow one another, the large "
     "dot is the last one shown.",
     "models": "A dot is a model.",
-    "8-bit": "A line joins a model and its quantised version.",
-    "4-bit": "A line joins a model and its quantised version.",
+    "8-bit": "A line joins a model and its copy in 8 bits.",
+    "4-bit": "A line joins a model and its copy in 4 bits.",
     "families": "A line joins a parent and its child.",
     "layers": "A dot is what one layer predicts (logit lens); a line joins layers in order.",
 }
 
 
-def payload(context: Context, atlas: Atlas) -> dict[str, Any]:
+def payload(
+    context: Context, atlas: Atlas, models: NearestModels, heat: dict[str, Any] | None
+) -> dict[str, Any]:
     """What the script draws: maps with everything that hovering tells, and the heat map."""
     return {
         "palette": list(PALETTE),
         "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
-        "maps": [_map(context, one, atlas.pretraining) for one in atlas.maps],
-        "heat": heat(context),
+        "maps": [_map(context, one, atlas.pretraining, models) for one in atlas.maps],
+        "heat": heat,
     }
-
-
-def elements(drawn: dict[str, Any]) -> str:
-    """The elements that the script fills; the data are in the page once, in `script`."""
-    parts = []
-    if drawn["maps"]:
-        parts.append(
-            "<h2>The map</h2>"
-            "<p>Models that predict the texts alike lie together. Drag to move, scroll or pinch to "
-            "zoom, hover or tap for names and the KL to the nearest model.</p>"
-            '<div class="controls">'
-            '<label>map <select id="map-which"></select></label>'
-            '<label>by <select id="map-method"></select></label>'
-            '<label>colour <select id="map-color"></select></label>'
-            '<label>find <input id="map-search" type="search" list="map-names" '
-            'placeholder="a model" autocomplete="off"></label>'
-            '<datalist id="map-names"></datalist></div>'
-            '<div class="controls" id="map-time"><label class="grow">training '
-            '<input id="map-step" type="range" min="0" step="1"></label>'
-            '<output id="map-now"></output></div>'
-            '<div id="map-plot" class="plot"></div><div id="map-keys" class="keys"></div>'
-            '<p class="note" id="map-found" aria-live="polite"></p>'
-            '<p class="note"><span id="map-said"></span> t-SNE keeps neighbours together, and '
-            "distances across it say little; in principal components squared distances are KL, "
-            "as far as two dimensions hold them.</p>"
-        )
-    if drawn["heat"]:
-        parts.append(
-            "<h2>KL between all models</h2>"
-            '<div id="heat-plot" class="plot square"></div><div id="heat-tip" hidden></div>'
-            f'<p class="note">{words(drawn["heat"])}</p>'
-        )
-    return "".join(parts)
 
 
 def script(drawn: dict[str, Any]) -> str:
@@ -104,9 +74,11 @@ def script(drawn: dict[str, Any]) -> str:
     )
 
 
-def _map(context: Context, one: Map, runs: Pretraining | None) -> dict[str, Any]:
-    nearest_K, kl_K = _nearest(one)
+def _map(
+    context: Context, one: Map, runs: Pretraining | None, models: NearestModels
+) -> dict[str, Any]:
     entries = one.entries
+    nearest_K, kl_K = _nearest(context, one, models)
     is_runs = one.name == "trajectories" and runs is not None
     times: list[int | None] = [entry.name.step for entry in entries]
     paths, unit = [], "step"
@@ -121,6 +93,7 @@ def _map(context: Context, one: Map, runs: Pretraining | None) -> dict[str, Any]
         "said": f"{SAID[one.name]} {scores_are(one.recipe, one.group, one.cleaned)}",
         "labels": shown_names(entries),
         "model": [base_name(entry) for entry in entries] if is_runs else None,
+        "run": _runs(runs, len(entries)) if is_runs and runs is not None else None,
         "type": list(one.kinds),
         "step": times,
         "unit": unit,
@@ -131,8 +104,23 @@ def _map(context: Context, one: Map, runs: Pretraining | None) -> dict[str, Any]
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
         "paths": paths,
-        "embeddings": [_embedding(found) for found in one.embeddings],
+        "embeddings": [_embedding(found) for found in _in_order(one)],
     }
+
+
+def _in_order(one: Map) -> list[Embedding]:
+    """The best one first: t-SNE of few models says little, principal components most of it."""
+    few = len(one.entries) < FEWEST_TSNE
+    return sorted(one.embeddings, key=lambda found: (found.method == "tsne") is few)
+
+
+def _runs(runs: Pretraining, count: int) -> list[str | None]:
+    """The run of each row."""
+    names: list[str | None] = [None] * count
+    for run, rows in zip(runs.runs, runs.rows, strict=True):
+        for row in rows[rows >= 0].tolist():
+            names[row] = run.name
+    return names
 
 
 def _embedding(found: Embedding) -> dict[str, Any]:
@@ -147,8 +135,15 @@ def _embedding(found: Embedding) -> dict[str, Any]:
     }
 
 
-def _nearest(one: Map) -> tuple[list[int], np.ndarray]:
-    kl = kl_KK(one.ll_KN, one.mean_bytes, errors=False).kl
+def _nearest(context: Context, one: Map, models: NearestModels) -> tuple[list[int], np.ndarray]:
+    """The nearest other row of each and the KL to it, from raw scores: the KL of a pair is the same
+    on the whole page."""
+    rows = {known.entry.path: k for k, known in enumerate(models.models)}
+    if all(entry.path in rows for entry in one.entries):
+        places = [rows[entry.path] for entry in one.entries]
+        kl = models.kl_KK[np.ix_(places, places)]
+    else:
+        kl = kl_KK(context.vectors(one.entries), context.mean_bytes, errors=False).kl
     np.fill_diagonal(kl, np.inf)
     nearest_K = kl.argmin(axis=1)
     return nearest_K.tolist(), kl[np.arange(len(kl)), nearest_K]

@@ -1,9 +1,11 @@
 // The map: where models lie, coloured, searched, and through training.
 (() => {
   "use strict";
-  const { data, get, css, safe, short, kl, config, axes, paper } = page;
+  const { data, get, css, safe, short, whole, kl, config, axes, paper } = page;
   if (!data.maps.length) return;
+  const mostNames = 25;
   const colorings = {
+    run: { name: "training run", kind: "category" },
     model: { name: "model", kind: "category" },
     type: { name: "type", kind: "category" },
     step: { name: "training step", kind: "log" },
@@ -15,6 +17,8 @@
   const [which, method, color] = menus;
   const search = get("map-search");
   const slider = get("map-step");
+  const play = get("map-play");
+  const plot = get("map-plot");
 
   const fill = (menu, options) => {
     const before = menu.value;
@@ -44,13 +48,20 @@
     get("map-said").textContent = one.said;
   }
 
+  const rgb = (color) => [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+  const mixed = (color, other, share) => share === 1 ? color : `#${rgb(color).map((value, i) =>
+    Math.round(share * value + (1 - share) * rgb(other)[i]).toString(16).padStart(2, "0")).join("")}`;
+
   function shades(one, key) {
     const values = key ? one[key] : one.labels.map(() => null);
     if (!key || colorings[key].kind === "category") {
       // A type has one colour on all maps; models have theirs in the order of the figures.
       const seen = new Set(values.filter(Boolean));
-      const named = (key === "type" ? data.types : [...seen]).slice(0, data.palette.length);
-      const palette = [css("--blue"), ...data.palette.slice(1)];
+      const first = [css("--blue"), ...data.palette.slice(1, -1), css("--sky")];
+      // More runs than colours come again as lighter ones, so that seeds are told apart.
+      const palette = key === "run" ? [1, 0.55, 0.3].flatMap((share) => first.map((shade) =>
+        mixed(shade, css("--paper"), share))) : first;
+      const named = (key === "type" ? data.types : [...seen]).slice(0, palette.length);
       const of = (value) => named.includes(value) ? palette[named.indexOf(value)] : css("--faint");
       const keys = named.filter((value) => seen.has(value)).map((value) => [of(value), value]);
       if (keys.length && values.some((value) => !named.includes(value))) {
@@ -69,17 +80,44 @@
     return { keys: [], marker: { color: shown, colorscale: "Viridis", cmin: low, cmax: high,
       showscale: true, colorbar: { title: { text: name(one, key), side: "top" },
         orientation: "h", y: 1.02, yanchor: "bottom", thickness: 10, len: 0.9, outlinewidth: 0,
-        tickvals: ticks, ticktext: ticks.map((tick) => short(key === "loss" ? from(tick)
-          : Math.round(from(tick)))) } } };
+        tickvals: ticks, ticktext: ticks.map((tick) => key === "loss" ? from(tick).toPrecision(3)
+          : short(Math.round(from(tick)))) } } };
   }
 
   const hover = (one, k) => [`<b>${safe(one.labels[k])}</b>`,
     one.type && one.type[k] ? `type ${safe(one.type[k])}` : "",
-    one.size && one.size[k] ? `${short(one.size[k])} parameters` : "",
+    one.size && one.size[k] ? `${whole(one.size[k])} parameters` : "",
     one.loss[k] !== null ? `${one.loss[k].toFixed(3)} bits per byte of the texts` : "",
     one.nearest[k] !== null ? `nearest: ${safe(one.labels[one.nearest[k]])}` : "",
     one.nearest[k] !== null ? `KL to it: ${kl(one.nearest_kl[k])}` : "",
   ].filter(Boolean).join("<br>");
+
+  // The ranges that hold all points, with one scale for both axes.
+  function around(x, y, width, height) {
+    const ends = [x, y].map((values) => values.reduce(([low, high], value) =>
+      [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]));
+    const unit = 1.16 * Math.max((ends[0][1] - ends[0][0]) / width,
+      (ends[1][1] - ends[1][0]) / height) || 1 / width;
+    return ends.map(([low, high], i) => [(low + high - unit * [width, height][i]) / 2,
+      (low + high + unit * [width, height][i]) / 2]);
+  }
+
+  let timer = null;
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "▶ play";
+  }
+  function start() {
+    if (Number(slider.value) >= Number(slider.max)) slider.value = 0;
+    play.textContent = "❚❚ pause";
+    draw();
+    timer = setInterval(() => {
+      slider.value = Number(slider.value) + 1;
+      draw();
+      if (Number(slider.value) >= Number(slider.max)) stop();
+    }, Math.max(80, Math.min(600, 8000 / (Number(slider.max) + 1))));
+  }
 
   function found(one) {
     const asked = search.value.trim().toLowerCase();
@@ -92,6 +130,7 @@
   function draw() {
     const one = map();
     const { x, y, axis_x: axisX, axis_y: axisY } = one.embeddings[method.value];
+    const margin = { l: 52, r: 12, b: 46 };
     const moments = one.paths.length ? steps(one) : [];
     const now = moments.length ? moments[slider.value] : Infinity;
     const late = (k) => one.step[k] !== null && one.step[k] > now;
@@ -107,6 +146,16 @@
       .filter((k) => k !== undefined);
     const rings = found(one);
     const dense = one.labels.length > 600;
+    margin.t = marker.showscale ? 64 : 12;
+    const width = plot.clientWidth - margin.l - margin.r;
+    const height = plot.clientHeight - margin.t - margin.b;
+    const ranges = around(x, y, width, height);
+    const shown = one.paths.length ? heads : one.labels.map((_, k) => k);
+    const names = shown.length > mostNames ? [] : page.placeNames({ x: shown.map((k) => x[k]),
+      y: shown.map((k) => y[k]), labels: shown.map((k) => one.run ? one.run[k] : one.labels[k]),
+      ranges, width, height });
+    const ofHeads = Array.isArray(marker.color) ? { ...marker, showscale: false,
+      color: heads.map((k) => marker.color[k]) } : marker;
     const traces = [
       { ...lines, mode: "lines", hoverinfo: "skip", line: { color: css("--faint"), width: 1 },
         opacity: 0.7 },
@@ -115,17 +164,21 @@
         marker: { size: dense ? 5 : 8, line: { color: css("--paper"), width: dense ? 0 : 0.7 },
           ...marker } },
       { x: heads.map((k) => x[k]), y: heads.map((k) => y[k]), mode: "markers", hoverinfo: "skip",
-        marker: { size: 12, color: heads.map((k) => typeof marker.color[k] === "string"
-          ? marker.color[k] : css("--ink")), line: { color: css("--paper"), width: 1.5 } } },
+        marker: { ...ofHeads, size: 12, line: { color: css("--paper"), width: 1.5 } } },
       { x: rings.map((k) => x[k]), y: rings.map((k) => y[k]), mode: "markers", hoverinfo: "skip",
         marker: { size: 17, symbol: "circle-open", color: css("--bad"), line: { width: 2.5 } } },
+      { x: shown.map((k) => x[k]), y: shown.map((k) => y[k]), mode: "markers+text", hoverinfo: "skip",
+        marker: { size: 16, color: "rgba(0,0,0,0)" },
+        text: names.map(([label]) => safe(label)), textposition: names.map(([, place]) => place),
+        textfont: { size: 12, color: css("--soft") } },
     ];
     const same = { scaleanchor: "x", scaleratio: 1 };
-    Plotly.react(get("map-plot"), traces, { ...paper(), showlegend: false, dragmode: "pan",
-      margin: { l: 52, r: 12, t: marker.showscale ? 64 : 12, b: 46 }, hovermode: "closest",
+    Plotly.react(plot, traces, { ...paper(), showlegend: false, dragmode: "pan",
+      margin, hovermode: "closest",
       uirevision: `${which.value} ${method.value}`,
-      xaxis: { ...axes(), title: { text: axisX } },
-      yaxis: { ...axes(), title: { text: axisY }, ...same } }, config);
+      // The same for all moments: what moves is the models, not the axes.
+      xaxis: { ...axes(), title: { text: axisX }, range: ranges[0] },
+      yaxis: { ...axes(), title: { text: axisY }, range: ranges[1], ...same } }, config);
     get("map-keys").replaceChildren(...keys.map(([shade, text]) => {
       const item = document.createElement("span");
       const dot = document.createElement("i");
@@ -147,9 +200,12 @@
   }
 
   fill(which, data.maps.map((one, i) => [String(i), one.title]));
-  which.addEventListener("change", () => { choose(); draw(); });
+  which.addEventListener("change", () => { stop(); choose(); draw(); });
   [method, color].forEach((menu) => menu.addEventListener("change", draw));
-  [search, slider].forEach((one) => one.addEventListener("input", draw));
+  search.addEventListener("input", draw);
+  slider.addEventListener("input", () => { stop(); draw(); });
+  play.addEventListener("click", () => timer === null ? start() : stop());
+  page.gestures(plot);
   choose();
   page.draws.push(draw);
 })();

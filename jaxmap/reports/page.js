@@ -12,7 +12,9 @@ const page = (() => {
     safe: (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"),
     short: (value) => value >= 1e9 ? `${+(value / 1e9).toPrecision(3)}B`
       : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
-        : Math.abs(value) >= 1 ? `${+value.toPrecision(4)}` : `${+value.toPrecision(3)}`,
+        : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en")
+          : `${+value.toPrecision(3)}`,
+    whole: (value) => Math.round(value).toLocaleString("en"),
     kl: (value) => `${+value.toPrecision(3)} bits per byte`,
     config: { displaylogo: false, responsive: true, scrollZoom: true,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] },
@@ -27,6 +29,7 @@ const page = (() => {
       const all = () => draws.forEach((draw) => draw());
       all();
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+      matchMedia("print").addEventListener("change", all);
       document.documentElement.dataset.drawn = "yes";
     },
   };

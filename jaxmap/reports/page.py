@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,7 +16,7 @@ from jaxmap.errors import InputError
 from jaxmap.figures.figure import Figures, save_figures, svg_of
 from jaxmap.reports.css import CSS, POLICY
 from jaxmap.reports.interactive import script
-from jaxmap.reports.section import Picture, Section
+from jaxmap.reports.section import FIGURE, Picture, Section
 from jaxmap.reports.sections import SECTIONS
 from jaxmap.reports.svg import inline_svg
 from jaxmap.reports.view import View
@@ -95,16 +97,16 @@ def make_report(
     sections = [found for section in SECTIONS if (found := section(view)) is not None]
     if further:
         sections[-1:-1] = further
-    numbers = iter(range(1, 1 + sum(len(one.pictures) for one in sections)))
+    first, *others = [_section(one) for one in sections]
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">{escape(lead)}</p>' if lead else "",
-        *(
-            part
-            for one in sections
-            for part in (one.html, *(_figure(next(numbers), picture) for picture in one.pictures))
-        ),
+        first,
+        _contents(sections),
+        *others,
     ]
+    numbers = itertools.count(1)
+    body = [re.sub(FIGURE, lambda _: f"Figure {next(numbers)}.", part) for part in body]
     html = page_of(title, body, script(view.interactive))
     return Report(html, Figures({one.name: one.figure for one in _pictures(sections)}), view)
 
@@ -126,11 +128,27 @@ def _pictures(sections: Sequence[Section]) -> Iterator[Picture]:
         yield from one.pictures
 
 
-def _figure(number: int, picture: Picture) -> str:
-    svg = inline_svg(svg_of(picture.figure), f"figure{number}")
+def _contents(sections: Sequence[Section]) -> str:
+    """Links to the sections."""
+    items = "".join(
+        f'<li><a href="#{one.anchor}">{escape(one.title)}</a></li>' for one in sections if one.title
+    )
+    return f'<nav aria-label="contents"><ul>{items}</ul></nav>'
+
+
+def _section(one: Section) -> str:
+    figures = "".join(_figure(picture) for picture in one.pictures)
+    if not one.title:
+        return one.html + figures
+    kind = f' class="{one.kind}"' if one.kind else ""
+    title = f'<a href="#{one.anchor}">{escape(one.title)}</a>'
+    return f'<section id="{one.anchor}"{kind}><h2>{title}</h2>{one.html}{figures}</section>'
+
+
+def _figure(picture: Picture) -> str:
+    svg = inline_svg(svg_of(picture.figure), f"figure-{picture.name}")
     return (
-        f"<h2>{escape(picture.title)}</h2>"
         f'<figure aria-label="{escape(picture.title)}">'
         f'<div class="wide">{svg}</div>'
-        f"<figcaption>Figure {number}. {escape(picture.caption)}</figcaption></figure>"
+        f"<figcaption>{FIGURE} {escape(picture.caption)}</figcaption></figure>"
     )

@@ -8,18 +8,17 @@ from typing import Any
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import Diffusion, measure_diffusion
+from jaxmap.analysis.dynamics import Dynamics, measure_dynamics
 from jaxmap.analysis.floor import Floors, measure_floors
-from jaxmap.analysis.kl import KlTable, kl_between
-from jaxmap.analysis.last_checkpoints import Finals, measure_finals
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas
-from jaxmap.analysis.scale import Scale, measure_scale
+from jaxmap.analysis.nearest import NearestModels, measure_nearest
+from jaxmap.analysis.scale import Scale, find_settings, measure_scale
 from jaxmap.errors import InputError
+from jaxmap.reports.heat_map import heat
 from jaxmap.reports.interactive import payload
-
-MOST_MODELS = 12  # whose KLs are listed on the page
-MOST_FINALS = 12  # runs whose final models are compared on the page
+from jaxmap.reports.model_names import shown_names
 
 
 class View:
@@ -43,13 +42,19 @@ class View:
     @cached_property
     def interactive(self) -> dict[str, Any]:
         """What the script of the page draws."""
-        return payload(self.context, self.atlas)
+        return payload(self.context, self.atlas, self.nearest, heat(self.nearest, self.names))
 
     @cached_property
-    def models(self) -> KlTable | None:
-        """KL between the models that are no checkpoints; None for fewer than two or for many."""
-        singles = self.context.singles
-        return kl_between(self.context, singles) if 2 <= len(singles) <= MOST_MODELS else None
+    def nearest(self) -> NearestModels:
+        """The models of the store, each with its nearest neighbour; it may hold none."""
+        return measure_nearest(self.context)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of `nearest.models` on the page, each once."""
+        models = self.nearest.models
+        shown = iter(shown_names([one.entry for one in models if one.kind != "last checkpoint"]))
+        return tuple(one.name if one.kind == "last checkpoint" else next(shown) for one in models)
 
     @cached_property
     def learning(self) -> Learning:
@@ -65,6 +70,16 @@ class View:
             return self._reason(error)
 
     @cached_property
+    def absent_settings(self) -> dict[str, str]:
+        """Of the ten settings those that the store cannot fill, with the reasons."""
+        if isinstance(self.scale, Scale):
+            return {
+                row.setting.name: row.setting.reason for row in self.scale.rows if not row.summary.n
+            }
+        settings, _ = find_settings(self.context)
+        return {one.name: one.reason for one in settings if not len(one.pairs_P2)}
+
+    @cached_property
     def diffusion(self) -> Diffusion | str:
         """How the training runs move, or why there is nothing to tell."""
         try:
@@ -73,9 +88,11 @@ class View:
             return self._reason(error)
 
     @cached_property
-    def finals(self) -> Finals | None:
-        """KL between the last checkpoints of runs; None for fewer than two."""
-        return measure_finals(self.context, MOST_FINALS) if len(self.learning.curves) > 1 else None
+    def dynamics(self) -> Dynamics | None:
+        """Speed, turns and the like of the training runs; None without runs."""
+        if self.context.timeline is None:
+            return None
+        return measure_dynamics(self.context)
 
     @cached_property
     def floors(self) -> Floors:

@@ -12,6 +12,7 @@ from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.analysis.genealogy import ask_nobody
 from jaxmap.analysis.learning import measure_learning
 from jaxmap.analysis.map_selection import make_atlas
+from jaxmap.analysis.nearest import measure_nearest
 from jaxmap.analysis.scale import measure_scale
 from jaxmap.errors import InputError
 from jaxmap.naming import names_of
@@ -100,7 +101,7 @@ def test_branches_begin_at_the_checkpoint_that_they_leave(olmo):
     np.testing.assert_array_equal(
         lines["OLMo-1B@stage1"].xy_I2[-1], lines["OLMo-1B@stage2-ingredient1"].xy_I2[0]
     )
-    [drawn, *_] = payload(context, atlas)["maps"]
+    [drawn, *_] = payload(context, atlas, measure_nearest(context), None)["maps"]
     assert max(drawn["step"]) == 20_000
     assert len(drawn["paths"]) == 3
 

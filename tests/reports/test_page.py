@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import re
 from collections import Counter
@@ -21,6 +22,7 @@ from jaxmap.analysis.genealogy import ask_nobody
 from jaxmap.analysis.learning import measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.runs import runs_of
+from jaxmap.figures.digits import with_error
 from jaxmap.reports.page import make_report
 from jaxmap.reports.svg import inline_svg
 from jaxmap.stats.divergence import kl_KK
@@ -40,6 +42,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.loads: list[str] = []
         self.tags: set[str] = set()
+        self.files: list[tuple[str, str]] = []
         self.words = ""
         self.feed(text)
         self.close()
@@ -47,6 +50,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if "download" in dict(attrs):
+            self.files.append((dict(attrs)["download"], dict(attrs)["href"]))
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value)
@@ -96,6 +101,13 @@ def data_of(page: Path) -> dict:
     return json.loads(found[1])
 
 
+def rows_of(page: Page, name: str) -> list[dict[str, str]]:
+    """The rows of a file that the page carries."""
+    (code,) = [one for file, one in page.files if file == name]
+    text = base64.b64decode(code.partition("base64,")[2]).decode("utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def scores(store, run, row):
     return store.load(run.entries[row]).log_likelihood
 
@@ -104,18 +116,19 @@ def test_the_page_loads_nothing_and_its_parts_find_one_another(tmp_path):
     _, store = two_runs(tmp_path / "store")
     text, page = written(store, tmp_path / "report.html")
     assert text.startswith("<!DOCTYPE html>")
-    assert all(reference.startswith("#") for reference in page.loads)
+    assert all(one.startswith(("#", "data:text/csv;")) for one in page.loads)
     assert not {"link", "iframe", "img", "object"} & page.tags
     assert "default-src 'none'" in text
     assert "http:" not in text
     assert "https:" not in text
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids))
-    referred = set(re.findall(r"url\(#([^)]+)\)", text)) | {one[1:] for one in page.loads}
+    inside = {one[1:] for one in page.loads if one.startswith("#")}
+    referred = set(re.findall(r"url\(#([^)]+)\)", text)) | inside
     assert referred
     assert referred <= set(page.ids)
     assert re.findall(r"url\((?!#)", text) == []
-    assert text.count("<svg") == 3  # learning, consecutive, scale
+    assert text.count("<svg") == 4  # scale, learning, consecutive, dynamics
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -128,10 +141,13 @@ def test_the_page_tells_the_numbers(tmp_path):
     for run in runs:
         for row in (0, -1):
             bits = -scores(store, run, row).sum() / np.log(2) / of.num_bytes.sum()
-            assert f"{bits:.3f} ±" in page.words
+            assert f"{bits:.3f}"[:4] in page.words
     apart = scores(store, runs[0], -1) - scores(store, runs[1], -1)
     kl = np.var(apart) / (2 * of.num_bytes.mean() * np.log(2))
-    assert f"{kl:.4f} ±" in page.words
+    (found,) = rows_of(page, "nearest.csv")[0:1]
+    assert float(found["kl_bits_per_byte"]) == pytest.approx(kl, rel=1e-9)
+    error = float(found["kl_standard_error"])
+    assert with_error(kl, error) in page.words
     for words in ("A title", "A note.", of.fingerprint, of.source, "sha256 t0", "1,000,000"):
         assert words in page.words
     assert "What failed" not in page.words
@@ -236,7 +252,14 @@ def test_the_page_holds_the_coordinates_of_the_map_command(mapped, tmp_path):
         for embedding in one["embeddings"]
         for x, y in zip(embedding["x"], embedding["y"], strict=True)
     ]
-    expected = [[float(row["x"]), float(row["y"])] for row in rows]
+    # Of few points the page shows principal components first, the file t-SNE.
+    expected = [
+        [float(row["x"]), float(row["y"])]
+        for name in dict.fromkeys(row["map"] for row in rows)
+        for method in ("pca", "tsne")
+        for row in rows
+        if (row["map"], row["method"]) == (name, method)
+    ]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
     assert maps[0]["paths"] == [list(range(6 * run, 6 * run + 6)) for run in range(3)]
     assert maps[0]["step"] == list(STEPS) * 3
@@ -249,7 +272,7 @@ def test_hovering_tells_the_nearest_model_and_the_loss(mapped):
     ll_KN = store.log_likelihoods(entries[label] for label in one["labels"])
     bits = -ll_KN.sum(axis=1) / np.log(2) / store.texts.text_bytes.sum()
     np.testing.assert_allclose(one["loss"], bits, rtol=1e-4)
-    kl = kl_KK(np.maximum(ll_KN, np.quantile(ll_KN, 0.02)), store.texts.mean_bytes).kl
+    kl = kl_KK(ll_KN, store.texts.mean_bytes).kl
     np.fill_diagonal(kl, np.inf)
     assert one["nearest"] == kl.argmin(axis=1).tolist()
     np.testing.assert_allclose(one["nearest_kl"], kl.min(axis=1), rtol=1e-4)
@@ -259,7 +282,7 @@ def test_the_heat_map_is_symmetric_and_in_the_order_of_its_tree(mapped):
     store, page = mapped
     heat = data_of(page)["heat"]
     side = len(heat["labels"])
-    assert side == 3 + 18
+    assert side == 3 + 18 + 6
     assert len(set(heat["labels"])) == side
     codes = np.frombuffer(base64.b64decode(heat["kl"]), "<u2").astype(float)
     assert len(codes) == side * (side - 1) // 2
@@ -267,12 +290,12 @@ def test_the_heat_map_is_symmetric_and_in_the_order_of_its_tree(mapped):
     rows = {run.name: run.entries[-1] for run in runs_of(store)}
     rows |= {entry.label: entry for entry in store.records()}
     ll_KN = store.log_likelihoods(rows[label] for label in heat["labels"])
-    kl = kl_KK(np.maximum(ll_KN, np.quantile(ll_KN, 0.02)), store.texts.mean_bytes).kl
+    kl = kl_KK(ll_KN, store.texts.mean_bytes).kl
     np.testing.assert_allclose(10**logs, kl[np.triu_indices(side, k=1)], rtol=5e-4)
     places = {label: i for i, label in enumerate(heat["labels"])}
     for k in range(6):  # families stay together
-        family = [places[f"lab/m{k}{end}"] for end in ("", "-chat", "-chat-v2")]
-        assert max(family) - min(family) == 2
+        family = [places[f"lab/m{k}{end}"] for end in ("", "+int8", "-chat", "-chat-v2")]
+        assert max(family) - min(family) == 3
 
 
 def test_the_page_tells_the_scale_the_paths_and_what_was_left_out(mapped):
@@ -281,7 +304,7 @@ def test_the_page_tells_the_scale_the_paths_and_what_was_left_out(mapped):
     for told in (
         "How large is a KL?", "intra-type", "Shapes of training paths", "straightness",
         "texts dropped, those that jump most", "over the 3 checkpoints after it",
-        "4-bit versions: absent",
+        "4-bit versions, scale, 4-bit: absent",
         "perplexity 5.66667 instead of 30",
     ):  # fmt: skip
         assert told in words
@@ -301,7 +324,9 @@ def test_the_floor_of_a_precision_is_told(tmp_path):
     _, page = written(store, tmp_path / "report.html")
     kl = np.var(half - scores) / (2 * of.num_bytes.mean() * np.log(2))
     assert "Precision floor" in page.words
-    assert f"{kl:.3g} ±" in page.words
+    (found,) = rows_of(page, "floor.csv")
+    assert float(found["kl_bits_per_byte"]) == pytest.approx(kl, rel=1e-9)
+    assert with_error(kl, float(found["standard_error"])) in page.words
 
 
 # In a browser -----------------------------------------------------------------------------------
@@ -359,15 +384,20 @@ def test_hovering_shows_the_name_and_the_nearest(browser):
 
 
 @needs_chromium
-def test_the_wheel_zooms(browser):
+def test_the_wheel_scrolls_and_with_ctrl_zooms(browser):
     x, y = middle(browser, "document.querySelector('#map-plot .nsewdrag')")
     span = (
         "(([low, high]) => high - low)(document.querySelector('#map-plot')._fullLayout.xaxis.range)"
     )
-    before = browser.run(span)
+    before, top = browser.run(span), browser.run("scrollY")
+    browser.move(x, y)
+    browser.wheel(x, y, 60)
+    browser.wait(f"scrollY > {top}", 60)
+    assert browser.run(span) == before
+    x, y = middle(browser, "document.querySelector('#map-plot .nsewdrag')")
     browser.move(x, y)
     for _ in range(4):  # plotly takes a tenth off at each turn, whatever its size
-        browser.wheel(x, y, -300)
+        browser.wheel(x, y, -300, ctrl=True)
     browser.wait(f"{span} < {0.8 * before}", 10)
 
 
@@ -397,6 +427,29 @@ def test_the_slider_goes_through_training(browser):
 
 
 @needs_chromium
+def test_axes_stay_and_last_points_keep_their_colour(browser):
+    plot = "document.querySelector('#map-plot')"
+    ranges = f"JSON.stringify([{plot}.layout.xaxis.range, {plot}.layout.yaxis.range])"
+    set_value(browser, "map-color", "step", "change")
+    seen = set()
+    for place in range(len(STEPS)):
+        set_value(browser, "map-step", str(place), "input")
+        seen.add(browser.run(ranges))
+        last = browser.run(f"{plot}.data[2].marker.color")
+        assert last == [browser.run(f"{plot}.data[1].marker.color[{place}]")] * 3
+        assert browser.run(f"{plot}.data[2].marker.cmax") == pytest.approx(np.log10(5001))
+    assert len(seen) == 1
+    browser.run("document.getElementById('map-play').click()")
+    browser.wait(f"document.getElementById('map-step').value === '{len(STEPS) - 1}'", 60)
+    browser.wait("document.getElementById('map-play').textContent.includes('play')", 60)
+    set_value(browser, "map-color", "run", "change")
+    assert len(set(browser.run(f"{plot}.data[2].marker.color"))) == 3
+    names = browser.run(f"{plot}.data[4].text")
+    assert set(names) <= {"pythia-14m", "pythia-14m-seed1", "pythia-70m", ""}
+    assert any(names)
+
+
+@needs_chromium
 def test_colours_follow_the_menu_and_every_map_opens(browser):
     set_value(browser, "map-color", "loss", "change")
     assert browser.run(f"{POINTS}.marker.showscale") is True
@@ -407,7 +460,7 @@ def test_colours_follow_the_menu_and_every_map_opens(browser):
     for place, count in enumerate(counts):
         set_value(browser, "map-which", str(place), "change")
         assert browser.run(f"{POINTS}.x.length") == count
-        set_value(browser, "map-method", "1", "change")
+        set_value(browser, "map-method", "0", "change")
         assert "PC 1" in browser.run("document.querySelector('#map-plot').layout.xaxis.title.text")
     assert browser.run("document.querySelector('#map-time').hidden") is True
     set_value(browser, "map-which", "0", "change")
@@ -428,12 +481,12 @@ def test_the_heat_map_tells_both_names(browser, mapped):
         assert lines[1] in heat["labels"]
         assert re.fullmatch(r"KL [-0-9.e]+ bits per byte", lines[2])
     shown = browser.run("document.querySelector('#heat-plot').data[0].z")
-    assert np.shape(shown) == (21, 21)
+    assert np.shape(shown) == (27, 27)
     logs = np.array(shown, float)
     np.testing.assert_array_equal(logs, logs.T)
     codes = np.frombuffer(base64.b64decode(heat["kl"]), "<u2").astype(float)
     expected = heat["low"] + (codes - 1) / 65534 * (heat["high"] - heat["low"])
-    np.testing.assert_allclose(logs[np.triu_indices(21, k=1)], expected, atol=1e-9)
+    np.testing.assert_allclose(logs[np.triu_indices(27, k=1)], expected, atol=1e-9)
     assert browser.errors == []
 
 
@@ -507,7 +560,7 @@ def test_no_result_is_read_more_often_than_needed(mapped, tmp_path, monkeypatch)
     make_report(Context(store, ask=ask_nobody)).write(tmp_path / "report.html")
     assert len(set(read)) == len(store.records())
     assert max(Counter(read).values()) <= 4
-    assert len(read) <= 2.3 * len(set(read))
+    assert len(read) <= 2.8 * len(set(read))
 
 
 def test_bad_checkpoints_are_gaps_and_bad_runs_are_not_shown(tmp_path):

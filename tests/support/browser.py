@@ -110,8 +110,15 @@ class Browser:
     def move(self, x: float, y: float) -> None:
         self("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def wheel(self, x: float, y: float, delta: float) -> None:
-        self("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=delta)
+    def wheel(self, x: float, y: float, delta: float, ctrl: bool = False) -> None:
+        self("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=delta,
+             modifiers=2 if ctrl else 0)  # fmt: skip
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """`kind`: touchStart, touchMove or touchEnd."""
+        self(
+            "Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in points]
+        )
 
     def picture(self, path: Path, full: bool = True) -> Path:
         found = self("Page.captureScreenshot", captureBeyondViewport=full)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from jaxmap.reports.section import Picture, Section
+from jaxmap.analysis.consecutive import Consecutive
+from jaxmap.reports.section import Picture, Section, csv_link
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import scores_are
 
 TITLE = "How far each interval of training moves a model"
+
+
+def _file(steps: Consecutive) -> str:
+    frame = steps.to_dataframe()
+    return csv_link(
+        "consecutive", list(frame.columns), list(frame.itertuples(index=False, name=None))
+    )
 
 
 def section(view: View) -> Section | None:
@@ -27,4 +35,6 @@ def section(view: View) -> Section | None:
         "learning rate 0) cannot be shown on a logarithmic axis and is left out."
     )
     drawn = steps.draw().items()
-    return Section(pictures=tuple(Picture(name, TITLE, one, caption) for name, one in drawn))
+    return Section(
+        TITLE, _file(steps), tuple(Picture(name, TITLE, one, caption) for name, one in drawn)
+    )

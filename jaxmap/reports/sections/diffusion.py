@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxmap.analysis.diffusion import Diffusion
 from jaxmap.figures import diffusion as figure
-from jaxmap.reports.section import Picture, Section, table
+from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import scores_are
 
@@ -36,18 +37,30 @@ def section(view: View) -> Section | None:
     if not rows:
         return None
     html = (
-        f"<h2>Diffusion</h2><p>How the distance from a checkpoint grows with the number of {units} "
+        f"<p>How the distance from a checkpoint grows with the number of {units} "
         f"over the {found.window} checkpoints after it: distance ∝ lag<sup>c</sup>. c = 1 is "
         "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts. "
         + scores_are(found.recipe, found.group, True)
         + "</p>"
-        + table(("run", "space", "exponent c", "quartiles", "R²", "starts"), rows, 2)
+        + table(
+            ("run", "space", "exponent c", "quartiles", "R²", "starts"),
+            rows,
+            2,
+            download=_file(found),
+        )
     )
     caption = (
         f"Distance from one checkpoint against the {units} since, both axes logarithmic; the "
         "dotted guide is c = 1. And the exponent c by start. Solid: log-likelihoods (KL); "
         "dashed: weights, where they were compared."
     )
+    caption += " " + scores_are(found.recipe, found.group, True)
     drawn = figure.draw(found)
     pictures = [Picture("diffusion", "Diffusion along training", drawn, caption)] if drawn else []
-    return Section(html, tuple(pictures))
+    return Section("Diffusion", html, tuple(pictures))
+
+
+def _file(found: Diffusion) -> str:
+    frame = found.to_dataframe()
+    rows = list(frame.itertuples(index=False, name=None))
+    return csv_link("diffusion", list(frame.columns), rows)

@@ -23,6 +23,7 @@ def section(view: View) -> Section | None:
         lines.append(f"<li>and {len(failed) - MOST} more</li>")
     unscored = f"<p>Asked for and not scored yet: {len(missing)}.</p>"
     return Section(
-        '<section class="failed"><h2>What failed</h2>'
-        f"<ul>{''.join(lines)}</ul>{unscored if missing else ''}</section>"
+        "What failed",
+        f"<ul>{''.join(lines)}</ul>{unscored if missing else ''}",
+        kind="failed",
     )

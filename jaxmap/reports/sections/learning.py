@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from jaxmap.analysis.runs import Run
+from jaxmap.figures.digits import with_error
 from jaxmap.figures.style import time_tick
-from jaxmap.reports.section import Picture, Section, table, with_error
+from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import RAW
+
+TITLE = "What was learnt"
 
 
 def section(view: View) -> Section | None:
@@ -30,9 +33,8 @@ def section(view: View) -> Section | None:
         )
     heads = ("run", "first", "last", f"{unit}s", "checkpoints", "parameters")
     html = (
-        "<h2>What was learnt</h2>"
         "<p>Bits that a byte of the texts costs the first and the last checkpoint of each run "
-        f"(± one standard error over texts). {RAW}</p>" + table(heads, rows)
+        f"(± one standard error over texts). {RAW}</p>" + table(heads, rows, download=_file(view))
     )
     caption = (
         "Bits that each checkpoint needs for a byte of the texts: the lower, the better it "
@@ -41,7 +43,13 @@ def section(view: View) -> Section | None:
         f"do not fall on one another. {RAW} Bad checkpoints are left out, as below."
     )
     drawn = view.learning.draw().items()
-    return Section(html, tuple(Picture(name, "Learning", one, caption) for name, one in drawn))
+    return Section(TITLE, html, tuple(Picture(name, TITLE, one, caption) for name, one in drawn))
+
+
+def _file(view: View) -> str:
+    frame = view.learning.to_dataframe()
+    rows = list(frame.itertuples(index=False, name=None))
+    return csv_link("learning", list(frame.columns), rows)
 
 
 def _parameters(run: Run) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from html import escape
 
-from jaxmap.analysis.maps import TITLES
+from jaxmap.reports.interactive import TITLES
 from jaxmap.reports.section import Section
 from jaxmap.reports.view import View
 
@@ -14,24 +16,31 @@ MOST = 200
 def section(view: View) -> Section | None:
     """The notes of all results, and reasons for what is absent; None where there are none."""
     lines = [str(note) for note in view.atlas.cleaning]
-    lines += [f"map, {TITLES[name]}: absent: {why}" for name, why in view.atlas.absent.items()]
     lines += [f"map, {note}" for one in view.atlas.maps for note in one.notes]
-    if isinstance(view.scale, str):
-        lines.append(f"scale: absent: {view.scale}")
-    else:
-        lines += [
-            f"scale, {row.setting.name}: absent: {row.setting.reason}"
-            for row in view.scale.rows
-            if not row.summary.n
-        ]
-    if isinstance(view.diffusion, str):
-        lines.append(f"diffusion: absent: {view.diffusion}")
-    else:
+    if not isinstance(view.diffusion, str):
         lines += [str(note) for note in view.diffusion.notes]
+    lines += [f"{', '.join(what)}: absent: {why}" for why, what in _absent(view).items()]
     lines = list(dict.fromkeys(lines))
     if not lines:
         return None
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:MOST])
+    items = "".join(f"<li>{_marked(line)}</li>" for line in lines[:MOST])
     if len(lines) > MOST:
         items += f"<li>and {len(lines) - MOST} more</li>"
-    return Section(f'<h2>What was left out, and why</h2><ul class="plain">{items}</ul>')
+    return Section("What was left out, and why", f'<ul class="plain">{items}</ul>')
+
+
+def _absent(view: View) -> dict[str, list[str]]:
+    """What the store cannot fill, by the reason."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, why in view.atlas.absent.items():
+        found[why].append(f"map of {TITLES[name]}")
+    for name, why in view.absent_settings.items():
+        found[why].append(f"scale, {name}")
+    if isinstance(view.diffusion, str):
+        found[view.diffusion].append("diffusion")
+    return found
+
+
+def _marked(line: str) -> str:
+    """Plain text as HTML; what stands in backquotes as code."""
+    return re.sub(r"`([^`<>]+)`", r"<code>\1</code>", escape(line))

@@ -63,7 +63,7 @@ def section(view: View) -> Section:
     )
     extra = "".join(f"<p>{escape(note)}</p>" for note in view.notes)
     return Section(
-        "<h2>Methods</h2>"
+        "Methods",
         "<p>The log-likelihood ℓ(text) of a text is the sum of the natural logarithms of the "
         "probabilities that a model gives to its tokens, each after the tokens before it; the "
         "first token is a condition and is not scored. The KL divergence of two models is "
@@ -73,7 +73,7 @@ def section(view: View) -> Section:
         "√((m₄ − m₂²) / N) in the same units, with m₂ and m₄ the central moments of ℓ₁ − ℓ₂. "
         "Bits per byte of one model are −Σℓ / (ln 2 · Σ bytes).</p>"
         f"{MAPS[view.context.recipe] if view.interactive['maps'] else ''}"
-        f'{extra}<div class="wide"><table>{rows}</table></div>'
+        f'{extra}<div class="wide"><table>{rows}</table></div>',
     )
 
 

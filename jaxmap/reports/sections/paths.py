@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from jaxmap.analysis.paths import COLUMNS
 from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.figures.style import time_tick
-from jaxmap.reports.section import Section, table
+from jaxmap.reports.section import Section, csv_link, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import scores_are
 
@@ -35,11 +36,16 @@ def section(view: View) -> Section | None:
     ]
     heads = ("run", f"from {unit}", "length", "net", "straightness", "turns", "p")
     return Section(
-        "<h2>Shapes of training paths</h2><p>Length and net displacement in √(bits/byte); "
+        "Shapes of training paths",
+        "<p>Length and net displacement in √(bits/byte); "
         "straightness is their ratio. Turns: how often a run goes around its own mean in its "
         "leading principal plane; p: how often a Brownian path with steps of the same sizes winds "
         "at least as far, in the same projection. Only a small p is a spiral. "
         + scores_are(view.atlas.recipe, _group(view), True)
         + "</p>"
-        + table(heads, rows)
+        + table(
+            heads,
+            rows,
+            download=csv_link("path_statistics", COLUMNS, [one.row() for one in view.atlas.paths]),
+        ),
     )

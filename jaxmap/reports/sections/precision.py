@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from jaxmap.analysis.floor import MARGIN, Floor, Floors, is_near
 from jaxmap.analysis.scale import Scale
+from jaxmap.figures.digits import number, with_error
 from jaxmap.precision import PRECISIONS, REFERENCE
-from jaxmap.reports.section import Section, table
+from jaxmap.reports.section import Section, csv_link, table
 from jaxmap.reports.view import View
 
 MOST_FLOORS = 20
@@ -25,19 +26,20 @@ def section(view: View) -> Section | None:
         (
             name,
             floor.dtype,
-            f"{floor.kl:.3g} ± {floor.standard_error:.1g}",
+            with_error(floor.kl, floor.standard_error),
         )
         for name, floor in zip(_names(shown), shown, strict=True)
     ]
     return Section(
-        "<h2>Precision floor</h2><p>KL of a checkpoint against itself in float32, bits per byte: "
+        "Precision floor",
+        "<p>KL of a checkpoint against itself in float32, bits per byte: "
         "what arithmetic alone does. A difference between two models that is not "
         f"{MARGIN:.0f} times larger than the floor of the precision that both were scored in may "
-        "be rounding. The largest first"
+        "be rounding. Scores: raw. The largest first"
         + (f"; {left_out} smaller ones are not listed" if left_out else "")
         + ".</p>"
-        + table(heads, rows, 2)
-        + _against(floors, view.scale if isinstance(view.scale, Scale) else None)
+        + table(heads, rows, 2, download=csv_link("floor", floors.columns, floors.rows()))
+        + _against(floors, view.scale if isinstance(view.scale, Scale) else None),
     )
 
 
@@ -51,7 +53,7 @@ def _against(floors: Floors, scale: Scale | None) -> str:
     for dtype, floor in floors.largest().items():
         near = [row.setting.name for row in filled if is_near(row.summary.median, floor.kl)]
         share = floor.kl / smallest.summary.median if smallest.summary.median else float("inf")
-        rows.append((dtype, f"{floor.kl:.2g}", f"{100 * share:.2g} %", ", ".join(near) or "none"))
+        rows.append((dtype, number(floor.kl, 2), f"{100 * share:.2g} %", ", ".join(near) or "none"))
     heads = (
         *("precision", "largest floor", f"share of the smallest row ({smallest.setting.name})"),
         f"rows less than {MARGIN:g} times it",

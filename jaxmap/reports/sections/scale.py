@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from jaxmap.analysis.floor import MARGIN
-from jaxmap.reports.section import Picture, Section, table
+from jaxmap.analysis.scale import Scale
+from jaxmap.figures.digits import number, with_error
+from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import RECIPES
+
+TITLE = "How large is a KL?"
 
 
 def section(view: View) -> Section | None:
@@ -19,17 +21,15 @@ def section(view: View) -> Section | None:
     rows = []
     for row in scale.filled:
         one = row.summary
-        median = f"{one.median:.3g}"
-        if np.isfinite(one.standard_error):
-            median += f" ± {one.standard_error:.1g}"
-        rest = (f"{value:.3g}" for value in (one.mean, one.q25, one.q75))
-        floor = "–" if row.floor is None else f"{row.floor:.1g}" + " *" * row.near_floor
+        median = with_error(one.median, one.standard_error)
+        rest = (number(value) for value in (one.mean, one.q25, one.q75))
+        floor = "–" if row.floor is None else number(row.floor, 1) + " *" * row.near_floor
         how = (row.setting.group, "cleaned" if row.setting.cleaned else "raw")
         rows.append(
             (row.setting.name, median, *rest, f"{one.n:,}", *([floor] if known else []), *how)
         )
     html = (
-        "<h2>How large is a KL?</h2><p>KL divergence in ten settings, in bits per byte "
+        "<p>KL divergence in ten settings, in bits per byte "
         f"(± one standard error of the median over texts), by {RECIPES[scale.recipe]}. Group: what "
         "was cleaned together, where scores are cleaned.</p>"
         + table(
@@ -45,6 +45,7 @@ def section(view: View) -> Section | None:
                 "scores",
             ),
             rows,
+            download=_file(scale),
         )
         + ("<p>Floor: what rounding alone makes of it, see below.</p>" if known else "")
         + (
@@ -59,6 +60,9 @@ def section(view: View) -> Section | None:
         "after the warmup of training; ft: a model and its only parent; layer: adjacent layers."
     )
     drawn = scale.draw().items()
-    return Section(
-        html, tuple(Picture(name, "The scale of KL", one, caption) for name, one in drawn)
-    )
+    return Section(TITLE, html, tuple(Picture(name, TITLE, one, caption) for name, one in drawn))
+
+
+def _file(scale: Scale) -> str:
+    frame = scale.to_dataframe()
+    return csv_link("scale", list(frame.columns), list(frame.itertuples(index=False, name=None)))

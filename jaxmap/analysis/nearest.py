@@ -1,0 +1,166 @@
+"""The models of a store, and of each: bits per byte, the nearest of the others, its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxmap.analysis.context import Context
+from jaxmap.analysis.kl import KlTable
+from jaxmap.analysis.last_checkpoints import last_checkpoints
+from jaxmap.analysis.runs import size_of
+from jaxmap.results import Table
+from jaxmap.stats.bits_per_byte import bits_per_byte
+from jaxmap.stats.divergence import kl_KK, kl_pairs
+from jaxmap.store.record import Entry
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a store.
+
+    Fields:
+      name: its label; of the last checkpoint of a training run, the run's name.
+      entry: its result.
+      kind: what it is: "last checkpoint", "model" or "copy" (in fewer bits).
+      parent: the name of the model that it was made from, or "": none known.
+    """
+
+    name: str
+    entry: Entry
+    kind: str
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class NearestModels(Table):
+    """The models of a store, each with its nearest neighbour, from raw scores.
+
+    Fields:
+      models: the models, [K].
+      bits_K, bits_error_K: bits per byte of all texts with one standard error; NaN in a PMI store.
+      nearest_K: the row of the nearest other model, int64; -1 if there is none.
+      kl_K, kl_error_K: the KL to it, bits per byte, with one standard error over texts.
+      parent_K: the row of the parent, int64; -1 if it is not among the models.
+      parent_kl_K, parent_error_K: the KL to it.
+      kl_KK: the KL of every two models, float64 [K, K].
+      ll_KN: their scores in nats, as in the store.
+      mean_bytes: the mean number of bytes of the texts.
+    """
+
+    file = "nearest.csv"
+    columns = (
+        "model", "label", "kind", "parameters", "bits_per_byte", "standard_error", "nearest",
+        "kl_bits_per_byte", "kl_standard_error", "parent", "kl_to_parent",
+        "kl_to_parent_standard_error",
+    )  # fmt: skip
+
+    models: tuple[Model, ...]
+    bits_K: np.ndarray
+    bits_error_K: np.ndarray
+    nearest_K: np.ndarray
+    kl_K: np.ndarray
+    kl_error_K: np.ndarray
+    parent_K: np.ndarray
+    parent_kl_K: np.ndarray
+    parent_error_K: np.ndarray
+    kl_KK: np.ndarray = field(repr=False)
+    ll_KN: np.ndarray = field(repr=False)
+    mean_bytes: float
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """One row per model."""
+        found: list[tuple[object, ...]] = []
+        for k, one in enumerate(self.models):
+            near, above = int(self.nearest_K[k]), int(self.parent_K[k])
+            found.append(
+                (
+                    one.name, one.entry.label, one.kind, size_of(one.entry),
+                    float(self.bits_K[k]), float(self.bits_error_K[k]),
+                    self.models[near].name if near >= 0 else "",
+                    *_known(near, self.kl_K[k], self.kl_error_K[k]), one.parent,
+                    *_known(above, self.parent_kl_K[k], self.parent_error_K[k]),
+                )
+            )  # fmt: skip
+        return found
+
+    def kl_table(self, rows: Sequence[int] | None = None) -> KlTable:
+        """The KL of every two of these rows, or of all, with errors."""
+        chosen = list(range(len(self.models)) if rows is None else rows)
+        labels = tuple(self.models[k].entry.label for k in chosen)
+        pairs_P2 = np.stack(np.triu_indices(len(chosen), k=1), axis=1)
+        return KlTable(labels, pairs_P2, *kl_pairs(self.ll_KN[chosen], pairs_P2, self.mean_bytes))
+
+
+def measure_nearest(context: Context) -> NearestModels:
+    """Measures the models of a store: last checkpoints of runs, models, and copies in fewer bits.
+
+    Copies are those of models and of last checkpoints. Scores are taken as they are.
+    """
+    models = _models(context)
+    ll_KN = context.vectors(one.entry for one in models)
+    size = len(models)
+    matrix_KK = kl_KK(ll_KN, context.mean_bytes, errors=False).kl if size else np.zeros((0, 0))
+    nearest_K = np.full(size, -1, np.int64)
+    if size > 1:
+        others_KK = matrix_KK.copy()
+        np.fill_diagonal(others_KK, np.inf)
+        nearest_K = others_KK.argmin(axis=1)
+    rows = {one.name: k for k, one in enumerate(models)}
+    rows |= {one.entry.label: k for k, one in enumerate(models)}
+    parent_K = np.array([rows.get(one.parent, -1) for one in models], np.int64)
+    bits_K, error_K = np.full(size, np.nan), np.full(size, np.nan)
+    if context.has_losses and size:
+        bits_K, error_K = bits_per_byte(ll_KN, context.store.texts.text_bytes)
+    return NearestModels(
+        tuple(models),
+        bits_K,
+        error_K,
+        nearest_K,
+        *_kl_to(ll_KN, nearest_K, context.mean_bytes),
+        parent_K,
+        *_kl_to(ll_KN, parent_K, context.mean_bytes),
+        matrix_KK,
+        ll_KN,
+        context.mean_bytes,
+    )
+
+
+def _models(context: Context) -> list[Model]:
+    last = [Model(run.name, entry, "last checkpoint") for run, entry in last_checkpoints(context)]
+    base_of = {copy.path: base for base, copy in context.copies}
+    parents = context.parents_of(dict.fromkeys(entry.identity.ref for entry in context.singles))
+    singles = []
+    for entry in context.singles:
+        if base := base_of.get(entry.path):
+            singles.append(Model(entry.label, entry, "copy", base.label))
+        else:
+            named = ", ".join(parents.get(entry.identity.ref, ()))
+            singles.append(Model(entry.label, entry, "model", named))
+    plain = {
+        (one.entry.identity.ref, one.entry.identity.revision): one for one in (*last, *singles)
+    }
+    copies = [
+        Model(entry.label, entry, "copy", made.name)
+        for entry in context.entries
+        if entry.variant.is_quantised and entry.variant.is_output
+        if (made := plain.get((entry.identity.ref, entry.identity.revision))) is not None
+    ]
+    return [*last, *singles, *copies]
+
+
+def _kl_to(
+    ll_KN: np.ndarray, other_K: np.ndarray, mean_bytes: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The KL of each row to another row, and its error; NaN where that is -1."""
+    kl_K, error_K = np.full(len(ll_KN), np.nan), np.full(len(ll_KN), np.nan)
+    there = np.flatnonzero(other_K >= 0)
+    found = kl_pairs(ll_KN, np.stack([there, other_K[there]], axis=1), mean_bytes)
+    kl_K[there], error_K[there] = found.kl, found.standard_error
+    return kl_K, error_K
+
+
+def _known(row: int, *values: Sequence[float]) -> tuple[float | None, ...]:
+    return tuple(float(value) if row >= 0 else None for value in values)  # type: ignore[arg-type]

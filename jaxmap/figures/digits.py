@@ -1,0 +1,43 @@
+"""Numbers in figures and on pages: as many digits as their errors allow, and no more."""
+
+from __future__ import annotations
+
+import math
+
+SMALL = 1e-3  # numbers below it are written with a power of ten
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits: 0.767, 12,300, 6.5 × 10⁻⁵; – for NaN."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) < SMALL:
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa} × {_power(int(power))}"
+    rounded = float(f"{value:.{digits}g}")
+    places = max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)
+    return f"{rounded:,.{places}f}"
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its error, which end at the same digit: 0.77 ± 0.06, (6.5 ± 0.3) × 10⁻⁵.
+
+    The error has one significant digit, or two if it begins with a 1. Without an error, or with
+    one of zero, the number is written by itself.
+    """
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return number(value)
+    power = math.floor(math.log10(abs(value))) if 0 < abs(value) < SMALL else 0
+    value, error = value / 10.0**power, error / 10.0**power
+    two, one = f"{error:.1e}", f"{error:.0e}"
+    places = 1 - int(two[4:]) if two[0] == "1" else -int(one[2:])
+    places = max(places, 0)
+    told = f"{value:,.{places}f} ± {error:,.{places}f}"
+    return f"({told}) × {_power(power)}" if power else told
+
+
+def _power(power: int) -> str:
+    return f"10{str(power).translate(_RAISED)}"
