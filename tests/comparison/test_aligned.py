@@ -184,7 +184,7 @@ def test_a_part_of_the_report(models, tmp_path):
     package.compare(names, root / "texts.jsonl", tmp_path, reference=root / "reference")
     page = package.report(tmp_path, out=tmp_path / "report.html").html
     assert "Token by token" not in before
-    heading = page.index("<h2>Token by token beside reference</h2>")
+    heading = page.index('<section id="token-by-token-beside-reference">')
     assert heading < page.index("other has no token KL: it reads text 0") < page.rindex("<h2>")
     assert page.count("<h2>") == before.count("<h2>") + 1
 
