@@ -210,7 +210,7 @@ def test_what_a_tpu_computes_is_what_others_compute(experts):
 
 @pytest.mark.parametrize(
     ("experts", "D", "F", "least"),
-    zip(_EXPERTS, (16, 64, 64, 16), (48, 160, 160, 48), (16, 64, 16, 16), strict=True),
+    list(zip(_EXPERTS, (16, 64, 64, 16), (48, 160, 160, 48), (16, 64, 16, 16), strict=True)),
 )
 def test_what_a_gpu_computes_is_what_others_compute(experts, D, F, least, monkeypatch):
     """In 16 bits, at widths that are no multiple of a tile, in blocks of two sizes."""
