@@ -2,6 +2,9 @@
 
 With JAXMAP_PARITY=FILE in the environment every comparison appends a line to FILE; as a program,
 this puts such lines together: python tests/support/parity_record.py FILE... OUT.json
+
+With --update first, the cases that OUT.json has and that did not run again stay in it, if they were
+run with the same versions of the libraries.
 """
 
 from __future__ import annotations
@@ -83,10 +86,21 @@ def merged(lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main(*paths: str) -> None:
-    *sources, out = map(Path, paths)
+def kept(out: Path, versions: dict[str, str]) -> list[dict[str, Any]]:
+    """The cases of a parity.json; SystemExit if other versions than these ran them."""
+    there = json.loads(out.read_text(encoding="utf-8"))
+    if there["versions"] != versions:
+        raise SystemExit(f"{out}: of other versions, {there['versions']}; run `make parity`")
+    return there["cases"]
+
+
+def main(*arguments: str) -> None:
+    update = arguments[0] == "--update"
+    *sources, out = map(Path, arguments[update:])
     lines = [json.loads(line) for source in sources for line in source.read_text().splitlines()]
     whole = merged(lines)
+    if update:
+        whole = merged([*kept(out, whole["versions"]), *lines])
     # A line a case, so that a change can be read.
     cases = ",\n  ".join(json.dumps(case) for case in whole["cases"])
     text = f'{{"versions": {json.dumps(whole["versions"])},\n "cases": [\n  {cases}\n]}}\n'
