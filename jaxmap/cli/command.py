@@ -21,6 +21,7 @@ class Command:
       details: what a newcomer has to know, examples included.
       define: adds the command's flags to a FlagValues.
       run: does it, given the parsed flags; returns the exit code.
+      required: the names of flags that must have a value.
       words: what may stand after the command's name and changes nothing: `jaxmap lens train`.
     """
 
@@ -28,10 +29,12 @@ class Command:
     details: str
     define: Callable[[flags.FlagValues], None]
     run: Callable[[flags.FlagValues], int]
+    required: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
 
 def required(values: flags.FlagValues, *names: str) -> None:
+    """Raises InputError for the first of these flags that has no value."""
     for name in names:
         if not values[name].value:
             raise InputError(f"--{name} is required; see `jaxmap {values.command} --help`")

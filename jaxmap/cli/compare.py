@@ -14,7 +14,6 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     integer,
-    required,
     required_models,
     string,
 )
@@ -70,7 +69,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "reference", "out")
     required_models(values)
     from jaxmap.api.comparing import compare
 
@@ -108,7 +106,6 @@ def _define_card(values: flags.FlagValues) -> None:
 
 
 def _card(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.comparing import card
 
     found = card(values.store, reference=values.reference or None, out=values.out)
@@ -143,6 +140,7 @@ Run the same command again after a crash: what is measured is kept in the store.
 """,
         _define,
         _run,
+        required=("store", "texts", "reference", "out"),
     ),
     "card": Command(
         "the table and figure for a model card, from what was compared",
@@ -155,5 +153,6 @@ figure has KL against size, and joins the copies that no other beats. No model i
 """,
         _define_card,
         _card,
+        required=("store", "out"),
     ),
 }

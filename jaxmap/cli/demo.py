@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from jaxmap.cli import exit_codes
-from jaxmap.cli.command import Command, required, string
+from jaxmap.cli.command import Command, string
 from jaxmap.cli.config_flag import define_config
 
 
@@ -45,7 +45,6 @@ def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _demo(values: flags.FlagValues) -> int:
-    required(values, "out")
     from jaxmap.api.demonstration import demo
 
     run = demo(values.out, config=values.config)
@@ -67,5 +66,6 @@ cores; run it again after an interruption and it resumes.
 """,
         _define_demo,
         _demo,
+        required=("out",),
     ),
 }

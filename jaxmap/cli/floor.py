@@ -12,7 +12,6 @@ from jaxmap.cli.command import (
     define_models,
     define_store,
     define_texts,
-    required,
     required_models,
     string,
 )
@@ -37,7 +36,6 @@ def _define_floor(values: flags.FlagValues) -> None:
 
 
 def _floor(values: flags.FlagValues) -> int:
-    required(values, "store", "texts")
     required_models(values)
     from jaxmap.api.floors import floor
 
@@ -74,5 +72,6 @@ are written out, so that its floor can be measured on any machine.
 """,
         _define_floor,
         _floor,
+        required=("store", "texts"),
     ),
 }

@@ -12,7 +12,6 @@ from jaxmap.cli.command import (
     define_models,
     define_texts,
     integer,
-    required,
     required_models,
     string,
 )
@@ -68,7 +67,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "texts", "out")
     required_models(values)
     from jaxmap.api.lenses import train_lens
     from jaxmap.errors import InputError
@@ -109,5 +107,6 @@ translators.safetensors holds weight [L, D, D] and bias [L, D] of h + weight h +
         _define,
         _run,
         words=("train",),
+        required=("texts", "out"),
     ),
 }

@@ -13,7 +13,6 @@ from jaxmap.cli.command import (
     define_runs_file,
     define_store,
     integer,
-    required,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -96,7 +95,6 @@ def _define_scale(values: flags.FlagValues) -> None:
 
 
 def _scale(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.analyses import scale
 
     found = scale(
@@ -138,7 +136,6 @@ def _define_exponents(values: flags.FlagValues) -> None:
 
 
 def _diffusion(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.analyses import diffusion
 
     found = diffusion(
@@ -175,7 +172,6 @@ def _define_dynamics(values: flags.FlagValues) -> None:
 
 
 def _dynamics(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.training import dynamics
 
     found = dynamics(
@@ -205,7 +201,6 @@ def _define_map(values: flags.FlagValues) -> None:
 
 
 def _map(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.analyses import make_map
     from jaxmap.outputs import check_folder
 
@@ -237,7 +232,6 @@ def _define_report(values: flags.FlagValues) -> None:
 
 
 def _report(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from pathlib import Path
 
     from jaxmap.api.analyses import report
@@ -273,6 +267,7 @@ pairs, as far as the store can fill them, and says why where it cannot.
 """,
         _define_scale,
         _scale,
+        required=("store", "out"),
     ),
     "diffusion": Command(
         "how training moves: consecutive KL and diffusion exponents",
@@ -283,6 +278,7 @@ of steps: exponent 1 is Brownian motion, less is subdiffusive. Figures 4 and 5.
 """,
         _define_diffusion,
         _diffusion,
+        required=("store", "out"),
     ),
     "dynamics": Command(
         "speed, turns, KL to the end and between seeds, exponents; each with an error",
@@ -295,6 +291,7 @@ difference. Definitions, sources and standard errors are in docs/dynamics.md.
 """,
         _define_dynamics,
         _dynamics,
+        required=("store", "out"),
     ),
     "map": Command(
         "maps of models, checkpoints and layers, and the shapes of training paths",
@@ -307,6 +304,7 @@ coordinates.csv and path_statistics.csv (length, straightness, and turns with a 
 """,
         _define_map,
         _map,
+        required=("store", "out"),
     ),
     "report": Command(
         "one HTML page about a store",
@@ -319,5 +317,6 @@ of its size is plotly.js (4.7 MB), which is inside it.
 """,
         _define_report,
         _report,
+        required=("store", "out"),
     ),
 }

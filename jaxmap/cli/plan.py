@@ -11,7 +11,6 @@ from jaxmap.cli.command import (
     define_dtype,
     define_ignored_keys,
     integer,
-    required,
     string,
 )
 
@@ -45,7 +44,6 @@ def _define_plan(values: flags.FlagValues) -> None:
 
 
 def _plan(values: flags.FlagValues) -> int:
-    required(values, "model", "mesh")
     from jaxmap.api.planning import plan
 
     found = plan(
@@ -81,5 +79,6 @@ code 1: it does not fit.
 """,
         _define_plan,
         _plan,
+        required=("model", "mesh"),
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import Command, required, string
+from jaxmap.cli.command import Command, string
 
 
 def _define_pmi(values: flags.FlagValues) -> None:
@@ -14,7 +14,6 @@ def _define_pmi(values: flags.FlagValues) -> None:
 
 
 def _pmi(values: flags.FlagValues) -> int:
-    required(values, "conditional", "unconditional", "out")
     from jaxmap.api.analyses import pmi
 
     found = pmi(values.conditional, values.unconditional, values.out)
@@ -39,5 +38,6 @@ distributions themselves use the store of prompts and responses as it is.
 """,
         _define_pmi,
         _pmi,
+        required=("conditional", "unconditional", "out"),
     ),
 }

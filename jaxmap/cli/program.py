@@ -37,7 +37,7 @@ from jaxmap.cli import (
     tokens,
     verify,
 )
-from jaxmap.cli.command import Command, string
+from jaxmap.cli.command import Command, required, string
 from jaxmap.cli.output import as_flags, message_of
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.version import __version__
@@ -78,6 +78,8 @@ def _help(name: str, values: flags.FlagValues) -> str:
     lines = [f"jaxmap {name}: {command.summary}", "", command.details.rstrip(), "", "flags:"]
     for key, default, text in _described(values):
         more = f" (default: {default})" if default else ""
+        if key in command.required and not default:
+            more = " (required)"
         text = textwrap.fill(f"{text}{more}", 94, break_on_hyphens=False)
         lines.append(f"  --{key}\n{textwrap.indent(text, ' ' * 6)}")
     return "\n".join([*lines, ""])
@@ -155,6 +157,7 @@ def run(arguments: Sequence[str]) -> int:
         if values.help:
             print(_help(name, values), end="")
             return 0
+        required(values, *COMMANDS[name].required)
         try:
             return COMMANDS[name].run(values)
         except (RuntimeError, AssertionError):

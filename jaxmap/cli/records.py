@@ -51,7 +51,6 @@ def _define_status(values: flags.FlagValues) -> None:
 
 
 def _status(values: flags.FlagValues) -> int:
-    required(values, "store")
     from jaxmap.api.stores import status
     from jaxmap.store.watch import gave_up
 
@@ -90,7 +89,6 @@ def _define_kl(values: flags.FlagValues) -> None:
 
 
 def _kl(values: flags.FlagValues) -> int:
-    required(values, "store", "out", "pairs")
     from jaxmap.api.analyses import write_kl
 
     pairs = write_kl(values.store, values.out, pairs=values.pairs, base=values.base or None)
@@ -114,7 +112,6 @@ def _define_import(values: flags.FlagValues) -> None:
 
 
 def _import(values: flags.FlagValues) -> int:
-    required(values, "store", "released")
     from jaxmap.api.stores import import_released
 
     print(import_released(values.released, values.store).text(), end="")
@@ -133,7 +130,6 @@ def _define_forget(values: flags.FlagValues) -> None:
 
 
 def _forget(values: flags.FlagValues) -> int:
-    required(values, "store", "models")
     from jaxmap.api.stores import forget
 
     print(forget(values.store, values.models).text(), end="")
@@ -153,6 +149,7 @@ to go.
 """,
         _define_status,
         _status,
+        required=("store",),
     ),
     "export": Command(
         "the log-likelihood matrix as .npz, .csv or .nc",
@@ -180,6 +177,7 @@ clipped, and no text is dropped.
 """,
         _define_kl,
         _kl,
+        required=("store", "out", "pairs"),
     ),
     "forget": Command(
         "takes models out of a store: results, failures, requests",
@@ -192,6 +190,7 @@ are. A later run that asks for a model again computes it again.
 """,
         _define_forget,
         _forget,
+        required=("store", "models"),
     ),
     "import": Command(
         "the authors' released data into a store",
@@ -203,5 +202,6 @@ model and no GPU. None in the files is absent, and named. `jaxmap reproduce` doe
 """,
         _define_import,
         _import,
+        required=("store", "released"),
     ),
 }

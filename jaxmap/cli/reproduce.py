@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import Command, required, string
+from jaxmap.cli.command import Command, string
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -25,7 +25,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _reproduce(values: flags.FlagValues) -> int:
-    required(values, "released", "out")
     from jaxmap.api.reproduction import reproduce
 
     found = reproduce(values.released, values.out, compare_tsne=values.compare_tsne)
@@ -46,5 +45,6 @@ No model, no GPU and no network is needed. See docs/reproduce.md.
 """,
         _define,
         _reproduce,
+        required=("released", "out"),
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import Command, define_store, define_texts, integer, required, string
+from jaxmap.cli.command import Command, define_store, define_texts, integer, string
 
 METHODS = ("uniform", "ls", "kl")
 
@@ -26,7 +26,6 @@ def _define_resample(values: flags.FlagValues) -> None:
 
 
 def _resample(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "out", "n")
     from jaxmap.api.analyses import resample
 
     chosen = resample(
@@ -52,7 +51,6 @@ def _define_place(values: flags.FlagValues) -> None:
 
 
 def _place(values: flags.FlagValues) -> int:
-    required(values, "store", "texts", "new", "out")
     from jaxmap.api.analyses import place
 
     placing = place(values.store, values.texts, values.new, out=values.out)
@@ -74,6 +72,7 @@ every model of the map, with the error that comes from having seen fewer texts.
 """,
         _define_resample,
         _resample,
+        required=("store", "texts", "out", "n"),
     ),
     "place": Command(
         "place models that were scored on few texts on an existing map",
@@ -88,5 +87,6 @@ among the models of the map, each number with its standard error over the draw o
 """,
         _define_place,
         _place,
+        required=("store", "texts", "new", "out"),
     ),
 }

@@ -15,7 +15,6 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     integer,
-    required,
     required_models,
 )
 from jaxmap.cli.lens import define_lens
@@ -51,7 +50,6 @@ def _define_score(values: flags.FlagValues) -> None:
 
 
 def _score(values: flags.FlagValues) -> int:
-    required(values, "store", "texts")
     required_models(values)
     from jaxmap.api.scoring import score
 
@@ -93,5 +91,6 @@ A model that fails is recorded with the reason while the others continue.
 """,
         _define_score,
         _score,
+        required=("store", "texts"),
     ),
 }

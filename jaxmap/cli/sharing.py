@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from jaxmap.cli import exit_codes
-from jaxmap.cli.command import Command, define_store, required, string
+from jaxmap.cli.command import Command, define_store, string
 from jaxmap.cli.output import as_flags
 
 
@@ -52,7 +52,6 @@ def _define_push(values: flags.FlagValues) -> None:
 
 
 def _push(values: flags.FlagValues) -> int:
-    required(values, "store", "repo")
     from jaxmap.api.sharing import push
 
     pushed = push(
@@ -82,7 +81,6 @@ def _define_pull(values: flags.FlagValues) -> None:
 
 
 def _pull(values: flags.FlagValues) -> int:
-    required(values, "store", "repo")
     from jaxmap.api.sharing import pull
 
     pulled = pull(values.store, values.repo, models=values.models, revision=values.revision)
@@ -107,6 +105,7 @@ unless --public is given. HF_TOKEN must allow writing to it. docs/sharing.md say
 """,
         _define_push,
         _push,
+        required=("store", "repo"),
     ),
     "pull": Command(
         "adds results from a dataset repository on the Hub to a store",
@@ -119,5 +118,6 @@ store is made if it is not there.
 """,
         _define_pull,
         _pull,
+        required=("store", "repo"),
     ),
 }

@@ -17,7 +17,6 @@ from jaxmap.cli.command import (
     define_engine,
     define_store,
     integer,
-    required,
     string,
 )
 from jaxmap.cli.config_flag import define_config
@@ -103,7 +102,6 @@ def _check_config(where: str, values: dict[str, Any], given: list[str]) -> None:
 
 
 def _sweep(values: flags.FlagValues) -> int:
-    required(values, "config", "store")
     from jaxmap.api.scoring import sweep
 
     options = dict(
@@ -180,5 +178,6 @@ Exit codes: 0 all is done; 75 stopped by SIGTERM after saving: run it again; 2 b
 """,
         _define_sweep,
         _sweep,
+        required=("config", "store"),
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from jaxmap.cli.command import Command, integer, required, string
+from jaxmap.cli.command import Command, integer, string
 
 
 def _define_texts(values: flags.FlagValues) -> None:
@@ -20,7 +20,6 @@ def _define_texts(values: flags.FlagValues) -> None:
 
 
 def _texts(values: flags.FlagValues) -> int:
-    required(values, "out", "source")
     from jaxmap.api.corpus import texts
 
     drawn = texts(
@@ -48,5 +47,6 @@ dropped, and --n are drawn with --seed.
 """,
         _define_texts,
         _texts,
+        required=("out", "source"),
     ),
 }

@@ -6,7 +6,7 @@ import os
 
 from absl import flags
 
-from jaxmap.cli.command import Command, define_store, integer, required, string
+from jaxmap.cli.command import Command, define_store, integer, string
 
 _UNITS = ("text", "block", "token")
 
@@ -43,7 +43,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _tokens(values: flags.FlagValues) -> int:
-    required(values, "store", "out")
     from jaxmap.api.kept_tokens import tokens
 
     found = tokens(
@@ -80,5 +79,6 @@ both end. Standard errors are of a bootstrap over --unit.
 """,
         _define,
         _tokens,
+        required=("store", "out"),
     ),
 }

@@ -11,7 +11,6 @@ from jaxmap.cli.command import (
     define_models,
     define_texts,
     integer,
-    required,
     required_models,
     string,
 )
@@ -37,7 +36,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required(values, "texts")
     required_models(values)
     from jaxmap.api.verification import verify
 
@@ -72,5 +70,6 @@ Exit codes: 0 all models agree; 1 one differs; 2 one could not be loaded.
 """,
         _define,
         _run,
+        required=("texts",),
     ),
 }

@@ -15,6 +15,7 @@ from support.checkpoints import NO_TORCH, caches, jaxmap, make_checkpoint, score
 
 from jaxmap import cli
 from jaxmap.cli import command, program
+from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.version import __version__
 
@@ -232,3 +233,16 @@ def test_module_runs_as_a_program():
         [sys.executable, "-m", "jaxmap", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_marks_what_must_be_given(name, capsys):
+    given = {key for key, default, _ in program.flags_of(name) if default}
+    needed = [key for key in cli.COMMANDS[name].required if key not in given]
+    assert cli.run([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    marked = re.findall(r"^  --(\w+)\n(?:      .*\n)*?      .*\(required\)$", said, re.MULTILINE)
+    assert sorted(marked) == sorted(needed)
+    if needed:
+        with pytest.raises(InputError, match=f"--{needed[0]} is required"):
+            cli.run([name])
