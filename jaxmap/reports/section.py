@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURE = "<!--figure-->"  # in a section's HTML: the page puts the number of a figure here
+FIGURE = "<!-- figure -->"  # in a section's HTML: the page puts the number of a figure here
 MOST_CSV_ROWS = 5000  # of a table that the page carries as a file
 
 

@@ -13,6 +13,7 @@ from support.stores import filled, record, texts
 import jaxmap
 from jaxmap.cli.program import run
 from jaxmap.errors import InputError
+from jaxmap.figures.digits import with_error
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,9 @@ def test_a_report_in_a_notebook(tmp_path):
     frame = report.to_dataframe()
     bits = -records[1].log_likelihood.sum() / np.log(2) / of.num_bytes.sum()
     assert frame.bits_per_byte[1] == pytest.approx(bits)
-    two = jaxmap.report(filled(tmp_path / "two", of, *records[:2])[0])
+    pair, _ = filled(tmp_path / "two", of, *records[:2])
+    two, [found] = jaxmap.report(pair), jaxmap.kl(pair).to_dataframe().itertuples()
     apart = records[0].log_likelihood - records[1].log_likelihood
     kl = np.var(apart) / (2 * of.num_bytes.mean() * np.log(2))
-    assert f"{kl:.3g} ±" in two.html
+    assert found.kl_bits_per_byte == pytest.approx(kl)
+    assert with_error(kl, found.standard_error) in two.html

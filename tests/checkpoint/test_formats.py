@@ -124,7 +124,8 @@ def test_the_head_alone_serves_both(name):
             kind, shape_ = np.dtype(np.float32), row.lies.stored_shape(item)
             tensors[tensor] = Stored(Path("x"), shape_, kind, "F32", np.zeros, np.zeros)
     tensors[rows["head"].name] = tensors.pop(rows["embed"].name)
-    checkpoint = SimpleNamespace(architecture=Architecture(family, spec, name), folder=Path("x"))
+    architecture = Architecture(family, spec, name)
+    checkpoint = SimpleNamespace(architecture=architecture, folder=Path("x"), where="x")
     places, spec = account(checkpoint, tensors, {})
     assert spec.tied
     assert {place.path: place.names for place in places}["embed"] == (rows["head"].name,)
