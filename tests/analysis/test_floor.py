@@ -20,6 +20,7 @@ from jaxmap.analysis.scale import measure_scale
 from jaxmap.checkpoint import weights
 from jaxmap.corpus.batches import batches, plan
 from jaxmap.engine.scorer import Scorers
+from jaxmap.figures.digits import number, with_error
 from jaxmap.model.decoder import named
 from jaxmap.model.layers.linear import computing_in, contract
 from jaxmap.reports.page import make_report
@@ -262,9 +263,9 @@ def test_the_report_tells_the_floor(rough):
     page = re.sub(r"<[^>]+>", " ", (folder / "report.html").read_text(encoding="utf-8"))
     words = " ".join(page.split())
     floor = measure_floors(Context(store)).found[0]
-    assert f"{floor.kl:.3g} ± {floor.standard_error:.1g}" in words
+    assert with_error(floor.kl, floor.standard_error) in words
     assert "* The median is less than 10 times its floor" in words
-    assert f"{floor.kl:.1g} *" in words
+    assert f"{number(floor.kl, 1)} *" in words
     held = words.split("Held against the medians of the scale")[1]
     share = floor.kl / measure_scale(Context(store)).rows[4].summary.median
     assert f"{100 * share:.2g} % 8-bit" in held

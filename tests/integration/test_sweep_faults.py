@@ -267,8 +267,8 @@ def test_a_cache_within_its_budget(served, monkeypatch):
     most = []
     fetch = preparation.fetch
 
-    def watched(resolved):
-        found = fetch(resolved)
+    def watched(resolved, **options):
+        found = fetch(resolved, **options)
         most.append(blobs(place))
         return found
 
@@ -297,8 +297,8 @@ def test_downloads_ahead_are_bounded(served, monkeypatch):
     ahead = []
     fetch, score_rows = preparation.fetch, checkpoint_scorer.score_rows
 
-    def watched(resolved):
-        found = fetch(resolved)
+    def watched(resolved, **options):
+        found = fetch(resolved, **options)
         ahead.append(len(cached(place)) - len(scored))
         return found
 

@@ -243,7 +243,7 @@ def test_several_models_and_folders_without_a_config_are_refused(tmp_path):
 
 def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'jaxmap\[tpu\]'"):
+    with pytest.raises(InputError, match=r"pip install 'jax\[tpu\]'"):
         chips.prepare()
 
 
