@@ -43,6 +43,8 @@ TITLES = {
     "models": "models",
 }
 
+_FEWEST_TSNE = 30  # the fewest models of which t-SNE shows more than principal components
+
 
 @dataclass(frozen=True)
 class Map:
@@ -90,6 +92,12 @@ class Map:
             shown = Embedding("tsne", self.released_xy_K2, self.perplexity, note=note)
         found = (shown, embed.pca(self.coordinates))
         return tuple(one for one in found if one is not None)
+
+    @property
+    def clearest_first(self) -> list[Embedding]:
+        """The embeddings: t-SNE of few models says little, principal components most of it."""
+        few = len(self.entries) < _FEWEST_TSNE
+        return sorted(self.embeddings, key=lambda found: (found.method == "tsne") is few)
 
     @cached_property
     def computed_tsne(self) -> Embedding | None:

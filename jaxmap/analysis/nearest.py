@@ -13,7 +13,7 @@ from jaxmap.analysis.last_checkpoints import last_checkpoints
 from jaxmap.analysis.runs import size_of
 from jaxmap.results import Table
 from jaxmap.stats.bits_per_byte import bits_per_byte
-from jaxmap.stats.divergence import kl_KK, kl_pairs
+from jaxmap.stats.divergence import kl_KK, kl_pairs, nearest_others
 from jaxmap.store.record import Entry
 
 
@@ -105,9 +105,7 @@ def measure_nearest(context: Context) -> NearestModels:
     matrix_KK = kl_KK(ll_KN, context.mean_bytes, errors=False).kl if size else np.zeros((0, 0))
     nearest_K = np.full(size, -1, np.int64)
     if size > 1:
-        others_KK = matrix_KK.copy()
-        np.fill_diagonal(others_KK, np.inf)
-        nearest_K = others_KK.argmin(axis=1)
+        nearest_K = nearest_others(matrix_KK)
     rows = {one.name: k for k, one in enumerate(models)}
     rows |= {one.entry.label: k for k, one in enumerate(models)}
     parent_K = np.array([rows.get(one.parent, -1) for one in models], np.int64)

@@ -63,11 +63,9 @@ def scan(
 ) -> tuple[Distribution, dict[str, Any]]:
     """Scans all rows of the unembedding; see `jaxmap.engine.readout_tpu.scan`."""
     (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
-    size, bias_V = unembedding.size, unembedding.bias_V
+    bias_V = unembedding.bias_V
     biases = () if bias_V is None else (bias_V.astype(jnp.float32),)
-    # The number of rows here that are tokens.
-    count = jnp.asarray(V if size is None else jnp.clip(size - first, 0, V), jnp.int32)
-    numbers_2 = jnp.stack([count, jnp.asarray(first, jnp.int32)])
+    numbers_2 = jnp.stack([unembedding.tokens_from(first), jnp.asarray(first, jnp.int32)])
     tiles = pl.cdiv(V, _COLUMNS)
     per_part = pl.cdiv(tiles, min(tiles, pl.cdiv(_PROGRAMS, N // _ROWS)))
     parts = pl.cdiv(tiles, per_part)

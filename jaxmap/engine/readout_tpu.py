@@ -85,7 +85,6 @@ def scan(
     Returns the distribution, and the final state of each accumulator by its name.
     """
     (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
-    size = unembedding.size
     rows = _rows(N, E, hidden_NE.dtype, unembedding.head_VE.dtype)
     head_VE = unembedding.head_VE
     if hidden_NE.dtype == jnp.bfloat16 or head_VE.dtype == jnp.float16:
@@ -93,9 +92,7 @@ def scan(
     states, heads = _parts(hidden_NE), _parts(head_VE)
     bias = unembedding.bias_V
     biases = () if bias is None else (bias.astype(jnp.float32)[None],)
-    # How many of the rows here are tokens.
-    count = jnp.asarray(V if size is None else jnp.clip(size - first, 0, V), jnp.int32)
-    numbers_2 = jnp.stack([count, jnp.asarray(first, jnp.int32)])
+    numbers_2 = jnp.stack([unembedding.tokens_from(first), jnp.asarray(first, jnp.int32)])
     column = pl.BlockSpec((rows, _LANES), lambda n, w, *_: (n, 0))
     own = pl.BlockSpec((1, 1, rows), lambda n, w, *_: (n, 0, 0))
     dtypes = {"top": jnp.int32, "above": jnp.int32}

@@ -51,6 +51,12 @@ class Unembedding:
         logits_NV = contract("ne,ve->nv", hidden_NE, self.head_VE, out_dtype=jnp.float32)
         return self.adjust(logits_NV, None if self.bias_V is None else self.bias_V[None])
 
+    def tokens_from(self, first: jax.Array | int) -> jax.Array:
+        """The number of rows that are tokens, int32, where row 0 is token `first`."""
+        V = self.head_VE.shape[0]
+        count = V if self.size is None else jnp.clip(self.size - first, 0, V)
+        return jnp.asarray(count, jnp.int32)
+
     def of_rows(self, V: int) -> Unembedding:
         """The same with V rows: the last rows are dropped, or rows of zeros added (no tokens)."""
         rows = self.head_VE.shape[0]

@@ -18,12 +18,11 @@ from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
 from jaxmap.reports.model_names import base_name, shown_names
 from jaxmap.reports.wording import scores_are
-from jaxmap.stats.divergence import kl_KK
+from jaxmap.stats.divergence import kl_KK, nearest_others
 from jaxmap.stats.embed import Embedding
 
 SCRIPTS = ("page.js", "labels.js", "gestures.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
-FEWEST_TSNE = 30  # models from which t-SNE is shown first
 
 TITLES = {
     "trajectories": "training runs",
@@ -104,14 +103,8 @@ def _map(
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
         "paths": paths,
-        "embeddings": [_embedding(found) for found in _in_order(one)],
+        "embeddings": [_embedding(found) for found in one.clearest_first],
     }
-
-
-def _in_order(one: Map) -> list[Embedding]:
-    """The best one first: t-SNE of few models says little, principal components most of it."""
-    few = len(one.entries) < FEWEST_TSNE
-    return sorted(one.embeddings, key=lambda found: (found.method == "tsne") is few)
 
 
 def _runs(runs: Pretraining, count: int) -> list[str | None]:
@@ -144,8 +137,7 @@ def _nearest(context: Context, one: Map, models: NearestModels) -> tuple[list[in
         kl = models.kl_KK[np.ix_(places, places)]
     else:
         kl = kl_KK(context.vectors(one.entries), context.mean_bytes, errors=False).kl
-    np.fill_diagonal(kl, np.inf)
-    nearest_K = kl.argmin(axis=1)
+    nearest_K = nearest_others(kl)
     return nearest_K.tolist(), kl[np.arange(len(kl)), nearest_K]
 
 

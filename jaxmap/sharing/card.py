@@ -10,22 +10,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas, Map
 from jaxmap.errors import JaxmapError
 from jaxmap.figures import maps, style
 from jaxmap.stats.bits_per_byte import bits_per_byte
-from jaxmap.stats.divergence import kl_KK
+from jaxmap.stats.divergence import kl_KK, nearest_others
 from jaxmap.store import Entry, Store
 from jaxmap.store.statistics import LOG_LIKELIHOOD
 
 CARD, PICTURE = "README.md", "map.png"
 BEGIN, END = "<!-- made by jaxmap push -->", "<!-- end of what jaxmap push made -->"
 _MOST_ROWS = 200
-_TSNE = 30  # models from which on t-SNE shows more than principal components
 _PREFERRED = ("models", "trajectories", "families", "8-bit", "4-bit", "layers")
 
 
@@ -92,11 +89,8 @@ def _picture(store: Store) -> tuple[bytes | None, list[str]]:
 
 
 def _drawn(atlas: Atlas, shown: Map) -> bytes:
-    embeddings = shown.embeddings
-    few = len(shown.entries) < _TSNE
-    one = next((e for e in embeddings if (e.method == "tsne") != few), embeddings[0])
     file = io.BytesIO()
-    style.write(maps.draw(atlas, shown, one), file, "png")
+    style.write(maps.draw(atlas, shown, shown.clearest_first[0]), file, "png")
     return file.getvalue()
 
 
@@ -140,10 +134,8 @@ def _numbers(store: Store, rows: Sequence[Entry]) -> tuple[list[str], list[tuple
     if len(rows) < 2:
         return bits, [("", "")] * len(rows)
     found = kl_KK(ll_KN, store.texts.mean_bytes)
-    apart_KK = np.array(found.kl)
-    np.fill_diagonal(apart_KK, np.inf)
     nearest = []
-    for row, other in enumerate(apart_KK.argmin(axis=1)):
+    for row, other in enumerate(nearest_others(found.kl)):
         value, error = found.kl[row, other], found.standard_error[row, other]
         nearest.append((rows[other].label, _with_error(value, error)))
     return bits, nearest

@@ -215,6 +215,13 @@ def kl_KK(
     return out or Divergence(np.empty((0, 0)), np.empty((0, 0)))
 
 
+def nearest_others(matrix_KK: np.ndarray) -> np.ndarray:
+    """The row of the nearest other model of each, int64 [K], by the KL of every two of K >= 2."""
+    apart_KK = np.array(matrix_KK)
+    np.fill_diagonal(apart_KK, np.inf)
+    return apart_KK.argmin(axis=1)
+
+
 def _difference_tile(
     q_AN: np.ndarray, q_BN: np.ndarray, mesh: Mesh
 ) -> tuple[np.ndarray, np.ndarray]:
