@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from jaxmap.analysis.last_checkpoints import last_checkpoints
 from jaxmap.analysis.runs import size_of
 from jaxmap.results import Table
 from jaxmap.stats.bits_per_byte import bits_per_byte
-from jaxmap.stats.divergence import kl_KK, kl_pairs, nearest_others
+from jaxmap.stats.divergence import first_equals, kl_KK, kl_pairs, nearest_others
 from jaxmap.store.record import Entry
 
 
@@ -22,7 +23,8 @@ class Model:
     """A model of a store.
 
     Fields:
-      name: its label; of the last checkpoint of a training run, the run's name.
+      name: its label; of the last checkpoint of a training run, the run's name, unless another
+        model of the store has that name.
       entry: its result.
       kind: what it is: "last checkpoint", "model" or "copy" (in fewer bits).
       parent: the name of the model that it was made from, or "": none known.
@@ -38,10 +40,15 @@ class Model:
 class NearestModels(Table):
     """The models of a store, each with its nearest neighbour, from raw scores.
 
+    The nearest neighbour is another model: rows with the same scores (a checkpoint that was also
+    released under a name of its own) are passed over.
+
     Fields:
       models: the models, [K].
       bits_K, bits_error_K: bits per byte of all texts with one standard error; NaN in a PMI store.
       nearest_K: the row of the nearest other model, int64; -1 if there is none.
+      same_K: the first row with the same scores, int64: the row itself unless one before it has
+        them.
       kl_K, kl_error_K: the KL to it, bits per byte, with one standard error over texts.
       parent_K: the row of the parent, int64; -1 if it is not among the models.
       parent_kl_K, parent_error_K: the KL to it.
@@ -54,13 +61,14 @@ class NearestModels(Table):
     columns = (
         "model", "label", "kind", "parameters", "bits_per_byte", "standard_error", "nearest",
         "kl_bits_per_byte", "kl_standard_error", "parent", "kl_to_parent",
-        "kl_to_parent_standard_error",
+        "kl_to_parent_standard_error", "same_scores_as",
     )  # fmt: skip
 
     models: tuple[Model, ...]
     bits_K: np.ndarray
     bits_error_K: np.ndarray
     nearest_K: np.ndarray
+    same_K: np.ndarray
     kl_K: np.ndarray
     kl_error_K: np.ndarray
     parent_K: np.ndarray
@@ -75,6 +83,7 @@ class NearestModels(Table):
         found: list[tuple[object, ...]] = []
         for k, one in enumerate(self.models):
             near, above = int(self.nearest_K[k]), int(self.parent_K[k])
+            same = int(self.same_K[k])
             found.append(
                 (
                     one.name, one.entry.label, one.kind, size_of(one.entry),
@@ -82,9 +91,18 @@ class NearestModels(Table):
                     self.models[near].name if near >= 0 else "",
                     *_known(near, self.kl_K[k], self.kl_error_K[k]), one.parent,
                     *_known(above, self.parent_kl_K[k], self.parent_error_K[k]),
+                    self.models[same].name if same != k else "",
                 )
             )  # fmt: skip
         return found
+
+    @property
+    def same(self) -> list[list[int]]:
+        """The rows that have the same scores, two or more in each list."""
+        groups: dict[int, list[int]] = {}
+        for k, first in enumerate(self.same_K.tolist()):
+            groups.setdefault(first, []).append(k)
+        return [rows for rows in groups.values() if len(rows) > 1]
 
     def kl_table(self, rows: Sequence[int] | None = None) -> KlTable:
         """The KL of every two of these rows, or of all, with errors."""
@@ -103,9 +121,7 @@ def measure_nearest(context: Context) -> NearestModels:
     ll_KN = context.vectors(one.entry for one in models)
     size = len(models)
     matrix_KK = kl_KK(ll_KN, context.mean_bytes, errors=False).kl if size else np.zeros((0, 0))
-    nearest_K = np.full(size, -1, np.int64)
-    if size > 1:
-        nearest_K = nearest_others(matrix_KK)
+    nearest_K = nearest_others(matrix_KK)
     rows = {one.name: k for k, one in enumerate(models)}
     rows |= {one.entry.label: k for k, one in enumerate(models)}
     parent_K = np.array([rows.get(one.parent, -1) for one in models], np.int64)
@@ -117,6 +133,7 @@ def measure_nearest(context: Context) -> NearestModels:
         bits_K,
         error_K,
         nearest_K,
+        first_equals(matrix_KK),
         *_kl_to(ll_KN, nearest_K, context.mean_bytes),
         parent_K,
         *_kl_to(ll_KN, parent_K, context.mean_bytes),
@@ -146,7 +163,18 @@ def _models(context: Context) -> list[Model]:
         if entry.variant.is_quantised and entry.variant.is_output
         if (made := plain.get((entry.identity.ref, entry.identity.revision))) is not None
     ]
-    return [*last, *singles, *copies]
+    return _named_once([*last, *singles, *copies])
+
+
+def _named_once(models: list[Model]) -> list[Model]:
+    """The models, where a run has the name of another model with the label of its checkpoint."""
+    count = Counter(one.name for one in models)
+    return [
+        replace(one, name=one.entry.label)
+        if one.kind == "last checkpoint" and count[one.name] > 1
+        else one
+        for one in models
+    ]
 
 
 def _kl_to(

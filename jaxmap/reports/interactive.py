@@ -90,7 +90,7 @@ def _map(
     return {
         "title": f"{TITLES[one.name]} ({len(entries):,})",
         "said": f"{SAID[one.name]} {scores_are(one.recipe, one.group, one.cleaned)}",
-        "labels": shown_names(entries),
+        "labels": shown_names([entry.label for entry in entries]),
         "model": [base_name(entry) for entry in entries] if is_runs else None,
         "run": _runs(runs, len(entries)) if is_runs and runs is not None else None,
         "type": list(one.kinds),
@@ -99,7 +99,7 @@ def _map(
         "size": [size_of(entry) for entry in entries],
         "layer": [entry.identity.variant.layer for entry in entries],
         "loss": _numbers(context.bits_per_byte(entries)),
-        "nearest": nearest_K,
+        "nearest": [row if row >= 0 else None for row in nearest_K],
         "nearest_kl": _numbers(kl_K),
         "pairs": one.pairs_P2.tolist(),
         "paths": paths,
@@ -129,8 +129,8 @@ def _embedding(found: Embedding) -> dict[str, Any]:
 
 
 def _nearest(context: Context, one: Map, models: NearestModels) -> tuple[list[int], np.ndarray]:
-    """The nearest other row of each and the KL to it, from raw scores: the KL of a pair is the same
-    on the whole page."""
+    """The nearest other row of each and the KL to it, from raw scores, so that the KL of a pair is
+    the same on the whole page; -1 and NaN where no other row has other scores."""
     rows = {known.entry.path: k for k, known in enumerate(models.models)}
     if all(entry.path in rows for entry in one.entries):
         places = [rows[entry.path] for entry in one.entries]
@@ -138,7 +138,8 @@ def _nearest(context: Context, one: Map, models: NearestModels) -> tuple[list[in
     else:
         kl = kl_KK(context.vectors(one.entries), context.mean_bytes, errors=False).kl
     nearest_K = nearest_others(kl)
-    return nearest_K.tolist(), kl[np.arange(len(kl)), nearest_K]
+    kl_K = np.where(nearest_K >= 0, kl[np.arange(len(kl)), nearest_K], np.nan)
+    return nearest_K.tolist(), kl_K
 
 
 def _paths(runs: Pretraining) -> list[list[int]]:

@@ -8,15 +8,22 @@ from collections.abc import Sequence
 from jaxmap.store.record import Entry
 
 
-def shown_names(entries: Sequence[Entry]) -> list[str]:
-    """Labels without folders or organisations, unless that would not be unique."""
-    full = [entry.label for entry in entries]
-    last = [label.rpartition("/")[2] for label in full]
-    count = Counter(last)
+def shown_names(labels: Sequence[str]) -> list[str]:
+    """Labels of models without the folders that they are in, as far as no two look alike.
+
+    A label with at most one slash (`org/name`, a model of a hub) stays whole.
+    """
+    parts = [label.split("/") for label in labels]
+    ends = Counter(end for one in parts for end in _ends(one))
     return [
-        short if count[short] == 1 and label.count("/") > 1 else label
-        for label, short in zip(full, last, strict=True)
+        label if len(one) < 3 else next((end for end in _ends(one) if ends[end] == 1), label)
+        for label, one in zip(labels, parts, strict=True)
     ]
+
+
+def _ends(parts: Sequence[str]) -> list[str]:
+    """The ends of a path, the shortest first: c, b/c, a/b/c."""
+    return ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
 
 
 def base_name(entry: Entry) -> str:

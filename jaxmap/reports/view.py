@@ -52,9 +52,7 @@ class View:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of `nearest.models` on the page, each once."""
-        models = self.nearest.models
-        shown = iter(shown_names([one.entry for one in models if one.kind != "last checkpoint"]))
-        return tuple(one.name if one.kind == "last checkpoint" else next(shown) for one in models)
+        return tuple(shown_names([one.name for one in self.nearest.models]))
 
     @cached_property
     def learning(self) -> Learning:

@@ -136,6 +136,9 @@ def _numbers(store: Store, rows: Sequence[Entry]) -> tuple[list[str], list[tuple
     found = kl_KK(ll_KN, store.texts.mean_bytes)
     nearest = []
     for row, other in enumerate(nearest_others(found.kl)):
+        if other < 0:
+            nearest.append(("", ""))
+            continue
         value, error = found.kl[row, other], found.standard_error[row, other]
         nearest.append((rows[other].label, _with_error(value, error)))
     return bits, nearest

@@ -216,10 +216,26 @@ def kl_KK(
 
 
 def nearest_others(matrix_KK: np.ndarray) -> np.ndarray:
-    """The row of the nearest other model of each, int64 [K], by the KL of every two of K >= 2."""
-    apart_KK = np.array(matrix_KK)
-    np.fill_diagonal(apart_KK, np.inf)
-    return apart_KK.argmin(axis=1)
+    """The row of the nearest other model of each, int64 [K], by the KL of every two, [K, K].
+
+    A KL of exactly 0 is passed over: its two rows are the same scores under two names. -1 stands
+    for a model without any other.
+    """
+    if not len(matrix_KK):
+        return np.empty(0, np.int64)
+    apart_KK = np.where(matrix_KK > 0, matrix_KK, np.inf)
+    nearest_K = apart_KK.argmin(axis=1)
+    return np.where(np.isfinite(apart_KK[np.arange(len(apart_KK)), nearest_K]), nearest_K, -1)
+
+
+def first_equals(matrix_KK: np.ndarray) -> np.ndarray:
+    """The first row at a KL of exactly 0 from each, int64 [K]: the same scores, or the row itself.
+
+    The argument is the KL of every two models, [K, K], whose diagonal is 0.
+    """
+    if not len(matrix_KK):
+        return np.empty(0, np.int64)
+    return (matrix_KK == 0).argmax(axis=1)
 
 
 def _difference_tile(

@@ -22,12 +22,11 @@ _JAXMAP = (
     f"and the {percent(JUMPY)} of texts that jump most between checkpoints are dropped; all others "
     f"are clipped at the {percent(FLOOR)} quantile of the models. t-SNE is scikit-learn's (init "
     f"pca, learning rate auto, random state {SEED}, perplexity {PERPLEXITY:g}, for parents and "
-    f"children {PERPLEXITY_FAMILIES:g}). KL to the nearest model is on the cleaned vectors.</p>"
+    f"children {PERPLEXITY_FAMILIES:g}).</p>"
 )
 MAPS: dict[Recipe, str] = {
     "jaxmap": _JAXMAP,
-    "published": f"<p>By the published recipe. {escape(PUBLISHED)} KL to the nearest model of a "
-    "map is on the vectors of that map.</p>",
+    "published": f"<p>By the published recipe. {escape(PUBLISHED)}</p>",
 }
 
 

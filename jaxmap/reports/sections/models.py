@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from jaxmap.analysis.nearest import NearestModels
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.digits import with_error
@@ -10,6 +12,7 @@ from jaxmap.reports.view import View
 from jaxmap.reports.wording import RAW
 
 MOST = 25  # rows on the page; the file has all
+MOST_SAME = 10  # groups of names with the same scores
 
 
 def section(view: View) -> Section | None:
@@ -62,8 +65,22 @@ def section(view: View) -> Section | None:
             words=[i for i, head in enumerate(heads) if head in ("nearest", "made from")],
             download=csv_link("nearest", found.columns, found.rows()),
         )
+        + _same(view)
     )
     return Section("The models", html)
+
+
+def _same(view: View) -> str:
+    """Which rows are the same scores under several names; "" where there are none."""
+    groups = view.nearest.same
+    if not groups:
+        return ""
+    names = [" = ".join(view.names[k] for k in rows) for rows in groups[:MOST_SAME]]
+    more = f"; and {len(groups) - MOST_SAME:,} more" if len(groups) > MOST_SAME else ""
+    return (
+        "<p>The same scores under several names, at a KL of 0, which is passed over where the "
+        f"page names the nearest: {escape('; '.join(names))}{more}.</p>"
+    )
 
 
 def _order(found: NearestModels, k: int) -> tuple[bool, float, int]:

@@ -14,19 +14,24 @@ TITLE = "Pairs of models"
 
 
 def section(view: View) -> Section | None:
-    """The nearest pairs with their errors, and a figure of all; None for two models or many."""
+    """The nearest pairs with their errors, and a figure of all; None for two models or many.
+
+    Pairs with the same scores, at a KL of 0, are only in the file and the figure.
+    """
     if not FEWEST <= len(view.nearest.models) <= MOST:
         return None
     found = view.nearest.kl_table()
     measured = zip(found.pairs_P2.tolist(), found.kl, found.standard_error, strict=True)
-    nearest = sorted(measured, key=lambda row: row[1])
+    nearest = sorted((row for row in measured if row[1] > 0), key=lambda row: row[1])
+    if not nearest:
+        return None
     rows = [
         (view.names[i], view.names[j], with_error(kl, error))
         for (i, j), kl, error in nearest[:MOST_PAIRS]
     ]
     more = (
-        f" The {MOST_PAIRS} nearest of {len(nearest)} pairs; the file has all."
-        if len(nearest) > len(rows)
+        f" The {len(rows)} nearest of {len(found.kl)} pairs; the file has all."
+        if len(found.kl) > len(rows)
         else ""
     )
     html = (

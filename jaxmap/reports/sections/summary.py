@@ -67,7 +67,10 @@ def _listed(parts: list[str]) -> str:
 
 
 def _nearest(view: View) -> str:
-    """The nearest two, and of two models alone their KL."""
+    """The nearest two, and of two models alone their KL.
+
+    Rows with the same scores are one model under several names, which `sections.models` lists.
+    """
     found = view.nearest
     # A copy beside its own base would be the nearest two of any store.
     rows = [k for k, one in enumerate(found.models) if one.kind != "copy"]
@@ -75,8 +78,12 @@ def _nearest(view: View) -> str:
         rows = list(range(len(found.models)))
     if len(rows) < 2:
         return ""
-    kl_KK = np.where(np.eye(len(rows), dtype=bool), np.inf, found.kl_KK[np.ix_(rows, rows)])
-    i, j = (rows[k] for k in np.unravel_index(kl_KK.argmin(), kl_KK.shape))
+    kl_KK = found.kl_KK[np.ix_(rows, rows)]
+    if not (kl_KK > 0).any():
+        which = "The two" if len(rows) == 2 else "All"
+        return f" {which} have the same scores on every text: their KL is 0. {RAW}"
+    apart_KK = np.where(kl_KK > 0, kl_KK, np.inf)
+    i, j = (rows[k] for k in np.unravel_index(apart_KK.argmin(), apart_KK.shape))
     names = view.names[i], view.names[j]
     pair = found.kl_table([i, j])
     of = "The KL between" if len(rows) == 2 else "The nearest two models are"
