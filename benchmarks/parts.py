@@ -42,7 +42,7 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
     from jaxmap.engine.unembedding import Unembedding
     from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
     from jaxmap.model.layers.linear import computing_in
-    from jaxmap.model.mixers.attention import attend
+    from jaxmap.model.mixers.dot_product_attention import attend
 
     platform = jax.default_backend()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,1 +1,1 @@
-"""Attention kernels, one for each platform. Each agrees with `jaxmap.model.mixers.attention`."""
+"""Attention kernels, one for each platform; `mixers.dot_product_attention` is their oracle."""

@@ -91,7 +91,7 @@ def attend(
     rounded: bool,
     interpret: bool,
 ) -> jax.Array:
-    """Computes attention as `jaxmap.model.mixers.attention.attend` does; padding sees itself.
+    """Computes attention as `mixers.dot_product_attention.attend` does; padding sees itself.
 
     Args:
       q_BTHC, k_BTGC, v_BTGC: queries, keys and values, of which `supported` is true.

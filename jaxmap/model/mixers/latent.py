@@ -9,7 +9,8 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.mixers.attention import attend, turned
+from jaxmap.model.mixers.attention import turned
+from jaxmap.model.mixers.dot_product_attention import attend
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 

@@ -16,7 +16,7 @@ from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Alibi
-from jaxmap.model.mixers.attention import attend, attend_in_blocks
+from jaxmap.model.mixers.dot_product_attention import attend, attend_in_blocks
 
 REACH = 150
 

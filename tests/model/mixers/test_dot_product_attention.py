@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.mechanisms import Alibi
-from jaxmap.model.mixers.attention import attend
+from jaxmap.model.mixers.dot_product_attention import _blocks, attend
 
 H, G, C = 4, 2, 6
 TEXTS = ([5, 1, 30], [17, 9])  # lengths of the texts of each row; the rest is padding
@@ -126,3 +128,35 @@ def test_neighbours_and_padding_change_no_bit():
     )
     np.testing.assert_array_equal(one[row, start:stop], two[row, start:stop])
     assert np.abs(one[row, stop:] - two[row, stop:]).max() > 1
+
+
+def test_a_block_reads_as_few_keys_as_its_texts_need():
+    """Keys out of reach of every query of a block are not read: NaN there would spread."""
+    q, k, v = drawn()
+    first = np.zeros(T, bool)
+    first[:8] = True  # two texts that end, a third that begins in a block of 8
+    texts = geometry(8, T)
+    position_BT = np.tile(np.concatenate([np.arange(8), np.arange(T - 8)]).astype(np.int32), (2, 1))
+    segment_BT = np.tile(np.where(first, 1, 2).astype(np.int32), (2, 1))
+    texts = dataclasses.replace(
+        texts, position_BT=jnp.asarray(position_BT), segment_BT=jnp.asarray(segment_BT)
+    )
+    v[:, :8] = np.nan
+    ours = np.asarray(attend(*map(jnp.asarray, (q, k, v)), texts, facts()))
+    assert np.isfinite(ours[:, 8:]).all()
+
+
+@pytest.mark.parametrize("varied", [False, True])
+@pytest.mark.parametrize(
+    ("tokens", "block", "reach"),
+    [(2048, 64, 384), (2048, 64, 2048), (100, 64, 30), (40, 7, 31), (5, 8, 5)],
+)
+def test_blocks_cover_every_query_once_with_all_its_keys(tokens, block, reach, varied):
+    covered, numbers = [], set()
+    for start, count, queries, widths in _blocks(tokens, block, reach, varied):
+        numbers |= set(widths)
+        for first in range(start, start + count * queries, queries):
+            covered += range(first, first + queries)
+            assert widths[-1] >= min(first + queries, queries + reach - 1)
+    assert covered == list(range(tokens))
+    assert len(numbers) <= 9
