@@ -21,7 +21,7 @@ from jaxmap.checkpoint.kernels import kernel_of
 from jaxmap.checkpoint.memory import own_pages
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
-from jaxmap.model.decoder import quantisable
+from jaxmap.model.block import quantisable
 from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.encodings.blocks import BlockExperts, BlockMatrix
 from jaxmap.model.encodings.codes import Blocks, Grouping, Int8Rows, Meaning

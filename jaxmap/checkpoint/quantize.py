@@ -26,7 +26,8 @@ from jaxmap.checkpoint.kernels import kernel_of
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError
-from jaxmap.model.decoder import Decoder, quantisable
+from jaxmap.model.block import quantisable
+from jaxmap.model.decoder import Decoder
 from jaxmap.model.encodings import LAYERS
 from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.layers.linear import Linear

@@ -10,123 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.block import Block, norm_of
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
 from jaxmap.model.layers.logits import LogitAdjustment
-from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mesh import gathered
-from jaxmap.model.mixers.attention import Attention
-from jaxmap.model.mixers.delta import GatedDelta
-from jaxmap.model.mixers.latent import LatentAttention
-from jaxmap.model.mixers.rglru import RecurrentUnit
-from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
-from jaxmap.model.mixers.selective_scan import SelectiveScan
-from jaxmap.model.mixers.short_conv import GatedShortConv
-from jaxmap.model.mixers.ssd import StateSpaceDuality
-from jaxmap.model.mixers.two_mixers import TwoMixers
-from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
-from jaxmap.model.mlps.experts import RoutedExperts
-from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
-from jaxmap.model.sublayer import Sublayer
+from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.spec import Kind, Spec
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
-
-# The values of Kind.mixer and Kind.mlp. Each class says itself what it supports.
-MIXERS: dict[str, type[Sublayer]] = {
-    "attention": Attention,
-    "attention+ssd": TwoMixers,
-    "delta": GatedDelta,
-    "latent": LatentAttention,
-    "rglru": RecurrentUnit,
-    "selective_scan": SelectiveScan,
-    "short_conv": GatedShortConv,
-    "ssd": StateSpaceDuality,
-    "time_mix": TimeMix,
-}
-MLPS: dict[str, type[Sublayer]] = {
-    "channel_mix": ChannelMix,
-    "dense": Mlp,
-    "experts": RoutedExperts,
-}
-
-
-def quantisable(part: str) -> bool:
-    """Whether layers of this Kind.mixer or Kind.mlp can hold their weights in 8 or 4 bit."""
-    return part == "none" or (MIXERS | MLPS)[part].quantisable
-
-
-class Block(nnx.Module):
-    """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity."""
-
-    def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
-        self.parallel = spec.parallel
-        self.residual_normed = spec.residual_normed
-        self.residual_scale = spec.residual_scale
-        self.halved = spec.halve_every > 0
-        self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
-        absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
-        for slot in NORM_SLOTS:
-            part = "mixer" if slot.startswith("attn") else "mlp"
-            own = slot in spec.norms - kind.bare and part not in absent
-            setattr(self, slot, _norm(spec, spec.D, dtype) if own else None)
-        make = dict(dtype=dtype, rngs=rngs)
-        self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)
-        self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
-
-    def _normed(self, slot: str, x: jax.Array) -> jax.Array:
-        norm = getattr(self, slot)
-        if self.rounds and slot in ("attn_in", "mlp_in"):
-            x = x.astype(activations_dtype(norm.scale[...]))
-        return x if norm is None else norm(x)
-
-    def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-        if self.attn is None or self.mlp is None:
-            return self._one_branch(x_BTD, geometry, facts)
-        h_BTD = self._normed("attn_in", x_BTD)
-        attn = self._normed("attn_out", self.attn(h_BTD, geometry, facts))
-        if self.parallel:
-            norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
-            h_BTD = h_BTD if norm is None else norm(x_BTD)
-            mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
-            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts)
-        if self.residual_normed:
-            x_BTD = h_BTD
-        u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
-        h_BTD = self._normed("mlp_in", u_BTD)
-        mlp = self.mlp(h_BTD, geometry, facts)
-        if self.residual_normed:
-            u_BTD = h_BTD
-        mlp = self._normed("mlp_out", mlp)
-        y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
-        return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD
-
-    def _one_branch(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-        """A layer that is a mixer alone, or an MLP alone."""
-        if self.attn is not None:
-            branch = self.attn(self._normed("attn_in", x_BTD), geometry, facts)
-            branch = self._normed("attn_out", branch)
-            return self._normed("attn_res", x_BTD + self._scaled(branch, facts))
-        assert self.mlp is not None, "a layer of nothing"
-        branch = self.mlp(self._normed("mlp_in", x_BTD), geometry, facts)
-        branch = self._normed("mlp_out", branch)
-        return self._normed("mlp_res", x_BTD + self._scaled(branch, facts))
-
-    def _scaled(self, branch_BTD: jax.Array, facts: LayerFacts) -> jax.Array:
-        if self.halved:
-            branch_BTD = branch_BTD * facts.branch.astype(branch_BTD.dtype)
-        return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
-
-
-def _norm(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:
-    return Norm(
-        spec.norm,
-        (width,),
-        eps=eps or spec.eps,
-        scale=spec.norm_scale,
-        bias=spec.norm_bias,
-        offset=spec.norm_offset,
-        dtype=dtype,
-    )
 
 
 class Decoder(nnx.Module):
@@ -145,7 +37,7 @@ class Decoder(nnx.Module):
         rows, letters = spec.padded_V or spec.V, "ve" if spec.embed_D else "vd"
         self.embed = parameter(table(rngs.params(), (rows, E), dtype), letters)
         self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
-        self.embed_norm = _norm(spec, spec.D, dtype) if spec.embed_norm else None
+        self.embed_norm = norm_of(spec, spec.D, dtype) if spec.embed_norm else None
         self.positions = (
             parameter(table(rngs.params(), (spec.positions, spec.D), dtype), "pd")
             if spec.positions
@@ -161,7 +53,7 @@ class Decoder(nnx.Module):
             return blocks(rngs)
 
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
-        self.final_norm = _norm(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
+        self.final_norm = norm_of(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
         in_bias = (spec.D,) if spec.head_in_bias else None
         self.head_in = (
@@ -169,7 +61,7 @@ class Decoder(nnx.Module):
             if spec.head_in_act
             else None
         )
-        self.head_norm = _norm(spec, spec.D, dtype) if spec.head_in_act else None
+        self.head_norm = norm_of(spec, spec.D, dtype) if spec.head_in_act else None
         self.head = (
             None if spec.tied else parameter(table(rngs.params(), (rows, E), dtype), letters)
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.model.decoder import MIXERS, MLPS
+from jaxmap.model.block import MIXERS, MLPS
 from jaxmap.model.extent import Extent
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mesh import Axes

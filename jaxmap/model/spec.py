@@ -58,8 +58,8 @@ class Kind:
     """The kind of a layer. Neighbouring layers of one kind are stacked and scanned together.
 
     Fields:
-      mixer: a key of decoder.MIXERS, or "none".
-      mlp: a key of decoder.MLPS, or "none".
+      mixer: a key of block.MIXERS, or "none".
+      mlp: a key of block.MLPS, or "none".
       G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.

@@ -18,7 +18,8 @@ from support.token_sets import make_tokens
 from jaxmap.checkpoint import weights
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
-from jaxmap.model.decoder import MIXERS, MLPS, named
+from jaxmap.model.block import MIXERS, MLPS
+from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.mechanisms import Delta, Rglru
 from jaxmap.model.mixers.delta import delta_rule
