@@ -4,7 +4,7 @@
     pip install -e '.[cuda]'     # the CUDA plugin, for a100, h100, h200 and b200
     python benchmarks/accelerator.py --device=v5e --shape=pythia-410m --dtype=bfloat16
 
-No device is needed: the compilers compile for a described one, and `jaxmap.planning.modelled` adds
+No device is needed: the compilers compile for a described one, and `jaxmap.hardware.modelled` adds
 up the program that they give, the same on every machine. The share is that of the matrix units'
 peak: the products of the weights alone (two for each weight that a token meets) over everything.
 Where the first device of this machine is the one that is asked for, the same program is run
@@ -26,7 +26,7 @@ from typing import Any
 from absl import app, flags
 
 from jaxmap.errors import InputError
-from jaxmap.planning import chips, gpus
+from jaxmap.hardware import chips, gpus
 
 _DEVICES = ("v5e", "v5p", "v6e", *gpus.GPUS)
 _GRIDS = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}
@@ -155,7 +155,7 @@ def main(_: list[str]) -> None:
         (gpus if _DEVICE.value in gpus.GPUS else chips).prepare()
     import jax
 
-    from jaxmap.planning.modelled import charges
+    from jaxmap.hardware.modelled import charges
 
     if not real:
         jax.config.update("jax_enable_compilation_cache", False)

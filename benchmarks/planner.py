@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from jaxmap.planning.chips import TPUS
+from jaxmap.hardware.chips import TPUS
 from jaxmap.planning.plan import reach_of
 
 HERE = Path(__file__).parent

@@ -13,6 +13,7 @@ ORDER = (
     ("atomic", "progress", "tables", "environment", "precision", "naming", "results", "variant"),
     ("outputs",),
     ("runtime", "distributed"),
+    ("hardware",),
     ("corpus",),
     ("model",),
     ("architectures",),

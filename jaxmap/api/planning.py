@@ -108,13 +108,13 @@ def plan(
     if out is not None:
         check_file(out, ".jsonl")
     if topology:
-        from jaxmap.planning import topology as topologies
+        from jaxmap.hardware import topology as topologies
 
         topologies.prepare(topologies.parse(topology))
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.planning import chips
+    from jaxmap.hardware import chips
     from jaxmap.planning.plan import plan_for
 
     with chips.without_cache() if topology else contextlib.nullcontext():

@@ -9,14 +9,14 @@ import jax
 from jaxmap.engine import placement
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
+from jaxmap.hardware.modelled import charges
+from jaxmap.hardware.topology import Topology
+from jaxmap.hardware.topology import devices as topology_devices
+from jaxmap.hardware.topology import parse as parse_topology
 from jaxmap.model.mesh import Axes, axes_of, bytes_of, make, parse
 from jaxmap.planning.cost import count
-from jaxmap.planning.modelled import charges
 from jaxmap.planning.planned_model import planned_model
 from jaxmap.planning.result import Plan
-from jaxmap.planning.topology import Topology
-from jaxmap.planning.topology import devices as topology_devices
-from jaxmap.planning.topology import parse as parse_topology
 from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import progress
 

@@ -18,7 +18,7 @@ PACKAGE = REPOSITORY / "jaxmap"
 OTHERS = {
     "checkpoint/sources/git.py",
     "comparison/page.py",
-    "planning/gpus.py",
+    "hardware/gpus.py",
     "reports/css.py",
     "reports/svg.py",
     "sharing/card.py",

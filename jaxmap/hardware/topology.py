@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from jaxmap.errors import InputError
-from jaxmap.planning import chips, gpus
+from jaxmap.hardware import chips, gpus
 
 GPUS_OF_A_HOST = 8  # at most, joined by NVLink
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import pytest
 from support import REPOSITORY
 
-from jaxmap.planning import chips, hlo
-from jaxmap.planning.gpus import GPUS
-from jaxmap.planning.modelled import charges
+from jaxmap.hardware import chips, hlo
+from jaxmap.hardware.gpus import GPUS
+from jaxmap.hardware.modelled import charges
 
 GPU = """HloModule m
 

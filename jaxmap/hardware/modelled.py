@@ -19,8 +19,8 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from jaxmap.planning import chips, hlo
-from jaxmap.planning.gpus import GPUS, Gpu
+from jaxmap.hardware import chips, hlo
+from jaxmap.hardware.gpus import GPUS, Gpu
 
 _VECTOR = 11
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
