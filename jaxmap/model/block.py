@@ -11,6 +11,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.delta import GatedDelta
 from jaxmap.model.mixers.latent import LatentAttention
+from jaxmap.model.mixers.lightning import LightningAttention
 from jaxmap.model.mixers.rglru import RecurrentUnit
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
 from jaxmap.model.mixers.selective_scan import SelectiveScan
@@ -28,6 +29,7 @@ MIXERS: dict[str, type[Sublayer]] = {
     "attention+ssd": TwoMixers,
     "delta": GatedDelta,
     "latent": LatentAttention,
+    "lightning": LightningAttention,
     "rglru": RecurrentUnit,
     "selective_scan": SelectiveScan,
     "short_conv": GatedShortConv,
@@ -53,6 +55,7 @@ class Block(nnx.Module):
         self.parallel = spec.parallel
         self.residual_normed = spec.residual_normed
         self.residual_scale = spec.residual_scale
+        self.factors = kind.residual
         self.halved = spec.halve_every > 0
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
         absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
@@ -82,12 +85,14 @@ class Block(nnx.Module):
             return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts)
         if self.residual_normed:
             x_BTD = h_BTD
+        f = self.factors
+        x_BTD, attn = _times(x_BTD, f.mixer_stream), _times(attn, f.mixer)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
         h_BTD = self._normed("mlp_in", u_BTD)
         mlp = self.mlp(h_BTD, geometry, facts)
         if self.residual_normed:
             u_BTD = h_BTD
-        mlp = self._normed("mlp_out", mlp)
+        u_BTD, mlp = _times(u_BTD, f.mlp_stream), _times(self._normed("mlp_out", mlp), f.mlp)
         y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
         return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD
 
@@ -106,6 +111,10 @@ class Block(nnx.Module):
         if self.halved:
             branch_BTD = branch_BTD * facts.branch.astype(branch_BTD.dtype)
         return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
+
+
+def _times(x: jax.Array, factor: float) -> jax.Array:
+    return x if factor == 1 else x * factor
 
 
 def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:

@@ -68,6 +68,7 @@ class LayerFacts:
       after: float32, the factor on the residual stream after the layer (`Spec.halve_every`).
       chunk: int32, tokens of the pieces of a text that do not see each other; 0: one piece; None
         if no layer has pieces.
+      decay: float32 [H], the decay rates of lightning attention; None in models without it.
     """
 
     scale: jax.Array
@@ -76,6 +77,7 @@ class LayerFacts:
     branch: jax.Array
     after: jax.Array
     chunk: jax.Array | None = None
+    decay: jax.Array | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -90,7 +92,10 @@ class LayerFacts:
         arrays = (scale, window, of, branch, after)
         chunk = jnp.asarray(spec.chunk[start:stop], jnp.int32) if any(spec.chunk) else None
         facts = cls(*(jnp.asarray(fact[start:stop]) for fact in arrays))
-        return dataclasses.replace(facts, chunk=chunk)
+        decay = None
+        if spec.lightning is not None:
+            decay = jnp.asarray(spec.lightning.rates[start:stop], jnp.float32)
+        return dataclasses.replace(facts, chunk=chunk, decay=decay)
 
 
 @dataclasses.dataclass(frozen=True)

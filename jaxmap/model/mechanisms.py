@@ -119,6 +119,19 @@ class Temperature:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lightning:
+    """Linear attention with a fixed decay per head and layer (Qin et al. 2024, arXiv:2401.04658).
+
+    Fields:
+      rates: per layer, the decay rate of each head: a key's weight falls by exp(-rate) a token.
+      eps: the epsilon of the output's norm.
+    """
+
+    rates: tuple[tuple[float, ...], ...]
+    eps: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ShortConv:
     """Gated short convolution (Liquid AI 2025, LFM2, arXiv:2511.23404).
 

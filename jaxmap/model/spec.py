@@ -17,6 +17,7 @@ from jaxmap.model.mechanisms import (
     Delta,
     Experts,
     Latent,
+    Lightning,
     QkNorm,
     Rglru,
     Rope,
@@ -54,6 +55,21 @@ class Multipliers:
 
 
 @dataclasses.dataclass(frozen=True)
+class ResidualFactors:
+    """Factors in the sums of the residual stream and a branch's output; see `Block`.
+
+    Fields:
+      mixer_stream, mixer: on the stream and on the mixer's output, which are added.
+      mlp_stream, mlp: on the stream and on the MLP's output.
+    """
+
+    mixer_stream: float = 1.0
+    mixer: float = 1.0
+    mlp_stream: float = 1.0
+    mlp: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Kind:
     """The kind of a layer. Neighbouring layers of one kind are stacked and scanned together.
 
@@ -63,6 +79,7 @@ class Kind:
       G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
+      residual: factors in the sums of the residual stream.
     """
 
     mixer: str = "attention"
@@ -71,6 +88,7 @@ class Kind:
     F: int = 0
     bare: frozenset[str] = frozenset()
     out_bias: bool = False
+    residual: ResidualFactors = ResidualFactors()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +142,7 @@ class Spec:
     rglru: Rglru | None = None  # facts of layers with "rglru"
     delta: Delta | None = None  # facts of layers with "delta"
     ssm: StateSpace | None = None  # facts of layers with "selective_scan" or "ssd"
+    lightning: Lightning | None = None  # facts of layers with "lightning"
     short_conv: ShortConv | None = None  # facts of layers with "short_conv"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all

@@ -14,6 +14,10 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+# Stored buffers that are functions of config.json and of one another.
+_COMPUTED = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
+
+
 def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: str = "float32"):
     """A model of `config` (with its model_type), every weight, bias and norm random, saved.
 
@@ -40,7 +44,8 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
             parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
         # Some models keep learnt numbers in buffers (the correction of a router).
         for name, buffer in model.named_buffers():
-            if name in model.state_dict() and buffer.is_floating_point():
+            learnt = name in model.state_dict() and not name.endswith(_COMPUTED)
+            if learnt and buffer.is_floating_point():
                 buffer.add_(torch.randn(buffer.shape, generator=generator) * 0.3)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
