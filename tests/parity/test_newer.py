@@ -11,7 +11,9 @@ import pytest
 from support.cases.newer import CASES
 from support.parity import check_parity
 
-_DEFAULT = {"apertus", "bitnet", "hunyuan_v1_moe", "lfm2_moe", "llama4_text", "minimax", "ministral3"}
+_DEFAULT = {
+    "apertus", "bitnet", "hunyuan_v1_moe", "lfm2_moe", "llama4_text", "minimax", "ministral3",
+}  # fmt: skip
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]
