@@ -27,10 +27,8 @@ if TYPE_CHECKING:
         diffusion,
         kl,
         make_map,
-        place,
         pmi,
         report,
-        resample,
         scale,
         write_kl,
     )
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from jaxmap.api.floors import floor
     from jaxmap.api.kept_tokens import tokens
     from jaxmap.api.lenses import train_lens
+    from jaxmap.api.placing import place, resample
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.reproduction import reproduce
     from jaxmap.api.scoring import score, sweep
@@ -57,10 +56,8 @@ _HOMES = {
         "diffusion",
         "kl",
         "make_map",
-        "place",
         "pmi",
         "report",
-        "resample",
         "scale",
         "write_kl",
     ),
@@ -70,6 +67,7 @@ _HOMES = {
     "jaxmap.api.floors": ("floor",),
     "jaxmap.api.kept_tokens": ("tokens",),
     "jaxmap.api.lenses": ("train_lens",),
+    "jaxmap.api.placing": ("place", "resample"),
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.reproduction": ("reproduce",),
     "jaxmap.api.scoring": ("score", "sweep"),

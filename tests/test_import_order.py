@@ -10,7 +10,17 @@ from support import REPOSITORY
 # From the foundation up. Rooms on one line may import one another's neighbours, not each other.
 ORDER = (
     ("errors", "version"),
-    ("atomic", "progress", "tables", "environment", "precision", "naming", "results", "variant"),
+    (
+        "atomic",
+        "byte_sizes",
+        "progress",
+        "tables",
+        "environment",
+        "precision",
+        "naming",
+        "results",
+        "variant",
+    ),
     ("outputs",),
     ("runtime", "distributed"),
     ("hardware",),
@@ -43,6 +53,7 @@ LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 SAME = {
     "errors",
     "atomic",
+    "byte_sizes",
     "progress",
     "tables",
     "environment",

@@ -18,6 +18,7 @@ from jaxmap.analysis.context import Context
 from jaxmap.analysis.kl import KlTable, measure_kl
 from jaxmap.analysis.kl_pairs import two_or_more
 from jaxmap.atomic import check_writable, one_line_errors, write_atomic
+from jaxmap.byte_sizes import byte_text
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.stats.divergence import Divergence, kl_KK, kl_strips
@@ -119,7 +120,7 @@ def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise JaxmapError(
-            f"{path.parent.parent}: no room for {size / 1e9:.3g} GB: {error.strerror or error}"
+            f"{path.parent.parent}: no room for {byte_text(size)}: {error.strerror or error}"
         ) from error
     return array
 

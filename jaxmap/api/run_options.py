@@ -39,7 +39,7 @@ def of_the_run(
     save_every: float, cache_budget: int | str | None, mesh: str | None, batch: str | None
 ) -> dict[str, Any]:
     """These parameters as fields of Settings."""
-    from jaxmap.sweeps.settings import parse_size
+    from jaxmap.byte_sizes import parse_size
 
     if isinstance(cache_budget, str):
         cache_budget = parse_size(cache_budget, "cache_budget")
@@ -55,6 +55,6 @@ def shard_of(index: int, count: int) -> tuple[int, int]:
 
 def size_of(size: int | str, name: str = "states_budget") -> int:
     """Bytes of a number, or of what "200GB" says."""
-    from jaxmap.sweeps.settings import parse_size
+    from jaxmap.byte_sizes import parse_size
 
     return parse_size(size, name) if isinstance(size, str) else size

@@ -30,11 +30,13 @@ from jaxmap.cli import (
     records,
     reproduce,
     resample,
+    scale,
     score,
     sharing,
     sweep,
     texts,
     tokens,
+    training,
     verify,
 )
 from jaxmap.cli.command import Command, required, string
@@ -52,6 +54,8 @@ COMMANDS: dict[str, Command] = {
     **sharing.COMMANDS,
     **compare.COMMANDS,
     **tokens.COMMANDS,
+    **scale.COMMANDS,
+    **training.COMMANDS,
     **maps.COMMANDS,
     **reproduce.COMMANDS,
     **resample.COMMANDS,

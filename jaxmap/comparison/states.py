@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxmap.atomic import write_atomic
+from jaxmap.byte_sizes import byte_text
 from jaxmap.corpus.batches import Batch, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.reference import KeptReference, ReferenceModel
@@ -56,9 +57,9 @@ def kept_reference(
     size = shape[0] * E * kept.itemsize
     if size > budget:
         raise InputError(
-            f"the reference's states take {size / 1e9:.3g} GB; allow as much, or keep fewer bits",
+            f"the reference's states take {byte_text(size)}; allow as much, or keep fewer bits",
             field="states_budget",
-            value=f"{budget / 1e9:.3g}GB",
+            value=byte_text(budget),
         )
     # A format for numbers that NumPy knows; bfloat16 is kept as its bits.
     stored = np.dtype(np.uint16) if kept == ml_dtypes.bfloat16 else kept

@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxmap.corpus.gguf_words import BY_ARCHITECTURE, WORDS, Words
 from jaxmap.corpus.pipeline_parts import template
-from jaxmap.corpus.reading import processor
+from jaxmap.corpus.sentencepiece_reading import processor
 from jaxmap.corpus.tokenizer_files import one_line
 from jaxmap.errors import InputError
 

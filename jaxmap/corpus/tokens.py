@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.corpus.reading import Reading, fingerprint, restored, serialised
+from jaxmap.corpus.reading import Reading
+from jaxmap.corpus.serialised_reading import fingerprint, restored, serialised
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_classes import is_known_class
 from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json

@@ -17,11 +17,11 @@ from jaxmap.atomic import write_atomic
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
 from jaxmap.progress import progress
+from jaxmap.released.coordinates import read_coordinates
 from jaxmap.released.files import (
     Contents,
     Vector,
     read_contents,
-    read_coordinates,
     read_distances_of,
     read_json,
 )

@@ -16,7 +16,7 @@ from jaxmap.analysis import genealogy
 from jaxmap.analysis.published import SUITE, full_name
 from jaxmap.analysis.pythia import CHECKPOINTS
 from jaxmap.atomic import write_atomic
-from jaxmap.released.files import PAIR
+from jaxmap.released.coordinates import PAIR
 from jaxmap.released.layout import (
     CLIPPED,
     COLORS,

@@ -1,4 +1,4 @@
-"""Reads the authors' released files, see `jaxmap.released.layout`."""
+"""Reads the authors' released scores and weight distances, see `jaxmap.released.layout`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from jaxmap.released.layout import (
     NAMES,
     QUANTISED,
     RAW,
-    TSNE,
     Folder,
 )
-from jaxmap.released.pickles import load_arrays
+from jaxmap.released.pickles import as_dict, load_arrays
 from jaxmap.store.record import checkpoint_name
-from jaxmap.store.release import LAYERS, PRETRAINING, Coordinates
+from jaxmap.store.release import LAYERS, PRETRAINING
 from jaxmap.store.weight_distances import WeightDistances
 from jaxmap.variant import LOGIT, PLAIN, Variant
 
@@ -99,26 +98,26 @@ def read_contents(folder: Folder) -> Contents:
     contents = Contents()
     if path := folder.path(PRETRAINING):
         kept: dict[str, list[Any]] = {}
-        for size, steps in _mapping(path, load_arrays(path)).items():
-            kept[str(size)] = list(map(_plain, _mapping(path, steps, size)))
+        for size, steps in as_dict(path, load_arrays(path)).items():
+            kept[str(size)] = list(map(_plain, as_dict(path, steps, size)))
             for step, scores in steps.items():
                 revision = f"step{_number(step, path, size)}"
                 contents.add(path, full_name(str(size)), scores, revision)
         contents.files[PRETRAINING] = kept
     for file, quantisation in QUANTISED.items():
         if path := folder.path(file):
-            copies = _mapping(path, load_arrays(path))
+            copies = as_dict(path, load_arrays(path))
             contents.files[file] = [str(name) for name in copies]
             for name, scores in copies.items():
                 contents.add(path, name, scores, variant=Variant(quantisation=quantisation))
     if path := folder.path(LAYERS):
         kept_layers: dict[str, list[Any] | None] = {}
-        for name, layers in _mapping(path, load_arrays(path)).items():
+        for name, layers in as_dict(path, load_arrays(path)).items():
             if layers is None:
                 kept_layers[str(name)] = None
                 contents.add(path, name, None, variant=Variant(lens=LOGIT))
                 continue
-            kept_layers[str(name)] = list(map(_plain, _mapping(path, layers, name)))
+            kept_layers[str(name)] = list(map(_plain, as_dict(path, layers, name)))
             for layer, scores in layers.items():
                 number = _number(layer, path, name)
                 contents.add(path, name, scores, variant=Variant(layer=number))
@@ -132,7 +131,7 @@ def _read_models(folder: Folder, contents: Contents) -> None:
     raw_path, path = folder.path(RAW), folder.path(CLIPPED)
     raw: dict[str, Any] = {}
     if raw_path:
-        raw = {str(name): v for name, v in _mapping(raw_path, load_arrays(raw_path)).items()}
+        raw = {str(name): v for name, v in as_dict(raw_path, load_arrays(raw_path)).items()}
     rows: dict[str, np.ndarray] = {}
     if path:
         rows = _clipped_rows(folder, path)
@@ -191,7 +190,7 @@ def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDist
     if path is None:
         return
     saved = contents.files.get(PRETRAINING, {})
-    matrices = _mapping(path, load_arrays(path))
+    matrices = as_dict(path, load_arrays(path))
     contents.files[DISTANCES] = [str(size) for size in matrices]
     for size, distance in matrices.items():
         if (
@@ -214,88 +213,6 @@ def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDist
         yield WeightDistances(full_name(str(size)), np.array(steps), distance_II)
 
 
-# Coordinates --------------------------------------------------------------------------------------
-
-
-def read_coordinates(folder: Folder) -> dict[str, Coordinates]:
-    """The released t-SNE coordinates, by the name of the map."""
-    found: dict[str, Coordinates] = {}
-    for name, file in TSNE.items():
-        path = folder.path(file)
-        if path is None:
-            continue
-        content = _mapping(path, load_arrays(path))
-        try:
-            found[name] = _COORDINATES[name](content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path}: is not laid out as released ({type(error).__name__}: {error})"
-            ) from error
-    return found
-
-
-def _of_runs(content: Mapping[str, Any]) -> Coordinates:
-    metadata = content["metadata"]
-    names = tuple(str(name) for name in metadata["model_names"])
-    lengths = tuple(int(metadata["model_lengths"][name]) for name in names)
-    return _coordinates(names, lengths, np.asarray(content["embedding"]), metadata.get("init", ""))
-
-
-def _of_pairs(content: Mapping[str, Any]) -> Coordinates:
-    points = [np.asarray(one[which]) for one in content.values() for which in PAIR]
-    return _coordinates(tuple(content), (2,) * len(content), _stacked(points))
-
-
-def _of_models(content: Mapping[str, Any]) -> Coordinates:
-    points = [np.asarray(xy) for xy in content.values()]
-    return _coordinates(tuple(content), (1,) * len(content), _stacked(points))
-
-
-def _of_layers(content: Mapping[str, Any]) -> Coordinates:
-    there = {name: np.asarray(xy) for name, xy in content.items() if xy is not None}
-    xy_M2 = np.concatenate(list(there.values())) if there else np.empty((0, 2))
-    return _coordinates(tuple(there), tuple(map(len, there.values())), xy_M2)
-
-
-PAIR = ("original", "quantized")
-_COORDINATES = {
-    "trajectories": _of_runs,
-    "8-bit": _of_pairs,
-    "families": _of_models,
-    "layers": _of_layers,
-}
-
-
-def _stacked(points: list[np.ndarray]) -> np.ndarray:
-    return np.stack(points) if points else np.empty((0, 2))
-
-
-def _coordinates(
-    names: tuple[Any, ...], lengths: tuple[int, ...], xy_M2: np.ndarray, init: str = ""
-) -> Coordinates:
-    if xy_M2.shape != (sum(lengths), 2) or xy_M2.dtype.kind != "f":
-        raise ValueError(f"{sum(lengths)} points in two dimensions expected, found {xy_M2.shape}")
-    return Coordinates(tuple(map(str, names)), lengths, xy_M2, str(init))
-
-
-# Parts --------------------------------------------------------------------------------------------
-
-
-def read_json(path: Path) -> Any:
-    """Reads a .json file; raises InputError, which names it, if it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-
-
-def _mapping(path: Path, value: Any, key: object = None) -> Mapping[Any, Any]:
-    if not isinstance(value, Mapping):
-        where = path if key is None else f"{path}: {key}"
-        raise InputError(f"{where}: has to be a dict, is {type(value).__name__}")
-    return value
-
-
 def _plain(key: Any) -> int | str:
     """A step or a layer as an integer or a string, which JSON can hold."""
     return int(key) if isinstance(key, (int, np.integer)) else str(key)
@@ -306,3 +223,11 @@ def _number(key: object, path: Path, where: object) -> int:
     if not text.isdigit():
         raise InputError(f"{path}: {where}: {key!r} is neither a step nor a layer")
     return int(text)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a .json file; raises InputError, which names it, if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,11 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
         raise InputError(
             f"{path}: not a whole pickle ({reason:.200}): download it again"
         ) from error
+
+
+def as_dict(path: Path, value: Any, key: object = None) -> Mapping[Any, Any]:
+    """The value read from a file, or from its entry `key`; raises InputError if it is no dict."""
+    if not isinstance(value, Mapping):
+        where = path if key is None else f"{path}: {key}"
+        raise InputError(f"{where}: has to be a dict, is {type(value).__name__}")
+    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from jaxmap.variant import JAX, LOGIT, TORCH, Variant, check_engine, parse_quant
 DTYPES = ("auto", *PRECISIONS)
 TORCH_DTYPES = ("float32", "bfloat16", "float16")  # of the engine torch; auto: the first
 SAVE_EVERY_S = 60.0
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,16 +133,6 @@ class Settings:
 
 
 PLAIN = Settings()  # the log-likelihood of each model in its default precision
-
-
-def parse_size(text: str, what: str) -> int:
-    """Bytes from "200GB", "1.5 TB" or "500000000"; units are powers of 1000, KiB etc. of 1024."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text, re.IGNORECASE)
-    if match is None or (match[3] and not match[2]):
-        raise InputError(f"{text!r} is not a size; write it as 200GB, 1.5TB or 64GiB", field=what)
-    unit = match[2].upper()
-    base = 1024 ** " KMGT".index(unit) if match[3] else _UNITS[unit]
-    return int(float(match[1]) * base)
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

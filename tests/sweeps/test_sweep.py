@@ -35,7 +35,7 @@ from jaxmap.sweeps import checkpoint_scorer, prefetch
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
 from jaxmap.sweeps.config_schema import OF_THE_RUN, config_dict, read_config
 from jaxmap.sweeps.limits import Limits
-from jaxmap.sweeps.settings import Settings, parse_size
+from jaxmap.sweeps.settings import Settings
 
 STEPS = (0, 1, 2, 4, 8, 16)
 CONFIGS = REPOSITORY / "configs"
@@ -480,21 +480,6 @@ def test_a_config_of_a_few_fields_serves(place):
     ran = sweep(config, place / "store", "--config.lens")
     assert ran.code == 2
     assert "sets fewer fields than it may: unknown field 'lens'" in ran.err
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("200GB", 200e9), ("1.5TB", 1.5e12), ("64GiB", 64 * 2**30), ("12", 12), ("3 kb", 3000),
-     ("10M", 1e7), ("0", 0)],
-)  # fmt: skip
-def test_sizes(text, size):
-    assert parse_size(text, "x") == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1e9", "12iB", "1,5TB", "200 G B"])
-def test_sizes_that_are_none(text):
-    with pytest.raises(InputError, match="is not a size"):
-        parse_size(text, "--cache_budget")
 
 
 def test_config_dict_refuses_what_is_unknown():

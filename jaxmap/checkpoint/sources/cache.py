@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import logging
 
 from jaxmap.atomic import write_atomic
+from jaxmap.byte_sizes import byte_text
 from jaxmap.checkpoint.sources.types import Resolved
 
 FOLDER = "downloads"
@@ -163,7 +164,7 @@ class Budget:
             return False
         for name in kept.names:
             delete(kept.folder / name)
-        logging.info("evicted %s (%.2f GB)", kept.folder, kept.num_bytes / 1e9)
+        logging.info("evicted %s (%s)", kept.folder, byte_text(kept.num_bytes))
         del self._kept[folder]
         self._path(kept.folder).unlink(missing_ok=True)
         return True

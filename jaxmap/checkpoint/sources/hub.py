@@ -1,20 +1,12 @@
 """Checkpoints on the Hugging Face Hub: from a name to a commit, from a commit to files.
 
 Files are stored in the normal cache (HF_HOME, HF_HUB_CACHE) and requested by commit, so that a
-branch that moves meanwhile cannot mix two checkpoints. The client library checks a file's size; its
-SHA-256 is checked here.
+branch that moves meanwhile cannot mix two checkpoints. `hub_download` downloads single files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import os
-import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -25,7 +17,13 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.folder import cached_revisions
 from jaxmap.checkpoint.sources.gguf_start import check_start
-from jaxmap.checkpoint.sources.hub_client import Hub, disk_full, request
+from jaxmap.checkpoint.sources.hub_client import COMMIT, Hub, request
+from jaxmap.checkpoint.sources.hub_download import (
+    check_space,
+    download,
+    is_whole,
+    remember_commit,
+)
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
     Remote,
@@ -36,7 +34,6 @@ from jaxmap.checkpoint.sources.types import (
 from jaxmap.corpus.tokenizer_files import has_vocabulary, tokenizer_files
 from jaxmap.errors import InputError, JaxmapError
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT = 30.0  # seconds to wait for the Hub's answer about a repository
 
 
@@ -79,30 +76,30 @@ def fetch(resolved: Resolved, hub: Hub | None = None, *, check: bool = True) -> 
     remote = {file.name: file for file in resolved.remote}
     names = list(remote)
     if index := next((name for name in remote if name.endswith(SUFFIX)), None):
-        _download(remote[index], resolved, hub)
+        download(remote[index], resolved, hub)
         needed = shards(folder / index, where)
         if lacking := [name for name in needed if name not in remote]:
             raise InputError(f"{where}: {index} names {lacking[0]}, which the repository lacks")
         beside = set(likely_shards(remote, index)) | set(needed)
         names = [name for name in names if name not in beside] + needed
-    missing = [remote[name] for name in names if not _is_whole(folder / name, remote[name])]
-    _check_space(sum(file.size or 0 for file in missing), folder, where)
+    missing = [remote[name] for name in names if not is_whole(folder / name, remote[name])]
+    check_space(sum(file.size or 0 for file in missing), folder, where)
     settings = {"config.json", *QUANTISATION_FILES}
     for file in (file for file in missing if file.name in settings):
-        _download(file, resolved, hub)
+        download(file, resolved, hub)
     if check and "config.json" in names and missing:  # an unsupported model is not downloaded
         Checkpoint(folder).check_readable()
     for file in (file for file in missing if file.name not in settings):
         if file.name.endswith(".gguf"):
             check_start(resolved, file, hub.endpoint)
-        _download(file, resolved, hub)
+        download(file, resolved, hub)
     card = resolved.card
     if resolved.has_card and _is_copy(folder, names):
         # The card is needed for copies only, and no score depends on it.
         with contextlib.suppress(JaxmapError):
-            _download(Remote(CARD, None, None), resolved, hub)
+            download(Remote(CARD, None, None), resolved, hub)
         card = read_card(folder)
-    _remember(resolved, hub)
+    remember_commit(resolved, hub)
     signature = stat_files(folder, names, where)
     return CheckpointFiles(resolved.ref, folder, resolved.commit, signature, card)
 
@@ -142,7 +139,7 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
     commit = pointer.read_text().strip() if pointer.is_file() else revision
     folder = repository / "snapshots" / commit / ref.subfolder
     advice = "unset HF_HUB_OFFLINE to download it"
-    if not _COMMIT.fullmatch(commit) or not folder.is_dir():
+    if not COMMIT.fullmatch(commit) or not folder.is_dir():
         have = cached_revisions(repository)
         found = f" ({nearest(revision, have)})" if have else ""
         raise InputError(
@@ -167,99 +164,11 @@ def _resolve_offline(ref: Ref, hub: Hub) -> Resolved:
     return Resolved(ref, commit, "folder", folder, stat_files(folder, names, where))
 
 
-def _download(file: Remote, resolved: Resolved, hub: Hub) -> None:
-    """Downloads one file unless it is there; damaged files are deleted and requested once more."""
-    from huggingface_hub import hf_hub_download
-
-    ref, path = resolved.ref, resolved.folder / file.name
-    if _is_whole(path, file):
-        return
-    if path.is_file():  # a power failure can truncate a written file
-        print(f"{ref}: {file.name} in the cache has a wrong size: deleted", file=sys.stderr)
-        _delete(path)
-    for _ in range(2):
-        request(
-            lambda: hf_hub_download(
-                ref.repository,
-                file.source or f"{ref.subfolder}/{file.name}".lstrip("/"),
-                revision=resolved.commit,
-                endpoint=hub.endpoint,
-                cache_dir=hub.repository(ref.repository).parent,
-            ),
-            ref,
-            hub,
-        )
-        if file.source:
-            _link(path, _top(resolved) / file.source)
-        if file.sha256 is None or _sha256(path) == file.sha256:
-            return
-        print(f"{ref}: {file.name} does not match its SHA-256: deleted", file=sys.stderr)
-        _delete(path)
-    raise JaxmapError(
-        f"{ref}: {file.name} came twice with contents that do not match its SHA-256; "
-        "a proxy or mirror between here and the Hub may be at fault"
-    )
-
-
-def _top(resolved: Resolved) -> Path:
-    """The folder in the cache that holds the files of the whole repository."""
-    inside = resolved.ref.subfolder
-    return resolved.folder.parents[inside.count("/")] if inside else resolved.folder
-
-
-def _link(path: Path, target: Path) -> None:
-    """A relative link, as the cache has them, to a file of the same snapshot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.path.relpath(target, path.parent))
-
-
-def _is_whole(path: Path, file: Remote) -> bool:
-    return path.is_file() and file.size in (None, path.stat().st_size)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _delete(path: Path) -> None:
-    """Deletes a file of a snapshot and the blobs to which its links point."""
-    while path.is_symlink():
-        target = path.parent / os.readlink(path)
-        path.unlink()
-        path = target
-    path.unlink(missing_ok=True)
-
-
-def _remember(resolved: Resolved, hub: Hub) -> None:
-    """Records the commit of a branch for offline use, once its files are complete."""
-    revision = resolved.ref.revision or "main"
-    if _COMMIT.fullmatch(revision):
-        return
-    pointer = hub.repository(resolved.ref.repository) / "refs" / revision
-    try:
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=pointer.parent, delete=False) as stream:
-            stream.write(resolved.commit)
-        os.replace(stream.name, pointer)
-    except OSError as error:  # a read-only cache is sufficient
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise JaxmapError(f"{resolved.ref}: {pointer}: {error.strerror}") from error
-
-
-def _check_space(needed: int, folder: Path, where: str) -> None:
-    there = next(path for path in folder.parents if path.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise disk_full(where, there, f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
-
-
 def fetch_one(resolved: Resolved, name: str, hub: Hub | None = None) -> None:
     """Downloads one file of a resolved model; raises the errors of `fetch`."""
     [file] = (file for file in resolved.remote if file.name == name)
-    if not _is_whole(resolved.folder / name, file):
-        _download(file, resolved, hub or Hub())
+    if not is_whole(resolved.folder / name, file):
+        download(file, resolved, hub or Hub())
 
 
 def revisions(ref: Ref, hub: Hub | None = None) -> list[str]:
@@ -304,7 +213,7 @@ def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
         ref,
         hub,
     )
-    if not info.sha or not _COMMIT.fullmatch(info.sha):
+    if not info.sha or not COMMIT.fullmatch(info.sha):
         raise JaxmapError(f"{ref}: the Hub's answer names no commit; check HF_ENDPOINT")
     files = {
         file.rfilename: Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None)
@@ -318,8 +227,8 @@ def fetch_files(ref: Ref, commit: str, files: Collection[Remote], hub: Hub) -> P
     folder = hub.repository(ref.repository) / "snapshots" / commit
     resolved = Resolved(ref, commit, "hub", folder)
     for file in files:
-        _download(file, resolved, hub)
-    _remember(resolved, hub)
+        download(file, resolved, hub)
+    remember_commit(resolved, hub)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from jaxmap.checkpoint.sources.types import nearest
 from jaxmap.errors import InputError, JaxmapError, first_line
 
 T = TypeVar("T")
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class DiskFullError(JaxmapError):
