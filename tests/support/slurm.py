@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
 
 _CONFIGURATION = """\
@@ -46,8 +48,8 @@ PartitionName=main Nodes=n1,n2 Default=YES State=UP PriorityTier=1 GraceTime={gr
 PartitionName=urgent Nodes=n1,n2 State=UP PriorityTier=10 PreemptMode=OFF
 """
 
-
 GRACE = 60
+NODES = ("n1", "n2")
 
 
 def is_installed() -> bool:
@@ -93,7 +95,7 @@ class Cluster:
               for name, file in files.items()),
         )  # fmt: skip
         self.run("slurmctld")
-        for node in ("n1", "n2"):
+        for node in NODES:
             self.start_node(node)
         until(lambda: self.run("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == "2", 60)
 
@@ -103,12 +105,32 @@ class Cluster:
     def stop_node(self, node: str) -> None:
         """Kills a node and all that runs on it, as a power cut does."""
         self._signal(f"slurmd.{node}", signal.SIGKILL)
-        subprocess.run(["pkill", "-9", "-f", rf"slurmstepd: \[.*\]|spool.{node}"], check=False)
+        for process in self._of_jobs(node):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> None:
-        self.run("scancel", "--user=root", "--state=RUNNING", check=False)
-        for name in ("slurmd.n1", "slurmd.n2", "slurmctld", "munged"):
-            self._signal(name, signal.SIGTERM)
+        self.run("scancel", "--user=root", check=False)
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            until(self.ended, 60)
+        daemons = [*(f"slurmd.{node}" for node in NODES), "slurmctld", "munged"]
+        ending = [self._signal(name, signal.SIGTERM) for name in daemons]
+        _, left = psutil.wait_procs([one for one in ending if one], timeout=60)
+        for process in [*left, *(one for node in NODES for one in self._of_jobs(node))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _of_jobs(self, node: str) -> list[psutil.Process]:
+        """The processes of a node's jobs: SLURM's own, which listen in its folder, and theirs."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "slurmstepd" and any(
+                    str(one.laddr).startswith(f"{self.folder}/spool.{node}/")
+                    for one in process.net_connections(kind="unix")
+                ):
+                    found += [process, *process.children(recursive=True)]
+        return found
 
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -126,9 +148,14 @@ class Cluster:
         states = self.states().values()
         return not {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"} & set(states)
 
-    def _signal(self, name: str, number: int) -> None:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((self.folder / f"{name}.pid").read_text()), number)
+    def _signal(self, name: str, number: int) -> psutil.Process | None:
+        """Sends a signal to a daemon of this cluster; None if it is not running."""
+        try:
+            process = psutil.Process(int((self.folder / f"{name}.pid").read_text()))
+            process.send_signal(number)
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return None
+        return process
 
 
 def until(done: Callable[[], bool], seconds: float) -> None:
