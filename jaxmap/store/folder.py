@@ -48,32 +48,48 @@ class Folder(Generic[T]):
         self._suffix = suffix
         self._read = read
         self._group = group
+        self._listed: set[tuple[str, int]] = set()  # names and inodes, as of the last listing
+        self._unread: set[str] = set()  # names of the last listing whose files were not read yet
+        self._damaged: set[str] = set()
         self._seen: dict[str, tuple[State, T | CorruptError]] = {}
         self._groups: defaultdict[Hashable, dict[str, T]] = defaultdict(dict)
-        self._settled: State | None = None  # of the folder, when it was last looked through
+        self._settled: State | None = None  # of the folder, when it was last listed
         self._sorted = True
         self._lock = threading.RLock()
 
     def refresh(self) -> list[T]:
-        """Looks at every file again: all that can be read, in the order of their names."""
+        """Compares each file's size and times with those of the last look, and reads what changed;
+        returns all that can be read, in the order of their names."""
         with self._lock, garbage_collection_paused():
-            self._look(every=True)
+            self._list()
+            for name in sorted(name for name, _ in self._listed):
+                self._look(name)
             return self.values()
 
-    def update(self) -> None:
-        """Takes in the files that came, went or were replaced since the last look, which costs next
-        to nothing where none did.
+    def update(self, wanted: str = "") -> None:
+        """Takes in the files that came, went or were replaced since the last look.
 
-        A file that was changed in place, as a broken disk may do, is noticed by `refresh` alone.
+        A folder that did not change is not listed again. A file that was changed in place, as a
+        broken disk may do, is noticed by `refresh` alone.
+
+        Args:
+          wanted: of the files that came, only those are read that have this in their names; the
+            others are read when a later call wants them. The first look, and one after a file went,
+            read all, since someone may have renamed them.
         """
         with self._lock, garbage_collection_paused():
             settled = self._settled_state()
             if settled is None or settled != self._settled:
-                self._look(every=False)
+                if self._list():
+                    wanted = ""
                 self._settled = settled
+                for name in list(self._damaged):  # it may have been written again in place
+                    self._look(name)
+            for name in sorted(name for name in self._unread if wanted in name):
+                self._look(name)
 
     def values(self) -> list[T]:
-        """All files that can be read, in the order of their names, as of the last look."""
+        """All files that were read, in the order of their names, as of the last look."""
         with self._lock:
             if not self._sorted:
                 self._seen, self._sorted = dict(sorted(self._seen.items())), True
@@ -90,7 +106,7 @@ class Folder(Generic[T]):
             ]
 
     def group(self, key: Hashable) -> list[T]:
-        """The files of a group in the order of their names, as of the last look."""
+        """The files of a group that were read, in the order of their names, as of the last look."""
         with self._lock:
             by_name = self._groups.get(key, {})
             return [by_name[name] for name in sorted(by_name)]
@@ -104,32 +120,41 @@ class Folder(Generic[T]):
                 if isinstance(value, CorruptError)
             }
 
-    def _look(self, *, every: bool) -> None:
-        """Reads what is new. `every`: each file's size and times are compared, which costs a call
-        to the file system per file; else only which files there are."""
-        found = self._entries()
-        for name in self._seen.keys() - found.keys():
+    def _list(self) -> bool:
+        """Lists the folder; returns whether it is the first time or files went or were replaced."""
+        first = not self._seen
+        found = self._names_and_inodes()
+        gone, came = self._listed - found, found - self._listed
+        self._listed = found
+        for name, _ in gone:
             self._drop(name)
-        for name, entry in found.items():
-            known = self._seen.get(name)
-            if known and not every and known[0][-1] == entry.inode() and not _is_corrupt(known[1]):
-                continue
-            try:
-                stat = asked_again(partial(os.stat, entry.path))
-            except FileNotFoundError:  # another process removed it just now
-                self._drop(name)
-                continue
-            state = stat.st_mtime_ns, stat.st_size, stat.st_ino
-            if known and known[0] == state:
-                continue
+        self._unread.update(name for name, _ in came)
+        return first or bool(gone)
+
+    def _look(self, name: str) -> None:
+        """Reads a file, unless it is as it was when it was last read."""
+        try:
+            stat = asked_again(partial(os.stat, os.path.join(self.path, name)))
+        except FileNotFoundError:  # another process removed it just now
             self._drop(name)
-            value = self._parse(name)
-            self._seen[name] = state, value
-            if not isinstance(value, CorruptError):
-                self._groups[self._group(value)][name] = value
-            self._sorted = False
+            return
+        self._unread.discard(name)
+        state = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        known = self._seen.get(name)
+        if known and known[0] == state:
+            return
+        self._drop(name)
+        value = self._parse(name)
+        self._seen[name] = state, value
+        if isinstance(value, CorruptError):
+            self._damaged.add(name)
+        else:
+            self._groups[self._group(value)][name] = value
+        self._sorted = False
 
     def _drop(self, name: str) -> None:
+        self._unread.discard(name)
+        self._damaged.discard(name)
         known = self._seen.pop(name, None)
         if known is not None and not isinstance(known[1], CorruptError):
             key = self._group(known[1])
@@ -137,20 +162,21 @@ class Folder(Generic[T]):
             if not self._groups[key]:
                 del self._groups[key]
 
-    def _entries(self) -> dict[str, os.DirEntry[str]]:
+    def _names_and_inodes(self) -> set[tuple[str, int]]:
         try:
             return asked_again(self._scan)
         except FileNotFoundError:  # nothing was written yet
-            return {}
+            return set()
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
 
-    def _scan(self) -> dict[str, os.DirEntry[str]]:
+    def _scan(self) -> set[tuple[str, int]]:
+        suffix = self._suffix
         with os.scandir(self.path) as entries:
             return {
-                entry.name: entry
+                (name, entry.inode())
                 for entry in entries
-                if entry.name.endswith(self._suffix) and not entry.name.startswith(".")
+                if (name := entry.name).endswith(suffix) and name[0] != "."
             }
 
     def _settled_state(self) -> State | None:
@@ -175,7 +201,3 @@ class Folder(Generic[T]):
         except CorruptError as error:
             logging.warning("%s: %s: left out as if it were absent", self.path / name, error)
             return error
-
-
-def _is_corrupt(value: object) -> bool:
-    return isinstance(value, CorruptError)

@@ -18,6 +18,9 @@ from jaxmap.naming import GRAMMAR, Name, Names
 from jaxmap.store.statistics import LOG_LIKELIHOOD, VECTORS
 from jaxmap.variant import AUTO, JAX, Variant
 
+_LONGEST_SLUG = 100  # letters of a file's name; longer ones lose their beginning
+_LONGEST_VARIANT = 70  # at least the longest label of a variant
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -222,8 +225,17 @@ def checkpoint_name(ref: str, revision: str | None) -> str:
 
 def file_stem(label: str, key: str) -> str:
     """A file name that is readable and unique: the label in ASCII and 16 digits of the key."""
-    slug = re.sub(r"[^A-Za-z0-9._@+#=-]+", "-", label).strip("-.")
-    return f"{slug[-100:].lstrip('-.') or 'model'}-{key[:16]}"
+    slug = _slug(label)
+    return f"{slug[-_LONGEST_SLUG:].lstrip('-.') or 'model'}-{key[:16]}"
+
+
+def part_of_stems(name: str) -> str:
+    """A text that is in the stem of every label that is this name and a variant's label."""
+    return _slug(name)[-(_LONGEST_SLUG - _LONGEST_VARIANT) :].strip("-.")
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._@+#=-]+", "-", label).strip("-.")
 
 
 def now() -> str:

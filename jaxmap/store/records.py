@@ -27,6 +27,7 @@ from jaxmap.store.record import (
     checkpoint_name,
     file_stem,
     hash_vector,
+    part_of_stems,
 )
 from jaxmap.store.record_files import OFFSETS, file_name, merge
 from jaxmap.store.statistics import VECTORS, is_per_token
@@ -59,10 +60,14 @@ class Records:
         for folder in (self._per_text, self._per_token):
             remove_stale_temps(folder.path)
 
-    def update(self) -> None:
-        """Takes in what came or went since the last look, see `Folder.update`."""
-        self._per_text.update()
-        self._per_token.update()
+    def update(self, ref: str, revision: str | None) -> None:
+        """Takes in what came or went since the last look of a checkpoint's results.
+
+        Those of other checkpoints may stay unread, see `Folder.update`.
+        """
+        wanted = part_of_stems(checkpoint_name(ref, revision))
+        self._per_text.update(wanted)
+        self._per_token.update(wanted)
 
     def refresh(self) -> None:
         """Looks at every file again."""

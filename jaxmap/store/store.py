@@ -103,12 +103,14 @@ class Store:
 
     def find(self, identity: Identity) -> Entry | None:
         """The finished result with this identity, from any process; None if there is none."""
-        self._records.update()
+        self._records.update(identity.ref, identity.revision)
         return self._records.find(identity)
 
     def find_all(self, identities: Iterable[Identity]) -> list[Entry | None]:
-        """`find` for several identities, with one listing of the folder."""
-        self._records.update()
+        """`find` for several identities, with one listing of the folder for each checkpoint."""
+        identities = list(identities)
+        for ref, revision in {(one.ref, one.revision) for one in identities}:
+            self._records.update(ref, revision)
         return [self._records.find(identity) for identity in identities]
 
     def add(self, record: Record) -> Entry:
@@ -117,8 +119,8 @@ class Store:
         Existing arrays are not changed. Raises InputError, and writes nothing, if a value is NaN or
         infinite, if the record has other texts, or if the disk is full or read-only.
         """
-        self._records.update()
         identity = record.identity
+        self._records.update(identity.ref, identity.revision)
         known = self._records.find(identity)
         entry = self._records.write(record, self._records.next_generation(identity), known)
         self._failures.update()
@@ -215,7 +217,7 @@ class Store:
     ) -> list[tuple[tuple[tuple[Any, ...], ...], str]]:
         """(stat signature, commit) of the folders from which results came, the newest first."""
         if not self._records.of(ref, revision):
-            self._records.update()
+            self._records.update(ref, revision)
         entries = sorted(self._records.of(ref, revision), key=lambda entry: -entry.generation)
         pairs = [(entry.provenance.files, entry.identity.commit) for entry in entries]
         return list(dict.fromkeys(pair for pair in pairs if pair[0]))
@@ -259,7 +261,7 @@ class Store:
         # What was complete at the last listing stays so; only otherwise the folder is listed again.
         if self._is_done(item, commit):
             return True
-        self._records.update()
+        self._records.update(item.ref, item.revision)
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:

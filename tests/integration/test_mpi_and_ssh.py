@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, held
 from support.checkpoints import caches
+from support.held import Hold
 from support.slurm import until
 from support.sshd import Sshd, is_installed
 from support.sweeps import contents, is_clean
@@ -33,7 +34,7 @@ WRAPPER = """#!/bin/bash
 echo "$$ ${@: -1}" >> %(starts)s
 export PYTHONPATH=%(repository)s XDG_CACHE_HOME=%(caches)s JAX_PLATFORMS=cpu
 export XLA_FLAGS=%(flags)s
-exec %(python)s -m jaxmap "$@"
+exec %(python)s %(program)s %(hold)s "$@"
 """
 # Open MPI refuses root and more processes than cores unless it is told, and waits before it kills
 # what has ended already.
@@ -51,9 +52,11 @@ class Launched:
     def __init__(self, launcher: str, flags: list[str], folder: Path, texts: Path,
                  models: list[Path], path: str = os.environ["PATH"]):  # fmt: skip
         self.store, self._starts = folder / "store", folder / "starts"
+        self.hold = Hold(folder / "hold")
         wrapper = folder / "jaxmap"
         facts = dict(
             starts=self._starts, repository=REPOSITORY, caches=caches(), python=sys.executable,
+            program=held.__file__, hold=self.hold.folder,
             flags=shlex.quote(os.environ.get("XLA_FLAGS", "")),  # which ssh does not pass on
         )  # fmt: skip
         wrapper.write_text(WRAPPER % facts)
@@ -84,14 +87,20 @@ class Launched:
                     found.append(pid)
         return found
 
-    def is_at_work(self) -> bool:
-        assert self.process.poll() is None, self.log()
-        return any((self.store / "partial").glob("[!.]*.npz"))
+    def wait_for(self, count: int) -> list[int]:
+        """Waits until so many of jaxmap's processes are in the middle of a model."""
 
-    def strike(self, number: int) -> None:
-        """Sends a signal to one of jaxmap's processes while a model is being scored."""
-        until(self.is_at_work, SECONDS)
-        os.kill(self.alive()[-1], number)
+        def are_held() -> bool:
+            assert self.process.poll() is None, self.log()
+            return len(self.hold.held()) == count
+
+        until(are_held, SECONDS)
+        return [pid for pid in self.pids() if pid in self.hold.held()]
+
+    def strike(self, count: int, number: int) -> None:
+        """Sends a signal to one of so many processes, all in the middle of a model; all go on."""
+        os.kill(self.wait_for(count)[-1], number)
+        self.hold.go()
 
     def code(self) -> int:
         """The launcher's exit code, once no process of jaxmap is left."""
@@ -161,9 +170,9 @@ def test_a_rank_of_an_mpirun_that_is_ended(launch, models, clean, ranks, blow):
     run = launch(
         "mpi", f"--processes={ranks}", f"--coordinator=localhost:{free_port()}", models=models[:2]
     )
-    run.strike(blow)
+    run.strike(ranks, blow)
     assert run.code() == 0, run.log()
-    # Those that are told to stop agree on a batch, which may come after the last.
+    # Processes that are told to stop agree on a batch, which may come after the last.
     assert len(run.pids()) in ({2 * ranks} if blow == signal.SIGKILL else {ranks, 2 * ranks})
     is_nearly(run.store, clean, models[:2])
 
@@ -171,7 +180,7 @@ def test_a_rank_of_an_mpirun_that_is_ended(launch, models, clean, ranks, blow):
 @needs_mpi
 def test_shares_of_an_mpirun(launch, models, clean):
     run = launch("mpi", "--processes=2", "--notogether", models=models)
-    run.strike(signal.SIGKILL)
+    run.strike(2, signal.SIGKILL)
     assert run.code() == 0, run.log()
     assert len(run.pids()) == 4
     assert contents(run.store) == contents(clean)
@@ -182,8 +191,9 @@ def test_shares_of_an_mpirun(launch, models, clean):
 def test_an_mpirun_that_is_told_to_stop_saves_and_is_resumed(launch, models, clean):
     flags = ("--processes=2", f"--coordinator=localhost:{free_port()}")
     run = launch("mpi", *flags, models=models[:2])
-    until(run.is_at_work, SECONDS)
+    run.wait_for(2)
     run.process.send_signal(signal.SIGTERM)
+    run.hold.go()
     assert run.code() in (0, 75), run.log()  # they agree on a batch, which may come after the last
     assert "killed or lost" not in run.log()
     assert len(run.pids()) == 2
@@ -199,9 +209,9 @@ def test_an_mpirun_that_is_told_to_stop_saves_and_is_resumed(launch, models, cle
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
 def test_shares_over_ssh(launch, sshd, models, clean, blow):
     run = launch("ssh", "--hosts=n1,n2", models=models, path=sshd.path)
-    run.strike(blow)
+    run.strike(2, blow)
     assert run.code() == 0, run.log()
-    assert len(run.pids()) in ({4} if blow == signal.SIGKILL else {2, 4})
+    assert len(run.pids()) == 4
     assert contents(run.store) == contents(clean)
     is_clean(run.store)
 
@@ -212,7 +222,7 @@ def test_hosts_together_over_ssh(launch, sshd, models, clean):
         "ssh", "--hosts=localhost,127.0.0.1", "--together", f"--port={free_port()}",
         models=models[:2], path=sshd.path,
     )  # fmt: skip
-    run.strike(signal.SIGKILL)
+    run.strike(2, signal.SIGKILL)
     assert run.code() == 0, run.log()
     assert len(run.pids()) == 4
     is_nearly(run.store, clean, models[:2])
@@ -222,23 +232,26 @@ def test_hosts_together_over_ssh(launch, sshd, models, clean):
 def test_a_connection_that_is_lost_leaves_nothing_behind(launch, sshd, models, clean):
     """What ran there saves and ends, and the launcher starts it again."""
     run = launch("ssh", "--hosts=n1", models=models[:2], path=sshd.path)
-    until(run.is_at_work, SECONDS)
-    first = run.pids()
+    first = run.wait_for(1)
     for pid in sshd.sessions():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    until(lambda: run.hold.told() == set(first), SECONDS)
+    run.hold.go()
     assert run.code() == 0, run.log()
     assert "was killed or lost" in run.log()
-    assert len(run.pids()) == 2 * len(first)
+    assert len(run.pids()) == 2
     is_nearly(run.store, clean, models[:2])
 
 
 @needs_ssh
 def test_an_ssh_launcher_that_is_told_to_stop_is_resumed(launch, sshd, models, clean):
     run = launch("ssh", "--hosts=n1,n2", models=models, path=sshd.path)
-    until(run.is_at_work, SECONDS)
+    run.wait_for(2)
     run.process.send_signal(signal.SIGTERM)
     assert run.code() == 75, run.log()
+    assert len(run.hold.told()) == len(run.pids()) == 2
+    run.hold.go()
     again = launch("ssh", "--hosts=n1,n2", models=models, path=sshd.path)
     assert again.code() == 0, again.log()
     assert contents(again.store) == contents(clean)

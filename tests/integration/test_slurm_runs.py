@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import REPOSITORY
+from support import REPOSITORY, held
 from support.checkpoints import caches
+from support.held import Hold
 from support.slurm import Cluster, is_installed, until
 from support.sweeps import contents, is_clean
 
@@ -22,14 +23,14 @@ pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="needs slurm-wlm, munge and root"),
 ]
 
-# Notes its process, share and restart, and becomes jaxmap. The nodes of these tests have names that
-# no resolver knows, and JAX looks for the first of them.
+# Notes its process, share and restart, and becomes jaxmap, which stops in the middle of a model.
+# The nodes of these tests have names that no resolver knows, and JAX asks for the first of them.
 WRAPPER = """#!/bin/bash
 share=${SLURM_ARRAY_TASK_ID:-$SLURM_PROCID}
 echo "$share ${SLURM_RESTART_COUNT:-0} $$" >> %(starts)s
 export PYTHONPATH=%(repository)s XDG_CACHE_HOME=%(caches)s JAX_PLATFORMS=cpu
 export SLURM_STEP_NODELIST=localhost
-exec %(python)s -m jaxmap "$@"
+exec %(python)s %(program)s %(hold)s "$@"
 """
 SECONDS = 300  # for what takes half a minute on an idle machine
 
@@ -40,10 +41,12 @@ class Job:
     def __init__(self, cluster: Cluster, folder: Path, texts: Path, models: list[Path], *flags):
         self.cluster, self.store = cluster, folder / "store"
         self._starts = folder / "starts"
+        self.hold = Hold(folder / "hold")
         wrapper = folder / "jaxmap"
         facts = dict(
-            starts=self._starts, repository=REPOSITORY, caches=caches(), python=sys.executable
-        )
+            starts=self._starts, repository=REPOSITORY, caches=caches(), python=sys.executable,
+            program=held.__file__, hold=self.hold.folder,
+        )  # fmt: skip
         wrapper.write_text(WRAPPER % facts)
         wrapper.chmod(0o755)
         launcher = REPOSITORY / "launch" / "slurm.py"
@@ -55,24 +58,25 @@ class Job:
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        self._id = done.stdout.split()[-1]  # Submitted batch job 7
 
     def starts(self) -> list[tuple[str, int, int]]:
         """Share or rank, number of the restart and process of each start, in order."""
         lines = self._starts.read_text().splitlines() if self._starts.exists() else []
         return [(share, int(number), int(pid)) for share, number, pid in map(str.split, lines)]
 
-    def strike(self, share: str, number: int) -> None:
-        """Sends a signal to the process of a share, once it is in the middle of a model."""
-        pid = 0
+    def wait_for(self, *shares: str) -> list[int]:
+        """Waits until these shares or ranks are in the middle of a model; their processes."""
+        found: list[int] = []
 
-        def is_at_work() -> bool:
-            nonlocal pid
-            pid = next((pid for one, n, pid in self.starts() if (one, n) == (share, 0)), 0)
+        def are_held() -> bool:
+            found[:] = [pid for share, number, pid in self.starts()
+                        if share in shares and number == 0 and pid in self.hold.held()]  # fmt: skip
             assert not self.ended(), self.log()
-            return pid > 0 and any((self.store / "partial").glob("[!.]*.npz"))
+            return len(found) == len(shares)
 
-        until(is_at_work, SECONDS)
-        os.kill(pid, number)
+        until(are_held, SECONDS)
+        return found
 
     def ended(self) -> bool:
         return bool(self.starts()) and self.cluster.ended()
@@ -81,8 +85,7 @@ class Job:
         """Waits for the end; the last states of the job's elements."""
         until(self.ended, SECONDS)
         states = self.cluster.states()
-        last = max(int(job.partition("_")[0]) for job in states)
-        return [state for job, state in states.items() if job.partition("_")[0] == str(last)]
+        return [state for job, state in states.items() if job.partition("_")[0] == self._id]
 
     def log(self) -> str:
         return "\n".join(path.read_text() for path in self._starts.parent.glob("jaxmap-*.log"))
@@ -91,7 +94,8 @@ class Job:
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_an_array_of_workers(cluster, models, texts, clean, tmp_path, blow):
     job = Job(cluster, tmp_path, texts, models, "--shards=3")
-    job.strike("1", blow)
+    os.kill(*job.wait_for("1"), blow)
+    job.hold.go()
     assert set(job.wait()) == {"COMPLETED"}, job.log()
     assert [share for share, number, _ in job.starts() if number] == ["1"]
     assert contents(job.store) == contents(clean)
@@ -101,16 +105,16 @@ def test_an_array_of_workers(cluster, models, texts, clean, tmp_path, blow):
 def test_preemption_by_a_partition_of_higher_priority(cluster, models, texts, clean, tmp_path):
     """Workers whose nodes are wanted save and wait; when the nodes are free again they go on."""
     job = Job(cluster, tmp_path, texts, models, "--shards=2", "--option=--partition=main")
-    until(lambda: len(job.starts()) == 2, SECONDS)
-    until(lambda: any((job.store / "partial").glob("[!.]*.npz")), SECONDS)
+    pids = job.wait_for("0", "1")
     urgent = cluster.run(
         "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive",
         f"--output={tmp_path}/urgent.log", "--wrap=srun hostname",
     ).strip()  # fmt: skip
+    until(lambda: job.hold.told() == set(pids), SECONDS)
+    job.hold.go()
     until(lambda: cluster.states().get(urgent) == "COMPLETED", SECONDS)
-    until(job.ended, SECONDS)
-    assert set(cluster.states().values()) <= {"COMPLETED", "NODE_FAIL"}, job.log()
-    assert len({share for share, number, _ in job.starts() if number}) == 2, job.starts()
+    assert set(job.wait()) == {"COMPLETED"}, job.log()
+    assert {share for share, number, _ in job.starts() if number} == {"0", "1"}, job.starts()
     assert "finishing the batch and saving" in job.log()
     assert contents(job.store) == contents(clean)
     is_clean(job.store)
@@ -118,16 +122,17 @@ def test_preemption_by_a_partition_of_higher_priority(cluster, models, texts, cl
 
 def test_a_node_that_goes_down_and_comes_back(cluster, models, texts, clean, tmp_path):
     job = Job(cluster, tmp_path, texts, models, "--shards=3", "--option=--exclusive")
-    until(lambda: len(job.starts()) >= 2, SECONDS)
-    until(lambda: any((job.store / "partial").glob("[!.]*.npz")), SECONDS)
+    job.wait_for("0", "1")
     shares = [line.split() for line in cluster.run("squeue", "-hr", "-o", "%K %N").splitlines()]
     lost = {share for share, *nodes in shares if nodes == ["n2"]}
     cluster.stop_node("n2")
     until(lambda: cluster.run("sinfo", "-h", "-n", "n2", "-o", "%T").startswith("down"), SECONDS)
+    job.hold.go()
     cluster.start_node("n2")
     cluster.run("scontrol", "update", "NodeName=n2", "State=RESUME", check=False)
     assert set(job.wait()) == {"COMPLETED"}, job.log()
-    assert {share for share, number, _ in job.starts() if number} <= lost  # and none of n1's
+    assert {share for share, number, _ in job.starts() if number} == lost
+    assert len(lost) == 1  # and the share of n1 went on
     assert contents(job.store) == contents(clean)
     is_clean(job.store)
 
@@ -136,7 +141,9 @@ def test_a_node_that_goes_down_and_comes_back(cluster, models, texts, clean, tmp
 def test_a_rank_that_is_killed(cluster, models, texts, clean, tmp_path, ranks):
     per_node = f"--processes_per_node={ranks // 2}"
     job = Job(cluster, tmp_path, texts, models[:2], "--nodes=2", per_node)
-    job.strike("1", signal.SIGKILL)
+    pids = job.wait_for(*map(str, range(ranks)))
+    os.kill(pids[1], signal.SIGKILL)
+    job.hold.go()
     assert job.wait() == ["COMPLETED"], job.log()
     assert {number for _, number, _ in job.starts()} == {0, 1}
     ours, theirs = Store.open(job.store), Store.open(clean)
@@ -162,6 +169,7 @@ def test_a_full_disk(cluster, models, texts, clean, tmp_path):
         (disk / "store").mkdir()
         (tmp_path / "store").symlink_to(disk / "store")
         job = Job(cluster, tmp_path, texts, models, "--shards=2")
+        job.hold.go()
         assert set(job.wait()) == {"FAILED"}, job.log()
         assert "the disk is full" in job.log()
         assert "Traceback" not in job.log()

@@ -108,3 +108,36 @@ def test_what_was_damaged_is_read_again(folder):
         file.write("9")
     folder.update()
     assert folder.values() == ["2", "1", "9"]
+
+
+def test_only_what_is_wanted_is_read(folder, read):
+    folder.update("b.")
+    assert sorted(read.names) == ["a.x", "b.x", "c.x"]  # the first look reads all
+    read.names.clear()
+    for name in ("ab", "bc", "cd"):
+        (folder.path / f"{name}.x").write_text(name)
+    folder.update("b")
+    assert read.names == ["ab.x", "bc.x"]
+    assert folder.group(2) == ["ab", "bc"]
+    age(folder.path)
+    folder.update("b")
+    folder.update("c")  # in a folder that rests
+    assert read.names == ["ab.x", "bc.x", "cd.x"]
+    assert folder.group(2) == ["ab", "bc", "cd"]
+
+
+@pytest.mark.parametrize("whole", ["refresh", "update"])
+def test_what_was_not_wanted_is_read_by_a_whole_look(folder, whole):
+    folder.update()
+    (folder.path / "d.x").write_text("4")
+    folder.update("e")
+    assert folder.values() == ["2", "1"]
+    getattr(folder, whole)()
+    assert folder.values() == ["2", "1", "4"]
+
+
+def test_a_file_that_was_renamed_is_read_whatever_is_wanted(folder):
+    folder.update()
+    (folder.path / "a.x").rename(folder.path / "other.x")
+    folder.update("a")
+    assert folder.values() == ["1", "2"]

@@ -1,16 +1,20 @@
-"""What `jaxmap import` needs of a store: many results at once, texts that are not known."""
+"""Many results: at once, as `jaxmap import` adds them, and by other workers meanwhile."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
 from support.stores import FakeTexts, filled, record, texts
 
 from jaxmap.errors import InputError
-from jaxmap.store import Store
+from jaxmap.precision import PRECISIONS
+from jaxmap.store import Item, Store, record_files
+from jaxmap.store.record import checkpoint_name, file_stem, part_of_stems
+from jaxmap.variant import ENGINES, QUANTISATIONS, Variant
 
 TEXTS = texts()
 
@@ -72,3 +76,47 @@ def test_measured_bytes_stay_whole_numbers(tmp_path):
     store = Store.create(tmp_path, FakeTexts("f" * 64, np.array([3, 4])))
     assert store.texts.measured
     assert store.texts.text_bytes.dtype == np.int64
+
+
+NAMES = [
+    ("org/name", None),
+    ("org/name", "step1000"),
+    (" ./päth (1)/", "a."),
+    ("..", None),
+    ("/a/" + "long-" * 40 + "-.", "-"),
+    ("x" * 99, "y"),
+]
+VARIANTS = [
+    Variant(precision, quantisation, layer, lens, engine)
+    for precision, quantisation, (layer, lens), engine in product(
+        ("auto", *PRECISIONS), QUANTISATIONS, ((None, ""), (123, "f" * 64)), ENGINES
+    )
+]
+
+
+@pytest.mark.parametrize(("ref", "revision"), NAMES)
+def test_files_of_a_checkpoint_are_known_by_their_names(ref, revision):
+    name = checkpoint_name(ref, revision)
+    part = part_of_stems(name)
+    assert all(part in file_stem(name + variant.label, "0" * 64) for variant in VARIANTS)
+    assert len(part) <= 30
+    assert part not in file_stem("quite/different@step7", "0" * 64) or not part
+
+
+def test_results_of_other_checkpoints_are_not_read_while_a_run_goes_on(tmp_path, monkeypatch):
+    made = Store.create(tmp_path, TEXTS)
+    made.add_many(record(TEXTS, f"org/m{k}") for k in range(3))
+    ours, theirs = Store.open(tmp_path), Store.open(tmp_path)
+    assert not ours.is_done(Item("org/new"))
+    read, real = [], record_files.read_entry
+    monkeypatch.setattr(
+        record_files, "read_entry", lambda path: read.append(path.name) or real(path)
+    )
+    theirs.add_many(record(TEXTS, f"org/of_others{k}") for k in range(3))
+    theirs.add_many([record(TEXTS, "org/new")])
+    read.clear()
+    assert ours.is_done(Item("org/new"))
+    assert [name.rpartition("-")[0] for name in read] == ["org-new+float32"]
+    ours.add(record(TEXTS, "org/of_others1", commit="c1"))
+    assert len(ours.entries()) == 8
+    assert [entry.identity.commit for entry in ours.entries() if entry.generation == 2] == ["c1"]
