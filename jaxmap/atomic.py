@@ -93,10 +93,13 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     probe(Path(folder))
 
 
-def probe(folder: Path) -> None:
-    """Writes a file in a folder and removes it; raises InputError if that fails."""
+def probe(folder: Path, *, durable: bool = True) -> None:
+    """Writes a file in a folder and removes it; raises InputError if that fails.
+
+    `durable` is as for `write_atomic`.
+    """
     with one_line_errors(folder):
-        _write_temp(folder / "probe", b"").unlink(missing_ok=True)
+        _write_temp(folder / "probe", b"", durable=durable).unlink(missing_ok=True)
 
 
 def remove_stale_temps(folder: str | os.PathLike[str]) -> int:
@@ -110,6 +113,10 @@ def remove_stale_temps(folder: str | os.PathLike[str]) -> int:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return 0
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # a network file system's answer to ask again: later
+            return 0
+        raise
     for entry in entries:
         match = _TEMP.match(entry.name)
         if match is None:
@@ -123,6 +130,8 @@ def remove_stale_temps(folder: str | os.PathLike[str]) -> int:
         except FileNotFoundError:  # its writer, or another cleaner, was faster
             continue
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                continue
             raise _explained(Path(entry.path), error) from error
     return removed
 

@@ -59,7 +59,8 @@ class Claims:
                 except (CorruptError, KeyError) as error:
                     if is_stale(error):  # nobody can say: later
                         return False
-                    if not last.exists():  # given back just now
+                    gone = isinstance(error.__cause__, FileNotFoundError)
+                    if gone or not last.exists():  # given back just now
                         continue
                     owner = ""  # damaged: whoever it was, its work is not known to be done
                 if owner == self._worker:  # an answer of the file system was lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -13,7 +14,8 @@ from typing import Generic, TypeVar
 
 from absl import logging
 
-from jaxmap.errors import InputError
+from jaxmap.atomic import probe
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import CorruptError
 from jaxmap.store.stale_files import asked_again
@@ -66,7 +68,7 @@ class Folder(Generic[T]):
                 self._look(name)
             return self.values()
 
-    def update(self, wanted: str = "") -> None:
+    def update(self, wanted: str = "", *, fresh: bool = False) -> None:
         """Takes in the files that came, went or were replaced since the last look.
 
         A folder that did not change is not listed again. A file that was changed in place, as a
@@ -76,7 +78,12 @@ class Folder(Generic[T]):
           wanted: of the files that came, only those are read that have this in their names; the
             others are read when a later call wants them. The first look, and one after a file went,
             read all, since someone may have renamed them.
+          fresh: whether a network file system's own cache of the listing, which may be old, must
+            not count. To drop it, a file is created in the folder, and removed.
         """
+        if fresh:
+            with contextlib.suppress(JaxmapError, OSError):  # who cannot write takes what there is
+                probe(self.path, durable=False)
         with self._lock, garbage_collection_paused():
             settled = self._settled_state()
             if settled is None or settled != self._settled:

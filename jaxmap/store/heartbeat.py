@@ -171,7 +171,7 @@ class Workers:
     def look(self) -> list[Seen]:
         """All workers that have a file, by name."""
         found = []
-        for path in sorted(self._folder.glob("[!.]*.json")):
+        for path in sorted(_files(self._folder)):
             with contextlib.suppress(CorruptError):  # it cannot be read now
                 found.append(self._see(path))
         return [seen for seen in found if seen is not None]
@@ -202,6 +202,10 @@ class Workers:
         return Seen(worker, now - since, now - since < self._lost)
 
 
+def _files(folder: Path) -> list[Path]:
+    return asked_again(lambda: list(folder.glob("[!.]*.json")))
+
+
 def _read(path: Path) -> Worker | None:
     """None for a file that is gone or damaged; CorruptError where its handle stays stale."""
     try:
@@ -221,7 +225,7 @@ def _remove_dead(folder: Path) -> None:
     otherwise read a thousand files.
     """
     ours = f"{_host()}-"
-    for path in folder.glob("[!.]*.json"):
+    for path in _files(folder):
         try:
             dead = False
             if path.name.startswith(ours):

@@ -60,13 +60,13 @@ class Records:
         for folder in (self._per_text, self._per_token):
             remove_stale_temps(folder.path)
 
-    def update(self, ref: str, revision: str | None) -> None:
+    def update(self, ref: str, revision: str | None, *, fresh: bool = False) -> None:
         """Takes in what came or went since the last look of a checkpoint's results.
 
-        Those of other checkpoints may stay unread, see `Folder.update`.
+        Those of other checkpoints may stay unread. For this and for `fresh` see `Folder.update`.
         """
         wanted = part_of_stems(checkpoint_name(ref, revision))
-        self._per_text.update(wanted)
+        self._per_text.update(wanted, fresh=fresh)
         self._per_token.update(wanted)
 
     def refresh(self) -> None:

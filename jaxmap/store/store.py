@@ -252,16 +252,17 @@ class Store:
                 counts[run.command] = max(counts[run.command], len(found))
         return sorted(counts, key=lambda command: (-counts[command], command))
 
-    def is_done(self, item: Item, commit: str | None = None) -> bool:
+    def is_done(self, item: Item, commit: str | None = None, *, fresh: bool = False) -> bool:
         """Whether an item is complete, for the given commit or for any.
 
         With the lens these are the model's output and the layers 0 to L, each with all requested
-        statistics.
+        statistics. `fresh`: even if a network file system would answer from an old listing; to be
+        asked once the item is claimed, when nobody else can complete it any more.
         """
         # What was complete at the last listing stays so; only otherwise the folder is listed again.
         if self._is_done(item, commit):
             return True
-        self._records.update(item.ref, item.revision)
+        self._records.update(item.ref, item.revision, fresh=fresh)
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:

@@ -140,7 +140,8 @@ class Preparer:
         return found
 
     def _missing(self, task: Task, commit: str) -> tuple[Item, ...]:
-        return tuple(item for item in task.items if not self._store.is_done(item, commit))
+        done = self._store.is_done
+        return tuple(item for item in task.items if not done(item, commit, fresh=True))
 
     def _fetch(self, resolved: Resolved) -> CheckpointFiles:
         while True:
