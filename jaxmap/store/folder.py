@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from absl import logging
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 
 State = tuple[int, ...]
+Look = Literal["last", "now", "server"]  # see Folder.update
 SETTLED_S = 10.0  # a folder that changed less long ago may change again in the same tick of a clock
 
 
@@ -51,6 +52,7 @@ class Folder(Generic[T]):
         self._read = read
         self._group = group
         self._listed: set[tuple[str, int]] = set()  # names and inodes, as of the last listing
+        self._was_listed = False
         self._unread: set[str] = set()  # names of the last listing whose files were not read yet
         self._damaged: set[str] = set()
         self._seen: dict[str, tuple[State, T | CorruptError]] = {}
@@ -68,7 +70,7 @@ class Folder(Generic[T]):
                 self._look(name)
             return self.values()
 
-    def update(self, wanted: str = "", *, fresh: bool = False) -> None:
+    def update(self, wanted: str = "", look: Look = "now") -> None:
         """Takes in the files that came, went or were replaced since the last look.
 
         A folder that did not change is not listed again. A file that was changed in place, as a
@@ -78,20 +80,22 @@ class Folder(Generic[T]):
           wanted: of the files that came, only those are read that have this in their names; the
             others are read when a later call wants them. The first look, and one after a file went,
             read all, since someone may have renamed them.
-          fresh: whether a network file system's own cache of the listing, which may be old, must
-            not count. To drop it, a file is created in the folder, and removed.
+          look: "now", "last" for what the last listing had, or "server" to list the folder even if
+            a network file system has kept an old listing. To drop that one, a file is created in
+            the folder, and removed.
         """
-        if fresh:
+        if look == "server":
             with contextlib.suppress(JaxmapError, OSError):  # who cannot write takes what there is
                 probe(self.path, durable=False)
         with self._lock, garbage_collection_paused():
-            settled = self._settled_state()
-            if settled is None or settled != self._settled:
-                if self._list():
-                    wanted = ""
-                self._settled = settled
-                for name in list(self._damaged):  # it may have been written again in place
-                    self._look(name)
+            if look != "last" or not self._was_listed:
+                settled = self._settled_state()
+                if settled is None or settled != self._settled:
+                    if self._list():
+                        wanted = ""
+                    self._settled = settled
+                    for name in list(self._damaged):  # it may have been written again in place
+                        self._look(name)
             for name in sorted(name for name in self._unread if wanted in name):
                 self._look(name)
 
@@ -129,7 +133,7 @@ class Folder(Generic[T]):
 
     def _list(self) -> bool:
         """Lists the folder; returns whether it is the first time or files went or were replaced."""
-        first = not self._seen
+        first, self._was_listed = not self._seen, True
         found = self._names_and_inodes()
         gone, came = self._listed - found, found - self._listed
         self._listed = found

@@ -29,7 +29,7 @@ from jaxmap.errors import InputError
 from jaxmap.naming import Names, natural_key
 from jaxmap.store import given_runs, text_facts
 from jaxmap.store.export_arrays import exported, statistics_of
-from jaxmap.store.folder import Folder
+from jaxmap.store.folder import Folder, Look
 from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, labelled
@@ -252,17 +252,18 @@ class Store:
                 counts[run.command] = max(counts[run.command], len(found))
         return sorted(counts, key=lambda command: (-counts[command], command))
 
-    def is_done(self, item: Item, commit: str | None = None, *, fresh: bool = False) -> bool:
+    def is_done(self, item: Item, commit: str | None = None, look: Look = "now") -> bool:
         """Whether an item is complete, for the given commit or for any.
 
         With the lens these are the model's output and the layers 0 to L, each with all requested
-        statistics. `fresh`: even if a network file system would answer from an old listing; to be
-        asked once the item is claimed, when nobody else can complete it any more.
+        statistics. `look`: "last" goes by the last listing of the folder; "server" looks past one
+        that a network file system has kept, to be asked once the item is claimed, when nobody else
+        can complete it any more.
         """
         # What was complete at the last listing stays so; only otherwise the folder is listed again.
         if self._is_done(item, commit):
             return True
-        self._records.update(item.ref, item.revision, fresh=fresh)
+        self._records.update(item.ref, item.revision, look)
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:

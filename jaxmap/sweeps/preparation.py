@@ -80,6 +80,8 @@ class Preparer:
         resolved: Resolved | None = None
         missing, measured = task.items, False
         try:
+            if resolved := self._finished(task):
+                return Prepared(task, resolved, (), False, None, time.perf_counter() - started)
             group = self._claim(task.group)
             if not group.ours:
                 return Busy(task)
@@ -141,7 +143,19 @@ class Preparer:
 
     def _missing(self, task: Task, commit: str) -> tuple[Item, ...]:
         done = self._store.is_done
-        return tuple(item for item in task.items if not done(item, commit, fresh=True))
+        return tuple(item for item in task.items if not done(item, commit, "server"))
+
+    def _finished(self, task: Task) -> Resolved | None:
+        """The checkpoint, if all its results were in the store at the last listing.
+
+        Such a one needs no claim: of a thousand workers that share a long list each would otherwise
+        claim what all others have done.
+        """
+        done = self._store.is_done
+        if self._distances is not None or not all(done(one, None, "last") for one in task.items):
+            return None
+        resolved = self._resolve(task, _Claimed(False))
+        return resolved if all(done(one, resolved.commit, "last") for one in task.items) else None
 
     def _fetch(self, resolved: Resolved) -> CheckpointFiles:
         while True:

@@ -73,12 +73,12 @@ class Worker:
             if len(busy) == self._case.patience:
                 return busy + left[place:]
             item = Item(f"org/m{task}")
-            if self._store.is_done(item):
+            if self._store.is_done(item, None, "last"):
                 continue
             if not self._claims.take(item.label):
                 busy.append(task)
                 continue
-            if not self._store.is_done(item, fresh=True):
+            if not self._store.is_done(item, None, "server"):
                 if self._number < self._case.dying:
                     self._beat._stop.set()
                     return []
