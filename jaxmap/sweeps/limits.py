@@ -14,7 +14,10 @@ class Limits:
     """How long a sweep waits, and how much it prepares in advance.
 
     Fields:
-      busy_s: seconds between two checks of what other workers do.
+      busy_s: seconds between two checks of what other workers do, at first. While they are at the
+        same, each wait is twice the one before, so that a thousand workers that wait for the last
+        checkpoints do not keep the file system busy.
+      busy_most_s: the longest wait between two checks.
       idle_share, idle_s: on a CPU, loading runs in parallel with scoring once more than this share,
         and more than so many seconds, of a load passed without computing.
       downloads: the number of checkpoints that are fetched in advance.
@@ -23,6 +26,7 @@ class Limits:
     """
 
     busy_s: float = 2.0
+    busy_most_s: float = 30.0
     idle_share: float = 0.2
     idle_s: float = 0.05
     downloads: int = 3

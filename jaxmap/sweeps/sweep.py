@@ -8,6 +8,7 @@ unfinished scores.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -82,18 +83,31 @@ class Sweep:
             claims = Claims(path, heartbeat.name, Workers(path))
             recorder = Recorder(self._scorer, self._store, heartbeat, checkpoints, self._stop)
             try:
-                tasks, waited = self._tasks, False
+                tasks, waits = self._tasks, 0
                 while tasks and not self._stop():
                     busy = self._round(tasks, claims, recorder)
-                    if len(busy) == len(tasks):
-                        if not waited:
+                    if len(busy) < len(tasks):
+                        waits = 0
+                    else:
+                        if not waits:
                             logging.info("waiting for %d tasks of other workers", len(busy))
-                            waited = True
-                        time.sleep(self._limits.busy_s)
+                        self._wait(waits)
+                        waits += 1
                     tasks = busy
             finally:
                 claims.release_all()
         return recorder.outcome(total)
+
+    def _wait(self, waits: int) -> None:
+        """Waits until others may have done something, or until the run should stop.
+
+        Args:
+          waits: how many waits in a row came to nothing.
+        """
+        longest = min(self._limits.busy_s * 2.0**waits, self._limits.busy_most_s)
+        ends = time.monotonic() + longest * random.uniform(0.5, 1)  # workers not all at once
+        while (left := ends - time.monotonic()) > 0 and not self._stop():
+            time.sleep(min(left, 1.0))
 
     def _round(self, tasks: Sequence[Task], claims: Claims, recorder: Recorder) -> list[Task]:
         """Goes over the tasks once; returns those that other workers have claimed."""

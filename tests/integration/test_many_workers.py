@@ -19,11 +19,14 @@ from support.many_workers import Case
 from jaxmap.store import Store
 from jaxmap.store.claims import FOLDER
 
-# Those of the many beat as seldom as real ones, so that two cores can play all of them.
-FEW = Case(processes=2, workers=12, tasks=40, dying=3, beat_s=0.5, patience=40)
+# Those of the many beat as seldom as real ones, so that two cores can play all of them, and each
+# piece of their work is in the shares of 32.
+FEW = Case(
+    processes=2, workers=12, tasks=40, share=40, dying=3, beat_s=0.5, patience=40, work_s=0.01
+)
 MANY = Case(
-    processes=32, workers=32, tasks=2048, dying=10, beat_s=5.0, patience=20, work_s=10.0
-)  # fmt: skip
+    processes=32, workers=32, tasks=2048, share=64, dying=10, beat_s=5.0, patience=20, work_s=10.0
+)
 
 
 def run(folder: Path, case: Case) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def test_a_rank_of_an_mpirun_that_is_ended(launch, models, clean, ranks, blow):
 @needs_mpi
 def test_shares_of_an_mpirun(launch, models, clean):
     run = launch("mpi", "--processes=2", "--notogether", models=models)
+    for pid in run.wait_for(2):  # which mpirun would bind to a core each
+        assert psutil.Process(pid).cpu_affinity() == psutil.Process().cpu_affinity()
     run.strike(2, signal.SIGKILL)
     assert run.code() == 0, run.log()
     assert len(run.pids()) == 4

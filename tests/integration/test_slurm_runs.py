@@ -102,6 +102,21 @@ def test_an_array_of_workers(cluster, models, texts, clean, tmp_path, blow):
     is_clean(job.store)
 
 
+def test_the_time_limit(cluster, models, texts, tmp_path):
+    """SLURM tells a worker to stop two to three minutes before its limit of five."""
+    job = Job(cluster, tmp_path, texts, models[:2], "--shards=1", "--time=5")
+    pids = job.wait_for("0")
+    until(lambda: job.hold.told() == set(pids), SECONDS)
+    job.hold.go()
+    assert set(job.wait()) == {"COMPLETED"}, job.log()
+    assert [number for _, number, _ in job.starts()] == [0, 1]
+    assert "killed by signal" not in job.log()
+    is_clean(job.store)
+    assert {entry.identity.ref for entry in Store.open(job.store).records()} == {
+        str(model) for model in models[:2]
+    }
+
+
 def test_preemption_by_a_partition_of_higher_priority(cluster, models, texts, clean, tmp_path):
     """Workers whose nodes are wanted save and wait; when the nodes are free again they go on."""
     job = Job(cluster, tmp_path, texts, models, "--shards=2", "--option=--partition=main")

@@ -36,10 +36,11 @@ class Case:
     processes: int
     workers: int  # of each process
     tasks: int
+    share: int  # pieces of work that a worker is to do, which others are to do as well
     dying: int  # workers that die at their first piece of work
-    beat_s: float  # seconds between two beats; ten without one, and a worker counts as gone
-    patience: int  # pieces of work that others are at, after which a worker rests for a beat
-    work_s: float = 0.01  # at most, of a piece of work
+    beat_s: float  # seconds between two beats; after ten without one a worker counts as gone
+    patience: int  # pieces of work that others are at, after which a worker rests
+    work_s: float  # at most, of a piece of work
 
 
 class Worker:
@@ -55,16 +56,22 @@ class Worker:
 
     def run(self) -> None:
         self._beat.__enter__()
-        left = list(range(self._case.tasks))
-        self._rng.shuffle(left)
+        left, waits = self._share(), 0
         while left:
-            left = self._round(left)
+            self._rng.shuffle(left)
+            before, left = len(left), self._round(left)
             if self._beat._stop.is_set():  # it died
                 return
-            self._rng.shuffle(left)
             if left:
-                time.sleep(self._rng.uniform(0.2, 1) * self._case.beat_s)
+                waits = waits + 1 if len(left) == before else 0
+                time.sleep(self._rng.uniform(0.5, 1) * self._case.beat_s * min(2**waits, 8))
         self._beat.__exit__()
+
+    def _share(self) -> list[int]:
+        """Neighbouring pieces; together the workers' shares go round all pieces equally often."""
+        case = self._case
+        first = self._number * case.tasks // (case.processes * case.workers)
+        return [(first + i) % case.tasks for i in range(case.share)]
 
     def _round(self, left: list[int]) -> list[int]:
         """Goes over the work; returns what others are at, and what was not reached."""
