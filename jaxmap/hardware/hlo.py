@@ -187,6 +187,12 @@ def group_size(op: Operation, devices: int) -> int:
     counted = re.search(r"replica_groups=\[(?:\d+,)*(\d+)\]<=", op.line)
     if counted:
         return int(counted[1])
+    # Axes of a mesh, mesh['a'=16,'b'=4] {'a','b':(1)2}, or a part of one, (sizes before it)size.
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", op.line)
+    if named:
+        axes = dict(re.findall(r"'([^']+)'=(\d+)", named[1]))
+        taken = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", named[2])
+        return math.prod(int(part or axes[axis]) for axis, part in taken)
     if "replica_groups=" not in op.line or "replica_groups={}" in op.line:
         return devices
     raise ValueError(f"{op.name} does not say which devices take part")

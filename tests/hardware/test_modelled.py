@@ -89,7 +89,15 @@ def test_a_kernel_of_our_own_is_charged_what_it_declares():
     ],
 )
 @pytest.mark.parametrize(
-    "groups", ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "[2,4]<=[4,2]T(1,0)", "{}"]
+    "groups",
+    [
+        "{{0,1,2,3},{4,5,6,7}}",
+        "[2,4]<=[8]",
+        "[2,4]<=[4,2]T(1,0)",
+        "{}",
+        "mesh['axis_0'=4,'axis_1'=2] {'axis_0'}",
+        "mesh['a'=2,'b'=4] {'a','b':(1)2}",
+    ],
 )
 def test_what_devices_tell_each_other_goes_around_a_ring(opcode, turns, groups):
     start, stop = GPU.index("%gemm ="), GPU.index(", metadata")
