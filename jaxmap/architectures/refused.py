@@ -38,7 +38,7 @@ _SHARED = (
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
     (
-        "aria_text axk1 beam flint jetmoe laguna lfm3 longcat_flash mimo_v2_flash",
+        "aria_text axk1 beam flint laguna lfm3 longcat_flash mimo_v2_flash",
         "the page is not written",
     ),
     (
@@ -46,18 +46,14 @@ _SHARED = (
         "drafts for another model, whose states it reads",
     ),
     ("gemma4_text gemma4_unified_text", "embeddings per layer, which the decoder lacks"),
-    (
-        "bailing_hybrid kimi_linear",
-        "delta attention that forgets by channel, which the decoder lacks",
-    ),
     ("zamba zamba2", "attention blocks that several layers share, which the decoder lacks"),
 )
 _SINGLE = {
+    "bailing_hybrid": "linear attention with heads of several decays; the page is not written",
     "blt": "patches of bytes, of a length that another model chooses",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
     "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
     "diffllama": "the difference of two softmaxes; the decoder has no such attention",
-    "doge": "a mask that depends on values, and experts found by product keys",
     "dory": "normed embeddings and a head of its own kind; the page is not written",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
     "gemma3n_text": "four residual streams and embeddings per layer, which the decoder lacks",

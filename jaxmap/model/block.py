@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.layers.linear import activations_dtype
+from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.delta import GatedDelta
+from jaxmap.model.mixers.kimi_delta import KimiDelta
 from jaxmap.model.mixers.latent import LatentAttention
 from jaxmap.model.mixers.lightning import LightningAttention
 from jaxmap.model.mixers.rglru import RecurrentUnit
+from jaxmap.model.mixers.routed_attention import RoutedAttention
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
 from jaxmap.model.mixers.selective_scan import SelectiveScan
 from jaxmap.model.mixers.short_conv import GatedShortConv
@@ -28,9 +31,11 @@ MIXERS: dict[str, type[Sublayer]] = {
     "attention": Attention,
     "attention+ssd": TwoMixers,
     "delta": GatedDelta,
+    "kimi_delta": KimiDelta,
     "latent": LatentAttention,
     "lightning": LightningAttention,
     "rglru": RecurrentUnit,
+    "routed_attention": RoutedAttention,
     "selective_scan": SelectiveScan,
     "short_conv": GatedShortConv,
     "ssd": StateSpaceDuality,
@@ -56,6 +61,10 @@ class Block(nnx.Module):
         self.residual_normed = spec.residual_normed
         self.residual_scale = spec.residual_scale
         self.factors = kind.residual
+        self.attn_stream, self.mlp_stream = (
+            parameter(jnp.ones((spec.D,), dtype), "d") if spec.residual_learnt else None
+            for _ in range(2)
+        )
         self.halved = spec.halve_every > 0
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
         absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
@@ -86,13 +95,15 @@ class Block(nnx.Module):
         if self.residual_normed:
             x_BTD = h_BTD
         f = self.factors
-        x_BTD, attn = _times(x_BTD, f.mixer_stream), _times(attn, f.mixer)
+        x_BTD = _learnt(_times(x_BTD, f.mixer_stream), self.attn_stream)
+        attn = _times(attn, f.mixer)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
         h_BTD = self._normed("mlp_in", u_BTD)
         mlp = self.mlp(h_BTD, geometry, facts)
         if self.residual_normed:
             u_BTD = h_BTD
-        u_BTD, mlp = _times(u_BTD, f.mlp_stream), _times(self._normed("mlp_out", mlp), f.mlp)
+        u_BTD = _learnt(_times(u_BTD, f.mlp_stream), self.mlp_stream)
+        mlp = _times(self._normed("mlp_out", mlp), f.mlp)
         y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
         return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD
 
@@ -115,6 +126,11 @@ class Block(nnx.Module):
 
 def _times(x: jax.Array, factor: float) -> jax.Array:
     return x if factor == 1 else x * factor
+
+
+def _learnt(x_BTD: jax.Array, factor_D: nnx.Param | None) -> jax.Array:
+    """The residual stream, multiplied by a learnt vector where the model has one."""
+    return x_BTD if factor_D is None else x_BTD * factor_D[...].astype(x_BTD.dtype)
 
 
 def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:

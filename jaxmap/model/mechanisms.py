@@ -175,6 +175,7 @@ class Experts:
         ("top2").
       correction: whether a stored number per expert is added to the scores, for choosing only.
       router_bias, bias: whether the router and the experts have biases.
+      bias_D: whether a bias is added to the experts' weighted sum.
       glu: set if the gated activation is not act(gate) * up.
       gated, act: as in `Spec`, for the experts; "" for `act` stands for the Spec's.
       shared_F: the width of an MLP that is applied to every token as well; 0: none.
@@ -202,6 +203,7 @@ class Experts:
     correction: bool = False
     router_bias: bool = False
     bias: bool = False
+    bias_D: bool = False
     glu: ClampedSwiglu | None = None
     gated: bool = True
     act: str = ""

@@ -30,10 +30,9 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
     - experts, whose padding no token chooses.
 
     Padding never makes a device store or compute more than the undivided axis would. Heads are
-    not padded if a norm covers all of them together, if layers differ in their number, or if a
-    mixer does not support it (`Sublayer.pads_heads`); likewise the width (`pads_width`)
-    and under a norm of its own. Every
-    device then has the whole axis.
+    not padded if a norm or a bias (`Spec.value_bias`) covers all of them together, if layers differ
+    in their number, or if a mixer does not support it (`Sublayer.pads_heads`); likewise the width
+    (`pads_width`) and under a norm of its own. Every device then has the whole axis.
     """
     m = axes.model
     if m == 1:
@@ -43,7 +42,11 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
         changes["padded_V"] = _up(spec.V, m)
     kinds = [kind for kind, _, _ in spec.stacks()]
     mixers = {kind.mixer for kind in kinds} - {"none"}
-    over_all = spec.mixed_norm or (spec.qk_norm is not None and spec.qk_norm.over == "all")
+    over_all = (
+        spec.mixed_norm
+        or spec.value_bias
+        or (spec.qk_norm is not None and spec.qk_norm.over == "all")
+    )
     can_pad = len(mixers) == 1 and all(MIXERS[mixer].pads_heads for mixer in mixers)
     if can_pad and not over_all and not any(kind.G for kind in kinds):
         H, G = _heads(spec, m)

@@ -114,6 +114,7 @@ class Spec:
     norms: frozenset[str] = frozenset({"attn_in", "mlp_in"})
     parallel: bool = False
     residual_normed: bool = False  # branches are added to their normed inputs (a BLOOM's option)
+    residual_learnt: bool = False  # the stream is multiplied by a vector before each sum
     residual_scale: float = 1.0  # on each branch before it is added
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32
@@ -137,6 +138,7 @@ class Spec:
     alibi: Alibi | None = None
     temperature: Temperature | None = None
     mixed_norm: bool = False  # one norm of the output of all heads, before the projection
+    value_bias: bool = False  # scores have a bias that the key's value gives (ValueBias)
     out_gate: bool = False  # scale the output by the sigmoid of a projection of the input
     latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
     rglru: Rglru | None = None  # facts of layers with "rglru"

@@ -21,8 +21,9 @@ from jaxmap.engine.scores import score_tokens
 from jaxmap.model.block import MIXERS, MLPS
 from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-from jaxmap.model.mechanisms import Delta, Rglru
+from jaxmap.model.mechanisms import Delta, Lightning, Rglru
 from jaxmap.model.mixers.delta import delta_rule
+from jaxmap.model.mixers.kimi_delta import channel_delta_rule
 from jaxmap.model.mixers.rwkv import wkv
 from jaxmap.model.spec import Kind, Spec
 
@@ -73,6 +74,7 @@ SPEC = Spec(
     kinds=(Kind(),),
     rglru=Rglru(width=24, heads=3, taps=4),
     delta=Delta(H=4, G=2, K=6, C=5, taps=4),
+    lightning=Lightning(rates=((0.5, 0.01),), eps=1e-6),
 )
 
 
@@ -92,7 +94,7 @@ def _layer(part: str) -> nnx.Module:
     return nnx.merge(graph, jax.tree.unflatten(tree, noisy))
 
 
-@pytest.mark.parametrize("part", ["time_mix", "channel_mix", "rglru", "delta"])
+@pytest.mark.parametrize("part", ["time_mix", "channel_mix", "rglru", "delta", "kimi_delta", "lightning"])
 def test_a_text_alone_and_packed(part):
     layer = _layer(part)
     facts = jax.tree.map(lambda fact: fact[0], LayerFacts.of(SPEC, 0, 1))
@@ -151,7 +153,8 @@ def _delta_rule(q_THK, k_THK, v_THC, log_decay_TH, rate_TH, position_T):
     for t, position in enumerate(position_T):
         if position == 0:
             state_HKC = np.zeros((*k_THK.shape[1:], v_THC.shape[-1]))
-        state_HKC = state_HKC * np.exp(log_decay_TH[t])[:, None, None]
+        decay_HX = np.exp(log_decay_TH[t]).reshape(len(state_HKC), -1)  # one, or one a channel
+        state_HKC = state_HKC * decay_HX[..., None]
         error_HC = v_THC[t] - np.einsum("hk,hkc->hc", k_THK[t], state_HKC)
         state_HKC += np.einsum("hk,hc->hkc", k_THK[t], rate_TH[t, :, None] * error_HC)
         o_THC[t] = np.einsum("hk,hkc->hc", q_THK[t], state_HKC)
@@ -169,6 +172,21 @@ def test_delta_rule_is_its_recurrence(chunk, decay):
     log_decay_TH = -decay * random.random((T, 3)) * random.choice([1e-3, 3.0], (T, 3))
     args = (q_THK, k_THK, v_THC, log_decay_TH, random.random((T, 3)))
     ours_BTHC = jax.jit(delta_rule, static_argnames="chunk")(
+        *(jnp.asarray(a[None], jnp.float32) for a in args), position_T[None], chunk=chunk
+    )
+    np.testing.assert_allclose(ours_BTHC[0], _delta_rule(*args, position_T), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("chunk", "decay"), [(16, 10.0), (16, 1e-3)])
+def test_channel_delta_rule_is_its_recurrence(chunk, decay):
+    random = np.random.default_rng(0)
+    position_T = _positions(LENGTHS)
+    T = len(position_T)
+    q_THK, k_THK, v_THC = (random.normal(size=(T, 3, size)) for size in (6, 6, 4))
+    k_THK /= np.linalg.norm(k_THK, axis=-1, keepdims=True)
+    log_decay_THK = -decay * random.random((T, 3, 6)) * random.choice([1e-3, 3.0], (T, 3, 6))
+    args = (q_THK, k_THK, v_THC, log_decay_THK, random.random((T, 3)))
+    ours_BTHC = jax.jit(channel_delta_rule, static_argnames="chunk")(
         *(jnp.asarray(a[None], jnp.float32) for a in args), position_T[None], chunk=chunk
     )
     np.testing.assert_allclose(ours_BTHC[0], _delta_rule(*args, position_T), rtol=0, atol=2e-5)

@@ -16,6 +16,23 @@ from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
 
+class ValueBias(nnx.Module):
+    """v_BTGC -> float32 [B, T, G]: exp(rate softplus(z)), where z is a projection of all values.
+
+    The biases of Doge (arXiv:2508.02124), which are added to the scores of each key.
+    """
+
+    def __init__(self, spec: Spec, *, dtype, rngs: nnx.Rngs):
+        G, C = spec.G, spec.C
+        bias = (G,) if spec.qkv_bias else None
+        self.step = Linear("btgc,gcz->btz", (G, C, G), bias=bias, dtype=dtype, rngs=rngs)
+        self.rate = parameter(jnp.zeros((G,), dtype))
+
+    def __call__(self, v_BTGC: jax.Array, geometry: Geometry) -> jax.Array:
+        step_BTG = jax.nn.softplus(self.step(v_BTGC, geometry).astype(jnp.float32))
+        return jnp.exp(self.rate[...].astype(jnp.float32) * step_BTG)
+
+
 class Attention(Sublayer):
     """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
 
@@ -38,6 +55,7 @@ class Attention(Sublayer):
         self.q_norm = _qk_norm(spec, H, "h", dtype)
         self.k_norm = _qk_norm(spec, G, "g", dtype)
         self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
+        self.value_bias = ValueBias(spec, **make) if spec.value_bias else None
         self.mixed_norm = (
             Norm(spec.norm, (H * C,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
             if spec.mixed_norm
@@ -68,6 +86,7 @@ class Attention(Sublayer):
             softcap=spec.softcap,
             alibi=spec.alibi,
             sink_H=None if self.sink is None else self.sink[...],
+            bias_BTG=None if self.value_bias is None else self.value_bias(v, geometry),
         )  # fmt: skip
         if self.gate is not None:
             mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD, geometry))

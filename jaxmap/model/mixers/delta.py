@@ -87,7 +87,7 @@ def delta_rule(
     return over_chunks(step, jnp.zeros((B, H, K, C), jnp.float32), arrays, chunk=chunk)
 
 
-def _unit(x: jax.Array) -> jax.Array:
+def unit(x: jax.Array) -> jax.Array:
     """Vectors (last axis) divided by their length, float32."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _LEAST)
@@ -136,7 +136,7 @@ class GatedDelta(Sublayer):
             flat_BTX = causal_conv(flat_BTX, kernel_XW, None, geometry.position_BT)
             return ACTIVATIONS[self.act](flat_BTX).reshape(y_BTHC.shape)
 
-        q_BTGK, k_BTGK = _unit(read(self.query, self.conv_q)), _unit(read(self.key, self.conv_k))
+        q_BTGK, k_BTGK = unit(read(self.query, self.conv_q)), unit(read(self.key, self.conv_k))
         v_BTHC = read(self.value, self.conv_v).astype(jnp.float32)
         step_BTH = self.step(x_BTD, geometry).astype(jnp.float32)
         step_BTH = step_BTH + self.step_bias[...].astype(jnp.float32)

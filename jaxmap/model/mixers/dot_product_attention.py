@@ -29,6 +29,7 @@ def attend(
     softcap: float = 0.0,
     alibi: Alibi | None = None,
     sink_H: jax.Array | None = None,
+    bias_BTG: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax attention of each token on itself and earlier tokens of its own text, [B, T, H, C].
 
@@ -41,8 +42,10 @@ def attend(
       softcap: see `Spec`; 0: none.
       alibi: biases by the key's position; not to be combined with sinks.
       sink_H: a score per head that takes part in the softmax but has no value.
+      bias_BTG: float32, added to the scores of each key of a key/value head.
     """
-    if geometry.platform and facts.chunk is None:  # no kernel has pieces
+    # No kernel has pieces or biases of keys.
+    if geometry.platform and facts.chunk is None and bias_BTG is None:
         mixed_BTHC = by_kernel(
             q_BTHC, k_BTGC, v_BTGC, geometry, facts,
             turn=turn, softcap=softcap, alibi=alibi, sink_H=sink_H,
@@ -52,8 +55,9 @@ def attend(
     if turn is not None:
         q_BTHC, k_BTGC = turn(q_BTHC), turn(k_BTGC)
     return attend_in_blocks(
-        q_BTHC, k_BTGC, v_BTGC, geometry, facts, softcap=softcap, alibi=alibi, sink_H=sink_H
-    )
+        q_BTHC, k_BTGC, v_BTGC, geometry, facts,
+        softcap=softcap, alibi=alibi, sink_H=sink_H, bias_BTG=bias_BTG,
+    )  # fmt: skip
 
 
 def attend_in_blocks(
@@ -66,6 +70,7 @@ def attend_in_blocks(
     softcap: float = 0.0,
     alibi: Alibi | None = None,
     sink_H: jax.Array | None = None,
+    bias_BTG: jax.Array | None = None,
 ) -> jax.Array:
     """`attend` in plain code, for every platform and shape; kernels must agree with it.
 
@@ -101,6 +106,9 @@ def attend_in_blocks(
         if alibi is not None:
             bias_BHS = _alibi_bias(alibi, seen(geometry.position_BT, axis=1), facts)
             score_BGRTS = score_BGRTS + bias_BHS.reshape(B, G, H // G, 1, keys)
+        if bias_BTG is not None:
+            bias_BGS = seen(bias_BTG, axis=1).swapaxes(1, 2)
+            score_BGRTS = score_BGRTS + bias_BGS[:, :, None, None]
         t = start + jnp.arange(queries)[:, None]
         s = first + jnp.arange(keys)[None, :]
         near = (s <= t) & ((facts.window == 0) | (t - s < facts.window))

@@ -26,7 +26,7 @@ from jaxmap.model.encodings.int8 import (
     same_text_and_expert,
 )
 from jaxmap.model.inputs import Geometry, first_of_text
-from jaxmap.model.layers.linear import Linear, contract, multiply
+from jaxmap.model.layers.linear import Linear, contract, multiply, parameter
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
 from jaxmap.model.mlps.expert_blocks import Blocks, in_blocks
@@ -83,6 +83,7 @@ class RoutedExperts(Sublayer):
             bias=(num_experts, spec.D) if e.bias else None,
             **stacked,
         )
+        self.bias = parameter(jnp.zeros((spec.D,), dtype), "d") if e.bias_D else None
         shared = Kind(F=e.shared_F)
         self.shared = Mlp(spec, shared, **make) if e.shared_F else None
         self.shared_gate = Linear("btd,de->bte", (spec.D, 1), **make) if e.shared_gate else None
@@ -109,6 +110,8 @@ class RoutedExperts(Sublayer):
         y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_N, on_gpu=on_gpu)
         if e.scale_inputs:
             y_ND = y_ND.reshape(-1, e.k, y_ND.shape[-1]).sum(1)
+        if self.bias is not None:
+            y_ND = y_ND + self.bias[...].astype(jnp.float32)
         y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
         if shared_BTD is None:
             return y_BTD
