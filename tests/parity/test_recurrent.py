@@ -94,7 +94,9 @@ def _layer(part: str) -> nnx.Module:
     return nnx.merge(graph, jax.tree.unflatten(tree, noisy))
 
 
-@pytest.mark.parametrize("part", ["time_mix", "channel_mix", "rglru", "delta", "kimi_delta", "lightning"])
+@pytest.mark.parametrize(
+    "part", ["time_mix", "channel_mix", "rglru", "delta", "kimi_delta", "lightning"]
+)
 def test_a_text_alone_and_packed(part):
     layer = _layer(part)
     facts = jax.tree.map(lambda fact: fact[0], LayerFacts.of(SPEC, 0, 1))
