@@ -25,6 +25,7 @@ from support.gguf_files import converted, write_gguf
 from support.hubs import fake_of, serve
 
 from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.refs import parse_ref
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.corpus.texts import TextSet
@@ -247,6 +248,41 @@ def test_damaged_files_are_refused_in_one_line(source, tmp_path):
     path = tmp_path / "keys" / "m.gguf"
     write_gguf(path, architecture, without, tensors, more=vocabulary())
     assert "llama.block_count is missing" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("block_count", 1 << 31, "block_count = 2147483648, but it has"),
+        ("block_count", 1.5, "block_count = 1.5: must be a count"),
+        ("attention.head_count", "x", "attention.head_count = 'x': must be a count"),
+        ("attention.head_count_kv", True, "head_count_kv = True: must be a count"),
+        ("attention.key_length", ["a"], "key_length = 'a': must be a count"),
+        ("attention.layer_norm_rms_epsilon", "small", "_epsilon = 'small': must be a number"),
+        ("rope.freq_base", [True], "rope.freq_base = True: must be a number"),
+        ("feed_forward_length", float("inf"), "feed_forward_length = inf: must be a count"),
+    ],
+)
+def test_metadata_of_other_types(key, value, message, source, tmp_path):
+    path = write(tmp_path / "m.gguf", source, **{f"llama.{key}": value})
+    found = refused(path)
+    assert f"{path}: llama." in found
+    assert message in found
+
+
+def test_a_file_type_that_is_no_number_has_no_name(source, tmp_path):
+    path = write(tmp_path / "m.gguf", source, **{"general.file_type": float("inf")})
+    assert Checkpoint(fetch(resolve(parse_ref(str(path)))).folder).file_type == ""
+
+
+def test_names_that_are_no_text_are_not_repeated(source, tmp_path):
+    path = write(tmp_path / "m.gguf", source)
+    for name in (b"blk.0.attn_k.weight", b"llama.block_count"):
+        copy = tmp_path / "copy.gguf"
+        copy.write_bytes(path.read_bytes().replace(name, b"\n\0\xff" + name[3:]))
+        message = refused(copy)
+        assert "corrupt: a key or a tensor is called '\\n\\x00" in message
+        assert message.isprintable()
 
 
 def lacking_values(folder: Path, source: Path, bad: np.ndarray) -> str:

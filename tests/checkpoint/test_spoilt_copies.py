@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.released import CASES, released, save_any
+from support.released import CASES, FP8, change_config, released, save_any
 
 from jaxmap.checkpoint import weights
 from jaxmap.errors import InputError
@@ -88,6 +88,35 @@ def test_scales_that_are_no_numbers(name, checkpoints, tmp_path):
         bad = value.copy()
         bad.reshape(-1)[-1] = np.nan
         refused(spoilt(tmp_path, coded, {**tensors, part: bad}), f"{name}, NaN in {part}")
+
+
+def test_several_scales_of_a_whole_tensor(checkpoints, tmp_path):
+    for name, part in (("nvfp4", "weight_global_scale"), ("modelopt", "weight_scale_2")):
+        coded, tensors = checkpoints(name)
+        two = np.ones(2, np.float32)
+        changed = {**tensors, f"{UP}.{part}": two}
+        refused(spoilt(tmp_path / name, coded, changed), f"{name}, two of {part}")
+
+
+def test_a_vector_of_8_bit_floats(checkpoints, tmp_path):
+    coded, tensors = checkpoints("fp8-row")
+    changed = {**tensors, f"{UP}.weight": tensors[f"{UP}.weight"].reshape(-1)}
+    refused(spoilt(tmp_path, coded, changed), "fp8-row, a vector")
+
+
+def test_blocks_larger_than_the_weight(checkpoints, tmp_path):
+    """No memory is taken for what a block would hold beyond the weight."""
+    coded, tensors = checkpoints("fp8-block")
+    one = np.full((1, 1), 0.5, np.float32)
+    ends = "_proj.weight_scale_inv"
+    scaled = {n: one if n.endswith(ends) else value for n, value in tensors.items()}
+    folder = spoilt(tmp_path, coded, scaled)
+    change_config(folder, quantization_config={**FP8, "weight_block_size": [1 << 40, 1 << 40]})
+    for in_codes in (False, True):
+        weights.load(folder, dtype="float32", in_codes=in_codes)
+    with weights.opened(folder) as found:
+        want = tensors[f"{UP}.weight"].astype(np.float32) / 2
+        np.testing.assert_array_equal(found.tensors[f"{UP}.weight"].read(), want)
 
 
 @pytest.mark.parametrize("name", ["gptq", "bnb-nf4", "fp8-block"])

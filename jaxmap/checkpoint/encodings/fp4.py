@@ -39,7 +39,12 @@ def float4(
     scale = part(tensors, f"{module}.weight_scale", weight, codes.file)
     parts = {"codes": codes, "scale": scale}
     if f"{module}.{whole_name}" in tensors:
-        parts["whole"] = tensors[f"{module}.{whole_name}"]
+        parts["whole"] = whole = tensors[f"{module}.{whole_name}"]
+        if whole.shape not in ((), (1,), (1, 1)):
+            raise InputError(
+                f"{whole.file}: {module}.{whole_name} has shape {list(whole.shape)}: must be one "
+                "number"
+            )
         del found[f"{module}.{whole_name}"]
     if len(codes.shape) != 2 or codes.shape[1] < 1 or codes.dtype != np.uint8:
         raise InputError(f"{codes.file}: {module}.{packed_name} is not a matrix of uint8")

@@ -56,7 +56,12 @@ class Fp8(Encoding):
 def scaled(
     name: str, stored: Stored, scale_name: str, scale: Stored, block: list[int] | None = None
 ) -> Stored:
-    """A weight of 8-bit floats, [..., out, in], multiplied by its scales."""
+    """A weight of 8-bit floats, [..., out, in], multiplied by its scales.
+
+    Raises InputError for a weight that is not a matrix, and for scales that do not fit it.
+    """
+    if len(stored.shape) < 2 or 0 in stored.shape:
+        raise InputError(f"{stored.file}: {name} of shape {list(stored.shape)} is not a matrix")
     lead, columns = stored.shape[:-2], stored.shape[-1]
     grid, (high, wide) = _blocks(stored, scale_name, scale, block)
 
@@ -112,7 +117,7 @@ def _blocks(
     if len(shape) == len(stored.shape) and shape[:-2] == lead and min(shape[-2:]) > 0:
         grid = (shape[-2], shape[-1])
         if block and grid == (-(-rows // block[0]), -(-columns // block[1])):
-            return grid, (block[0], block[1])
+            return grid, (min(block[0], rows), min(block[1], columns))
         if not rows % grid[0] and not columns % grid[1]:
             return grid, (rows // grid[0], columns // grid[1])
     raise InputError(

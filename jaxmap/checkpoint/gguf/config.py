@@ -42,7 +42,19 @@ def config_of(header: Header, *, is_here: bool = True) -> Values:
     Raises InputError for an unknown architecture, and for metadata that are missing, contradictory
     or not understood.
     """
-    one, f = architecture_of(header), Facts(header, is_here)
+    f = Facts(header, is_here)
+    try:
+        return _values(architecture_of(header), f)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"{header.file}: its metadata have an unexpected form, near {f.last_key}: {error}"
+        ) from error
+
+
+def _values(one: Architecture, f: Facts) -> Values:
+    layers, tensors = f.need("block_count"), len(f.header.tensors)
+    if not 0 < layers <= tensors:
+        raise InputError(f"{f.where}: {f.last_key} = {layers}, but it has {tensors} tensors")
     values: Values = {"model_type": one.model_type, "vocab_size": f.vocabulary}
     for key, own in one.keys.items():
         value = f.get(key) if key in _OPTIONAL else f.need(key)

@@ -13,6 +13,12 @@ from jaxmap.checkpoint.gguf.numbers import read_floats
 from jaxmap.errors import InputError
 
 _MISSING = object()
+# Ends of keys that count something, and of keys that are numbers of any sort.
+_COUNTS = ("_count", "_count_kv", "_length", "_mla", "_rank", "_kernel", "_size", "sliding_window")
+_NUMBERS = (
+    *("_epsilon", "_softcapping", "freq_base", "freq_base_swa", "_scale", "scale_linear"),
+    *(".factor", "_factor", "_multiplier", "_kqv", "_bias"),
+)
 
 
 class Facts:
@@ -27,6 +33,7 @@ class Facts:
         self._is_here = is_here
         self._before = f"{header.architecture}."
         self._read: set[str] = set()
+        self.last_key = ""  # the key that was read last
 
     @property
     def where(self) -> str:
@@ -36,10 +43,12 @@ class Facts:
     def get(self, key: str, default: Any = None) -> Any:
         """A value; of a list with one value for each layer, that one where all are the same.
 
-        InputError where a list's values differ, or where a number is not finite.
+        InputError where a list's values differ, where a number is not finite, and where a count is
+        not a whole number.
         """
         self._read.add(key)
-        value = self.header.metadata.get(self._before + key, _MISSING)
+        self.last_key = self._before + key
+        value = self.header.metadata.get(self.last_key, _MISSING)
         if value is _MISSING:
             return default
         if isinstance(value, list):
@@ -49,16 +58,27 @@ class Facts:
                     "supported in this architecture"
                 )
             value = value[0]
+        self._check(key, value)
         if isinstance(value, float):
             if not np.isfinite(value):
                 raise InputError(f"{self.where}: {self._before}{key} = {value}")
             return float(str(np.float32(value)))  # as it was written: 1e-05, not 9.99999974e-06
         return value
 
+    def _check(self, key: str, value: Any) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key.endswith(_COUNTS) and not (
+            number and 0 <= value < float("inf") and value == int(value)
+        ):
+            raise InputError(f"{self.where}: {self._before}{key} = {value!r:.60}: must be a count")
+        if key.endswith(_NUMBERS) and not number:
+            raise InputError(f"{self.where}: {self._before}{key} = {value!r:.60}: must be a number")
+
     def list_of(self, key: str) -> list | None:
         """A value that is a list."""
         self._read.add(key)
-        value = self.header.metadata.get(self._before + key)
+        self.last_key = self._before + key
+        value = self.header.metadata.get(self.last_key)
         return value if isinstance(value, list) else None
 
     def need(self, key: str) -> Any:

@@ -30,6 +30,7 @@ SPLIT = re.compile(r"(?P<stem>.+)-(?P<no>\d{5})-of-(?P<of>\d{5})\.gguf")
 _SCALARS = dict(enumerate("BbHhIif?", start=0)) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MOST_AXES = 4
+_LONGEST = 1 << 16  # bytes of a name
 _MOST = 1 << 31  # entries of a list, bytes of a string: more is damage
 
 
@@ -85,7 +86,7 @@ class Header:
 
         try:
             name = LlamaFileType(int(self.metadata.get("general.file_type", -1))).name
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return ""
         name = name.removeprefix("MOSTLY_").removeprefix("ALL_")
         return "" if name == "GUESSED" else name
@@ -156,7 +157,7 @@ def parse(content: Any, path: Path, size: int) -> Header:
         raise InputError(f"{path}: corrupt: {num_tensors:,} tensors and {num_keys:,} keys")
     metadata: dict[str, Any] = {}
     for _ in range(num_keys):
-        key = cursor.string()
+        key = cursor.name()
         if key in metadata:
             raise InputError(f"{path}: metadata key {key} is there twice")
         metadata[key] = cursor.value(cursor.scalar("I"), key)
@@ -180,7 +181,7 @@ def parse(content: Any, path: Path, size: int) -> Header:
 
 
 def _tensor_facts(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
-    name = cursor.string()
+    name = cursor.name()
     axes = cursor.scalar("I")
     if axes > _MOST_AXES:
         raise InputError(f"{cursor.path}: tensor {name} has {axes} axes; at most {_MOST_AXES}")
@@ -227,14 +228,22 @@ class _Cursor:
         return struct.unpack_from(f"<{letter}", self._content, at)[0]
 
     def string(self) -> str:
-        return self.raw_string().decode("utf-8", "surrogateescape")
+        """A string of UTF-8; other bytes become surrogates."""
+        return self._string(_MOST)
 
-    def raw_string(self) -> bytes:
+    def name(self) -> str:
+        """A string that names a key or a tensor, which messages can repeat."""
+        text = self._string(_LONGEST)
+        if not text.isprintable():
+            raise InputError(f"{self.path}: corrupt: a key or a tensor is called {text[:20]!a}...")
+        return text
+
+    def _string(self, longest: int) -> str:
         length = self.scalar("Q")
-        if length > _MOST:
+        if length > longest:
             raise InputError(f"{self.path}: corrupt: a string of {length:,} bytes")
         at = self._take(length)
-        return bytes(self._content[at : at + length])
+        return bytes(self._content[at : at + length]).decode("utf-8", "surrogateescape")
 
     def value(self, kind: int, key: str) -> Any:
         if kind in _SCALARS:
