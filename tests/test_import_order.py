@@ -1,4 +1,4 @@
-"""Imports point one way: what a room may import is what stands above it in CONTRIBUTING's list."""
+"""Imports point one way: a package may import those that are above it in CONTRIBUTING's list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import REPOSITORY
 
-# From the foundation up. Rooms on one line may import one another's neighbours, not each other.
+# From the foundation up. Packages of one line do not import each other, except those in SAME.
 ORDER = (
     ("errors", "version"),
     (
@@ -49,19 +49,8 @@ ORDER = (
     ("api",),
     ("cli",),
 )
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-SAME = {
-    "errors",
-    "atomic",
-    "byte_sizes",
-    "progress",
-    "tables",
-    "environment",
-    "precision",
-    "naming",
-    "results",
-    "variant",
-}
+LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
+SAME = {"errors", *ORDER[1]}  # what any of these may import of one another
 
 
 def room_of(module: str) -> str:

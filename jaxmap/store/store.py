@@ -13,10 +13,7 @@ docs/store-format.md describes every file.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +23,18 @@ import numpy as np
 
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError
-from jaxmap.naming import Names, natural_key
+from jaxmap.naming import Names
 from jaxmap.store import given_runs, text_facts
 from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.folder import Folder, Look
 from jaxmap.store.garbage import garbage_collection_paused
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, labelled
-from jaxmap.store.record import Entry, Identity, Record, file_stem, now
+from jaxmap.store.paths import check_existing, check_new
+from jaxmap.store.record import Entry, Identity, Record, file_stem
 from jaxmap.store.records import Records, shown
-from jaxmap.store.requests import Failure, Item, decode_asked, decode_failure, is_complete
+from jaxmap.store.requested_items import RequestedItems, item_order
+from jaxmap.store.requests import Failure, Item, decode_failure, is_complete
 from jaxmap.store.statistics import STATISTICS
 from jaxmap.store.text_facts import TextFacts, Texts
 
@@ -51,7 +50,7 @@ class Store:
         self.texts = texts
         self._records = Records(path, texts)
         self._failures = Folder(path / "failures", ".json", decode_failure, group=_checkpoint)
-        self._asked = Folder(path / "asked", ".json", decode_asked)
+        self._asked = RequestedItems(path / "asked")
         self._given = Names()  # to this object alone
 
     @classmethod
@@ -62,13 +61,7 @@ class Store:
         with other texts or by a later version.
         """
         path = Path(path)
-        if os.path.isfile(path):
-            raise InputError(f"{path}: is a file, a store is a folder: choose another `store`")
-        if not os.path.exists(path / "store.json") and (other := _what_is_there(path)):
-            raise InputError(
-                f"{path}: holds other things ({', '.join(other)}) and no store: name a new or "
-                "empty folder as `store`"
-            )
+        check_new(path)
         if len(texts.num_bytes) == 0:
             raise InputError(f"{texts.source}: holds no texts: nothing to score")
         # Of several processes one makes the file; the others, and this one, read it back.
@@ -91,12 +84,7 @@ class Store:
     def open(cls, path: str | os.PathLike[str]) -> Store:
         """Opens a store for reading; InputError when there is none."""
         path = Path(path)
-        if os.path.isfile(path):
-            raise InputError(f"{path}: is a file, a store is a folder: check `store`")
-        if not os.path.exists(path / "store.json"):
-            raise InputError(
-                f"{path}: holds no store (no store.json): check `store`, or score models into it"
-            )
+        check_existing(path)
         return cls(path, text_facts.read(path / "store.json"))
 
     # Results
@@ -165,7 +153,7 @@ class Store:
         return self.arranged()[1]
 
     def arranged(self) -> tuple[list[Entry], list[Entry]]:
-        """`records` and `superseded`, from one look at the files."""
+        """`records` and `superseded`, from one listing of the files."""
         with garbage_collection_paused():
             return arrange(shown(self.entries()))
 
@@ -188,8 +176,7 @@ class Store:
 
     def corrupt(self) -> dict[Path, str]:
         """Damaged files, with the reasons; they count as absent."""
-        for folder in (self._failures, self._asked):
-            folder.refresh()
+        self._failures.refresh()
         return self._records.corrupt() | self._failures.corrupt() | self._asked.corrupt()
 
     def load(self, entry: Entry) -> Record:
@@ -222,35 +209,22 @@ class Store:
         pairs = [(entry.provenance.files, entry.identity.commit) for entry in entries]
         return list(dict.fromkeys(pair for pair in pairs if pair[0]))
 
-    # Work
+    # Requests and failures
 
     def ask(self, items: Iterable[Item], command: str = "") -> None:
         """Records the items that a run requests, so that `missing` can tell what is not done yet.
 
         `command` is the command line that resumes the run; of several, the last is kept.
         """
-        asked = [item.facts for item in sorted(set(items), key=_item_order)]
-        name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-        path = self._asked.path / f"{name}.json"
-        runs = self._asked.refresh()
-        known = not command or any(run.command == command for run in runs)
-        if asked and (path in self._asked.corrupt() or not path.exists() or not known):
-            facts = {"created": now(), "command": command, "items": asked}
-            write_atomic(path, encode_json(facts))
+        self._asked.add(items, command)
 
     def asked(self) -> list[Item]:
         """All items that were ever requested, each once, in a fixed order."""
-        items = {item for run in self._asked.refresh() for item in run.items}
-        return sorted(items, key=_item_order)
+        return self._asked.items()
 
     def commands(self, items: Iterable[Item]) -> list[str]:
         """The commands that requested these items, each once; those with most items come first."""
-        wanted = set(items)
-        counts: dict[str, int] = defaultdict(int)
-        for run in self._asked.refresh():
-            if run.command and (found := wanted.intersection(run.items)):
-                counts[run.command] = max(counts[run.command], len(found))
-        return sorted(counts, key=lambda command: (-counts[command], command))
+        return self._asked.commands(items)
 
     def is_done(self, item: Item, commit: str | None = None, look: Look = "now") -> bool:
         """Whether an item is complete, for the given commit or for any.
@@ -273,7 +247,7 @@ class Store:
     def failures(self) -> list[Failure]:
         """Items whose last attempt failed."""
         self._failures.update()
-        return sorted(self._failures.values(), key=lambda failure: _item_order(failure.item))
+        return sorted(self._failures.values(), key=lambda failure: item_order(failure.item))
 
     def settle(self, item: Item, commit: str | None = None) -> None:
         """Removes the failure of an item if the item is done now (for the given commit)."""
@@ -308,8 +282,6 @@ class Store:
         """`dataset` for these results, without the arrays."""
         return labelled(entries, self.texts)
 
-    # Inside
-
     def _is_done(self, item: Item, commit: str | None) -> bool:
         return is_complete(item, self._records.of(item.ref, item.revision), commit)
 
@@ -320,17 +292,3 @@ class Store:
 
 def _checkpoint(failure: Failure) -> tuple[str, str | None]:
     return failure.item.ref, failure.item.revision
-
-
-def _item_order(item: Item) -> tuple[object, ...]:
-    revision = item.revision or ""
-    name = natural_key(item.ref), natural_key(revision)
-    one = item.variant
-    return (*name, one.quantisation, one.precision, bool(one.lens), one.tuned, item.statistics)
-
-
-def _what_is_there(path: Path, most: int = 3) -> list[str]:
-    """The names of some files in a folder, without a killed process's remains of a new store."""
-    if not path.is_dir():
-        return []
-    return sorted(entry.name for entry in os.scandir(path) if entry.name[0] != ".")[:most]

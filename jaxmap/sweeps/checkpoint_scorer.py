@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from flax import nnx
-from jax.sharding import Mesh
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
@@ -22,25 +20,23 @@ from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
-from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.callbacks import SILENT, Callbacks
-from jaxmap.engine.placement import Held, largest_batch, mesh_for
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
-from jaxmap.model.mesh import Axes
-from jaxmap.model.padding import padded_spec
-from jaxmap.model.spec import Spec
 from jaxmap.precision import default_dtype
-from jaxmap.store import Store, token_spans
-from jaxmap.store.record import Entry, Identity, Provenance, Record
+from jaxmap.store import Store
+from jaxmap.store.record import Identity, Record
 from jaxmap.store.requests import Item, partial_path
 from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
 from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model, log_texts
+from jaxmap.sweeps.placement import Placement
 from jaxmap.sweeps.results import (
+    keep_output,
+    keep_spans,
     kept_results,
     lacking,
     new_records,
@@ -50,7 +46,6 @@ from jaxmap.sweeps.results import (
 )
 from jaxmap.sweeps.resume import UnfinishedScores
 from jaxmap.sweeps.settings import Settings
-from jaxmap.variant import Variant
 
 
 class CheckpointScorer:
@@ -74,7 +69,7 @@ class CheckpointScorer:
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
         self._device_logged = False
-        self._batches: dict[tuple, int] = {}  # tokens of the largest batch that fits
+        self._placement = Placement(settings)
 
     def load(
         self,
@@ -115,7 +110,7 @@ class CheckpointScorer:
             # Of floats other copies can be made.
             in_codes = settings.quantize == ("none",) or found.quantises_activations
             held = partial(weights.shapes_on, found, dtype, in_codes=in_codes)
-            mesh = self._mesh(found.spec, dtype, held)
+            mesh = self._placement.mesh(found.spec, dtype, held)
             tensors = None
             if mesh is None:
                 shapes = weights.shapes(found, dtype, in_codes=in_codes)
@@ -168,7 +163,7 @@ class CheckpointScorer:
             scores, storage = self._hosts.score(loaded, missing, score)
         else:
             scores, storage = score()
-        self._keep_output(scores, item, kept)
+        keep_output(self.store, scores, item, kept)
         seconds = time.perf_counter() - started
         made_with = provenance(
             loaded.files,
@@ -181,7 +176,7 @@ class CheckpointScorer:
             versions=self.versions(),
         )
         if scores.per_token:
-            self._keep_spans(loaded, identity, made_with)
+            keep_spans(self.store, self._tokenised, loaded, identity, made_with)
         tokens, in_16 = loaded.texts.tokens, self.settings.keep_tokens
         return new_records(identity, kept, item, scores, tokens, made_with, in_16=in_16)
 
@@ -216,7 +211,7 @@ class CheckpointScorer:
             statistics=statistics,
             per_token=per_token,
             lens=self._translators(item, loaded) if item.variant.is_tuned else lens,
-            batch_tokens=self._batch_tokens(loaded.model, tokens, lens),
+            batch_tokens=self._placement.batch_tokens(loaded.model, tokens, lens),
             desc=desc,
             callbacks=callbacks,
         )
@@ -245,40 +240,9 @@ class CheckpointScorer:
                 model,
                 texts.tokens,
                 lens=lens,
-                batch_tokens=self._batch_tokens(model, texts.tokens, lens),
+                batch_tokens=self._placement.batch_tokens(model, texts.tokens, lens),
                 statistics=scored_as(missing)[0],
             )
-
-    def _batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
-        if not self.settings.batch:
-            return self.settings.batch_tokens
-        key = (model.graph, model.dtype, model.mesh, lens)
-        if key not in self._batches:
-
-            def held(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
-                return model.graph, model.params, padded_spec(model.spec, axes)
-
-            self._batches[key] = largest_batch(
-                model.spec,
-                model.dtype,
-                model.mesh,
-                weights=model.stored_dtype,
-                lens=lens,
-                most=len(tokens.ids),
-                held=held,
-            )
-        return self._batches[key]
-
-    def _mesh(self, spec: Spec, dtype: str, held: Held) -> Mesh | None:
-        settings = self.settings
-        return mesh_for(
-            settings.mesh,
-            spec,
-            dtype,
-            batch_tokens=settings.batch_tokens,
-            lens=settings.lens or bool(settings.tuned_lens),
-            held=held,
-        )
 
     def _translators(self, item: Item, loaded: LoadedCheckpoint) -> Translators:
         spec = loaded.model.spec
@@ -311,27 +275,6 @@ class CheckpointScorer:
         }
         path = partial_path(self.store.path, item)
         return UnfinishedScores(path, facts, self.settings.save_every)
-
-    def _keep_output(
-        self, scores: Scores, item: Item, kept: Mapping[Variant, Entry | None]
-    ) -> None:
-        """Copies an earlier output, scored without the lens, to the last layer, bit by bit."""
-        output = next(iter(kept.values()))
-        if output is not None and item.variant.lens:
-            arrays = self.store.load(output).arrays
-            for name in arrays.keys() & scores:
-                scores[name][-1] = arrays[name]
-
-    def _keep_spans(
-        self, loaded: LoadedCheckpoint, identity: Identity, made_with: Provenance
-    ) -> None:
-        """Keeps the bytes of each token in the store, unless a model with these tokens has."""
-        path = token_spans.path_of(self.store.path, identity, made_with)
-        if not path.exists():
-            tokens = loaded.texts.tokens
-            found = self._tokenised.spans_by(loaded.files.folder, tokens)
-            offsets_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
-            token_spans.write(path, token_spans.Spans(*found, offsets_N1))
 
     def _identity(
         self, files: CheckpointFiles, texts: Tokenised, dtype: str, item: Item

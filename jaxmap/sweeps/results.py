@@ -1,4 +1,4 @@
-"""Identities, provenance and records of the results of a checkpoint."""
+"""Identities, provenance and records of the results of a checkpoint, and what else is stored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.sources.types import CheckpointFiles
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.corpus.reading import RULE, RULE_NAME
-from jaxmap.corpus.token_cache import Tokenised
+from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.scores import Scores
 from jaxmap.environment import versions
-from jaxmap.store import Store
+from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item
 from jaxmap.store.statistics import TOKEN_PREFIX, in_16_bits, is_per_token
-from jaxmap.sweeps.loaded_checkpoint import Model
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model
 from jaxmap.variant import Variant
 
 
@@ -152,3 +152,37 @@ def new_records(
 def result_versions() -> dict[str, str]:
     """The versions of libraries on which a result depends, and of the token rule."""
     return versions() | {RULE_NAME: str(RULE)}
+
+
+def keep_output(
+    store: Store, scores: Scores, item: Item, kept: Mapping[Variant, Entry | None]
+) -> None:
+    """Copies an earlier output, scored without the lens, to the last layer, bit by bit.
+
+    Args:
+      store: the store, which has the output if it was scored earlier.
+      scores: the statistics of the item, [R, N], of which the last row is replaced.
+      item: the item.
+      kept: the entries that the store has already, see `kept_results`.
+    """
+    output = next(iter(kept.values()))
+    if output is not None and item.variant.lens:
+        arrays = store.load(output).arrays
+        for name in arrays.keys() & scores:
+            scores[name][-1] = arrays[name]
+
+
+def keep_spans(
+    store: Store,
+    tokenised: TokenisedTexts,
+    loaded: LoadedCheckpoint,
+    identity: Identity,
+    made_with: Provenance,
+) -> None:
+    """Writes the bytes of each token to the store, unless a model with these tokens has."""
+    path = token_spans.path_of(store.path, identity, made_with)
+    if not path.exists():
+        tokens = loaded.texts.tokens
+        found = tokenised.spans_by(loaded.files.folder, tokens)
+        offsets_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
+        token_spans.write(path, token_spans.Spans(*found, offsets_N1))

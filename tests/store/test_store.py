@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from support import TESTS
 from support.stores import FakeTexts, filled, record, texts
 
@@ -533,21 +536,29 @@ def test_results_of_other_processes_are_seen(tmp_path):
 # Size
 
 
-def test_opening_many_records_is_fast(tmp_path):
-    of = texts(10_000)
+def test_each_record_is_read_once(tmp_path, monkeypatch):
+    of = texts(100)
     store, (entry,) = filled(tmp_path, of, record(of))
     data = entry.path.read_bytes()
-    copies = 400
-    for number in range(copies):  # the same bytes: only reading and checking are timed
-        (tmp_path / "records" / f"{number}.safetensors").write_bytes(data)
-    start = time.perf_counter()
+    copies = {tmp_path / "records" / f"{number}.safetensors" for number in range(40)}
+    for path in copies:
+        path.write_bytes(data)
+    read: Counter[Path] = Counter()
+
+    def counting(path, **options):
+        read[path] += 1
+        return safe_open(path, **options)
+
+    monkeypatch.setattr("jaxmap.store.record_files.safe_open", counting)
     assert len(Store.open(tmp_path).records()) == 1
-    seconds = time.perf_counter() - start
-    assert seconds * 2000 / copies < 2
-    start = time.perf_counter()
-    store.find(record(of, "other").identity)  # looks at all of them once
-    store.find(record(of, "third").identity)  # and only at their names from then on
-    assert time.perf_counter() - start < 2 * seconds + 0.5
+    assert read == Counter([entry.path, *copies])
+    read.clear()
+    store.find(record(of, "other").identity)
+    store.find(record(of, "third").identity)  # by now the files are known by their names
+    assert read <= Counter(copies)
+    read.clear()
+    store.find(record(of, "fourth").identity)
+    assert not read
 
 
 def test_dataset(tmp_path):
