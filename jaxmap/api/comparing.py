@@ -34,6 +34,7 @@ def compare(
     models_file: Path | None = None,
     out: Path | None = None,
     quantize: Names = ("none",),
+    lens: bool | str = False,
     dtype: str = "auto",
     floor_dtype: str = "",
     by: Names = (),
@@ -67,6 +68,8 @@ def compare(
         texts that differ most) and compare.md, a table for a model card; None: not written.
       quantize: which copies of each model: "none" is the model itself; "int8", "nf4" and "fp4"
         have their linear layers in 8 or 4 bit.
+      lens: whether the layers of each model (not of its copies) are compared with the reference
+        too, each as a row of its own: "logit" or True, or "tuned:FOLDER", as of `score`.
       floor_dtype: another arithmetic than `dtype`, such as "bfloat16": the reference and each copy
         are compared with themselves in it, which shows how much of a divergence may be rounding.
         It about doubles the time. "": no floors.
@@ -85,16 +88,15 @@ def compare(
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
     """
     from jaxmap.api.run_options import size_of
+    from jaxmap.lens.tuned_lens import parse_lens
     from jaxmap.precision import check_precision
-    from jaxmap.variant import QUANTISATIONS
+    from jaxmap.variant import parse_quantisations
 
     refs, [its_ref, *more] = models_of(models, models_file), models_of(reference)
     if more:
         raise InputError(f"names {1 + len(more)} models; give one", field="reference")
-    quantisations = names_of(quantize)
-    if unknown := [name for name in quantisations if name not in QUANTISATIONS]:
-        known = ", ".join(QUANTISATIONS)
-        raise InputError(f"{unknown[0]!r} is unknown; known: {known}", field="quantize")
+    quantisations = parse_quantisations(names_of(quantize))
+    lenses = parse_lens(lens) if isinstance(lens, str) else {"lens": bool(lens)}
     if floor_dtype:
         check_precision(floor_dtype, "floor_dtype")
         if floor_dtype == dtype:
@@ -115,6 +117,7 @@ def compare(
         reference=its_ref,
         refs=tuple(refs),
         quantisations=quantisations,
+        **lenses,
         dtype=dtype,
         floor_dtype=floor_dtype,
         by=names_of(by),

@@ -17,6 +17,7 @@ from jaxmap.cli.command import (
     required_models,
     string,
 )
+from jaxmap.cli.lens import define_lens
 from jaxmap.cli.output import as_flags
 from jaxmap.cli.sweep import command_line
 from jaxmap.errors import InputError
@@ -35,6 +36,7 @@ def _define(values: flags.FlagValues) -> None:
         "in 8 or 4 bit.",
         flag_values=values,
     )
+    define_lens(values)
     define_dtype(values)
     string(
         values,
@@ -80,6 +82,7 @@ def _run(values: flags.FlagValues) -> int:
         models_file=values.models_file,
         out=values.out,
         quantize=values.quantize,
+        lens=values.lens,
         dtype=values.dtype,
         floor_dtype=values.floor_dtype,
         by=values.by,

@@ -16,6 +16,8 @@ class Asked:
       refs: the models.
       quantisations: for each model: "none" is itself, the others are copies made here.
       dtype: the arithmetic of all, see PRECISIONS, or "auto".
+      lens: whether the layers of each model itself are compared too, through the logit lens.
+      tuned_lens: a folder of tuned lenses to use instead of the logit lens; "": none.
       floor_dtype: another arithmetic, in which the reference and each copy are compared with
         themselves; "": none.
       by: fields of the texts; statistics are also of the texts with each value of them.
@@ -31,6 +33,8 @@ class Asked:
     refs: tuple[Ref, ...]
     quantisations: tuple[str, ...] = ("none",)
     dtype: str = "auto"
+    lens: bool = False
+    tuned_lens: str = ""
     floor_dtype: str = ""
     by: tuple[str, ...] = ()
     page: bool = False

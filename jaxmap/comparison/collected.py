@@ -68,8 +68,16 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
             details = aligned_details(numbers, bytes_N)
         else:
             details = details_of(numbers, bytes_N)
-        row, why = row_of(pair, numbers, bytes_N), pair.other_tokens
-        found.append(Compared(row, tuple(details), floor(pair.model), other_tokens=why))
+        row, own = row_of(pair, numbers, bytes_N), pair.layer is None
+        found.append(
+            Compared(
+                row,
+                tuple(details),
+                floor(pair.model) if own else None,
+                other_tokens=pair.other_tokens,
+                layer=pair.layer,
+            )
+        )
     found.sort(key=lambda one: (one.row.gib, one.row.model))
     return Card(
         reference=reference,

@@ -35,6 +35,8 @@ class Pair:
       texts: fingerprint of the text set.
       command: what somebody typed for it; "": not known.
       other_tokens: how their tokens differ, where they do: they are aligned; "": they do not.
+      layer: the layer of the model that is compared, read through a lens; 0: the embedding; None:
+        the model's own output.
     """
 
     reference: str
@@ -47,6 +49,7 @@ class Pair:
     reference_dtype: str = ""
     command: str = ""
     other_tokens: str = ""
+    layer: int | None = None
 
     @property
     def is_floor(self) -> bool:

@@ -41,9 +41,17 @@ class Floor(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One model beside the reference: its row, all statistics, its floor where one was asked, the
-    texts that differ most, some of them token by token where a page was asked, and how their tokens
-    differ where they do."""
+    """A model, a copy or a layer beside the reference.
+
+    Fields:
+      row: its row of the table.
+      details: all statistics.
+      floor: the model beside itself in another arithmetic, if that was asked.
+      worst: the texts that differ most.
+      views: some of them token by token, if a page was asked.
+      other_tokens: how its tokens differ from the reference's; "": they do not.
+      layer: the layer that was read through a lens; None: the model's own output.
+    """
 
     row: Row
     details: tuple[Detail, ...]
@@ -51,6 +59,7 @@ class Compared(NamedTuple):
     worst: tuple[TextRow, ...] = ()
     views: tuple[TextView, ...] = ()
     other_tokens: str = ""
+    layer: int | None = None
 
 
 def floor_of(pair: Pair, found: Numbers, bytes_N: np.ndarray) -> Floor:
@@ -138,10 +147,12 @@ class Comparison(Table):
         ]
 
     def draw(self) -> Figures:
-        """kl_and_size: KL against size; none where there are fewer than two models."""
-        from jaxmap.figures import kl_and_size
+        """kl_and_size, KL against size, of two models or more; kl_by_layer, if layers were read."""
+        from jaxmap.figures import kl_and_size, kl_by_layer
 
-        return Figures({self.figure_name: kl_and_size.draw(self)})
+        return Figures(
+            {self.figure_name: kl_and_size.draw(self), "kl_by_layer": kl_by_layer.draw(self)}
+        )
 
     def markdown(self) -> str:
         """The table for a model card, with errors and rounded to what they leave."""

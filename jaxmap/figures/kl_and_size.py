@@ -26,7 +26,8 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
     the models that no other beats in size and KL; bars are one standard error; a dashed line is the
     reference's floor. None with fewer than two models of a KL above 0.
     """
-    rows = [row for row in found.found if row.token_kl_nats > 0 and row.kl_bits_per_byte > 0]
+    models = [one.row for one in found.compared if one.layer is None]
+    rows = [row for row in models if row.token_kl_nats > 0 and row.kl_bits_per_byte > 0]
     if len(rows) < FEWEST:
         return None
     gib_P = np.array([row.gib for row in rows])
