@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jaxmap.comparison.details import ALL
-from jaxmap.comparison.summary import Estimate, percent, rounded
+from jaxmap.comparison.summary import percent
+from jaxmap.figures.digits import number, with_error
 
 if TYPE_CHECKING:
     from jaxmap.comparison.table import Compared, Comparison
@@ -15,6 +15,7 @@ _HEADS = (
     "model", "format", "bits per weight", "GiB", "token KL, nats", "same top token",
     "same top 5", "\u0394 bits per byte", "KL, bits per byte",
 )  # fmt: skip
+_NONE = "\u2013"
 _FLOORS = ("floor of token KL", "floor of KL")
 
 
@@ -56,38 +57,31 @@ def _floor_words(found: Comparison, with_floors: bool) -> list[str]:
     words = ["A *floor* is what rounding alone does: the model beside itself in other arithmetic."]
     if (floor := found.reference_floor) is not None:
         words.append(
-            f"The reference's own, in {floor.dtype}: token KL {rounded(*floor.token_kl)} nats, KL "
-            f"{rounded(*floor.kl)} bits per byte."
+            f"The reference's own, in {floor.dtype}: token KL "
+            f"{with_error(*floor.token_kl)} nats, KL {with_error(*floor.kl)} bits per byte."
         )
     return words
 
 
 def _cells(one: Compared, with_floors: bool) -> list[str]:
     row = one.row
-    known = {
-        d.statistic: Estimate(d.value, d.standard_error) for d in one.details if d.subset == ALL
-    }
-    none = Estimate(float("nan"), float("nan"))
+    same_top_5 = one.of_all_tokens("same_top_5").value
     cells = [
         _escaped(row.model),
         row.format,
-        f"{row.bits_per_weight:.3g}",
-        f"{row.gib:.3g}",
-        rounded(row.token_kl_nats, row.token_kl_standard_error),
+        number(row.bits_per_weight),
+        number(row.gib),
+        with_error(row.token_kl_nats, row.token_kl_standard_error),
         percent(row.same_top_token),
-        percent(known.get("same_top_5", none).value),
-        _signed(known.get("delta_bits_per_byte", none)),
-        rounded(row.kl_bits_per_byte, row.kl_standard_error),
+        percent(same_top_5),
+        with_error(*one.delta_bits_per_byte, signed=True),
+        with_error(row.kl_bits_per_byte, row.kl_standard_error),
     ]
     if with_floors:
         floor = one.floor
-        cells += ["-", "-"] if floor is None else [rounded(*floor.token_kl), rounded(*floor.kl)]
+        known_floor = () if floor is None else (with_error(*floor.token_kl), with_error(*floor.kl))
+        cells += known_floor or (_NONE, _NONE)
     return cells
-
-
-def _signed(one: Estimate) -> str:
-    text = rounded(*one)
-    return f"+{text}" if one.value > 0 else text
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxmap.atomic import write_atomic
-from jaxmap.comparison import kept
+from jaxmap.comparison import kept, kept_texts
 from jaxmap.comparison.aligned import AlignedComparison, aligned_details
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.kept import Pair
@@ -63,8 +63,10 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
 
     found = []
     for pair, path in of_model.values():
-        numbers = _numbers(path)
-        if isinstance(numbers, AlignedComparison):
+        numbers, texts = _numbers(path), kept_texts.read(path)
+        if texts is not None:
+            details = list(texts.details)
+        elif isinstance(numbers, AlignedComparison):
             details = aligned_details(numbers, bytes_N)
         else:
             details = details_of(numbers, bytes_N)
@@ -74,6 +76,8 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
                 row,
                 tuple(details),
                 floor(pair.model) if own else None,
+                () if texts is None else texts.worst,
+                () if texts is None else texts.views,
                 other_tokens=pair.other_tokens,
                 layer=pair.layer,
             )

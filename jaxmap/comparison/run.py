@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from jaxmap.checkpoint.refs import Ref
+from jaxmap.comparison import kept_texts
 from jaxmap.comparison.aligned import (
     AlignedComparison,
     aligned_details,
@@ -18,6 +19,7 @@ from jaxmap.comparison.aligned import (
 from jaxmap.comparison.asked import Asked
 from jaxmap.comparison.copies import Copies
 from jaxmap.comparison.details import details_of
+from jaxmap.comparison.kept_texts import KeptTexts
 from jaxmap.comparison.measurements import Measured, Measurements
 from jaxmap.comparison.parts import by_fields, by_kind, worst_texts
 from jaxmap.comparison.rows import row_of
@@ -104,14 +106,9 @@ class _Runner:
                 )
                 pieces = self.reference.tokenizer.reading.pieces
                 views = views_of(self._texts, chosen, found, spans, arrays, pieces)
-            yield Compared(
-                row_of(one.pair, found, self._texts.num_bytes),
-                tuple(details),
-                self._floor(one, side, quantisation, tokens, copies),
-                tuple(worst),
-                views,
-                layer=one.pair.layer,
-            )
+            about = KeptTexts(tuple(details), tuple(worst), views)
+            floor = self._floor(one, side, quantisation, tokens, copies)
+            yield _compared(one, self._texts.num_bytes, about, floor)
 
     def _by_stretch(
         self, side: Side, quantisation: str, copies: Copies, why: str
@@ -127,15 +124,10 @@ class _Runner:
             details = aligned_details(found, bytes_N, of_texts=self._of_texts, of_stretches=kinds)
             worst = worst_aligned_texts(found, self._texts)
             shown = self._asked.page and one.pair.layer is None
-            yield Compared(
-                row_of(one.pair, found, bytes_N),
-                tuple(details),
-                self._floor(one, side, quantisation, tokens, copies),
-                tuple(worst),
-                aligned_views(self._texts, found, worst) if shown else (),
-                one.pair.other_tokens,
-                one.pair.layer,
-            )
+            views = aligned_views(self._texts, found, worst) if shown else ()
+            about = KeptTexts(tuple(details), tuple(worst), views)
+            floor = self._floor(one, side, quantisation, tokens, copies)
+            yield _compared(one, bytes_N, about, floor)
 
     def _floor(
         self, one: Measured, side: Side, quantisation: str, tokens: Tokens, copies: Copies
@@ -153,3 +145,14 @@ class _Runner:
             offsets_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
             self._of_tokens = tokens, spans, by_kind(self._texts, spans, offsets_N1)
         return self._of_tokens[1:]
+
+
+def _compared(
+    one: Measured, bytes_N: np.ndarray, about: KeptTexts, floor: Floor | None
+) -> Compared:
+    """The result about one model; what it says of the texts is kept for the report."""
+    kept_texts.keep(one.path, about)
+    row, pair = row_of(one.pair, one.found, bytes_N), one.pair
+    return Compared(
+        row, about.details, floor, about.worst, about.views, pair.other_tokens, pair.layer
+    )

@@ -70,13 +70,5 @@ def bits_per_byte(nats: float, num_bytes: float) -> float:
 
 
 def percent(share: float) -> str:
-    """A share for people, "-" where there is none."""
-    return "-" if math.isnan(share) else f"{share:.1%}"
-
-
-def rounded(value: float, standard_error: float = math.nan) -> str:
-    """A number for people: three significant digits, with its error where there is one."""
-    if math.isnan(value):
-        return "-"
-    text = f"{value:.3g}"
-    return text if math.isnan(standard_error) else f"{text} ± {standard_error:.1g}"
+    """A share for people, a dash if there is none."""
+    return "–" if math.isnan(share) else f"{share:.1%}"

@@ -11,15 +11,16 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.comparison.card import card
+from jaxmap.comparison.details import ALL, Detail
 from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
-from jaxmap.comparison.details import Detail
 from jaxmap.comparison.kept import Numbers, Pair
 from jaxmap.comparison.page import page_about
 from jaxmap.comparison.parts import TextRow
 from jaxmap.comparison.rows import COLUMNS, Row, row_of
-from jaxmap.comparison.summary import Estimate, rounded
+from jaxmap.comparison.summary import Estimate
 from jaxmap.comparison.views import TextView
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.figures.digits import number, with_error
 from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
 from jaxmap.tables import to_frame, write_csv
@@ -60,6 +61,18 @@ class Compared(NamedTuple):
     views: tuple[TextView, ...] = ()
     other_tokens: str = ""
     layer: int | None = None
+
+    def of_all_tokens(self, statistic: str) -> Estimate:
+        """A statistic of all tokens with its error; NaN if it has none of that name."""
+        for one in self.details:
+            if (one.subset, one.statistic) == (ALL, statistic):
+                return Estimate(one.value, one.standard_error)
+        return Estimate(math.nan, math.nan)
+
+    @property
+    def delta_bits_per_byte(self) -> Estimate:
+        """The change in bits per byte with its error."""
+        return self.of_all_tokens("delta_bits_per_byte")
 
 
 def floor_of(pair: Pair, found: Numbers, bytes_N: np.ndarray) -> Floor:
@@ -163,8 +176,8 @@ class Comparison(Table):
         lines = []
         for one in self.compared:
             row = one.row
-            kl = rounded(row.token_kl_nats, row.token_kl_standard_error)
-            variance = rounded(row.kl_bits_per_byte, row.kl_standard_error)
+            kl = with_error(row.token_kl_nats, row.token_kl_standard_error)
+            variance = with_error(row.kl_bits_per_byte, row.kl_standard_error)
             lines += [
                 f"{row.model} beside {row.reference}: {row.texts:,} texts, {row.tokens:,} tokens"
             ]
@@ -172,8 +185,8 @@ class Comparison(Table):
                 lines += [f"  no token KL: {one.other_tokens}"]
             else:
                 lines += [
-                    f"  token KL {kl} nats (median {row.token_kl_median:.3g}, 99 % "
-                    f"{row.token_kl_p99:.3g}; reverse {row.token_kl_reverse_nats:.3g})",
+                    f"  token KL {kl} nats (median {number(row.token_kl_median)}, 99 % "
+                    f"{number(row.token_kl_p99)}; reverse {number(row.token_kl_reverse_nats)})",
                     f"  same top token {row.same_top_token:.1%}",
                 ]
             lines += [
@@ -209,6 +222,6 @@ def _floor_lines(floor: Floor | None) -> list[str]:
     if floor is None:
         return []
     return [
-        f"  itself in {floor.dtype}: token KL {rounded(*floor.token_kl)} nats, KL "
-        f"{rounded(*floor.kl)} bits per byte, same top token {floor.same_top_token:.1%}"
+        f"  itself in {floor.dtype}: token KL {with_error(*floor.token_kl)} nats, KL "
+        f"{with_error(*floor.kl)} bits per byte, same top token {floor.same_top_token:.1%}"
     ]

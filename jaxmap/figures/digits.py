@@ -22,20 +22,21 @@ def number(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{places}f}"
 
 
-def with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float, *, signed: bool = False) -> str:
     """A number and its error, which end at the same digit: 0.77 ± 0.06, (6.5 ± 0.3) × 10⁻⁵.
 
     The error has one significant digit, or two if it begins with a 1. Without an error, or with
-    one of zero, the number is written by itself.
+    one of zero, the number is written by itself. `signed`: above zero it begins with a +.
     """
+    plus = "+" if signed and value > 0 else ""
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
-        return number(value)
+        return plus + number(value)
     power = math.floor(math.log10(abs(value))) if 0 < abs(value) < SMALL else 0
     value, error = value / 10.0**power, error / 10.0**power
     two, one = f"{error:.1e}", f"{error:.0e}"
     places = 1 - int(two[4:]) if two[0] == "1" else -int(one[2:])
     places = max(places, 0)
-    told = f"{value:,.{places}f} ± {error:,.{places}f}"
+    told = f"{plus}{value:,.{places}f} ± {error:,.{places}f}"
     return f"({told}) × {_power(power)}" if power else told
 
 

@@ -22,6 +22,8 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; list-style: none; m
   padding: 0; font-size: .92rem; }
 .files { font-size: .85rem; margin: .3rem 0 0; }
 p { max-width: 46rem; }
+details { margin: .6rem 0; }
+summary { cursor: pointer; color: var(--soft); }
 .lead { color: var(--soft); font-size: 1.05rem; margin: 0; }
 dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
   gap: .75rem; margin: 1.5rem 0; padding: 0; }

@@ -40,17 +40,19 @@ class Section:
       html: what follows the heading. `FIGURE` in it becomes the number of a figure.
       pictures: what follows the HTML.
       kind: a class of the style sheet, or "".
+      name: what follows `#` in a link to the section; "": made of the title.
     """
 
     title: str = ""
     html: str = ""
     pictures: tuple[Picture, ...] = ()
     kind: str = ""
+    name: str = ""
 
     @property
     def anchor(self) -> str:
         """What follows `#` in a link to the section."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return self.name or re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
 def table(

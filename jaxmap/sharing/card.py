@@ -6,7 +6,6 @@ What its owners write outside of the marks stays as it is.
 from __future__ import annotations
 
 import io
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas, Map
 from jaxmap.errors import JaxmapError
 from jaxmap.figures import maps, style
+from jaxmap.figures.digits import with_error
 from jaxmap.stats.bits_per_byte import bits_per_byte
 from jaxmap.stats.divergence import kl_KK, nearest_others
 from jaxmap.store import Entry, Store
@@ -130,7 +130,7 @@ def _numbers(store: Store, rows: Sequence[Entry]) -> tuple[list[str], list[tuple
     """Bits per byte of each, and the nearest other with its KL; scores are as they are."""
     ll_KN = store.log_likelihoods(rows)
     bits_K, errors_K = bits_per_byte(ll_KN, store.texts.text_bytes)
-    bits = [_with_error(*pair) for pair in zip(bits_K, errors_K, strict=True)]
+    bits = [with_error(*pair) for pair in zip(bits_K, errors_K, strict=True)]
     if len(rows) < 2:
         return bits, [("", "")] * len(rows)
     found = kl_KK(ll_KN, store.texts.mean_bytes)
@@ -140,12 +140,8 @@ def _numbers(store: Store, rows: Sequence[Entry]) -> tuple[list[str], list[tuple
             nearest.append(("", ""))
             continue
         value, error = found.kl[row, other], found.standard_error[row, other]
-        nearest.append((rows[other].label, _with_error(value, error)))
+        nearest.append((rows[other].label, with_error(value, error)))
     return bits, nearest
-
-
-def _with_error(value: float, error: float) -> str:
-    return f"{value:.3g}" if math.isnan(error) else f"{value:.3g} ± {error:.1g}"
 
 
 def _use(store: Store, repo: str) -> list[str]:

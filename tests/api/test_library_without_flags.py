@@ -17,7 +17,8 @@ PACKAGE = REPOSITORY / "jaxmap"
 # card of a shared store.
 OTHERS = {
     "checkpoint/sources/git.py",
-    "comparison/page.py",
+    "comparison/coloured_texts.py",
+    "comparison/coloured_texts_script.py",
     "hardware/gpus.py",
     "reports/css.py",
     "reports/svg.py",

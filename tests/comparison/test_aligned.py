@@ -200,7 +200,7 @@ def test_the_page_tells_of_stretches(models, tmp_path):
         browser.open(tmp_path / "compare.html")
         assert browser.run("document.documentElement.scrollWidth") <= 390
         browser.run("document.querySelector('.token').click()")
-        told = browser.run("document.getElementById('tip').innerText")
+        told = browser.run("document.getElementById('token-tip').innerText")
         assert "difference" in told
         assert told.count("%") == 2
         assert browser.errors == []

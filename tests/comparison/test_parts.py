@@ -123,7 +123,7 @@ def test_files_and_page(folders, tmp_path, monkeypatch):
     assert len(worst) == 2 * sum(len(text) > 1 for text in (row["text"] for row in ROWS))
     page = (out / "compare.html").read_text()
     assert "</script><b>" not in page
-    data = json.loads(re.search(r'<script id="views"[^>]*>(.*?)</script>', page)[1])
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
     assert data.pop("names") == ["KL", "KL"]
     data = data["views"]
     assert len(data) == 2
@@ -161,14 +161,14 @@ def test_the_page_in_a_browser(folders, tmp_path):
         shown = "[...document.querySelectorAll('[data-model]')].map(s => s.hidden)"
         assert browser.run(shown) == [False, True]
         browser.run("document.querySelector('.token').click()")
-        told = browser.run("document.getElementById('tip').innerText")
+        told = browser.run("document.getElementById('token-tip').innerText")
         assert "nats" in told
         assert told.count("%") == 12
         browser.run(
-            "{const s = document.getElementById('model'); s.value = 1;"
+            "{const s = document.querySelector('.coloured select'); s.value = 1;"
             "s.dispatchEvent(new Event('change'));}"
         )
         assert browser.run(shown) == [True, False]
-        assert browser.run("document.getElementById('tip').hidden")
+        assert browser.run("document.getElementById('token-tip').hidden")
         assert browser.errors == []
         assert browser.requests == [(tmp_path / "compare.html").as_uri()]
