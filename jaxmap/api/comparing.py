@@ -41,6 +41,7 @@ def compare(
     page: bool = False,
     keep_states: int = 0,
     states_budget: int | str = "20GB",
+    layer_by_layer: str = "auto",
     batch_tokens: int | None = None,
     ignore_config_keys: Names = (),
     command: str = "",
@@ -81,8 +82,13 @@ def compare(
         bits (2 or 4 bytes x width a token), and it is not in memory while others are compared with
         it. They are computed once; of a reference that has changed since they are computed anew.
         16 bits are bfloat16 where states are computed in it, which loses nothing, else float16. 0:
-        both are in memory.
+        both are in memory, if they fit.
       states_budget: the most that these states may take on the disk, in bytes or as "200GB".
+      layer_by_layer: "auto": a reference whose weights take more than nine tenths of the memory is
+        read one layer at a time: all texts go through a layer before the next one is read, and its
+        states are kept in the store as with `keep_states`, in as many bits as they are computed in
+        if that is 0. So are they of one that fits alone, but not beside the model. "yes": layer by
+        layer in any case; "no": never.
       command: what somebody types to do the same again, for compare.md; "": nothing.
 
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
@@ -103,6 +109,8 @@ def compare(
             raise InputError(f"{dtype} is the arithmetic compared in", field="floor_dtype")
     if keep_states not in (0, 16, 32):
         raise InputError("is 16 or 32 (bits), or 0", field="keep_states", value=keep_states)
+    if layer_by_layer not in ("auto", "yes", "no"):
+        raise InputError("is auto, yes or no", field="layer_by_layer", value=layer_by_layer)
     if out is not None:
         check_folder(out)
     text_set = texts_of(texts)
@@ -124,6 +132,7 @@ def compare(
         page=page,
         keep_states=keep_states,
         states_budget=size_of(states_budget),
+        layer_by_layer=layer_by_layer,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
     )

@@ -7,8 +7,9 @@ with weights.opened(checkpoint) as found:        # every tensor is accounted for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from jaxmap.model.mesh import Axes, axes_of
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
-__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read", "shapes",
-           "shapes_on"]  # fmt: skip
+__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read", "read_places",
+           "shapes", "shapes_on"]  # fmt: skip
 
 Take = Callable[[str, np.ndarray], None]  # a tensor's key and its numbers
 
@@ -154,6 +155,19 @@ def load(
     if coded is not None:
         arrays |= coded.read(where.tensors, mesh, own)
     return where.model(dtype, arrays, mesh, coded)
+
+
+def read_places(where: Opened, places: Sequence[Place], dtype: str) -> dict[str, jax.Array]:
+    """Reads some parameters of an open checkpoint onto the default device, by path.
+
+    Args:
+      places: parts of `where.places`: whole parameters, or some layers of one.
+      dtype: the precision, a key of PRECISIONS.
+
+    Raises InputError for weights that are not finite.
+    """
+    part = dataclasses.replace(where, places=places)
+    return _read(part, where.dtypes(dtype), None, frozenset())
 
 
 def read(where: Path | Checkpoint) -> Iterator[Tensor]:

@@ -66,6 +66,14 @@ def _define(values: flags.FlagValues) -> None:
         "it need not be in memory beside each model. 0: it is.",
     )
     string(values, "states_budget", "20GB", "The most that these states may take on the disk.")
+    flags.DEFINE_enum(
+        "layer_by_layer",
+        "auto",
+        ["auto", "yes", "no"],
+        "Whether the reference is read one layer at a time, with its final hidden states kept as "
+        "with --keep_states. auto: if its weights do not fit in memory.",
+        flag_values=values,
+    )
     define_batch_tokens(values)
     define_ignored_keys(values)
 
@@ -89,6 +97,7 @@ def _run(values: flags.FlagValues) -> int:
         page=values.page,
         keep_states=values.keep_states,
         states_budget=values.states_budget,
+        layer_by_layer=values.layer_by_layer,
         batch_tokens=values.batch_tokens,
         ignore_config_keys=values.ignore_config_keys,
         command=command_line(),

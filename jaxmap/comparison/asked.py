@@ -24,6 +24,8 @@ class Asked:
       keep_states: bits in which the reference's final hidden states are kept in the store, so that
         it need not be in memory beside each model; 0: it is.
       states_budget: bytes that they may take.
+      layer_by_layer: "yes": the reference's states are computed with one layer's weights in memory
+        at a time; "no": they are not; "auto": if its weights do not fit.
       page: whether the texts that differ most are looked into, for a page.
       batch_tokens: tokens per batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
@@ -40,5 +42,6 @@ class Asked:
     page: bool = False
     keep_states: int = 0
     states_budget: int = 0
+    layer_by_layer: str = "auto"
     batch_tokens: int | None = None
     ignore_config_keys: tuple[str, ...] = ()

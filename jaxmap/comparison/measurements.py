@@ -93,7 +93,7 @@ class Measurements:
                 yield TokenComparison.of(per_token, scores.offsets_N1)
 
         # The reference is read first: with kept states it is gone before the model comes.
-        read = partial(self.reference.on, tokens)
+        read = partial(self.reference.on, tokens, side)
         return self._read_or_measure(side, quantisation, copies, facts, read, measure)
 
     def by_stretch(
@@ -116,7 +116,7 @@ class Measurements:
             for per_token in _by_layer(scores.per_token, lens):
                 yield AlignedComparison.of(per_token["log_likelihood"], spans, *theirs)
 
-        read = self.reference.own_log_likelihoods
+        read = partial(self.reference.own_log_likelihoods, side)
         return self._read_or_measure(side, quantisation, copies, facts, read, measure, why)
 
     def _read_or_measure(
@@ -173,6 +173,7 @@ class Measurements:
         self,
         path: Path,
         chosen: Sequence[int],
+        side: Side,
         tokens: Tokens,
         copies: Copies,
         quantisation: str,
@@ -182,12 +183,12 @@ class Measurements:
         Args:
           path: the file of the comparison, beside which the answer is kept.
           chosen: the texts.
+          side, copies, quantisation: the model.
           tokens: of all texts.
-          copies, quantisation: the model.
         """
         kept_at = path.with_name(f"{path.stem}.likeliest.npz")
         if (arrays := read_likeliest(kept_at, chosen)) is None:
-            reference = self.reference.on(tokens)
+            reference = self.reference.on(tokens, side)
             if isinstance(reference, KeptReference):
                 reference = reference.of_texts(chosen)
             model = copies.get(quantisation)
@@ -199,6 +200,7 @@ class Measurements:
 
     def reference_floor(self) -> Floor:
         """The reference beside itself in the other arithmetic."""
+        self.reference.check_whole("floor_dtype")
         side = self.reference.side
         dtypes = self._asked.dtype, self._asked.floor_dtype
         copies = Copies(side.checkpoint, *dtypes, self.reference.model)

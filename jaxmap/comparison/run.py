@@ -102,7 +102,7 @@ class _Runner:
             if self._asked.page and one.pair.layer is None:
                 chosen = chosen_texts(found, worst)
                 arrays = self._measurements.likeliest(
-                    one.path, chosen, tokens, copies, quantisation
+                    one.path, chosen, side, tokens, copies, quantisation
                 )
                 pieces = self.reference.tokenizer.reading.pieces
                 views = views_of(self._texts, chosen, found, spans, arrays, pieces)

@@ -4,60 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.byte_sizes import byte_text
-from jaxmap.corpus.batches import Batch, batches
+from jaxmap.corpus.batches import Batch, Plan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.reference import KeptReference, ReferenceModel
-from jaxmap.engine.scorer import Scorer
+from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
+from jaxmap.precision import PRECISIONS
 from jaxmap.progress import progress
 
 BITS = (0, 16, 32)
 
 
+class StatesSource(Protocol):
+    """What computes the final hidden states: a model in memory, or one layer by layer."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def unembedding(self) -> Unembedding: ...
+
+    @property
+    def states_dtype(self) -> np.dtype: ...
+
+    def num_bytes_of_streams(self, packed: Plan) -> int:
+        """The bytes of other files that are there meanwhile."""
+
+    def states(
+        self, tokens: Tokens, packed: Plan, streams: Path
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Each batch with its final hidden states [B, T, E]."""
+
+
+class StatesInMemory:
+    """The states of a model in memory."""
+
+    def __init__(self, reference: ReferenceModel):
+        self._reference = reference
+
+    @property
+    def vocabulary(self) -> int:
+        return self._reference.vocabulary
+
+    @property
+    def unembedding(self) -> Unembedding:
+        return self._reference.unembedding
+
+    @property
+    def states_dtype(self) -> np.dtype:
+        return np.dtype(jnp.dtype(PRECISIONS[self._reference.model.dtype].activations))
+
+    def num_bytes_of_streams(self, packed: Plan) -> int:
+        return 0
+
+    def states(
+        self, tokens: Tokens, packed: Plan, streams: Path
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        with progress(len(tokens), "states", "text") as bar:
+            for batch in batches(tokens, packed):
+                yield batch, np.asarray(self._reference.read(batch).states)
+                bar.update(len(batch.text))
+
+
 def kept_reference(
-    path: Path,
-    reference: ReferenceModel,
-    scorer: Scorer,
-    tokens: Tokens,
-    *,
-    bits: int,
-    budget: int,
-    batch_tokens: int | None = None,
+    path: Path, source: StatesSource, tokens: Tokens, packed: Plan, *, bits: int, budget: int
 ) -> KeptReference:
     """The reference by its states in a file, which is written if it is not there.
 
     Args:
       path: the file, .npy; its name says all that the states depend on.
-      reference, scorer: the model, which may go when this is done.
+      source: the model, which may go when this is done.
       tokens: what is scored.
-      bits: 32, or 16: bfloat16 where the states are computed in it, else float16.
-      budget: bytes that the file may take.
-      batch_tokens: tokens of a batch; None: a default for the device.
+      packed: the plan of its batches.
+      bits: 32, or 16: bfloat16 if the states are computed in it, else float16; 0: as computed.
+      budget: the most bytes that the file may take, with other files that are there meanwhile.
 
     Raises InputError for a file that would be larger, a full disk, states that 16 bits do not hold,
     and a file of another shape.
     """
     start_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
-    model = reference.model
-    packed = scorer.packed(tokens, batch_tokens, model.spec.D)
-    E = reference.unembedding.head_VE.shape[1]
-    first = next(iter(batches(tokens, packed)), None)
-    computed = np.dtype(np.float32)
-    if first is not None:
-        computed = np.dtype(reference.read(first).states.dtype)
+    unembedding, computed = source.unembedding, source.states_dtype
+    E = unembedding.head_VE.shape[1]
     kept = _kept_dtype(computed, bits)
     shape = int(start_N1[-1]), E
     size = shape[0] * E * kept.itemsize
-    if size > budget:
+    if (most := size + source.num_bytes_of_streams(packed)) > budget:
         raise InputError(
-            f"the reference's states take {byte_text(size)}; allow as much, or keep fewer bits",
+            f"the reference's states take {byte_text(most)}; allow as much, or keep fewer bits",
             field="states_budget",
             value=byte_text(budget),
         )
@@ -68,20 +109,17 @@ def kept_reference(
         header = {"descr": stored.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         begin = file.tell()
-        with progress(len(tokens), "states", "text") as bar:
-            for batch in batches(tokens, packed):
-                states_BTE = np.asarray(reference.read(batch).states)
-                for text, states_TE in _of_texts(batch, states_BTE):
-                    rounded_TE = states_TE.astype(kept)
-                    if not np.isfinite(rounded_TE.astype(np.float32)).all():
-                        raise InputError(
-                            f"a state of text {text} does not fit; keep 32 bits",
-                            field="keep_states",
-                            value=bits,
-                        )
-                    file.seek(begin + int(start_N1[text]) * E * kept.itemsize)
-                    file.write(rounded_TE.tobytes())
-                bar.update(len(batch.text))
+        for batch, states_BTE in source.states(tokens, packed, path):
+            for text, states_TE in _of_texts(batch, states_BTE):
+                rounded_TE = states_TE.astype(kept)
+                if not np.isfinite(rounded_TE.astype(np.float32)).all():
+                    raise InputError(
+                        f"a state of text {text} does not fit; keep 32 bits",
+                        field="keep_states",
+                        value=bits,
+                    )
+                file.seek(begin + int(start_N1[text]) * E * kept.itemsize)
+                file.write(rounded_TE.tobytes())
 
     if not path.exists():
         write_atomic(path, write)
@@ -92,14 +130,16 @@ def kept_reference(
     if states_ME.shape != shape or states_ME.dtype != stored:
         raise InputError(f"{path}: holds other states than it should; delete it")
     return KeptReference(
-        states_ME.view(kept), start_N1[:-1], computed, reference.unembedding, reference.vocabulary
+        states_ME.view(kept), start_N1[:-1], computed, unembedding, source.vocabulary
     )
 
 
 def _kept_dtype(computed: np.dtype, bits: int) -> np.dtype:
     if bits == 32:
         return np.dtype(np.float32)
-    return computed if computed.itemsize == 2 else np.dtype(np.float16)
+    if bits == 0 or computed.itemsize == 2:
+        return computed
+    return np.dtype(np.float16)
 
 
 def _of_texts(batch: Batch, states_BTE: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -119,30 +119,72 @@ class Decoder(nnx.Module):
           beside: arrays with a leading axis of L. `read` gets each layer's slice as its second
             argument.
         """
-        T = inputs.ids_BT.shape[1]
-        geometry = Geometry.of(
-            self.spec, inputs, reach=min(reach or T, T), block=block, platform=platform
-        )
-        x_BTD = self.embedded(inputs)
-        if self.spec.residual_float32:
-            x_BTD = x_BTD.astype(jnp.float32)
+        geometry = self._geometry(inputs, reach, block, platform)
+        x_BTD = self.residual_start(inputs)
         taps = []
         for blocks, (_, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
-            graph, weights = nnx.split(blocks)
-
-            def layer(x_BTD, scanned, graph=graph):
-                weights, facts, beside = scanned
-                tap = None if read is None else read(x_BTD, *beside)
-                block = nnx.merge(graph, gathered(weights, self.spec))
-                return block(x_BTD, geometry, facts), tap
-
             facts, of = LayerFacts.of(self.spec, start, stop), slice(start, stop)
             own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
-            x_BTD, tap = jax.lax.scan(layer, x_BTD, (weights, facts, own))
+            x_BTD, tap = self._through(blocks, x_BTD, geometry, facts, read, own)
             taps.append(tap)
         if read is None:
             return x_BTD, None
         return x_BTD, jax.tree.map(lambda *parts: jnp.concatenate(parts), *taps)
+
+    def residual_start(self, inputs: Inputs) -> jax.Array:
+        """The residual stream before the first block in its own dtype, x_BTD."""
+        x_BTD = self.embedded(inputs)
+        return x_BTD.astype(jnp.float32) if self.spec.residual_float32 else x_BTD
+
+    def residual_through(
+        self,
+        stack: int,
+        x_BTD: jax.Array,
+        inputs: Inputs,
+        facts: LayerFacts,
+        *,
+        reach: int,
+        block: int = QUERY_BLOCK,
+        platform: str = "",
+    ) -> jax.Array:
+        """The residual stream after layers of one stack, x_BTD.
+
+        The stack's parameters may be those of some of its layers only.
+
+        Args:
+          stack: an index of `blocks`.
+          x_BTD: the residual stream before them.
+          inputs, reach, block, platform: see `residual`.
+          facts: of these layers.
+        """
+        geometry = self._geometry(inputs, reach, block, platform)
+        return self._through(self.blocks[stack], x_BTD, geometry, facts)[0]
+
+    def _geometry(self, inputs: Inputs, reach: int | None, block: int, platform: str) -> Geometry:
+        T = inputs.ids_BT.shape[1]
+        return Geometry.of(
+            self.spec, inputs, reach=min(reach or T, T), block=block, platform=platform
+        )
+
+    def _through(
+        self,
+        blocks: Block,
+        x_BTD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts,
+        read: Callable[..., Any] | None = None,
+        own: tuple = (),
+    ) -> tuple[jax.Array, Any]:
+        """Runs stacked blocks; `own` is the part of `beside` that belongs to them."""
+        graph, weights = nnx.split(blocks)
+
+        def layer(x_BTD, scanned):
+            weights, facts, beside = scanned
+            tap = None if read is None else read(x_BTD, *beside)
+            block = nnx.merge(graph, gathered(weights, self.spec))
+            return block(x_BTD, geometry, facts), tap
+
+        return jax.lax.scan(layer, x_BTD, (weights, facts, own))
 
     def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
         """The states that the head multiplies: the residual stream, normalised and projected."""
