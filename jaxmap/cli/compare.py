@@ -139,6 +139,10 @@ has no token KL: bits per byte of both are compared between the bytes where toke
 and shares with standard errors over texts, of all tokens, by how sure the reference is, by kind of
 token, and by the fields of --by. compare_texts.csv: the texts that differ most, and where in them.
 compare.md: a table for a model card. --page adds compare.html, which shows such texts.
+`jaxmap report` of the store shows all of it too.
+
+--lens=logit or --lens=tuned:DIR adds a row for each layer of each model, in the pass that is made
+anyway. A reference that does not fit in memory is read layer by layer (--layer_by_layer).
 
 The KL of the papers, estimated from the variance of log-likelihoods over texts, stands beside: it
 is another quantity, and the one that `jaxmap kl` gives for models with any tokenizers.
