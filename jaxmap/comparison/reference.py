@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from jaxmap.byte_sizes import byte_text
 from jaxmap.checkpoint import layer_weights, weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.comparison import kept
@@ -128,16 +129,16 @@ class ComparisonReference:
         own = self._num_bytes(self.side.checkpoint)
         if own > USABLE * memory:
             logging.warning(
-                "%s: its weights take %.3g GB of %.3g GB of memory: it is read layer by layer",
-                *(self.name, own / 1e9, memory / 1e9),
+                "%s: its weights take %s of %s of memory: it is read layer by layer",
+                *(self.name, byte_text(own), byte_text(memory)),
             )
             return LAYERS
         other = 0 if beside is None else self._num_bytes(beside)
         if way == WHOLE and own + other > USABLE * memory:
             logging.warning(
-                "%s: its weights and those of the model beside it take %.3g GB of %.3g GB of "
+                "%s: its weights and those of the model beside it take %s of %s of "
                 "memory: its final hidden states are kept in the store",
-                *(self.name, (own + other) / 1e9, memory / 1e9),
+                *(self.name, byte_text(own + other), byte_text(memory)),
             )
             return STATES
         return way

@@ -172,7 +172,7 @@ def test_between_tokenizers_and_what_it_refuses(place, tmp_path, monkeypatch):
         layer_by_layer="yes", states_budget="1KB",
     )  # fmt: skip
     [(_, error)] = small.failures
-    assert str(error).startswith("states_budget=1e-06GB: the reference's states take")
+    assert str(error).startswith("states_budget=1 kB: the reference's states take")
     with pytest.raises(InputError, match="floor_dtype: takes the whole reference in memory"):
         package.compare(
             place / "model", texts, tmp_path / "floor", reference=reference,
