@@ -7,7 +7,8 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, ROUTER, Row, each_expert, norm, shared_expert
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts, QkNorm
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Arcee AI 2026, arXiv:2602.17004"

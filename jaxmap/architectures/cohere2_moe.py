@@ -7,7 +7,7 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Spec
 
 PAPER = "Cohere 2026, command-a-plus-05-2026"

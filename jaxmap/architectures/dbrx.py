@@ -10,7 +10,7 @@ from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, ROUTER, Row, cut_qkv, norm
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Databricks 2024, Introducing DBRX"

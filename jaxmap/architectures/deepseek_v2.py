@@ -17,7 +17,8 @@ from jaxmap.architectures.rows import (
     norm,
     shared_expert,
 )
-from jaxmap.model.mechanisms import Experts, Latent
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import Latent
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "DeepSeek-AI 2024, arXiv:2405.04434"

@@ -11,7 +11,7 @@ from jaxmap.architectures import deepseek_v2, llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Spec
 
 PAPER = "DeepSeek-AI 2024, arXiv:2412.19437"

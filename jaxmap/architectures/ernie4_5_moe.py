@@ -6,7 +6,7 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "ERNIE Team, Baidu 2025, ERNIE 4.5 Technical Report"

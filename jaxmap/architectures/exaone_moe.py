@@ -9,7 +9,7 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "LG AI Research 2026, arXiv:2601.01739"

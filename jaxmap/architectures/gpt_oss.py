@@ -10,7 +10,7 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import ClampedSwiglu, Experts
+from jaxmap.model.expert_facts import ClampedSwiglu, Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "OpenAI 2025, arXiv:2508.10925"

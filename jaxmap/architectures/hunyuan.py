@@ -9,7 +9,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, norm, shared_expert
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts, QkNorm, Rope
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm, Rope
 from jaxmap.model.spec import Kind, Spec
 
 # What the repositories' files carry of other models of theirs.

@@ -6,7 +6,8 @@ from jaxmap.architectures import bamba, llama, mamba
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
-from jaxmap.model.mechanisms import Experts, StateSpace
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import StateSpace
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Lieber et al. 2024, arXiv:2403.19887"

@@ -8,7 +8,7 @@ from jaxmap.architectures import exaone4, gemma2, glm4_moe, llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Aleph Alpha 2026, Kolibri-1"

@@ -10,7 +10,8 @@ from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, ROUTER, UP, Row, each_expert, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts, QkNorm, ShortConv
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm, ShortConv
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Liquid AI 2025, arXiv:2511.23404"

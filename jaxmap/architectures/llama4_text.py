@@ -8,7 +8,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, linear, shared_expert
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts, QkNorm, Temperature
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm, Temperature
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Meta 2025, Llama 4"

@@ -10,7 +10,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Experts, Lightning
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import Lightning
 from jaxmap.model.spec import Kind, ResidualFactors, Spec
 
 PAPER = "MiniMax 2025, arXiv:2501.08313"

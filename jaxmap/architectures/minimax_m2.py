@@ -6,7 +6,8 @@ from jaxmap.architectures import llama, mixtral
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.mechanisms import Experts, QkNorm
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "MiniMax 2025, MiniMax-M2"

@@ -6,7 +6,8 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, norm
-from jaxmap.model.mechanisms import Experts, QkNorm
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Muennighoff et al. 2024, arXiv:2409.02060"

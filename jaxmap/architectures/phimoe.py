@@ -10,7 +10,7 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Abdin et al. 2024, arXiv:2404.14219; Liu et al. 2024, arXiv:2409.12136"

@@ -16,7 +16,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Delta, Experts, QkNorm
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import Delta, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2026, Qwen3.5; Yang et al. 2024, arXiv:2412.06464"

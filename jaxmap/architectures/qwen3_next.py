@@ -9,7 +9,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Delta, Experts, QkNorm
+from jaxmap.model.expert_facts import Experts
+from jaxmap.model.mechanisms import Delta, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"

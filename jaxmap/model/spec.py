@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import groupby
 
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.mechanisms import (
     Alibi,
     Delta,
-    Experts,
     Latent,
     Lightning,
     QkNorm,

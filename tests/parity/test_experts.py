@@ -23,9 +23,9 @@ from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
+from jaxmap.model.expert_facts import ClampedSwiglu, Experts
 from jaxmap.model.inputs import Geometry
 from jaxmap.model.kernels import experts_gpu
-from jaxmap.model.mechanisms import ClampedSwiglu, Experts
 from jaxmap.model.mlps.expert_blocks import in_blocks
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.routing import route
@@ -195,8 +195,8 @@ def test_what_a_tpu_computes_is_what_others_compute(experts):
     layer = _layer(experts)
     x_ND = jax.random.normal(jax.random.key(2), (53, 16))
     index_NK = jax.random.randint(jax.random.key(3), (53, experts.k), 0, experts.E)
-    blocks = jax.jit(partial(layer.in_blocks, layer.linears), static_argnames="some")
-    at_once = jax.jit(partial(layer.by_ragged_dot, layer.linears), static_argnames="some")
+    blocks = jax.jit(partial(layer.products.in_blocks, layer.linears), static_argnames="some")
+    at_once = jax.jit(partial(layer.products.by_ragged_dot, layer.linears), static_argnames="some")
     np.testing.assert_allclose(blocks(x_ND, index_NK), at_once(x_ND, index_NK), rtol=0, atol=1e-5)
     # Where a device has only some of the experts, a choice of another's gives zero.
     another_NK = jnp.where(index_NK == 0, experts.E, index_NK)
@@ -218,9 +218,9 @@ def test_what_a_gpu_computes_is_what_others_compute(experts, D, F, least, monkey
     layer = _layer(dataclasses.replace(experts, F=F), jnp.bfloat16, D=D)
     x_ND = jax.random.normal(jax.random.key(2), (53, D), jnp.bfloat16)
     index_NK = jax.random.randint(jax.random.key(3), (53, experts.k), 0, experts.E)
-    blocks = jax.jit(partial(layer.in_blocks, layer.linears), static_argnames="some")
+    blocks = jax.jit(partial(layer.products.in_blocks, layer.linears), static_argnames="some")
     kernel = jax.jit(
-        partial(layer.by_kernel, layer.linears, interpret=True), static_argnames="some"
+        partial(layer.products.by_kernel, layer.linears, interpret=True), static_argnames="some"
     )
     for index, some in ((index_NK, False), (jnp.where(index_NK == 0, experts.E, index_NK), True)):
         found, expected = kernel(x_ND, index, some=some), blocks(x_ND, index, some=some)

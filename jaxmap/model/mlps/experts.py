@@ -9,45 +9,22 @@ and 22 times the time of one).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from jaxmap.model.encodings.blocks import BlockExperts
-from jaxmap.model.encodings.four_bit import FourBitExperts
-from jaxmap.model.encodings.grouped import GroupedExperts
-from jaxmap.model.encodings.int8 import (
-    Int8Experts,
-    same_text_and_expert,
-)
+from jaxmap.model.encodings.int8 import Int8Experts
 from jaxmap.model.inputs import Geometry, first_of_text
-from jaxmap.model.layers.linear import Linear, contract, multiply, parameter
+from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.mesh import model_devices
-from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp
-from jaxmap.model.mlps.expert_blocks import Blocks, in_blocks
+from jaxmap.model.mlps.dense import Mlp
+from jaxmap.model.mlps.expert_products import ExpertLinears, ExpertProducts, Unpacked
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
-
-# Layers with a leading axis of experts.
-_Unpacked = FourBitExperts | GroupedExperts | BlockExperts  # one expert at a time
-_Floats = Linear | _Unpacked
-_Layer = _Floats | Int8Experts
-
-
-class _Linears(NamedTuple):
-    gate: _Layer | None
-    up: _Layer
-    down: _Layer
-
-    @property
-    def E(self) -> int:
-        return self.up.stacked
 
 
 class RoutedExperts(Sublayer):
@@ -121,9 +98,14 @@ class RoutedExperts(Sublayer):
         return total_BTD / 2 if e.mean_with_shared else total_BTD
 
     @property
-    def linears(self) -> _Linears:
+    def linears(self) -> ExpertLinears:
         """The layers of the routed experts."""
-        return _Linears(self.expert_gate, self.expert_up, self.expert_down)
+        return ExpertLinears(self.expert_gate, self.expert_up, self.expert_down)
+
+    @property
+    def products(self) -> ExpertProducts:
+        """The products of the routed experts with tokens."""
+        return ExpertProducts(self.act, self.experts.glu)
 
     def router_logits(self, x_ND: jax.Array) -> jax.Array:
         """float32 [N, E], whatever the dtype of activations and weights."""
@@ -135,7 +117,7 @@ class RoutedExperts(Sublayer):
 
     def _mixed(
         self,
-        linears: _Linears,
+        linears: ExpertLinears,
         x_ND: jax.Array,
         weight_NK: jax.Array,
         index_NK: jax.Array,
@@ -152,27 +134,28 @@ class RoutedExperts(Sublayer):
           weight_NK, index_NK: the weights and experts of each token.
           first_N: see `first_of_text`.
           on_gpu: whether the kernel for GPUs is used where it can be.
-          some: see `in_blocks`.
+          some: see `expert_blocks.in_blocks`.
         """
-        blocks = partial(self.in_blocks, linears, some=some)
+        products = self.products
+        blocks = partial(products.in_blocks, linears, some=some)
         if isinstance(linears.up, Int8Experts):
-            y_NKD = self.in_int8(linears, x_ND, index_NK, first_N, some=some)
-        elif on_gpu and self._fit_the_kernel(linears, x_ND):
-            y_NKD = self.by_kernel(linears, x_ND, index_NK, some=some)
-        elif isinstance(linears.up, _Unpacked):
+            y_NKD = products.in_int8(linears, x_ND, index_NK, first_N, some=some)
+        elif on_gpu and products.fit_the_kernel(linears, x_ND):
+            y_NKD = products.by_kernel(linears, x_ND, index_NK, some=some)
+        elif isinstance(linears.up, Unpacked):
             y_NKD = blocks(x_ND, index_NK)
         else:
             y_NKD = jax.lax.platform_dependent(
                 x_ND,
                 index_NK,
-                tpu=partial(self.by_ragged_dot, linears, some=some),
+                tpu=partial(products.by_ragged_dot, linears, some=some),
                 default=blocks,
             )
         return contract("nk,nkd->nd", weight_NK, y_NKD.astype(jnp.float32))
 
     def _mixed_over_devices(
         self,
-        linears: _Linears,
+        linears: ExpertLinears,
         x_ND: jax.Array,
         weight_NK: jax.Array,
         index_NK: jax.Array,
@@ -203,125 +186,3 @@ class RoutedExperts(Sublayer):
             axis_names={"model"},
             check_vma=False,
         )(weights, x_ND, weight_NK, index_NK, first_N)
-
-    def in_blocks(
-        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
-    ) -> jax.Array:
-        """The output of each token's experts, [N, k, D], computed in blocks; `some` as above."""
-
-        def run(expert: jax.Array, x_ND: jax.Array) -> jax.Array:
-            def applied(linear: _Floats, x: jax.Array) -> jax.Array:
-                y = contract(linear.equation, x, linear.one(expert), out_dtype=jnp.float32)
-                return _biased(linear, y, expert).astype(x.dtype)
-
-            return self._expert(linears, applied, x_ND)
-
-        return in_blocks(run, x_ND, index_NK, linears.E, some=some)
-
-    def _fit_the_kernel(self, linears: _Linears, x_ND: jax.Array) -> bool:
-        from jaxmap.model.kernels import experts_gpu  # importing Pallas takes a while
-
-        assert not isinstance(linears.up, Int8Experts)
-        up = jax.eval_shape(linears.up.one, 0)
-        held = isinstance(linears.up, _Unpacked) or up.dtype == x_ND.dtype
-        return held and experts_gpu.supported(x_ND.dtype, *up.shape)
-
-    def by_kernel(
-        self,
-        linears: _Linears,
-        x_ND: jax.Array,
-        index_NK: jax.Array,
-        *,
-        some: bool = False,
-        interpret: bool = False,
-    ) -> jax.Array:
-        """`in_blocks` by the kernel for GPUs; `interpret` runs it on any platform.
-
-        Packed weights are unpacked for all experts of the layer.
-        """
-        from jaxmap.model.kernels import experts_gpu
-
-        (N, K), E = index_NK.shape, linears.E
-        blocks = Blocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
-        expert_S = blocks.expert(jnp.arange(blocks.count))
-
-        def applied(linear: _Floats, x_PD: jax.Array) -> jax.Array:
-            if isinstance(linear, Linear):
-                kernel_EDF = linear.kernel[...]
-            else:
-                kernel_EDF = jax.vmap(linear.one)(jnp.arange(E)).astype(x_PD.dtype)
-            bias_EF = None if linear.bias is None else linear.bias[...]
-            return experts_gpu.multiply(x_PD, kernel_EDF, bias_EF, expert_S, interpret=interpret)
-
-        x_PD = x_ND.at[blocks.token_P].get(mode="fill", fill_value=0)
-        y_PD = self._expert(linears, applied, x_PD)
-        return blocks.choices(y_PD, some=some).reshape(N, K, -1)
-
-    def in_int8(
-        self,
-        linears: _Linears,
-        x_ND: jax.Array,
-        index_NK: jax.Array,
-        first_N: jax.Array,
-        *,
-        some: bool = False,
-    ) -> jax.Array:
-        """`in_blocks` in LLM.int8(), whose outlier columns are found per text and expert."""
-        (N, K), E = index_NK.shape, linears.E
-        expert_M = index_NK.reshape(-1)
-        group_M = same_text_and_expert(first_N, expert_M, E)
-
-        def multiplied(
-            run: Callable[[jax.Array, jax.Array], jax.Array], x_MI: jax.Array
-        ) -> jax.Array:
-            return in_blocks(run, x_MI, expert_M[:, None], E, some=some)[:, 0]
-
-        def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
-            y_MO = layer(x_MI, expert_M, group_M, multiplied)
-            return _biased(layer, y_MO, expert_M).astype(x_MI.dtype)
-
-        return self._expert(linears, applied, jnp.repeat(x_ND, K, axis=0)).reshape(N, K, -1)
-
-    def by_ragged_dot(
-        self, linears: _Linears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
-    ) -> jax.Array:
-        """`in_blocks` by `jax.lax.ragged_dot`."""
-        (N, K), E = index_NK.shape, linears.E
-        order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
-        expert_M = index_NK.reshape(-1)[order_M]
-        size_E = jnp.bincount(expert_M, length=E)
-
-        def applied(linear: Linear, x: jax.Array) -> jax.Array:
-            y = multiply(
-                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, linear.kernel[...]
-            )
-            return _biased(linear, y, expert_M).astype(x.dtype)
-
-        y_MD = self._expert(linears, applied, x_ND[order_M // K])
-        if some:  # results beyond the last group are undefined
-            y_MD = jnp.where((expert_M < E)[:, None], y_MD, 0)
-        return jnp.zeros_like(y_MD).at[order_M].set(y_MD).reshape(N, K, -1)
-
-    def _expert(
-        self,
-        linears: _Linears,
-        applied: Callable[[Any, jax.Array], jax.Array],
-        x_ND: jax.Array,
-    ) -> jax.Array:
-        """The two or three products of an expert, x_ND -> x_ND."""
-        up_NF = applied(linears.up, x_ND)
-        if linears.gate is None:
-            return applied(linears.down, ACTIVATIONS[self.act](up_NF))
-        gate_NF = applied(linears.gate, x_ND)
-        if (glu := self.experts.glu) is not None:
-            gate_NF = jnp.minimum(gate_NF, glu.limit)
-            up_NF = jnp.clip(up_NF, -glu.limit, glu.limit)
-            hidden_NF = gate_NF * jax.nn.sigmoid(glu.alpha * gate_NF) * (up_NF + 1)
-        else:
-            hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
-        return applied(linears.down, hidden_NF)
-
-
-def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:
-    """Adds the bias of one expert, or of each row's expert."""
-    return y if linear.bias is None else y + linear.bias[...][expert].astype(jnp.float32)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxmap.model.mechanisms import Experts
+from jaxmap.model.expert_facts import Experts
 
 Routing = tuple[jax.Array, jax.Array]  # weights, float32 [N, k], and experts, int32 [N, k]
 

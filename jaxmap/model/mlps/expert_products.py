@@ -1,0 +1,184 @@
+"""The products of experts with the tokens that chose them, in the ways that platforms have.
+
+In blocks, by the kernel for GPUs, by `jax.lax.ragged_dot`, and in LLM.int8(); all give the same
+numbers but for rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmap.model.encodings.blocks import BlockExperts
+from jaxmap.model.encodings.four_bit import FourBitExperts
+from jaxmap.model.encodings.grouped import GroupedExperts
+from jaxmap.model.encodings.int8 import Int8Experts, same_text_and_expert
+from jaxmap.model.expert_facts import ClampedSwiglu
+from jaxmap.model.layers.linear import Linear, contract, multiply
+from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.mlps.expert_blocks import Blocks, in_blocks
+
+# Layers with a leading axis of experts.
+Unpacked = FourBitExperts | GroupedExperts | BlockExperts  # one expert at a time
+_Floats = Linear | Unpacked
+_Layer = _Floats | Int8Experts
+
+
+class ExpertLinears(NamedTuple):
+    """The linear layers of all experts; `gate` is None without a gated activation."""
+
+    gate: _Layer | None
+    up: _Layer
+    down: _Layer
+
+    @property
+    def E(self) -> int:
+        """The number of experts in the arrays."""
+        return self.up.stacked
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertProducts:
+    """Computes each token's experts, [N, D] and [N, k] -> [N, k, D].
+
+    Fields:
+      act: a key of dense.ACTIVATIONS.
+      glu: set if the gated activation is not act(gate) * up.
+    """
+
+    act: str
+    glu: ClampedSwiglu | None = None
+
+    def in_blocks(
+        self, linears: ExpertLinears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+    ) -> jax.Array:
+        """The output of each token's experts, [N, k, D], computed in blocks.
+
+        Args:
+          linears: the experts' layers.
+          x_ND: the tokens.
+          index_NK: the experts of each token.
+          some: see `expert_blocks.in_blocks`.
+        """
+
+        def run(expert: jax.Array, x_ND: jax.Array) -> jax.Array:
+            def applied(linear: _Floats, x: jax.Array) -> jax.Array:
+                y = contract(linear.equation, x, linear.one(expert), out_dtype=jnp.float32)
+                return _biased(linear, y, expert).astype(x.dtype)
+
+            return self._expert(linears, applied, x_ND)
+
+        return in_blocks(run, x_ND, index_NK, linears.E, some=some)
+
+    def fit_the_kernel(self, linears: ExpertLinears, x_ND: jax.Array) -> bool:
+        """Whether the kernel for GPUs computes layers of this form for tokens of this dtype."""
+        from jaxmap.model.kernels import experts_gpu  # importing Pallas takes a while
+
+        assert not isinstance(linears.up, Int8Experts)
+        up = jax.eval_shape(linears.up.one, 0)
+        held = isinstance(linears.up, Unpacked) or up.dtype == x_ND.dtype
+        return held and experts_gpu.supported(x_ND.dtype, *up.shape)
+
+    def by_kernel(
+        self,
+        linears: ExpertLinears,
+        x_ND: jax.Array,
+        index_NK: jax.Array,
+        *,
+        some: bool = False,
+        interpret: bool = False,
+    ) -> jax.Array:
+        """`in_blocks` by the kernel for GPUs; `interpret` runs it on any platform.
+
+        Packed weights are unpacked for all experts of the layer.
+        """
+        from jaxmap.model.kernels import experts_gpu
+
+        (N, K), E = index_NK.shape, linears.E
+        blocks = Blocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
+        expert_S = blocks.expert(jnp.arange(blocks.count))
+
+        def applied(linear: _Floats, x_PD: jax.Array) -> jax.Array:
+            if isinstance(linear, Linear):
+                kernel_EDF = linear.kernel[...]
+            else:
+                kernel_EDF = jax.vmap(linear.one)(jnp.arange(E)).astype(x_PD.dtype)
+            bias_EF = None if linear.bias is None else linear.bias[...]
+            return experts_gpu.multiply(x_PD, kernel_EDF, bias_EF, expert_S, interpret=interpret)
+
+        x_PD = x_ND.at[blocks.token_P].get(mode="fill", fill_value=0)
+        y_PD = self._expert(linears, applied, x_PD)
+        return blocks.choices(y_PD, some=some).reshape(N, K, -1)
+
+    def in_int8(
+        self,
+        linears: ExpertLinears,
+        x_ND: jax.Array,
+        index_NK: jax.Array,
+        first_N: jax.Array,
+        *,
+        some: bool = False,
+    ) -> jax.Array:
+        """`in_blocks` in LLM.int8(), whose outlier columns are found per text and expert."""
+        (N, K), E = index_NK.shape, linears.E
+        expert_M = index_NK.reshape(-1)
+        group_M = same_text_and_expert(first_N, expert_M, E)
+
+        def multiplied(
+            run: Callable[[jax.Array, jax.Array], jax.Array], x_MI: jax.Array
+        ) -> jax.Array:
+            return in_blocks(run, x_MI, expert_M[:, None], E, some=some)[:, 0]
+
+        def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
+            y_MO = layer(x_MI, expert_M, group_M, multiplied)
+            return _biased(layer, y_MO, expert_M).astype(x_MI.dtype)
+
+        return self._expert(linears, applied, jnp.repeat(x_ND, K, axis=0)).reshape(N, K, -1)
+
+    def by_ragged_dot(
+        self, linears: ExpertLinears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
+    ) -> jax.Array:
+        """`in_blocks` by `jax.lax.ragged_dot`."""
+        (N, K), E = index_NK.shape, linears.E
+        order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
+        expert_M = index_NK.reshape(-1)[order_M]
+        size_E = jnp.bincount(expert_M, length=E)
+
+        def applied(linear: Linear, x: jax.Array) -> jax.Array:
+            y = multiply(
+                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, linear.kernel[...]
+            )
+            return _biased(linear, y, expert_M).astype(x.dtype)
+
+        y_MD = self._expert(linears, applied, x_ND[order_M // K])
+        if some:  # results beyond the last group are undefined
+            y_MD = jnp.where((expert_M < E)[:, None], y_MD, 0)
+        return jnp.zeros_like(y_MD).at[order_M].set(y_MD).reshape(N, K, -1)
+
+    def _expert(
+        self,
+        linears: ExpertLinears,
+        applied: Callable[[Any, jax.Array], jax.Array],
+        x_ND: jax.Array,
+    ) -> jax.Array:
+        """The two or three products of an expert, x_ND -> x_ND."""
+        up_NF = applied(linears.up, x_ND)
+        if linears.gate is None:
+            return applied(linears.down, ACTIVATIONS[self.act](up_NF))
+        gate_NF = applied(linears.gate, x_ND)
+        if (glu := self.glu) is not None:
+            gate_NF = jnp.minimum(gate_NF, glu.limit)
+            up_NF = jnp.clip(up_NF, -glu.limit, glu.limit)
+            hidden_NF = gate_NF * jax.nn.sigmoid(glu.alpha * gate_NF) * (up_NF + 1)
+        else:
+            hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
+        return applied(linears.down, hidden_NF)
+
+
+def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:
+    """Adds the bias of one expert, or of each row's expert."""
+    return y if linear.bias is None else y + linear.bias[...][expert].astype(jnp.float32)
