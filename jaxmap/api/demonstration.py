@@ -24,7 +24,8 @@ def demo(
     The models learn the documentation and source of this Python. Their checkpoints are saved as
     Hugging Face folders; the largest is fine-tuned, with all weights and as a LoRA adapter, and the
     smallest is written as GGUF files. Every model is scored, the last ones also layer by layer, in
-    8 and 4 bit and in other precisions. A few minutes on two cores; call it again after an
+    8 and 4 bit and in other precisions; the largest is compared token by token with its copies and
+    its fine-tune. A few minutes on two cores; call it again after an
     interruption and it resumes. Checkpoints that cannot be scored do not raise: the store and the
     report name them.
 

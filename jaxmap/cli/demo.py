@@ -58,8 +58,9 @@ COMMANDS = {
         """Trains five small GPT-NeoX models on the documentation and source of this Python, saves
 their checkpoints as Hugging Face folders, fine-tunes the largest (all weights, and a LoRA adapter)
 and writes the smallest as GGUF files. Every one is scored, the last ones also layer by layer, in 8
-and 4 bit and in other precisions. Figures and a report show the results. A few minutes on two
-cores; run it again after an interruption and it resumes.
+and 4 bit and in other precisions. The largest is compared token by token with its copies and its
+fine-tune (comparison/). Figures and a report show the results. A few minutes on two cores; run it
+again after an interruption and it resumes.
 
   jaxmap demo --out=demo
   jaxmap demo --out=demo-long --config=configs/demo.py --config.steps=4096 --config.seeds=5

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxmap.demos.compared import FILES as COMPARED
+from jaxmap.demos.compared import PAGE
 from jaxmap.results import Result
 from jaxmap.store import Store
 
@@ -52,6 +54,8 @@ class DemoRun(Result):
         ]
         if failed := len(self.store.failures()):
             lines.append(f"{failed} checkpoints could not be scored; the report says why")
+        if (self.out / PAGE).is_file():
+            lines.append(f"token by token in {self.out / PAGE}")
         return "\n".join([*lines, f"report in {self.out / 'report.html'}", ""])
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -72,7 +76,7 @@ class DemoRun(Result):
     def save(self, folder: str | Path) -> list[Path]:
         """Copies the tables, the figures and the report into `folder`, which is made."""
         paths = []
-        for name in OUTPUTS:
+        for name in (*OUTPUTS, *COMPARED):
             if (self.out / name).is_file():
                 path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from absl import logging
 
 from jaxmap.analysis.context import Context
 from jaxmap.atomic import check_writable, write_atomic
+from jaxmap.demos.compared import compare_derived, files_of
 from jaxmap.demos.corpus import Document, prepare_corpus
 from jaxmap.demos.folders import sole_use
 from jaxmap.demos.result import OUTPUTS, DemoRun
@@ -38,7 +39,8 @@ def run_demo(
     """Does whatever of the demo is not done yet in the folder `out`.
 
     Leaves OUT/texts.jsonl, OUT/models/RUN/stepN, the models that derive from the last of these,
-    OUT/store, OUT/kl_consecutive.csv, OUT/kl_final.csv, OUT/figures and OUT/report.html.
+    OUT/store, OUT/comparison, OUT/kl_consecutive.csv, OUT/kl_final.csv, OUT/figures and
+    OUT/report.html.
     `documents` (name, text) replace the running Python's own. Raises InputError when OUT is a file
     or holds a demo of another configuration, JaxmapError when training diverges or the disk
     refuses.
@@ -131,6 +133,7 @@ def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
     from jaxmap.analysis.kl_files import write_kl
     from jaxmap.analysis.last_checkpoints import measure_finals
     from jaxmap.analysis.learning import measure_learning
+    from jaxmap.comparison.report_section import sections_of
     from jaxmap.reports.page import make_report
 
     context = Context(store, warmup_steps=config.early, ask=ask_nobody, stages="joined")
@@ -138,8 +141,10 @@ def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
     curves = learning.curves
     stamp = out / "finished.json"
     state = _state_of(store)
-    if not (_reads(stamp) == state and all((out / name).is_file() for name in OUTPUTS)):
+    outputs = (*OUTPUTS, *files_of(config))
+    if not (_reads(stamp) == state and all((out / name).is_file() for name in outputs)):
         stamp.unlink(missing_ok=True)
+        compare_derived(out, config, store)
         if curves:
             write_kl(store, out / "kl_consecutive.csv", "consecutive")
             measure_finals(context).write(out / "kl_final.csv")
@@ -155,6 +160,7 @@ def _show(out: Path, config: DemoConfig, store: Store) -> Learning:
                 f"most {first:.2f} bits per byte to {last:.2f} for the best."
             ),
             notes=_notes(config),
+            further=sections_of(store),
         )
         page.write(out / "report.html")
         page.save_figures(out / "figures")
@@ -205,7 +211,8 @@ def _of_derived(config: DemoConfig) -> tuple[str, ...]:
         "The last checkpoint of every run is also a model by the name of the run. "
         f"{last} was fine-tuned for {config.finetune_steps} steps on the last tenth of the "
         f"training text, once with all its weights and once as a LoRA adapter, and {first} was "
-        "converted to GGUF files of the types Q8_0 and Q4_0. Their cards name their parents.",
+        "converted to GGUF files of the types Q8_0 and Q4_0. Their cards name their parents. "
+        f"{last} is compared token by token with its quantised copies and with its fine-tune.",
     )
 
 
