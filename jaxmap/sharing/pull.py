@@ -18,6 +18,7 @@ from jaxmap.results import Table
 from jaxmap.sharing.public import public_source
 from jaxmap.sharing.repository import Contents, Repository, missing, quiet_client
 from jaxmap.sharing.shared_files import RefusedError, SharedName, arrived, parse_name
+from jaxmap.sharing.shared_spans import fetch_spans
 from jaxmap.store import Store, text_facts
 from jaxmap.store.checkpoints import Checkpoint, means
 from jaxmap.store.record import checkpoint_name
@@ -179,6 +180,10 @@ def fetch_into(
             _take(path, name, store, models, found)
             path.unlink()
             bar.update()
+    if not vectors_only:
+        added, refused = fetch_spans(store, repository, contents)
+        found.added += added
+        found.refused |= refused
     return found
 
 

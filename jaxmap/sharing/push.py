@@ -16,6 +16,7 @@ from jaxmap.sharing.public import PublicNames, check_unique, public_identity, pu
 from jaxmap.sharing.pull import TEXTS, fetch_into, shared_texts
 from jaxmap.sharing.repository import Contents, MovedError, Repository, quiet_client
 from jaxmap.sharing.shared_files import SharedFile, content_of, files_of
+from jaxmap.sharing.shared_spans import spans_of
 from jaxmap.store import Entry, Identity, Store, text_facts
 from jaxmap.store.checkpoints import Checkpoint, matching
 from jaxmap.store.record import checkpoint_name
@@ -189,7 +190,10 @@ def _send(
     texts: text_facts.TextFacts,
     sent: list[str],
 ) -> None:
-    """Commits what is not there, some files at a time; adds their names to `sent`."""
+    """Commits what is not there, some files at a time; adds their names to `sent`.
+
+    Last come the bytes of tokens, without which log-probabilities of tokens cannot be read.
+    """
     lacking = [file for file in files if file.name not in contents.files and file.name not in sent]
     parent = None
     first: dict[str, bytes] = {}
@@ -204,6 +208,13 @@ def _send(
             first, parent = {}, None
             sent += group
             bar.update(len(group))
+    spans = spans_of((file.entry for file in files), store)
+    missing = [name for name in spans if name not in contents.files and name not in sent]
+    if missing:
+        repository.commit(
+            {name: spans[name].read_bytes() for name in missing}, "Add the bytes of tokens", None
+        )
+        sent += missing
 
 
 def _groups(

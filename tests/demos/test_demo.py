@@ -28,6 +28,7 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.sources import open_source
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.demos import settings as demo_config
+from jaxmap.demos.compared import compare_derived
 from jaxmap.demos.corpus import END, prepare_corpus, split
 from jaxmap.demos.derived import GGUF_TYPES, derived_models, make_derived
 from jaxmap.demos.folders import build_folder, sole_use
@@ -533,6 +534,14 @@ def test_derived_models_fill_the_rows_of_the_scale(tmp_path):
     # A GGUF is what its name says: 8 bits are near the model, 4 are further away.
     eight, four = (np.abs(ll_N[f"-{kind}.gguf"] - released).max() for kind in GGUF_TYPES)
     assert 0 < eight < four / 4
+    compare_derived(tmp_path, config, store)
+    with open(tmp_path / "comparison" / "compare.csv") as file:
+        [row] = csv.DictReader(file)
+    assert row["model"] == str(models / "pythia-demo-xs-finetuned")
+    assert float(row["token_kl_nats"]) > 0
+    variance = (tuned - released).var() / (2 * store.texts.mean_bytes * np.log(2))
+    assert float(row["kl_bits_per_byte"]) == pytest.approx(variance, rel=1e-3)
+    assert 'class="token"' in (tmp_path / "comparison" / "compare.html").read_text("utf-8")
     files = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
     shutil.rmtree(models / "pythia-demo-xs-lora")
     make_derived(tmp_path, corpus, config)  # as after a kill: the very same files

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from support.dataset_hub import DatasetHub, serve
 from support.stores import filled, record, texts
 
 import jaxmap
-from jaxmap.checkpoint.sources.retry import Retry
 from jaxmap.cli import program
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.sharing.public import PublicNames, public_identity
@@ -29,22 +26,6 @@ REPO = "org/maps"
 COMMITS = ["0123456789abcdef" * 2 + f"{n:08x}" for n in range(9)]
 HERE = "/home/alice/secret/model"
 FILES = (("config.json", 1, 2, 3, 4),)
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """The local Hub, which the client library takes for the real one."""
-    made = DatasetHub()
-    with serve(made) as address:
-        constants = "huggingface_hub.constants"
-        monkeypatch.setattr(f"{constants}.ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
-        impatient = partial(Retry, sleep=lambda seconds: None)
-        monkeypatch.setattr("jaxmap.sharing.repository.Retry", impatient)
-        yield made
 
 
 def hub_record(ref, n=0, revision=None, **more):
