@@ -1,4 +1,4 @@
-"""Several processes that work as one: they find each other, notice lost ones, and stop together.
+"""Several processes that score together: they find each other, notice lost ones, stop together.
 
 They use JAX's coordination service, without sockets or files of our own. If a process has died or
 is frozen, so that the others would wait in a collective operation for ever, they end within half a
@@ -148,7 +148,7 @@ def leave(code: int) -> None:
     """Ends this process, if it is one of several, once all of them are at their end.
 
     Not by way of the interpreter's end: meanwhile threads of the runtime lose their peers, and may
-    crash a process whose work is done.
+    crash a process that is done.
     """
     if not several():
         return

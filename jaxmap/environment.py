@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
-    """The devices of this process and those that it works with, "2 x gpu NVIDIA H200"."""
+    """The devices of this process and of those it scores with, such as "2 x gpu NVIDIA H200"."""
     import jax
 
     devices = jax.devices()

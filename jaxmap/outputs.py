@@ -1,4 +1,4 @@
-"""Whether something can be written where it is to go, looked at before any work is done."""
+"""Checks before a computation that its results can be written to their path."""
 
 from __future__ import annotations
 

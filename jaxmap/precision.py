@@ -13,7 +13,7 @@ class Precision:
     """One choice.
 
     Fields:
-      summary: what it is, for people.
+      summary: a description for documents.
       activations: their dtype.
       weights: the dtype in which matrices are held; "": each as the checkpoint stores it, from
         which those of activations are made where they are multiplied, a layer at a time.

@@ -30,7 +30,7 @@ class Result(abc.ABC):
         """Writes what the command writes into `folder`, which is made, and names each file."""
 
     def draw(self) -> dict[str, Figure]:
-        """The matplotlib figures, by the name of the file that `save` gives each; may be empty."""
+        """The matplotlib figures, by the names of the files that `save` writes; may be empty."""
         return {}
 
     def _repr_html_(self) -> str:

@@ -17,7 +17,7 @@ _LARGE = 32 << 20  # bytes; the largest threshold that glibc takes
 
 @functools.cache
 def prepare() -> None:
-    """Keeps buffers mapped between steps, and compiled programs between runs; works once.
+    """Keeps buffers mapped between steps, and compiled programs between runs; has effect once.
 
     XLA on CPU allocates its temporaries anew at every call; by default glibc maps and unmaps many
     of them, and page faults eat a good part of a run. Only the one or two largest are left to

@@ -168,7 +168,7 @@ def _series(
 
 
 def _paths(pre: Pretraining) -> Iterator[Series]:
-    """Of each run by itself."""
+    """The path of each run by itself."""
     for run, rows in zip(pre.runs, pre.rows, strict=True):
         there = np.flatnonzero(rows >= 0)
         # A checkpoint that was left out parts what lies on its sides.

@@ -140,7 +140,7 @@ def _clean(
 
 
 def _notes(name: str, runs: Sequence[Run], pre: Pretraining) -> tuple[Note, ...]:
-    """What is absent, was left out and was changed in a group."""
+    """Notes on what is absent from a group, and on what was left out of it or changed."""
     found = []
     for run in runs:
         for entry, step in zip(run.entries, run.steps.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Finds suspect checkpoints of a run, which a user should look at.
+"""Finds suspect checkpoints of a run, which a user should check.
 
 off: a checkpoint b between a and c is off if KL(a, b) and KL(b, c) are both more than four times
 KL(a, c). On a path that moves on, KL(a, c) is the largest of the three; on a path that fluctuates

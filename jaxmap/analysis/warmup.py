@@ -17,7 +17,7 @@ LEAST = 3  # checkpoints after warmup: two neighbouring intervals
 def with_warmup(
     runs: Sequence[Run], given: int | None, origins: Sequence[Origin | None]
 ) -> list[Run]:
-    """The runs with their warmups; `given` is that of all runs that do not continue another."""
+    """Sets the warmups of runs, in steps; `given` is that of runs that do not continue another."""
     return [
         replace(run, warmup=0 if origin else default_warmup(run) if given is None else given)
         for run, origin in zip(runs, origins, strict=True)

@@ -1,4 +1,4 @@
-"""From a store to tables, figures and a page: kl, scale, diffusion, make_map, report, pmi"""
+"""From a store to tables, figures and a page: kl, scale, diffusion, make_map, report, pmi."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kl(
 
     KL(a, b) = Var(log-likelihood of a - that of b) / (2 x mean bytes x ln 2), and its standard
     error with the texts as the sample (Oyama et al. 2025, Kishino et al. 2026). Scores are taken as
-    they are, not cleaned. Everything is held in memory; `write_kl` writes tables of thousands of
+    they are, not cleaned. All pairs are in memory; `write_kl` writes tables of thousands of
     models in bounded memory.
 
     Args:
@@ -254,7 +254,7 @@ def report(
 
 
 def pmi(conditional: StoreLike, unconditional: StoreLike, out: Path) -> PmiStore:
-    """What prompts add: log p(response | prompt) - log p(response), as a store of its own.
+    """Makes a store of what prompts add: log p(response | prompt) - log p(response), in nats.
 
     `kl`, `make_map`, `scale` and `report` work on it as on any other (Takase et al., arXiv
     2603.18593).

@@ -54,7 +54,7 @@ def open_for_writing(store: StoreLike, texts: TextSet) -> Store:
 def models_of(
     models: Models | None, models_file: Path | None = None, *, find_them: bool = True
 ) -> list[Ref]:
-    """References, each once, in the order given; those of a file after the others.
+    """The references, each once, in their order; those of a file come after the others.
 
     In strings braces expand and commas separate; a `pathlib.Path` is one reference as it stands.
     Patterns such as `org/name@stage1-*` become what they match on the Hub or in a folder, unless

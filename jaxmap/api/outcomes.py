@@ -35,12 +35,12 @@ class Scored(Table):
 
     @property
     def found(self) -> tuple[str, ...]:
-        """Labels of what the store held already."""
+        """The labels of the results that the store had already."""
         return tuple(self.outcome.found)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What could not be scored, each with its reason in one line."""
+        """The items that could not be scored, each with its reason in one line."""
         return tuple(self.outcome.failed)
 
     @property
@@ -50,7 +50,7 @@ class Scored(Table):
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was told to stop (SIGTERM) before all was done; call it again."""
+        """Whether the run was asked to stop (SIGTERM) before all was done; call it again to resume."""
         return self.outcome.stopped
 
     def raise_for_failures(self) -> None:

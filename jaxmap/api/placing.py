@@ -30,7 +30,7 @@ def resample(
     """Chooses few texts on which a new model can be placed on a map (Oyama et al. 2025).
 
     Texts are drawn with replacement until `n` different ones have come up. `score` new models on
-    them, into a store of their own, and `place` finds the models' places. The file that
+    them, into a store of their own, and `place` finds the models' positions. The file that
     `write(FILE.jsonl)` makes of them holds their weights too.
 
     Args:
@@ -42,7 +42,7 @@ def resample(
         models apart.
       seed: of the draw; the same one chooses the same texts.
 
-    Raises InputError when the texts are not the store's, or cannot be told apart or drawn.
+    Raises InputError when the texts are not the store's, are not all different, or cannot be drawn.
     """
     from jaxmap.analysis.resample import check_ending, choose
 

@@ -97,7 +97,7 @@ def plan(
       dtype: the arithmetic, as of `score`.
       lens: whether every layer is read.
       batch_tokens: tokens per batch of each group of devices; None: a default for the device.
-      largest_batch: whether to look for the largest batch that fits, too.
+      largest_batch: whether to find the largest batch that fits, too.
       texts: how many texts the times are for.
       tokens: tokens per text.
       out: a .jsonl file to which the figures are added as a line.

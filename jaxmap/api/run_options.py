@@ -19,7 +19,7 @@ class Job:
     process_id: int | None
 
     def join(self) -> None:
-        """Finds the other processes where there are some, before JAX is used; works once."""
+        """Connects to the other processes of a run, if any, before JAX is used; has effect once."""
         given = (self.coordinator_address, self.num_processes, self.process_id)
         if not self.distributed and all(value is None for value in given):
             return
@@ -47,6 +47,7 @@ def of_the_run(
 
 
 def shard_of(index: int, count: int) -> tuple[int, int]:
+    """The share of this process; raises InputError for an index that is not in 0 to count - 1."""
     if not 0 <= index < count:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
@@ -54,7 +55,7 @@ def shard_of(index: int, count: int) -> tuple[int, int]:
 
 
 def size_of(size: int | str, name: str = "states_budget") -> int:
-    """Bytes of a number, or of what "200GB" says."""
+    """The bytes of a size, given as a number or as text such as "200GB"."""
     from jaxmap.byte_sizes import parse_size
 
     return parse_size(size, name) if isinstance(size, str) else size

@@ -29,17 +29,17 @@ def open_store(store: Path) -> Store:
 
 
 def status(store: StoreLike, *, watch: float | None = None, hub: bool = False) -> StatusReport:
-    """Compares what was asked of a store with what is there: done, failed and why, missing.
+    """Compares the requested items of a store with its results: done, failed and why, missing.
 
     Args:
       store: a folder, or a store that is open.
-      watch: seconds between two looks of a live table of all processes that work on the store,
+      watch: seconds between two updates of a live table of all processes that use the store,
         here and on other machines, printed until all is done or the call is interrupted; None:
-        look once and print nothing.
+        compare once and print nothing.
       hub: whether to list again what the Hub has of the models that were listed when they were
         asked for (`org/name@*` and ranges); else as they were then.
 
-    Returns the last look, of which `complete` says whether all is done.
+    Returns the last status, of which `complete` says whether all items are done.
     """
     opened = open_for_reading(store)
     if watch is None:

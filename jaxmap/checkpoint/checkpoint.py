@@ -59,7 +59,7 @@ class Checkpoint:
 
     @property
     def where(self) -> Path:
-        """What messages call it: the folder, or the GGUF file of which the folder was made."""
+        """The name in messages: the folder, or the GGUF file of which the folder was made."""
         found, chosen = formats.weights_of(self.folder)
         return found.named(self.folder, chosen)
 

@@ -31,7 +31,7 @@ def own_pages(shape: Sequence[int], dtype: Any) -> np.ndarray:
 def give_back() -> None:
     """Returns freed memory that the allocator keeps to the system, if the allocator is glibc's.
 
-    It is called after work that needs much memory and is rare, such as compiling; otherwise freed
+    It is called after rare steps that need much memory, such as compiling; otherwise freed
     memory is kept (`runtime.prepare`).
     """
     if sys.platform == "linux":

@@ -47,7 +47,7 @@ class Model:
       quantisation: the quantisation of its linear layers, one of QUANTISATIONS.
       mesh: the devices, if there are several; graph and params are then padded
         (`padding.padded_spec`).
-      in_codes: whether linear layers are held in the codes of the file.
+      in_codes: whether linear layers are stored in memory in the codes of the file.
     """
 
     spec: Spec

@@ -20,7 +20,7 @@ class Command:
       summary: one line.
       details: what a newcomer has to know, examples included.
       define: adds the command's flags to a FlagValues.
-      run: does it, given the parsed flags; returns the exit code.
+      run: runs the command with the parsed flags; returns the exit code.
       required: the names of flags that must have a value.
       words: what may stand after the command's name and changes nothing: `jaxmap lens train`.
     """

@@ -17,18 +17,18 @@ INTERRUPTED = 130  # as shells report Ctrl-C
 
 
 def of_error(error: JaxmapError) -> int:
-    """Of an error that ended the program."""
+    """The exit code for an error that ended the program."""
     return BAD_INPUT if isinstance(error, InputError) else FAILURE
 
 
 def of_outcome(outcome: Outcome) -> int:
-    """Of what a run did: DONE when all is done, STOPPED when it was told to stop."""
+    """The exit code of a run: DONE if all is done, STOPPED if it was asked to stop."""
     endings = {"done": DONE, "stopped": STOPPED, "bad input": BAD_INPUT, "failure": FAILURE}
     return endings[outcome.ending]
 
 
 def of_kinds(only_input: Iterable[bool]) -> int:
-    """Of some failures, where each says whether bad input was its cause."""
+    """The exit code for failures, each given as whether bad input was its cause."""
     found = list(only_input)
     if not found:
         return DONE
@@ -36,5 +36,5 @@ def of_kinds(only_input: Iterable[bool]) -> int:
 
 
 def first_of(codes: Iterable[int]) -> int:
-    """The first that is not DONE."""
+    """The first exit code that is not DONE; DONE if there is none."""
     return next((code for code in codes if code), DONE)

@@ -1,4 +1,4 @@
-"""Fewer texts for a new model: resample chooses them, place finds the model's place on the map."""
+"""Fewer texts for a new model: resample chooses them, place finds the model's position on a map."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def run_options(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """What to type, and where, to do the same again; for all shares of it."""
+    """The command line that does the same again, with its folder; without the share of this process."""
     names = "|".join(_OF_THE_RUN)
     kept, skip = [], False
     for argument in sys.argv[1:]:

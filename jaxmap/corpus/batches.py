@@ -119,7 +119,7 @@ def _pack(
     *,
     new_row: int | None,
 ) -> list[int]:
-    """Packs by best fit: each text goes into the row where it leaves the least room.
+    """Packs by best fit: each text goes into the row in which it leaves the fewest tokens free.
 
     A text that fits into no row starts a row of `new_row` entries; if that is None, it is returned.
     """

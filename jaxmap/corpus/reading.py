@@ -36,11 +36,11 @@ class Reading(ABC):
 
     @abstractmethod
     def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same for each of `ids_inside`."""
+        """As `ends`, for each of `ids_inside`."""
 
     @abstractmethod
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """What each token stands for, for people; "\ufffd" for a part of a character."""
+        """The readable text of each token; "\ufffd" for a part of a character."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class _Name:
 
 
 def _read_name(path: Path) -> _Name | None:
-    """Reads which tokenizer some files give; None if the file is missing or damaged."""
+    """Reads the name of the tokenizer of some files; None if the file is missing or damaged."""
     try:
         return _Name.decoded(path.read_bytes())
     except FileNotFoundError:

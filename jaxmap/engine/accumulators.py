@@ -51,16 +51,19 @@ class Parts:
     axis: str
 
     def total(self, x: jax.Array) -> jax.Array:
+        """The sum over all parts."""
         return jax.lax.psum(x, self.axis)
 
     def largest(self, x: jax.Array) -> jax.Array:
+        """The elementwise maximum of all parts."""
         return jax.lax.pmax(x, self.axis)
 
     def smallest(self, x: jax.Array) -> jax.Array:
+        """The elementwise minimum of all parts."""
         return jax.lax.pmin(x, self.axis)
 
     def beside(self, x_NK: jax.Array) -> jax.Array:
-        """Those of all parts, one after another: [N, parts x K]."""
+        """The arrays of all parts, one after another: [N, K] -> [N, parts x K]."""
         return jax.lax.all_gather(x_NK, self.axis, axis=1, tiled=True)
 
 

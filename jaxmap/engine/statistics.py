@@ -152,7 +152,7 @@ def _token_kl_reverse(found: Found) -> jax.Array:
 
 
 def _mass_outside(found: Found) -> jax.Array:
-    """What the model gives tokens that the reference does not have."""
+    """The probability that the model gives to tokens that the reference does not have."""
     return _outside(found.over.model, found.over.model_shared)
 
 

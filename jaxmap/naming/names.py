@@ -53,12 +53,12 @@ class Name:
 
     @property
     def time(self) -> int | None:
-        """The place in the run: the step, else the tokens; None where neither is known."""
+        """The time in the run: the step, else the tokens; None where neither is known."""
         return self.tokens if self.step is None else self.step
 
     @property
     def unit(self) -> Literal["step", "token", ""]:
-        """What `time` counts."""
+        """The unit of `time`."""
         return "step" if self.step is not None else "token" if self.tokens is not None else ""
 
     @property
@@ -70,7 +70,7 @@ class Name:
 
     @property
     def series(self) -> tuple[str, str, str, str]:
-        """What runs share that differ in size and seed alone."""
+        """The key that runs share which differ only in size and seed."""
         return self.organisation, self.family, self.stage, self.file_type
 
 

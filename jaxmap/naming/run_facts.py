@@ -1,4 +1,4 @@
-"""What people know of runs and their names do not say: a few facts for each, given by hand.
+"""Facts about training runs that users give because the names do not contain them.
 
 A file of them is TOML (or JSON with the same fields):
 
@@ -46,7 +46,7 @@ class RunFacts:
         `[...]` match.
       run: of its runs, those whose name matches, as in docs/names.md; "": the one without a name.
       order: the checkpoints of a run in the order of training: revisions, or last parts of
-        references. They are steps 1, 2, 3, ..., unless `steps` or `tokens` tell.
+        references. They are steps 1, 2, 3, ..., unless `steps` or `tokens` are given.
       steps, tokens: of single checkpoints, by the same names.
       pattern: a regular expression that finds the groups `run`, `step` and `tokens` (each may be
         absent; numbers may end in k, M, B or T) in a revision, or in the last part of a reference.
@@ -136,7 +136,7 @@ class RunFacts:
         return any(fnmatch.fnmatchcase(name, self.model) for name in names)
 
     def read(self, ref: str, revision: str | None) -> Name | None:
-        """The name of a checkpoint of this model; None where these facts do not tell it."""
+        """The name of a checkpoint of this model; None if these facts do not determine it."""
         word = ref.rstrip("/").rpartition("/")[2] if revision is None else revision
         path = ref if revision is not None else ref.rstrip("/").rpartition("/")[0] or ref
         steps, tokens = dict(self.steps), dict(self.tokens)
@@ -175,7 +175,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Names:
-    """The parser of names with what people gave beside it; without any it is `parse`."""
+    """A parser of names that uses facts given by users; without any it is `parse`."""
 
     given: tuple[RunFacts, ...] = ()
     _known: dict[tuple[str, str | None], Name] = dataclasses.field(
@@ -183,7 +183,7 @@ class Names:
     )
 
     def parse(self, ref: str, revision: str | None = None) -> Name:
-        """What a checkpoint's name says; of the facts given, the first that tell it."""
+        """Parses a checkpoint's name; the first of the given facts that determine it have priority."""
         if not self.given:
             return parse(ref, revision)
         key = ref, revision
@@ -193,7 +193,7 @@ class Names:
         return self._known[key]
 
     def facts(self, ref: str, revision: str | None = None) -> RunFacts:
-        """What was given of the run of a checkpoint; of several, the first that sets a field."""
+        """The given facts about the run of a checkpoint; each field is that of the first that sets it."""
         run = self.parse(ref, revision).run if self.given else ""
         found = RunFacts(ref, run)
         for one in self.given:

@@ -26,7 +26,7 @@ _SIZE = re.compile(
 
 
 def read_size(model: str) -> tuple[str, float | None, str]:
-    """The family of a model, its parameters and the word that tells them."""
+    """The family of a model, its number of parameters and the word of its name that gives it."""
     found = _choose_size([*sizes(model)])
     if found:
         size, (start, end) = float(found.value), found.span
@@ -55,7 +55,7 @@ def sizes(text: str) -> Iterator[Size]:
 
 @dataclass(frozen=True)
 class Size:
-    """A word of a name that may be a number of parameters, and its place among the words."""
+    """A word of a name that may be a number of parameters, and its span of characters."""
 
     value: Decimal
     unit: str

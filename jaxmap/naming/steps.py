@@ -1,4 +1,4 @@
-"""The place of a checkpoint in its run: the step and the tokens that a text tells."""
+"""The training step and the number of tokens of a checkpoint, read from its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from jaxmap.naming.sizes import UNITS, sizes
 from jaxmap.naming.words import EDGE, END, cut, without_words
 
-# Words of a revision, and at the end of a reference, that tell nothing about the run.
+# Words of a revision, and at the end of a reference, that say nothing about the run.
 NOISE = frozenset("checkpoint checkpoints ckpt ckpts hf intermediate main model train".split())
 _NOISE_OF_REF = frozenset("checkpoint checkpoints ckpt ckpts intermediate".split())
 
@@ -52,7 +52,7 @@ _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[
 
 @dataclass(frozen=True)
 class Place:
-    """Where a text puts a checkpoint in its run, and what else the text says."""
+    """The step and tokens of a checkpoint that a text names, and the rest of the text."""
 
     step: int | None = None
     tokens: int | None = None
@@ -64,7 +64,7 @@ class Place:
 
 
 def read_revision(revision: str) -> Place:
-    """The place that a branch, tag or subfolder tells, and the name of the run in what is left."""
+    """Reads step and tokens from a branch, tag or subfolder; `rest` is the name of the run."""
     alone = _TOKENS_ALONE.fullmatch(without_words(revision, NOISE))
     if alone:
         return Place(tokens=_number(alone))
@@ -73,7 +73,7 @@ def read_revision(revision: str) -> Place:
 
 
 def read_ref(ref: str) -> tuple[str, Place]:
-    """The run that a reference names a checkpoint of, and the place in it; else ref as it is."""
+    """The run of the checkpoint that a reference names, and its step and tokens; else `ref` itself."""
     folder, slash, last = ref.rstrip("/").rpartition("/")
     if folder in _NO_STEPS:
         return ref, Place()

@@ -72,7 +72,7 @@ class Plan(Result):
         return max(self.arithmetic_seconds, self.memory_seconds)
 
     def text(self) -> str:
-        """For people."""
+        """The plan as lines of text."""
         work = self.work
         lines = [
             f"{self.model}: {work.parameters / 1e9:.3g} billion parameters, stored in "

@@ -75,7 +75,7 @@ def winding(x_ID: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Winding | No
     """The turns of a path, compared with Brownian paths with steps of the same lengths.
 
     The principal components of a Brownian path in many dimensions are cosines of increasing
-    frequency and look like a deliberate curve, so the null model must pass through the same
+    frequency and resemble a deliberate curve, so the null model must pass through the same
     projection. Its steps have the observed lengths, in order, and independent directions, uniform
     in D dimensions. D is estimated from the observed steps: S independent unit steps u have
     E[(u_i . u_j)^2] = 1/D for i != j. D is at least 2. If the observed steps are orthogonal to each

@@ -1,6 +1,6 @@
-"""Claims, by which the workers of one store divide its work: STORE/claims/KEY.json.
+"""Claims, by which the workers of one store divide the items: STORE/claims/KEY.json.
 
-Of several workers that claim a piece of work exactly one gets it, as a file can be created once.
+Of several workers that claim an item exactly one gets it, since a file can be created only once.
 One whose worker has died is taken over, once again by exactly one: the next owner's claim is a
 further file, KEY+1.json, and so on; the last one counts. No clock is compared, and none of these
 files has to outlive the machine.
@@ -22,7 +22,7 @@ _TRIES = 10  # of a claim that others take and give back at the same moment
 
 
 class Alive(Protocol):
-    """Tells whether a worker, given by its name, is still running."""
+    """Finds out whether a worker, given by its name, is still running."""
 
     def alive(self, name: str) -> bool: ...
 
@@ -33,7 +33,7 @@ class Claims:
     Args:
       store_path: the store's folder.
       worker: the worker's name.
-      workers: tells which other workers are running.
+      workers: finds out which other workers are running.
     """
 
     def __init__(self, store_path: Path, worker: str, workers: Alive):
@@ -44,7 +44,7 @@ class Claims:
         remove_stale_temps(self._folder)
 
     def take(self, label: str) -> bool:
-        """Claims a piece of work; returns false if another running worker has claimed it."""
+        """Claims an item; returns false if another running worker has claimed it."""
         if label in self._owned:
             return True
         content = encode_json({"worker": self._worker, "label": label})

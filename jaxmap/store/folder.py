@@ -100,7 +100,7 @@ class Folder(Generic[T]):
                 self._look(name)
 
     def values(self) -> list[T]:
-        """All files that were read, in the order of their names, as of the last look."""
+        """All files that were read, in the order of their names, as of the last listing."""
         with self._lock:
             if not self._sorted:
                 self._seen, self._sorted = dict(sorted(self._seen.items())), True

@@ -105,7 +105,7 @@ def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
 def _forget_distances(
     store: Store, wanted: set[Checkpoint], others: set[Checkpoint], names: Names
 ) -> None:
-    """Removes the distances of checkpoints whose place in a run no other model of the store has."""
+    """Removes the distances of checkpoints whose step in a run no other model of the store has."""
     stays = {(name.run_name, name.time) for name in (names.parse(*other) for other in others)}
     rows = Rows(store.path)
     for name in sorted({names.parse(*model) for model in wanted}, key=lambda one: one.run_name):

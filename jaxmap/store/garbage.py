@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """While it is open no cycles are looked for, so that n objects that stay cost n and not more.
+    """Pauses the search for reference cycles, so that making n objects takes time in proportion to n.
 
-    What is no part of a cycle is freed as always. To be opened around work that ends soon.
+    Objects that are not part of a cycle are freed as usual. Use it around short computations only.
     """
     was_enabled = gc.isenabled()
     gc.disable()

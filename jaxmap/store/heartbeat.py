@@ -34,7 +34,7 @@ Outcome = Literal["scored", "found", "failed"]
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker, that is, a process that works on a store, as of its last beat."""
+    """A worker, that is, a process that scores models into a store, as of its last beat."""
 
     name: str
     host: str
@@ -69,7 +69,7 @@ class Worker:
 class Heartbeat:
     """Writes, while the context is open, what this process does; its file is removed at the end.
 
-    Errors in writing are logged once and never stop the work. Methods may be called by any thread.
+    Errors in writing are logged once and never stop a run. Methods may be called by any thread.
     """
 
     def __init__(

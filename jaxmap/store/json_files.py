@@ -1,4 +1,4 @@
-"""Small files of a store that people may read, and the versions of a store's format."""
+"""Small readable files of a store, and the versions of a store's format."""
 
 from __future__ import annotations
 

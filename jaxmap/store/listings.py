@@ -36,7 +36,7 @@ def read_listings(store_path: str | os.PathLike[str]) -> dict[str, Listing]:
 
 
 def write_listings(store_path: str | os.PathLike[str], found: Mapping[str, Sequence[str]]) -> None:
-    """Keeps listings in place of earlier ones of the same models."""
+    """Writes listings, which replace earlier ones of the same models."""
     for name, revisions in found.items():
         path = Path(store_path) / FOLDER / f"{file_stem(name, hash_facts({'name': name}))}.json"
         facts = {"created": now(), "name": name, "revisions": sorted(revisions, key=natural_key)}

@@ -1,4 +1,4 @@
-"""Requests to a store, and failures. An item is the unit of work, retry and report."""
+"""Requests to a store, and failures. An item is the unit that is scored, retried and reported."""
 
 from __future__ import annotations
 

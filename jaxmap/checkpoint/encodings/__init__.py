@@ -76,7 +76,7 @@ def decoded(encoding: Encoding | None, tensors: Mapping[str, Stored]) -> Mapping
 
 
 def formats_of_weights() -> str:
-    """Sentences for people: the formats and encodings in which weights are read."""
+    """Sentences for documents: the formats and encodings in which weights are read."""
     from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES
 
     *first, last = (one.name for one in FORMATS)

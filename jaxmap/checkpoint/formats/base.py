@@ -135,12 +135,12 @@ class Format(ABC):
         return tensors
 
     def named(self, folder: Path, chosen: str) -> Path:
-        """What messages call a checkpoint: its folder, or the file that the user knows."""
+        """The name of a checkpoint in messages: its folder, or the file that the user named."""
         return folder
 
     @property
     def label(self) -> str:
-        """As tables call it, where they do not name the dtype; "" for formats of plain numbers."""
+        """The name in tables that do not name the dtype; "" for formats of plain numbers."""
         return ""
 
     def file_type(self, folder: Path, chosen: str) -> str:

@@ -1,4 +1,4 @@
-"""Limits on downloading ahead of scoring, and on the weights in the Hub's cache.
+"""Limits on downloads that wait to be scored, and on the weights in the Hub's cache.
 
 With a limit, downloaded weights are deleted once they are scored and space is needed. Only weights
 that the run itself downloaded are deleted. They are listed in the store before the download begins,
@@ -71,7 +71,7 @@ class Budget:
         self._changed = threading.Condition()
 
     def admit(self, resolved: Resolved, stop: Callable[[], bool] = lambda: False) -> None:
-        """Makes room for a download: deletes scored weights, or waits until some are scored.
+        """Frees disk space for a download: deletes scored weights, or waits until some are scored.
 
         A checkpoint that is larger than the limit is admitted when nothing else is left to delete.
         Of an adapter its base counts too.
@@ -102,7 +102,7 @@ class Budget:
             self._kept[str(resolved.folder)] = _Kept(resolved.folder, names, num_bytes, users)
 
     def release(self, resolved: Resolved) -> None:
-        """Marks a checkpoint as scored or failed; it may be deleted when room is needed."""
+        """Marks a checkpoint as scored or failed; it may be deleted when disk space is needed."""
         for part in _downloads(resolved):
             self._release(part, str(resolved.ref))
 
@@ -141,12 +141,12 @@ class Budget:
             return before > 0 and not stop()
 
     def _waiting(self, but: str) -> int:
-        """How many checkpoints other than this one have weights here and are not scored yet."""
+        """The number of other checkpoints that have weights here and are not scored yet."""
         users = {user for kept in self._kept.values() for user in kept.users}
         return len(users - {but})
 
     def _make_room(self, needed: int) -> bool:
-        """Deletes scored weights, the oldest first; returns whether there is enough room then."""
+        """Deletes scored weights, the oldest first; returns whether there is enough disk space then."""
         waiting = sum(kept.num_bytes for kept in self._kept.values() if not kept.scored)
         if self._limit is None:
             return waiting + needed <= self._ahead

@@ -1,6 +1,6 @@
 """Checkpoints in folders: a folder, a subfolder `folder@step1000`, or a model in a Hub cache.
 
-A folder has no commit; a hash of the files that are read takes its place.
+A folder has no commit; a hash of the files that are read is used instead.
 """
 
 from __future__ import annotations

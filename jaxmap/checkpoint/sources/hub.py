@@ -105,7 +105,7 @@ def fetch(resolved: Resolved, hub: Hub | None = None, *, check: bool = True) -> 
 
 
 def _is_copy(folder: Path, names: Collection[str]) -> bool:
-    """Whether the fetched model is a copy of another model, as far as its files tell."""
+    """Whether the fetched model is a copy of another model, according to its files."""
     if "config.json" not in names:  # an adapter, a GGUF
         return True
     return bool(Checkpoint(folder).config().peek("quantization_config"))
@@ -199,7 +199,7 @@ def repositories(organisation: str, hub: Hub | None = None) -> list[str]:
 
 
 def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
-    """A model's commit, all its files by name, and what its card says where the Hub tells that.
+    """A model's commit, all its files by name, and the data of its card if the Hub has them.
 
     One request; raises as `resolve` does.
     """
@@ -223,7 +223,7 @@ def listing(ref: Ref, hub: Hub) -> tuple[str, dict[str, Remote], dict | None]:
 
 
 def fetch_files(ref: Ref, commit: str, files: Collection[Remote], hub: Hub) -> Path:
-    """Brings some files of a model to disk; returns the folder that holds them."""
+    """Downloads some files of a model; returns the folder that has them."""
     folder = hub.repository(ref.repository) / "snapshots" / commit
     resolved = Resolved(ref, commit, "hub", folder)
     for file in files:

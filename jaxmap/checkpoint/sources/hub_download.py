@@ -54,13 +54,13 @@ def download(file: Remote, resolved: Resolved, hub: Hub) -> None:
 
 
 def _top(resolved: Resolved) -> Path:
-    """The folder in the cache that holds the files of the whole repository."""
+    """The folder in the cache for the files of the whole repository."""
     inside = resolved.ref.subfolder
     return resolved.folder.parents[inside.count("/")] if inside else resolved.folder
 
 
 def _link(path: Path, target: Path) -> None:
-    """A relative link, as the cache has them, to a file of the same snapshot."""
+    """Makes a relative link, as in the Hub's cache, to a file of the same snapshot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(os.path.relpath(target, path.parent))
