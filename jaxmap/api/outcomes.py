@@ -50,7 +50,7 @@ class Scored(Table):
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was asked to stop (SIGTERM) before all was done; call it again to resume."""
+        """Whether the run was asked to stop (SIGTERM) before the end; call it again to resume."""
         return self.outcome.stopped
 
     def raise_for_failures(self) -> None:

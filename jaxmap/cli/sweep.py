@@ -131,7 +131,7 @@ def run_options(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command line that does the same again, with its folder; without the share of this process."""
+    """The command line that resumes the run, with its folder, without this process's share."""
     names = "|".join(_OF_THE_RUN)
     kept, skip = [], False
     for argument in sys.argv[1:]:

@@ -116,7 +116,7 @@ class SentencePieceReading(Reading):
 
 
 def _surfaces(model: Any, text: str) -> list[str]:
-    """The characters of the text that each piece covers; the last of the bytes of a character has it."""
+    """The characters that each piece covers; of the bytes of one character, the last has it."""
     try:
         found = model.encode(text, return_type="proto")
     except TypeError:  # before version 0.2.2

@@ -182,7 +182,7 @@ class Scorer:
         return self._programs[key]
 
     def shapes(self, B: int, T: int) -> tuple[Inputs, Any, None, None]:
-        """The arguments of the program other than the parameters, as shapes, for B rows of T tokens."""
+        """The program's arguments beside the parameters, as shapes, for B rows of T tokens."""
         cut = None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec(ROWS))
         tokens: Any = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=cut)
         return Inputs(tokens, tokens, tokens, tokens), tokens, None, None

@@ -183,7 +183,7 @@ class Names:
     )
 
     def parse(self, ref: str, revision: str | None = None) -> Name:
-        """Parses a checkpoint's name; the first of the given facts that determine it have priority."""
+        """Parses a checkpoint's name; the first given facts that determine it have priority."""
         if not self.given:
             return parse(ref, revision)
         key = ref, revision
@@ -193,7 +193,7 @@ class Names:
         return self._known[key]
 
     def facts(self, ref: str, revision: str | None = None) -> RunFacts:
-        """The given facts about the run of a checkpoint; each field is that of the first that sets it."""
+        """The given facts about a checkpoint's run; the first that set a field have priority."""
         run = self.parse(ref, revision).run if self.given else ""
         found = RunFacts(ref, run)
         for one in self.given:

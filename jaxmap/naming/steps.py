@@ -73,7 +73,7 @@ def read_revision(revision: str) -> Place:
 
 
 def read_ref(ref: str) -> tuple[str, Place]:
-    """The run of the checkpoint that a reference names, and its step and tokens; else `ref` itself."""
+    """The run of the checkpoint that a reference names, and its step and tokens."""
     folder, slash, last = ref.rstrip("/").rpartition("/")
     if folder in _NO_STEPS:
         return ref, Place()

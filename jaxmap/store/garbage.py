@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Pauses the search for reference cycles, so that making n objects takes time in proportion to n.
+    """Pauses the search for reference cycles, so that n objects take time proportional to n.
 
     Objects that are not part of a cycle are freed as usual. Use it around short computations only.
     """

@@ -75,7 +75,7 @@ class Records:
         self._per_token.refresh()
 
     def all(self) -> list[Entry]:
-        """All results, after each file was checked for changes, in the order of the files' names."""
+        """All results, each file checked for changes, in the order of the files' names."""
         return merge([*self._per_text.refresh(), *self._per_token.refresh()])
 
     def of(self, ref: str, revision: str | None) -> list[Entry]:

@@ -146,7 +146,7 @@ class Budget:
         return len(users - {but})
 
     def _make_room(self, needed: int) -> bool:
-        """Deletes scored weights, the oldest first; returns whether there is enough disk space then."""
+        """Deletes scored weights, the oldest first; returns whether that frees enough."""
         waiting = sum(kept.num_bytes for kept in self._kept.values() if not kept.scored)
         if self._limit is None:
             return waiting + needed <= self._ahead
