@@ -1,4 +1,4 @@
-"""Google Kubernetes Engine: a JobSet of TPU slices, one share of the models each.
+"""Submits a JobSet of TPU slices to Google Kubernetes Engine, each with its share of the models.
 
     python launch/gke.py --name=pythia --image=REGION-docker.pkg.dev/PROJECT/REPO/jaxmap:0.1 \\
         --accelerator=tpu-v5-lite-podslice --topology=4x4 --slices=4 \\
@@ -27,11 +27,13 @@ _IMAGE = flags.DEFINE_string(
     "image", None, "A container image with jaxmap and jax[tpu].", required=True
 )
 _ACCELERATOR = flags.DEFINE_string(
-    "accelerator", None, "The node pool's gke-tpu-accelerator.", required=True
+    "accelerator", None, "Label gke-tpu-accelerator of the node pools.", required=True
 )
-_TOPOLOGY = flags.DEFINE_string("topology", None, "Its gke-tpu-topology: 4x4.", required=True)
-_CHIPS = flags.DEFINE_integer("chips_per_host", 4, "TPU chips of a host.", lower_bound=1)
-_SLICES = flags.DEFINE_integer("slices", 1, "Slices, one share of the models each.", lower_bound=1)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Label gke-tpu-topology of the node pools, as in 4x4.", required=True
+)
+_CHIPS = flags.DEFINE_integer("chips_per_host", 4, "Number of TPU chips of a host.", lower_bound=1)
+_SLICES = flags.DEFINE_integer("slices", 1, "Number of slices, each with its share.", lower_bound=1)
 _CLAIM = flags.DEFINE_string("claim", None, "A PersistentVolumeClaim for the store.")
 _MOUNT = flags.DEFINE_string("mount", "/shared", "Where the claim is mounted.")
 _RESTARTS = flags.DEFINE_integer("restarts", 100, "Times that the JobSet may start again.")
@@ -44,7 +46,7 @@ _INDEX = "metadata.labels['jobset.sigs.k8s.io/job-index']"
 def jobset(command: list[str]) -> dict[str, Any]:
     """The JobSet (jobset.x-k8s.io/v1alpha2).
 
-    InputError for a topology that is no grid and a name that Kubernetes refuses.
+    Raises InputError for a topology that is no grid and a name that Kubernetes refuses.
     """
     name = _NAME.value
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) or len(name) > _LONGEST_NAME:

@@ -1,4 +1,4 @@
-"""What the launchers share: the jaxmap command after `--`, --dry_run, and doing it again."""
+"""Code that the launchers share: flags, the jaxmap command after `--`, running it again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ COMMANDS = {
     "sweep": (("store",), ("config",)),
 }
 
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print what would be executed, and stop.")
-FOLDER = flags.DEFINE_string("folder", None, "Where to run, on the cluster.")
+_DRY_RUN = flags.DEFINE_boolean(
+    "dry_run", False, "Whether to print what would be executed, and stop."
+)
+FOLDER = flags.DEFINE_string("folder", None, "Folder in which to run, on the cluster.")
 SETUP = flags.DEFINE_string(
     "setup", None, "Shell commands before each run, such as 'source .venv/bin/activate'."
 )
@@ -177,7 +179,7 @@ def run(main: Callable[[list[str]], int]) -> None:
 def _parse(arguments: list[str]) -> list[str]:
     """The arguments that are no flags of the launcher; exits for --help.
 
-    InputError for a flag that is unknown, lacking or not understood.
+    Raises InputError for a flag that is unknown, lacking or not understood.
     """
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if {"-h", "--help", "-help", "help", "--helpfull", "--helpshort"} & set(own[1:]):

@@ -1,4 +1,4 @@
-"""mpirun, of Open MPI or MPICH, starts the processes; JAX connects them itself.
+"""Starts the processes with mpirun, of Open MPI or MPICH; JAX connects them itself.
 
     python launch/mpi.py --processes=16 --hostfile=hosts --coordinator=node1:8476 \\
         --folder=/shared/jaxmap --setup='source .venv/bin/activate' \\
@@ -20,9 +20,15 @@ from absl import flags
 
 from jaxmap.errors import InputError
 
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many.", lower_bound=1, required=True)
-_HOSTFILE = flags.DEFINE_string("hostfile", None, "As mpirun reads it, a host a line.")
-_TOGETHER = flags.DEFINE_boolean("together", True, "All processes hold each model together.")
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "Number of processes.", lower_bound=1, required=True
+)
+_HOSTFILE = flags.DEFINE_string(
+    "hostfile", None, "A file with one host per line, as mpirun reads it."
+)
+_TOGETHER = flags.DEFINE_boolean(
+    "together", True, "Whether all processes hold each model together."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -43,8 +49,8 @@ _ENVIRONMENT = {
     "PRTE_MCA_odls_base_sigkill_timeout": "60",
 }
 
-# Open MPI's name, and MPICH's.
 _PORT = 8476
+# Open MPI's name of a process's number, and MPICH's.
 _RANK = '"${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"'
 
 
@@ -68,7 +74,7 @@ def coordinator() -> str:
 
 
 def mpirun(command: list[str]) -> list[str]:
-    """What is executed: a shell in each process, which knows its number."""
+    """The command that is executed: it starts a shell in each process, which knows its number."""
     count = _PROCESSES.value
     if _TOGETHER.value:
         address = f"--coordinator_address={shlex.quote(coordinator())}"

@@ -1,4 +1,4 @@
-"""SLURM: a sweep as an array of independent workers, or one model over many GPUs.
+"""Submits a SLURM job: an array of independent workers, or one model over many GPUs.
 
 Many checkpoints, each of which fits one GPU: 64 workers, each with its share of the models.
 
@@ -30,8 +30,12 @@ from absl import flags
 
 from jaxmap.errors import InputError
 
-_SHARDS = flags.DEFINE_integer("shards", None, "Workers of an array.", lower_bound=1)
-_NODES = flags.DEFINE_integer("nodes", None, "Nodes that hold each model together.", lower_bound=1)
+_SHARDS = flags.DEFINE_integer(
+    "shards", None, "Number of workers, one element of an array each.", lower_bound=1
+)
+_NODES = flags.DEFINE_integer(
+    "nodes", None, "Number of nodes that hold each model together.", lower_bound=1
+)
 _GPUS_PER_NODE = flags.DEFINE_integer(
     "gpus_per_node", 0, "With --nodes: GPUs of each node, one process per GPU; 0 asks for none.",
     lower_bound=0,
@@ -60,14 +64,14 @@ _OPTIONS = flags.DEFINE_multi_string(
     "option", [], "More #SBATCH options, such as --partition=gpu; may be given several times."
 )
 
-# SLURM_JOB_ID of an array's element can be the id of the whole array, so that the element is named
-# by both numbers. Of several processes srun returns the largest code: 128 and the signal for one
-# that was killed.
 # The smallest node's share of a process: "4(x2),2" are the CPUs of three nodes.
 _CPUS_OF_A_NODE = """\
 cpus=$(echo "${{SLURM_JOB_CPUS_PER_NODE:-1}}" | tr , '\\n' | cut -d '(' -f 1 | sort -n | head -n 1)
 cpus=$((cpus > {processes} ? cpus / {processes} : 1))
 """
+# SLURM_JOB_ID of an array's element can be the id of the whole array, so that the element is named
+# by both numbers. Of several processes srun returns the largest code: 128 and the signal for one
+# that was killed.
 AFTERWARDS = """\
 job=$SLURM_JOB_ID
 if [ -n "$SLURM_ARRAY_JOB_ID" ]; then
@@ -94,7 +98,10 @@ exit $code
 
 
 def script(command: list[str]) -> str:
-    """The batch script. InputError unless it is either an array or a job of several nodes."""
+    """The batch script.
+
+    Raises InputError unless the flags ask for either an array or a job of several nodes.
+    """
     shards, nodes, gpus = _SHARDS.value, _NODES.value, _GPUS_PER_NODE.value
     if (shards is None) == (nodes is None):
         raise InputError("give --shards (many models) or --nodes (one model over many GPUs)")

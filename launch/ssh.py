@@ -1,4 +1,6 @@
-"""A list of hosts and ssh, no scheduler: each does its share, or all hold each model together.
+"""Starts jaxmap on a list of hosts by ssh, without a scheduler.
+
+Each host scores its share of the models:
 
     python launch/ssh.py --hosts=gpu1,gpu2,gpu3 \\
         --folder=/shared/jaxmap --setup='source .venv/bin/activate' \\
@@ -20,8 +22,10 @@ from absl import flags
 
 from jaxmap.errors import InputError
 
-_HOSTS = flags.DEFINE_list("hosts", None, "Comma-separated, as ssh knows them.", required=True)
-_TOGETHER = flags.DEFINE_boolean("together", False, "All hosts hold each model together.")
+_HOSTS = flags.DEFINE_list(
+    "hosts", None, "Hosts, separated by commas, as ssh knows them.", required=True
+)
+_TOGETHER = flags.DEFINE_boolean("together", False, "Whether all hosts hold each model together.")
 _PORT = flags.DEFINE_integer("port", 8476, "With --together: a free port of the first host.")
 _RESTARTS = flags.DEFINE_integer(
     "restarts", 100, "How many times all are run again when one asks for that.", lower_bound=0
@@ -32,7 +36,7 @@ _KILLS = flags.DEFINE_integer(
 
 
 def commands(command: list[str]) -> dict[str, list[str]]:
-    """What is executed for each host. InputError for hosts that are empty or named twice."""
+    """The command for each host. Raises InputError for hosts that are empty or named twice."""
     hosts = _HOSTS.value
     if not hosts or not all(hosts):
         raise InputError(f"--hosts={','.join(hosts)}: write hosts with commas between, as in a,b")

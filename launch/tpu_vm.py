@@ -1,4 +1,4 @@
-"""Cloud TPU VMs: all hosts of a slice hold each model together.
+"""Starts jaxmap on the hosts of a Cloud TPU slice, which hold each model together.
 
     python launch/tpu_vm.py --name=my-slice --zone=us-west4-a \\
         --folder=jaxmap --setup='source .venv/bin/activate' \\
@@ -21,9 +21,9 @@ import shlex
 import job
 from absl import flags
 
-_NAME = flags.DEFINE_string("name", None, "The TPU VM's name.", required=True)
-_ZONE = flags.DEFINE_string("zone", None, "Its zone.", required=True)
-_PROJECT = flags.DEFINE_string("project", None, "Its project; gcloud's default if unset.")
+_NAME = flags.DEFINE_string("name", None, "Name of the TPU VM.", required=True)
+_ZONE = flags.DEFINE_string("zone", None, "Zone of the TPU VM.", required=True)
+_PROJECT = flags.DEFINE_string("project", None, "Project of the TPU VM; gcloud's default if unset.")
 _RESTARTS = flags.DEFINE_integer(
     "restarts", 100, "How many times it is run again when it asks for that.", lower_bound=0
 )
