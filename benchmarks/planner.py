@@ -277,8 +277,8 @@ def write() -> None:
         "is what the operations of the compiled program add up to, one after another, what devices "
         f"tell each other included, for texts of up to {reach_of(one['tokens_per_text'])} tokens "
         "([accelerators.md](accelerators.md)); padding, loading and reading are beside it. "
-        "Where it is blank nothing fits, or the plan was made before there was a model. The "
-        "largest batch, where it was looked for, is that of each group of devices.",
+        "Where it is blank nothing fits. The largest "
+        "batch, where it was looked for, is that of each group of devices.",
         "",
         *table(ordered),
         "",

@@ -51,7 +51,7 @@ class Folder(Generic[T]):
         self._suffix = suffix
         self._read = read
         self._group = group
-        self._listed: set[tuple[str, int]] = set()  # names and inodes, as of the last listing
+        self._listed: dict[str, int] = {}  # name -> inode, as of the last listing
         self._was_listed = False
         self._unread: set[str] = set()  # names of the last listing whose files were not read yet
         self._damaged: set[str] = set()
@@ -66,7 +66,7 @@ class Folder(Generic[T]):
         returns all that can be read, in the order of their names."""
         with self._lock, garbage_collection_paused():
             self._list()
-            for name in sorted(name for name, _ in self._listed):
+            for name in sorted(self._listed):
                 self._look(name)
             return self.values()
 
@@ -134,12 +134,13 @@ class Folder(Generic[T]):
     def _list(self) -> bool:
         """Lists the folder; returns whether it is the first time or files went or were replaced."""
         first, self._was_listed = not self._seen, True
-        found = self._names_and_inodes()
-        gone, came = self._listed - found, found - self._listed
+        before, found = self._listed, self._inodes()
+        came = [name for name, inode in found.items() if before.get(name) != inode]
+        gone = before.keys() - found.keys() | before.keys() & came
         self._listed = found
-        for name, _ in gone:
+        for name in gone:
             self._drop(name)
-        self._unread.update(name for name, _ in came)
+        self._unread.update(came)
         return first or bool(gone)
 
     def _look(self, name: str) -> None:
@@ -173,19 +174,19 @@ class Folder(Generic[T]):
             if not self._groups[key]:
                 del self._groups[key]
 
-    def _names_and_inodes(self) -> set[tuple[str, int]]:
+    def _inodes(self) -> dict[str, int]:
         try:
             return asked_again(self._scan)
         except FileNotFoundError:  # nothing was written yet
-            return set()
+            return {}
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror}") from error
 
-    def _scan(self) -> set[tuple[str, int]]:
+    def _scan(self) -> dict[str, int]:
         suffix = self._suffix
         with os.scandir(self.path) as entries:
             return {
-                (name, entry.inode())
+                name: entry.inode()
                 for entry in entries
                 if (name := entry.name).endswith(suffix) and name[0] != "."
             }
