@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 SMALL = 1e-3  # numbers below it are written with a power of ten
+_ZERO = re.compile(r"-(0(\.0*)?)$")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -16,10 +18,10 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     if abs(value) < SMALL:
         mantissa, power = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa} × {_power(int(power))}"
+        return _minus(f"{mantissa} × {_power(int(power))}")
     rounded = float(f"{value:.{digits}g}")
     places = max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)
-    return f"{rounded:,.{places}f}"
+    return _minus(f"{rounded:,.{places}f}")
 
 
 def with_error(value: float, error: float, *, signed: bool = False) -> str:
@@ -36,9 +38,28 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     two, one = f"{error:.1e}", f"{error:.0e}"
     places = 1 - int(two[4:]) if two[0] == "1" else -int(one[2:])
     places = max(places, 0)
-    told = f"{plus}{value:,.{places}f} ± {error:,.{places}f}"
+    told = f"{plus}{_minus(f'{value:,.{places}f}')} ± {error:,.{places}f}"
     return f"({told}) × {_power(power)}" if power else told
+
+
+def fixed(value: float, places: int) -> str:
+    """A number with so many decimal places: −0.47, 12.30; – for NaN."""
+    return _minus(f"{value:,.{places}f}") if math.isfinite(value) else "–"
+
+
+def tick(value: float) -> str:
+    """A number of an axis: 0.05, 3,000, and from 0.0001 down a power of ten: 10⁻⁴, 3 × 10⁻⁵."""
+    if not 0 < abs(value) < SMALL:
+        return f"{value:,.10g}".replace("-", "−")
+    mantissa, power = f"{value:.9e}".split("e")
+    digits = f"{float(mantissa):g}".replace("-", "−")
+    return _power(int(power)) if digits == "1" else f"{digits} × {_power(int(power))}"
 
 
 def _power(power: int) -> str:
     return f"10{str(power).translate(_RAISED)}"
+
+
+def _minus(written: str) -> str:
+    """A number with a minus sign in the place of a hyphen, and none before a zero."""
+    return _ZERO.sub(r"\1", written).replace("-", "−")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.figures import style
+from jaxmap.figures.digits import number
 from jaxmap.figures.figure import new_figure
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
     from jaxmap.analysis.scale import Scale
 
-LINEAR_BELOW = 0.1  # bits per byte
-FEWEST = 8  # values of a violin; fewer are drawn as points
-FEWEST_TICKS = 3
+FEWEST = 30  # values of a violin; fewer are drawn as dots
+WIDEST = 0.4  # half the width of a violin; settings are 1 apart
+MARGIN = 2.5  # factor between the ends of the data and those of the axis
 COLORS = {
     **dict.fromkeys(("later", "early", "seed", "size"), style.PALETTE[0]),
     **dict.fromkeys(("8-bit", "4-bit"), style.PALETTE[2]),
@@ -27,67 +28,82 @@ COLORS = {
 
 
 def draw(scale: Scale, width: float = 7.2) -> Figure:
-    """Draws violins of KL (bits per byte) on a symlog axis, linear below 0.1, with medians.
+    """Draws the KL (bits per byte) of each setting on a logarithmic axis.
 
-    A setting without pairs keeps its position. The density is estimated in the coordinates of the
-    axis, so that widths are correct as drawn. `width` is in inches.
+    30 values and more are a violin, which ends where the values end; fewer are dots, side by side.
+    A line is the median, and its number is above the largest value. A KL of exactly 0 has no place
+    on the axis: a triangle at its lower end stands for it. A setting without pairs keeps its
+    position. `width` is in inches.
     """
-    from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-
-    settings = [(row.setting.name, row.divergence.kl) for row in scale.rows]
+    rows = [
+        (row.setting.name, row.setting.cleaned, np.asarray(row.divergence.kl, float))
+        for row in scale.rows
+    ]
+    every = np.concatenate([kl_P for *_, kl_P in rows])
+    above_0 = every[every > 0]
+    low, high = (above_0.min(), above_0.max()) if len(above_0) else (0.1, 1.0)
     with style.look():
-        figure = new_figure(width, 3.6)
+        figure = new_figure(width, 3.8)
         axes = figure.subplots()
-        axes.set_yscale("symlog", linthresh=LINEAR_BELOW)
-        highest = max((float(v.max()) for _, v in settings if len(v)), default=1.0)
-        top = highest * 1.5 or LINEAR_BELOW  # where every KL is 0 too
-        axes.set_ylim(0.0, top)
-        for place, (name, kl_P) in enumerate(settings):
-            color = COLORS.get(name, style.PALETTE[0])
-            if len(kl_P) >= FEWEST:
-                _violin(axes, place, kl_P, color)
-            elif len(kl_P):
-                axes.scatter(np.full(len(kl_P), place), kl_P, s=14, color=color, alpha=0.7)
+        axes.set_yscale("log")
+        axes.set_ylim(low / MARGIN, high * MARGIN)
+        for place, (name, _, kl_P) in enumerate(rows):
             if len(kl_P):
-                median = float(np.median(kl_P))
-                axes.plot([place - 0.3, place + 0.3], [median, median], color=style.INK, lw=1.4)
-                label = axes.annotate(
-                    f"{median:.2g}", (place, median), xytext=(0, 3), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=7.5,
-                )  # fmt: skip
-                label.set_path_effects([withStroke(linewidth=2.0, foreground="white", alpha=0.8)])
+                _setting(axes, place, kl_P, COLORS.get(name, style.PALETTE[0]), low / MARGIN)
             else:
                 axes.text(
                     place, 0.02, "none", ha="center", color=style.FAINT, fontsize=8,
                     transform=axes.get_xaxis_transform(),
                 )  # fmt: skip
-        labels = [f"{name}\nn = {len(kl_P)}" for name, kl_P in settings]
-        axes.set_xticks(range(len(settings)), labels)
+        labels = [
+            f"{name}\nn = {len(kl_P):,}\n{('cleaned' if cleaned else 'raw') if len(kl_P) else ''}"
+            for name, cleaned, kl_P in rows
+        ]
+        axes.set_xticks(range(len(rows)), labels)
         axes.tick_params(axis="x", length=0, labelsize=8)
         axes.grid(axis="x", visible=False)
-        axes.set_xlim(-0.6, len(settings) - 0.4)
-        ticks = [0.0, 0.05, *(b * 10.0**p for p in range(-1, 6) for b in (1, 3))]
-        shown = [tick for tick in ticks if tick <= top]
-        few = len(shown) < FEWEST_TICKS
-        axes.yaxis.set_major_locator(MaxNLocator(5) if few else FixedLocator(shown))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.set_xlim(-0.6, len(rows) - 0.4)
+        style.plain_log_axis(axes)
         axes.set_ylabel("KL divergence (bits per byte)")
     return figure
 
 
+def _setting(axes: Axes, place: int, kl_P: np.ndarray, color: str, bottom: float) -> None:
+    """Draws the values of one setting, their median and its number."""
+    known_P = kl_P[kl_P > 0]
+    if len(known_P) >= FEWEST and known_P.max() > known_P.min():
+        _violin(axes, place, known_P, color)
+    elif len(known_P):
+        axes.scatter(place + beside(known_P), known_P, s=14, color=color, alpha=0.75, linewidths=0)
+    if len(known_P) < len(kl_P):
+        axes.plot(
+            [place], [bottom], marker="v", mfc="none", mec=color, ms=6, ls="", clip_on=False,
+            zorder=3,
+        )  # fmt: skip
+    median = float(np.median(kl_P))
+    if median > 0:
+        axes.plot([place - 0.3, place + 0.3], [median, median], color=style.INK, lw=1.4)
+    axes.annotate(
+        number(median, 2), (place, max(kl_P.max(), bottom)), xytext=(0, 5),
+        textcoords="offset points", ha="center", va="bottom", fontsize=7.5,
+    )  # fmt: skip
+
+
+def beside(values_P: np.ndarray) -> np.ndarray:
+    """Positions of dots left and right of the middle, by rank, so that near values do not cover
+    one another; a single one is in the middle."""
+    rank_P = values_P.argsort(kind="stable").argsort(kind="stable")
+    golden = (np.sqrt(5.0) - 1.0) / 2.0
+    return (np.mod(0.5 + rank_P * golden, 1.0) - 0.5) * min(0.5, 0.12 * (len(values_P) - 1))
+
+
 def _violin(axes: Axes, place: int, kl_P: np.ndarray, color: str) -> None:
-    transform = axes.yaxis.get_transform()
-    y_P = transform.transform(np.asarray(kl_P, float))
-    spread = float(y_P.std())
-    # Scott's rule; a hair's breadth where all values are one.
-    span = float(np.ptp(transform.transform(np.array(axes.get_ylim()))))
-    bandwidth = max(spread * len(y_P) ** -0.2, 2e-3 * span)
-    low, high = max(0.0, float(y_P.min()) - 3 * bandwidth), float(y_P.max()) + 3 * bandwidth
-    grid_G = np.linspace(low, high, 200)
-    density_G = np.exp(-0.5 * ((grid_G[:, None] - y_P) / bandwidth) ** 2).sum(axis=1)
-    half_G = 0.42 * density_G / density_G.max()
-    height_G = transform.inverted().transform(grid_G)
+    """Draws the density of log KL, by Scott's rule, from the smallest to the largest value."""
+    log_P = np.log(kl_P)
+    bandwidth = float(log_P.std()) * len(log_P) ** -0.2
+    grid_G = np.linspace(log_P.min(), log_P.max(), 200)
+    density_G = np.exp(-0.5 * ((grid_G[:, None] - log_P) / bandwidth) ** 2).sum(axis=1)
+    half_G = WIDEST * density_G / density_G.max()
     axes.fill_betweenx(
-        height_G, place - half_G, place + half_G, color=color, alpha=0.55, linewidth=0
+        np.exp(grid_G), place - half_G, place + half_G, color=color, alpha=0.55, linewidth=0
     )

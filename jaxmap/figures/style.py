@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jaxmap.atomic import write_atomic
+from jaxmap.figures.digits import tick
 from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
@@ -185,15 +187,22 @@ def log_step_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Put y on a log axis whose ticks are plain decimals (0.01, not 10^-2)."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Puts y on a logarithmic axis with ticks such as 0.01 and 10⁻⁴.
+
+    Ticks are at powers of ten, also at 2 and 5 times these on an axis below 2.5 decades, and evenly
+    spaced where that would still be fewer than two.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    narrow = high / max(low, 1e-300) < 300
-    subs = (1.0, 2.0, 5.0) if narrow else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.10f}".rstrip("0").rstrip(".")))
+    decades = math.log10(high / max(low, 1e-300))
+    if decades < 0.5:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    else:
+        subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: tick(y)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxmap.analysis.nearest import NearestModels
-from jaxmap.reports.wording import RAW
+from jaxmap.figures.captions import RAW
 
 MOST = 2000  # models; 2,000 take 5 MB of the page
 CODES = 65535  # steps of the logarithm that a KL is rounded to, 16 bits

@@ -14,10 +14,10 @@ from jaxmap.analysis.maps import Atlas, Map
 from jaxmap.analysis.nearest import NearestModels
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import size_of
+from jaxmap.figures.captions import scores_are
 from jaxmap.figures.legend import axis_names, kind_colors
 from jaxmap.figures.style import FAINT, PALETTE
 from jaxmap.reports.model_names import base_name, shown_names
-from jaxmap.reports.wording import scores_are
 from jaxmap.stats.divergence import kl_KK, nearest_others
 from jaxmap.stats.embed import Embedding
 

@@ -36,8 +36,9 @@ CAPTIONS = {
     ),
     "figure3": (
         "Figure 3. The scale of KL",
-        "Distribution of KL in the ten settings, on an axis that is linear below 0.1 and "
-        "logarithmic above; the line is the median.",
+        "KL in the ten settings on a logarithmic axis: dots are pairs, of 30 pairs and more a "
+        "violin shows the distribution; the line is the median, which is written above the largest "
+        "value. Whether scores were cleaned is written below each setting.",
     ),
     "figure4": (
         "Figure 4. KL between neighbouring checkpoints",

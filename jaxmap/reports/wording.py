@@ -1,13 +1,8 @@
-"""The words that say of every table and figure whether its scores are raw, and how cleaned."""
+"""The methods paragraph of the published recipe."""
 
 from __future__ import annotations
 
-from jaxmap.analysis.recipes import Recipe
-
-RAW = "Scores: raw, neither clipped nor left out."
-RECIPES: dict[Recipe, str] = {"jaxmap": "jaxmap's own recipe", "published": "the published recipe"}
-
-# The methods paragraph of the published recipe; plain text.
+# Plain text.
 PUBLISHED = (
     "KL is the population variance over texts of the difference of two log-likelihood vectors, "
     "divided by 2 B ln 2, with B the mean bytes of the texts, in float64. Training runs: "
@@ -25,9 +20,3 @@ PUBLISHED = (
     "have the texts as the sample."
 )
 
-
-def scores_are(recipe: Recipe, group: str, cleaned: bool) -> str:
-    """A sentence such as `Scores: cleaned by the published recipe, group: sizes.`"""
-    if cleaned:
-        return f"Scores: cleaned by {RECIPES[recipe]}, group: {group}."
-    return f"Scores: raw, as they are in the store ({RECIPES[recipe]}, group: {group})."

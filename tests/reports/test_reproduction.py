@@ -13,8 +13,8 @@ import jaxmap
 from jaxmap.analysis.context import Context
 from jaxmap.cli.program import run
 from jaxmap.errors import InputError
+from jaxmap.figures.captions import scores_are
 from jaxmap.reports.page import make_report
-from jaxmap.reports.wording import scores_are
 from jaxmap.store import Store
 
 FEW = replace(

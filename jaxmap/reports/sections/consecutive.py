@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jaxmap.analysis.consecutive import Consecutive
+from jaxmap.figures.captions import scores_are
 from jaxmap.reports.section import Picture, Section, csv_link
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import scores_are
 
 TITLE = "How far each interval of training moves a model"
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from jaxmap.analysis.diffusion import Diffusion
 from jaxmap.figures import diffusion as figure
+from jaxmap.figures.captions import scores_are
+from jaxmap.figures.digits import fixed
 from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import scores_are
 
 SPACES = {"log_likelihood": "log-likelihoods", "weight": "weights"}
 
@@ -28,8 +29,8 @@ def section(view: View) -> Section | None:
                 (
                     one.trajectory.run,
                     SPACES[one.trajectory.space],
-                    f"{median:.2f}",
-                    f"{q25:.2f} to {q75:.2f}",
+                    fixed(median, 2),
+                    f"{fixed(q25, 2)} to {fixed(q75, 2)}",
                     f"{np.median(fits):.2f}" if len(fits) else "–",
                     f"{len(exponent)}",
                 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from jaxmap.analysis.dynamics import COLUMNS, Series
+from jaxmap.figures.captions import scores_are
 from jaxmap.figures.digits import with_error
 from jaxmap.figures.style import time_tick
 from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import scores_are
 
 TITLE = "Dynamics of training"
 NAMES = {

@@ -6,10 +6,10 @@ from html import escape
 
 from jaxmap.analysis.nearest import NearestModels
 from jaxmap.analysis.runs import size_of
+from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import with_error
 from jaxmap.reports.section import Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import RAW
 
 MOST = 25  # rows on the page; the file has all
 MOST_SAME = 10  # groups of names with the same scores

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import with_error
 from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import RAW
 
 FEWEST, MOST = 3, 40  # models
 MOST_DRAWN = 12  # models whose square is drawn; the heat map of the page has more

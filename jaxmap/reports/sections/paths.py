@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jaxmap.analysis.paths import COLUMNS
 from jaxmap.analysis.run_pairs import GROUP
+from jaxmap.figures.captions import scores_are
 from jaxmap.figures.style import time_tick
 from jaxmap.reports.section import Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import scores_are
 
 FORMS = (".2f", ".2f", ".2f", ".2f", ".3f")  # of length to p
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from jaxmap.analysis.floor import MARGIN
 from jaxmap.analysis.scale import Scale
+from jaxmap.figures.captions import RECIPES
 from jaxmap.figures.digits import number, with_error
 from jaxmap.reports.section import Picture, Section, csv_link, table
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import RECIPES
 
 TITLE = "How large is a KL?"
 
@@ -55,12 +55,26 @@ def section(view: View) -> Section | None:
         )
     )
     caption = (
-        "Distribution of KL in each setting, on an axis that is linear below 0.1 and logarithmic "
-        "above; the line is the median. Later and early: neighbouring checkpoints at the end and "
-        "after the warmup of training; ft: a model and its only parent; layer: adjacent layers."
+        "KL in each setting on a logarithmic axis: dots are pairs, of 30 pairs and more a violin "
+        "shows the distribution; the line is the median, which is written above the largest "
+        "value. A triangle at the lower end stands for pairs at a KL of 0. Later and early: "
+        "neighbouring checkpoints at the end and after the warmup of training; ft: a model and its "
+        f"only parent; layer: adjacent layers. {_scores(scale)}"
     )
     drawn = scale.draw().items()
     return Section(TITLE, html, tuple(Picture(name, TITLE, one, caption) for name, one in drawn))
+
+
+def _scores(scale: Scale) -> str:
+    """A sentence that says which settings have cleaned scores."""
+    cleaned = [row.setting.name for row in scale.filled if row.setting.cleaned]
+    raw = [row.setting.name for row in scale.filled if not row.setting.cleaned]
+    if not raw or not cleaned:
+        return f"Scores: {'raw' if raw else 'cleaned'}, by {RECIPES[scale.recipe]}."
+    return (
+        f"Scores by {RECIPES[scale.recipe]}: cleaned in {', '.join(cleaned)}; raw in "
+        f"{', '.join(raw)}."
+    )
 
 
 def _file(scale: Scale) -> str:

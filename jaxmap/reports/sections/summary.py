@@ -7,10 +7,10 @@ from html import escape
 
 import numpy as np
 
+from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import with_error
 from jaxmap.reports.section import Section
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import RAW
 from jaxmap.store.record import Entry
 
 
