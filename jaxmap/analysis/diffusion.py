@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxmap.analysis.consecutive import Consecutive, measure_consecutive
 from jaxmap.analysis.context import Context
+from jaxmap.analysis.exponents import with_errors
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.published import LEAST_PUBLISHED, on_published_steps
@@ -35,7 +36,10 @@ from jaxmap.tables import to_frame, write_csv
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("trajectory", "start_step", "space", "exponent", "r2", "recipe", "group", "unit")
+COLUMNS = (
+    "trajectory", "start_step", "space", "exponent", "r2", "recipe", "group", "unit",
+    "standard_error",
+)  # fmt: skip
 MSD_COLUMNS = ("trajectory", "space", "lag_steps", "msd", "pairs", "recipe", "group", "unit")
 
 
@@ -86,10 +90,10 @@ class Diffusion(Result):
 
     def _exponent_rows(self) -> Iterator[tuple[object, ...]]:
         for one in self.exponents:
-            columns = (one.starts.tolist(), one.exponent.tolist(), one.r2.tolist())
-            for start, exponent, r2 in zip(*columns, strict=True):
+            columns = (one.starts, one.exponent, one.r2, one.errors)
+            for start, exponent, r2, error in zip(*(c.tolist() for c in columns), strict=True):
                 row = (one.trajectory.run, start, one.trajectory.space, exponent, r2)
-                yield (*row, self.recipe, self.group, one.trajectory.unit)
+                yield (*row, self.recipe, self.group, one.trajectory.unit, error)
 
     def _displacement_rows(self) -> Iterator[tuple[object, ...]]:
         for one in self.displacements:
@@ -133,6 +137,7 @@ def measure_diffusion(
             f"{store.path}: no run has {WINDOW if window is None else window} saved checkpoints "
             f"after a start from step {start} on{_what_fits(runs, start, chosen)}"
         )
+    found = with_errors(found, basis.saved, chosen)
     notes = [*basis.notes, *context.timeline_notes]
     if not any(one.space == "weight" for one in trajectories):
         notes.append(Note("weight space", "the store holds no distances between weights"))

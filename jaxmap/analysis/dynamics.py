@@ -13,15 +13,18 @@ import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import starts_and_window
+from jaxmap.analysis.exponents import kl_exponents, weight_exponents
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining
+from jaxmap.analysis.recipes import Recipe
+from jaxmap.analysis.run_pairs import GROUP
 from jaxmap.analysis.runs import Run
 from jaxmap.analysis.trajectories import Trajectory, trajectories_of
 from jaxmap.errors import InputError
 from jaxmap.figures.figure import Figures, save_figures
 from jaxmap.results import Result
 from jaxmap.stats.diffusion import LEAST
-from jaxmap.stats.dynamics import curvature, slope, slope_error, speed, turn
+from jaxmap.stats.dynamics import curvature, speed, turn
 from jaxmap.stats.jackknife import LeftOut, kl_left_out, standard_error
 from jaxmap.tables import to_frame, write_csv
 
@@ -64,11 +67,14 @@ class Dynamics(Result):
       series: by measure (see MEASURES), then run.
       window: saved checkpoints after a start that enter an exponent.
       notes: what was left out.
+      recipe, group: how scores were cleaned, and what was cleaned together.
     """
 
     series: tuple[Series, ...]
     window: int
     notes: tuple[Note, ...]
+    recipe: Recipe = "jaxmap"
+    group: str = GROUP
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per measure, run and time, with the columns of dynamics.csv."""
@@ -129,7 +135,10 @@ def measure_dynamics(
             if one.measure in only
         ]
     series.sort(key=lambda one: MEASURES.index(one.measure))
-    return Dynamics(tuple(series), chosen, tuple(notes))
+    group = GROUP
+    if context.recipe == "published" and context.published_groups.together is not None:
+        group = context.published_groups.together.name
+    return Dynamics(tuple(series), chosen, tuple(notes), context.recipe, group)
 
 
 def _parts(
@@ -249,14 +258,7 @@ def _exponents(
         ]
         if not starts:
             continue
-        kl = _kl(pre, [(rows[i], rows[i + a]) for i in starts for a in range(1, chosen + 1)])
-        value, error = np.full(len(starts), np.nan), np.full(len(starts), np.nan)
-        for n, i in enumerate(starts):
-            part = slice(n * chosen, (n + 1) * chosen)
-            if (kl.kl[part] > 0).all() and (kl.without[:, part] > 0).all():
-                lags = np.log((run.times[i + 1 : i + chosen + 1] - run.times[i]).astype(float))
-                value[n] = slope(lags, np.log(kl.kl[part]))
-                error[n] = standard_error(slope(lags, np.log(kl.without[:, part])))
+        value, error = kl_exponents(pre, rows, run.times, starts, chosen)
         times = run.times[starts]
         found.append(Series("exponent", run.name, times, value, error, run.unit))
         if run.name in weights:
@@ -270,12 +272,7 @@ def _with_weights(
 ) -> list[Series]:  # fmt: skip
     """Exponents of weights, their errors by the fit, and how far they lie above those of
     log-likelihoods, errors of both added in squares."""
-    own, own_error = np.full(len(starts), np.nan), np.full(len(starts), np.nan)
-    for n, i in enumerate(starts):
-        distance_W = weights.distance[i, i + 1 : i + window + 1]
-        if (distance_W > 0).all():
-            lags = np.log((run.times[i + 1 : i + window + 1] - run.times[i]).astype(float))
-            own[n], own_error[n] = (f(lags, np.log(distance_W)) for f in (slope, slope_error))
+    own, own_error = weight_exponents(weights.distance, run.times, starts, window)
     times = run.times[list(starts)]
     return [
         Series("exponent_weight", run.name, times, own, own_error, run.unit),

@@ -55,12 +55,19 @@ class ExponentCurve:
       trajectory: the trajectory.
       starts: the starts that have a complete window, int64 [S].
       exponent, r2: float64 [S]; NaN if the start was left out.
+      error: one standard error of the exponent, float64 [S], NaN where unknown; None: not measured.
     """
 
     trajectory: Trajectory
     starts: np.ndarray
     exponent: np.ndarray
     r2: np.ndarray
+    error: np.ndarray | None = None
+
+    @property
+    def errors(self) -> np.ndarray:
+        """`error`, or NaN where it was not measured, float64 [S]."""
+        return np.full(len(self.starts), np.nan) if self.error is None else self.error
 
 
 @dataclass(frozen=True)

@@ -21,5 +21,9 @@ def scores_are(recipe: Recipe, group: str, cleaned: bool) -> str:
 
 
 def write_above(figure: Figure, sentence: str) -> None:
-    """Writes a sentence above the panels, so that a saved figure says it without its caption."""
-    figure.suptitle(sentence, fontsize=7.5, x=0.01, ha="left")
+    """Writes a sentence above the panels, so that a saved figure says it without its caption.
+
+    It is below what was written there before.
+    """
+    written = [line for line in (figure.get_suptitle(), sentence) if line]
+    figure.suptitle("\n".join(written), fontsize=7.5, x=0.01, ha="left")

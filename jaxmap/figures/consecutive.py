@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, lines, style
 from jaxmap.figures.figure import new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from jaxmap.analysis.consecutive import Consecutive, RunSteps
@@ -31,14 +30,18 @@ def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
     parts = [part for part in ("during", "after") if _any(runs, part)]
     if not parts:
         return None
-    styles = style.run_styles(run.run for run in runs)
+    styles = lines.run_styles(run.run for run in runs)
     unit = runs[0].unit
     with style.look():
         figure = new_figure(width, 3.8)
         panels = dict(zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True))
         for part, axes in panels.items():
             for run in runs:
-                _line(axes, run, _part(run, part), styles[run.run])
+                chosen_I = _part(run, part)
+                lines.draw_line(
+                    axes, run.end_I[chosen_I], run.kl_I[chosen_I], styles[run.run],
+                    error_I=run.error_I[chosen_I], label=run.run, logarithmic=True,
+                )  # fmt: skip
         if left := panels.get("during"):
             ends = np.concatenate([run.end_I[run.during_I] for run in runs])
             style.log_time_axis(left, unit, 1 if unit == "step" else int(ends.min()), ends.max())
@@ -51,7 +54,9 @@ def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
         for axes in panels.values():
             axes.set_ylabel("KL to the checkpoint before\n(bits per byte)")
             style.plain_log_axis(axes)
-        style.run_legend(figure, styles)
+        lines.run_legend(figure, styles)
+        sentence = captions.scores_are(consecutive.recipe, consecutive.group, cleaned=True)
+        captions.write_above(figure, sentence)
     return figure
 
 
@@ -63,25 +68,3 @@ def _part(run: RunSteps, part: str) -> np.ndarray:
 def _any(runs: Sequence[RunSteps], part: str) -> bool:
     """Whether a part has anything to draw."""
     return any((run.kl_I[_part(run, part)] > 0).any() for run in runs)
-
-
-def _line(axes: Axes, run: RunSteps, chosen_I: np.ndarray, look: style.LineStyle) -> None:
-    kl_I = np.where(run.kl_I > 0, run.kl_I, np.nan)[chosen_I]
-    if not np.isfinite(kl_I).any():
-        return
-    end_I, error_I = run.end_I[chosen_I], run.error_I[chosen_I]
-    low_I = np.maximum(kl_I - error_I, kl_I / 10)  # a log axis has no room for zero or less
-    axes.fill_between(
-        end_I, low_I, kl_I + error_I, color=look.color, alpha=0.18 * look.alpha, linewidth=0
-    )
-    axes.plot(
-        end_I,
-        kl_I,
-        color=look.color,
-        linestyle=look.dashes,
-        alpha=look.alpha,
-        linewidth=look.width,
-        marker="o",
-        markersize=style.marker_size(look, int(chosen_I.sum())),
-        label=run.run,
-    )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, lines, style
 from jaxmap.figures.figure import new_figure
+from jaxmap.figures.names import short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,7 @@ LOGARITHMIC = ("speed", "curvature", "kl_to_final", "kl_between_seeds")
 LEVELS = {"turn": 0.0, "exponent": 1.0, "exponent_weight": 1.0, "exponent_difference": 0.0}
 COLUMNS = 2
 MOST_DOMAINS = 6
+LONGEST = 50  # letters of a panel's title
 
 
 def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
@@ -42,11 +44,11 @@ def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
     measures = [name for name in LABELS if any(one.measure == name for one in shown)]
     if not measures:
         return None
-    styles = style.run_styles(
+    styles = lines.run_styles(
         dict.fromkeys(one.run for one in shown if one.measure != "kl_between_seeds")
     )
     seeds = [one.run for one in shown if one.measure == "kl_between_seeds"]
-    looks = {**styles, **style.run_styles(seeds)}
+    looks = {**styles, **lines.run_styles(seeds)}
     rows = -(-len(measures) // COLUMNS)
     with style.look():
         figure = new_figure(width, 2.3 * rows + 0.5)
@@ -55,7 +57,9 @@ def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
             _panel(axes, [one for one in shown if one.measure == name], looks)
         for axes in panels[len(measures) :]:
             axes.set_axis_off()
-        style.run_legend(figure, styles)
+        lines.run_legend(figure, styles)
+        sentence = captions.scores_are(dynamics.recipe, dynamics.group, cleaned=True)
+        captions.write_above(figure, sentence)
     return figure
 
 
@@ -70,7 +74,9 @@ def draw_domains(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
     if not runs:
         return None
     looks = {
-        name: style.LineStyle(style.PALETTE[i % len(style.PALETTE)], "-", 1.0, 1.4)
+        name: lines.LineStyle(
+            style.PALETTE[i], lines.DASHES[i % len(lines.DASHES)], 1.0, 1.4, lines.MARKERS[i]
+        )
         for i, name in enumerate(domains)
     }
     rows = -(-len(runs) // COLUMNS)
@@ -80,38 +86,31 @@ def draw_domains(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
         for axes, run in zip(panels, runs, strict=False):
             for one in shown:
                 if one.run == run and one.domain in looks:
-                    _line(axes, one, looks[one.domain], logarithmic=True)
+                    lines.draw_line(
+                        axes, one.times, one.values, looks[one.domain], error_I=one.errors,
+                        label=one.domain, logarithmic=True,
+                    )  # fmt: skip
             _finish(axes, "kl_to_final", shown[0].unit, [one for one in shown if one.run == run])
-            axes.set_title(run)
+            axes.set_title(short_names([run])[0])
         for axes in panels[len(runs) :]:
             axes.set_axis_off()
-        style.run_legend(figure, looks)
+        lines.run_legend(figure, looks)
+        sentence = captions.scores_are(dynamics.recipe, dynamics.group, cleaned=True)
+        captions.write_above(figure, sentence)
     return figure
 
 
-def _panel(axes: Axes, series: Sequence[Series], looks: dict[str, style.LineStyle]) -> None:
+def _panel(axes: Axes, series: Sequence[Series], looks: dict[str, lines.LineStyle]) -> None:
     name, unit = series[0].measure, series[0].unit
     for one in series:
-        _line(axes, one, looks[one.run], logarithmic=name in LOGARITHMIC)
+        lines.draw_line(
+            axes, one.times, one.values, looks[one.run], error_I=one.errors, label=one.run,
+            logarithmic=name in LOGARITHMIC,
+        )  # fmt: skip
     _finish(axes, name, unit, series)
     if name == "kl_between_seeds":
-        axes.set_title("; ".join(one.run for one in series), fontsize=8)
-
-
-def _line(axes: Axes, one: Series, look: style.LineStyle, logarithmic: bool) -> None:
-    values, errors = one.values, np.nan_to_num(one.errors)
-    low = values - errors
-    if logarithmic:
-        values = np.where(values > 0, values, np.nan)
-        low = np.maximum(low, values / 10)  # a log axis has no room for zero or less
-    axes.fill_between(
-        one.times, low, values + errors, color=look.color, alpha=0.18 * look.alpha, linewidth=0
-    )
-    axes.plot(
-        one.times, values, color=look.color, linestyle=look.dashes, alpha=look.alpha,
-        linewidth=look.width, marker="o", markersize=style.marker_size(look, len(values)),
-        label=one.domain or one.run,
-    )  # fmt: skip
+        names = "; ".join(one.run for one in series)
+        axes.set_title(names if len(names) <= LONGEST else f"{len(series)} models", fontsize=8)
 
 
 def _finish(axes: Axes, name: str, unit: str, series: Sequence[Series]) -> None:
@@ -124,4 +123,4 @@ def _finish(axes: Axes, name: str, unit: str, series: Sequence[Series]) -> None:
     if name in LEVELS:
         axes.axhline(LEVELS[name], color=style.FAINT, linewidth=0.9)
     elif any((one.values > 0).any() for one in series):
-        axes.set_yscale("log")
+        style.plain_log_axis(axes)

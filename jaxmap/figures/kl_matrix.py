@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
+from jaxmap.figures.digits import number, tick
 from jaxmap.figures.figure import new_figure
 from jaxmap.figures.names import short_names
 
@@ -51,14 +52,16 @@ def draw(table: KlTable, width: float = 7.2) -> Figure | None:
         if len(names) <= MOST_NUMBERS:
             for i, j in zip(*np.nonzero(~np.eye(len(names), dtype=bool)), strict=True):
                 dark = kl_KK[i, j] > 0 and norm(kl_KK[i, j]) > 0.6
+                text = number(kl_KK[i, j], 2).replace(" × ", "·")
                 axes.text(
-                    j, i, f"{kl_KK[i, j]:.2g}", ha="center", va="center", fontsize=7.5,
+                    j, i, text, ha="center", va="center", fontsize=7.5 if len(text) < 7 else 6.0,
                     color=ON_DARK if dark else ON_LIGHT,
                 )  # fmt: skip
         if len(known):
             bar = figure.colorbar(image, ax=axes, shrink=0.8)
             bar.set_label("KL divergence (bits per byte)")
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: tick(y)))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        captions.write_above(figure, captions.RAW)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, lines, style
 from jaxmap.figures.figure import new_figure
 
 if TYPE_CHECKING:
@@ -21,35 +21,19 @@ def draw(learning: Learning, width: float = 7.2) -> Figure | None:
     runs = learning.curves
     if not runs:
         return None
-    styles = style.run_styles(run.name for run in runs)
+    styles = lines.run_styles(run.name for run in runs)
     with style.look():
         figure = new_figure(width, 3.8)
         axes = figure.subplots()
         for run in runs:
-            look = styles[run.name]
-            axes.fill_between(
-                run.step_I,
-                run.bits_I - run.error_I,
-                run.bits_I + run.error_I,
-                color=look.color,
-                alpha=0.15 * look.alpha,
-                linewidth=0,
-            )
-            axes.plot(
-                run.step_I,
-                run.bits_I,
-                color=look.color,
-                linestyle=look.dashes,
-                alpha=look.alpha,
-                linewidth=look.width,
-                marker="o",
-                markersize=style.marker_size(look, len(run.step_I)),
-                label=run.name,
+            lines.draw_line(
+                axes, run.step_I, run.bits_I, styles[run.name], error_I=run.error_I, label=run.name
             )
         unit = runs[0].run.unit
         last = max(int(run.step_I[-1]) for run in runs)
         first = 0 if unit == "step" else min(int(run.step_I[0]) for run in runs)
         style.log_time_axis(axes, unit, first, last)
         axes.set_ylabel("bits per byte of text (lower is better)")
-        style.run_legend(figure, styles)
+        lines.run_legend(figure, styles)
+        captions.write_above(figure, captions.RAW)
     return figure

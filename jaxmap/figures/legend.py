@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from jaxmap.stats.embed import Embedding
 
 OTHER = "other"
+MOST_LINES, MOST_COLUMNS = 24, 4  # of a legend
+LETTER, ROW = 0.07, 0.18  # inches of a legend's letters and lines
+HAIR_SPACE = "\u200a"
 
 
 def kind_colors(kinds: Sequence[str]) -> dict[str, str]:
@@ -74,5 +77,29 @@ def kind_legend(figure: Figure, colors: dict[str, str], extra: Sequence = ()) ->
     handles = [dot(c, kind) for kind, c in colors.items() if c != style.FAINT]
     if style.FAINT in colors.values():
         handles.append(dot(style.FAINT, OTHER if handles else "models"))
-    handles += list(extra)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
+    legend_below(figure, [*handles, *extra])
+
+
+def legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """Puts a legend below the panels, in as many columns as fit, and makes the figure as much
+    taller as the legend is. More than 24 lines end with how many more there are."""
+    from matplotlib.lines import Line2D
+
+    if not handles:
+        return
+    shown = list(handles[:MOST_LINES])
+    if len(handles) > len(shown):
+        shown[-1:] = [Line2D([], [], ls="", label=f"and {len(handles) - len(shown) + 1} more")]
+    for one in shown:
+        one.set_label(shown_label(one.get_label()))
+    wide, high = figure.get_size_inches()
+    column = 0.6 + LETTER * max(len(one.get_label()) for one in shown)
+    columns = min(len(shown), MOST_COLUMNS, max(1, int(wide / column)))
+    rows = -(-len(shown) // columns)
+    figure.set_size_inches(wide, high + ROW * max(rows - 2, 0))
+    figure.legend(handles=shown, loc="outside lower center", ncols=columns)
+
+
+def shown_label(label: str) -> str:
+    """A label that matplotlib shows: it leaves those out that begin with an underscore."""
+    return f"{HAIR_SPACE}{label}" if label.startswith("_") else label

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from jaxmap.stats.embed import Embedding
 
 
+FEW = 12  # models up to which lines and marks have their full size
+
+
 def draw(
     embedding: Embedding,
     models: Sequence[str],
@@ -26,6 +29,8 @@ def draw(
     colors: dict[str, str] | None = None,
 ) -> Figure:
     """Draws the layers of each model along a line; deeper is lighter, the last is a white square.
+
+    Lines and marks of many models are smaller, so that they do not hide one another.
 
     Args:
       embedding: the positions.
@@ -42,21 +47,23 @@ def draw(
         figure = new_figure(width, 5.4)
         axes = figure.subplots()
         colors = colors_of(kinds, colors)
-        for model in dict.fromkeys(models):
+        names = list(dict.fromkeys(models))
+        share = min(1.0, (FEW / max(len(names), 1)) ** 0.5)  # of many models all is smaller
+        for model in names:
             rows = np.array([k for k, name in enumerate(models) if name == model])
             rows = rows[np.argsort(layer_K[rows], kind="stable")]
             color = colors[kinds[rows[0]]]
             xy_L2 = embedding.xy_K2[rows]
             depth_L = layer_K[rows] / max(layer_K[rows].max(), 1)
-            axes.plot(*xy_L2.T, color=lighter(color, 0.5), lw=0.7, zorder=1)
+            axes.plot(*xy_L2.T, color=lighter(color, 0.5), lw=0.7 * share, zorder=1)
             axes.scatter(
-                xy_L2[:-1, 0], xy_L2[:-1, 1], s=16,
+                xy_L2[:-1, 0], xy_L2[:-1, 1], s=16 * share,
                 c=[lighter(color, 0.75 * d) for d in depth_L[:-1]], linewidths=0,
                 zorder=2, label=model,
             )  # fmt: skip
             axes.scatter(
-                xy_L2[-1, 0], xy_L2[-1, 1], s=30, marker="s", facecolors="white",
-                edgecolors=color, linewidths=1.2, zorder=3,
+                xy_L2[-1, 0], xy_L2[-1, 1], s=30 * share, marker="s", facecolors="white",
+                edgecolors=color, linewidths=1.2 * share, zorder=3,
             )  # fmt: skip
         map_axes(axes, embedding)
         kind_legend(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
+from jaxmap.figures.digits import number
 from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import lighter, map_axes
 from jaxmap.naming import parse_run
@@ -68,11 +69,11 @@ def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> 
                 ],
                 loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3,
             )  # fmt: skip
-        figure.suptitle(
-            f"lighter: earlier; dot: last checkpoint; width: KL of a step, widest from {cap:.2g} "
-            "bits per byte",
-            fontsize=8.5, x=0.01, ha="left",
-        )  # fmt: skip
+        captions.write_above(
+            figure,
+            "Lighter: earlier; dot: last checkpoint; width: KL of a step, widest from "
+            f"{number(cap, 2)} bits per byte.",
+        )
     return figure
 
 

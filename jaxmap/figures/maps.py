@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import map_layers, map_pairs, map_trajectories
+from jaxmap.figures import captions, map_layers, map_pairs, map_trajectories, style
 from jaxmap.figures.legend import kind_colors
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 def draw(atlas: Atlas, one: Map, embedding: Embedding) -> Figure:
     """The figure of one map; a type of models has one colour on all maps of the atlas."""
+    figure = _draw(atlas, one, embedding)
+    with style.look():
+        captions.write_above(figure, captions.scores_are(one.recipe, one.group, one.cleaned))
+    return figure
+
+
+def _draw(atlas: Atlas, one: Map, embedding: Embedding) -> Figure:
     if one.name == "trajectories":
         return map_trajectories.draw(atlas.run_lines(embedding), embedding)
     colors = kind_colors(atlas.kinds)

@@ -12,7 +12,7 @@ def short_names(names: Sequence[str], longest: int = 34) -> list[str]:
     Folders that all names begin with are left out, then the middle of names that are still too
     long, as far as they stay different.
     """
-    if len(names) < 2 or max(map(len, names)) <= longest:
+    if max(map(len, names), default=0) <= longest:
         return list(names)
     parts = [name.split("/") for name in names]
     columns = zip(*(one[:-1] for one in parts), strict=False)

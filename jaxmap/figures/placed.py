@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
 from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import kind_colors, kind_legend, lighter, map_axes
 
@@ -52,4 +52,5 @@ def draw(placing: Placing, width: float = 7.2) -> Figure:
         new = Line2D([], [], marker="D", ls="", ms=5, color=style.INK,
                      label="new, ± two standard errors")  # fmt: skip
         kind_legend(figure, colors, [new])
+        captions.write_above(figure, "Scores: raised to the lower limit of the map's models.")
     return figure

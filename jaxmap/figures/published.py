@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
 from jaxmap.figures.figure import new_figure
 from jaxmap.figures.legend import lighter
+from jaxmap.figures.lines import DASHES
 from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def figure_1(atlas: Atlas, width: float = 6.4) -> Figure | None:
         _square(axes)
         handles = {label: (color, marker) for color, marker, label in looks.values()}
         _legend(figure, handles, columns=3)
+        captions.write_above(figure, captions.scores_are(one.recipe, one.group, one.cleaned))
     return figure
 
 
@@ -125,7 +127,7 @@ def _legend(figure: Figure, handles: dict[str, tuple[str, str]], columns: int) -
                    label=label)
             for label, (color, marker) in handles.items()
         ],
-        loc="outside upper center", ncols=columns,
+        loc="outside lower center", ncols=columns,
     )  # fmt: skip
 
 
@@ -155,6 +157,10 @@ def figure_2(atlas: Atlas, colors: dict[str, str], width: float = 10.8) -> Figur
         handles = [Line2D([], [], ls="", marker="o", ms=5, color=color, label=kind)
                    for kind, color in colors.items()]  # fmt: skip
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 11))
+        said = dict.fromkeys(
+            captions.scores_are(one.recipe, one.group, one.cleaned) for one in maps
+        )
+        captions.write_above(figure, " ".join(said))
     return figure
 
 
@@ -257,12 +263,14 @@ def figure_4(consecutive: Consecutive, width: float = 8.0) -> Figure | None:
         for axes in (left, right):
             axes.set_xlabel("step")
             axes.legend()
+        sentence = captions.scores_are(consecutive.recipe, consecutive.group, cleaned=True)
+        captions.write_above(figure, sentence)
     return figure
 
 
 def _line(axes: Axes, run: RunSteps, chosen_I: np.ndarray, place: int, x_I: np.ndarray) -> None:
     color = style.PALETTE[place % len(style.PALETTE)]
-    dashes = style.DASHES[place % len(style.DASHES)]
+    dashes = DASHES[place % len(DASHES)]
     axes.plot(
         x_I[chosen_I], run.kl_I[chosen_I], color=color, ls=dashes, lw=1.0, label=_size(run.run)
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jaxmap.atomic import write_atomic
 from jaxmap.figures.digits import tick
-from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#1f2328"  # text and axes; the report swaps it for the colour of its own text
 FAINT = "#8a9099"  # grid and guides; swapped likewise
-DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-CROWD = 60  # points of a line from which it has no dots
-MOST_LINES = 9  # of a legend with a line for each seed
+
+# Fonts for names that DejaVu Sans has no letters of; those that are installed are used.
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP",
+    "Noto Sans Devanagari", "Noto Sans Thai", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic",
+    "Arial Unicode MS",
+)  # fmt: skip
+NO_GLYPH = "Glyph .* missing from"  # of a PNG where no font has a letter; SVG files keep the text
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # the name of a model may hold dollar signs
     "font.size": 9.0,
     "axes.labelsize": 9.0,
     "axes.titlesize": 9.5,
@@ -59,66 +66,13 @@ RC: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class LineStyle:
-    """How the line of one run is drawn."""
+@functools.cache
+def installed_fonts() -> tuple[str, ...]:
+    """Those of OTHER_SCRIPTS that this machine has."""
+    from matplotlib import font_manager
 
-    color: str
-    dashes: str | tuple[float, tuple[float, ...]]
-    alpha: float
-    width: float
-
-
-def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
-    """A style for each run: one colour a model, its further seeds dashed and lighter.
-
-    `pythia-14m-seed3` is a seed of `pythia-14m`. More models than colours reuse the colours
-    with another dash, so no two runs without seeds look the same until the 25th.
-    """
-    styles: dict[str, LineStyle] = {}
-    bases: list[str] = []
-    seeds: dict[str, int] = {}
-    for name in names:
-        run = parse_run(name)
-        base = run.base
-        if base not in bases:
-            bases.append(base)
-        place = bases.index(base)
-        color = PALETTE[place % len(PALETTE)]
-        turn = place // len(PALETTE)
-        if run.seed is not None:
-            seeds[base] = seeds.get(base, 0) + 1
-            styles[name] = LineStyle(color, DASHES[(turn + seeds[base]) % len(DASHES)], 0.65, 1.1)
-        else:
-            styles[name] = LineStyle(color, DASHES[turn % len(DASHES)], 1.0, 1.6)
-    return styles
-
-
-def marker_size(look: LineStyle, points: int) -> float:
-    """Points of a dot on a line of that many; a crowd of them would hide the line."""
-    return 2.6 * look.width / 1.6 if points <= CROWD else 0.0
-
-
-def run_legend(figure: Figure, styles: dict[str, LineStyle], more: Sequence[Any] = ()) -> None:
-    """One line of the legend for each run, further handles after them.
-
-    When there are many, the further seeds of a model share one line.
-    """
-    from matplotlib.lines import Line2D
-
-    lines: dict[str, LineStyle] = {}
-    for name, run in styles.items():
-        one = parse_run(name)
-        if one.seed is not None and len(styles) > MOST_LINES:
-            name = f"{one.base}, further seeds"
-        lines.setdefault(name, run)
-    handles = [
-        Line2D([], [], color=one.color, alpha=one.alpha, lw=one.width, ls=one.dashes, label=label)
-        for label, one in lines.items()
-    ]
-    if handles or more:
-        columns = min(len(handles) + len(more), 4)
-        figure.legend(handles=[*handles, *more], loc="outside lower center", ncols=columns)
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in OTHER_SCRIPTS if name in known)
 
 
 @contextlib.contextmanager
@@ -126,11 +80,13 @@ def look() -> Iterator[None]:
     """Draw and save inside this, so that no setting leaks into the caller's matplotlib."""
     import matplotlib as mpl
 
+    families = {"font.family": ["DejaVu Sans", *installed_fonts()]}
     fonts = logging.getLogger("fontTools")  # tells of every glyph that a PDF keeps
     level = fonts.level
     fonts.setLevel(logging.WARNING)
     try:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(RC | families), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", NO_GLYPH)
             yield
     finally:
         fonts.setLevel(level)

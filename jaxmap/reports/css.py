@@ -12,7 +12,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 68rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
 h2 a { color: inherit; text-decoration: none; }
@@ -34,9 +34,10 @@ dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabu
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  white-space: nowrap; }
+  min-width: 5.5rem; overflow-wrap: anywhere; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; min-width: 0; }
+td.number { white-space: nowrap; }
 td small { color: var(--soft); }
 figure { margin: 1rem 0 0; }
 figure svg { width: 100%; height: auto; min-width: 34rem; display: block; }
@@ -74,7 +75,8 @@ ul.plain { color: var(--soft); font-size: .92rem; padding-left: 1.2rem; max-widt
   nav, .controls, .files, .modebar-container { display: none !important; }
   figure, tr, .plot, dl.facts { break-inside: avoid; } h2 { break-after: avoid; }
   .wide { overflow: visible; } figure svg { min-width: 0; }
-  table { font-size: .75rem; } th, td { white-space: normal; } }
+  .keys i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  table { font-size: .72rem; } th, td { min-width: 3rem; } thead { display: table-header-group; } }
 """
 
 # What the page may do: show itself. No address is ever loaded, whatever a script asks for.

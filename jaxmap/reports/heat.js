@@ -1,7 +1,7 @@
 // KL between all models, in the order of a tree.
 (() => {
   "use strict";
-  const { data, get, css, short, kl, safe, config, axes, paper } = page;
+  const { data, get, css, number, kl, safe, config, axes, paper } = page;
   const one = data.heat;
   if (!one) return;
   const plot = get("heat-plot");
@@ -23,7 +23,7 @@
     const places = one.labels.map((_, i) => i);
     // Names as large as a row, unless that is too small to read; then there are none.
     const wide = plot.clientWidth;
-    const most = Math.min(190, wide * 0.34);
+    const most = Math.min(260, wide * 0.34);
     const font = Math.min(12, (wide - most - 8) / count * 0.9);
     const few = font >= 7;
     const side = few ? most : 14;
@@ -39,10 +39,10 @@
         zmax: one.high, hoverinfo: "none",
         ...(numbers ? { texttemplate: "%{text}", textfont: { size: cell >= 40 ? 12 : 9 },
           text: logs.map((row) => row.map((value) => value === null ? "0"
-            : `${+Math.pow(10, value).toPrecision(2)}`)) } : {}),
+            : number(Math.pow(10, value), 2).replace(" × ", cell >= 60 ? " × " : "·"))) } : {}),
         colorbar: { title: { text: "KL (bits per byte)", side: "top" }, orientation: "h", y: 1.02,
           yanchor: "bottom", thickness: 10, len: 0.9, tickvals: ticks, outlinewidth: 0,
-          ticktext: ticks.map((tick) => short(Math.pow(10, tick))) } },
+          ticktext: ticks.map((tick) => number(Math.pow(10, tick), 3)) } },
       { x: one.tree.x, y: one.tree.y, yaxis: "y2", mode: "lines", hoverinfo: "skip",
         line: { color: css("--soft"), width: 1 } },
     ], { ...paper(), showlegend: false, margin: { l: side, r: 8, t: 62, b: under },

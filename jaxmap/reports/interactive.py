@@ -23,6 +23,9 @@ from jaxmap.stats.embed import Embedding
 
 SCRIPTS = ("page.js", "labels.js", "gestures.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
+# Colours of runs after those of the palette, on white and on dark paper: violet, brown, olive,
+# crimson, teal, grey.
+FURTHER = ("#8A63D2", "#8C6239", "#8A8F00", "#C9364F", "#2AA6A0", "#7D858E")
 
 TITLES = {
     "trajectories": "training runs",
@@ -49,6 +52,7 @@ def payload(
     """What the script draws: maps with everything that hovering tells, and the heat map."""
     return {
         "palette": list(PALETTE),
+        "further": list(FURTHER),
         "types": [kind for kind, color in kind_colors(atlas.kinds).items() if color != FAINT],
         "maps": [_map(context, one, atlas.pretraining, models) for one in atlas.maps],
         "heat": heat,

@@ -58,9 +58,9 @@
       // A type has one colour on all maps; models have theirs in the order of the figures.
       const seen = new Set(values.filter(Boolean));
       const first = [css("--blue"), ...data.palette.slice(1, -1), css("--sky")];
-      // More runs than colours come again as lighter ones, so that seeds are told apart.
-      const palette = key === "run" ? [1, 0.55, 0.3].flatMap((share) => first.map((shade) =>
-        mixed(shade, css("--paper"), share))) : first;
+      // Runs have more colours, then the same ones lighter, so that seeds are told apart.
+      const palette = key === "run" ? [1, 0.5].flatMap((share) => [...first, ...data.further]
+        .map((shade) => mixed(shade, css("--paper"), share))) : first;
       const named = (key === "type" ? data.types : [...seen]).slice(0, palette.length);
       const of = (value) => named.includes(value) ? palette[named.indexOf(value)] : css("--faint");
       const keys = named.filter((value) => seen.has(value)).map((value) => [of(value), value]);
@@ -153,7 +153,8 @@
     const shown = one.paths.length ? heads : one.labels.map((_, k) => k);
     const names = shown.length > mostNames ? [] : page.placeNames({ x: shown.map((k) => x[k]),
       y: shown.map((k) => y[k]), labels: shown.map((k) => one.run ? one.run[k] : one.labels[k]),
-      ranges, width, height });
+      ranges, width, height,
+      others: dense ? [] : one.labels.flatMap((_, k) => shown.includes(k) ? [] : [[x[k], y[k]]]) });
     const ofHeads = Array.isArray(marker.color) ? { ...marker, showscale: false,
       color: heads.map((k) => marker.color[k]) } : marker;
     const traces = [

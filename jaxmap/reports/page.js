@@ -2,6 +2,16 @@
 const page = (() => {
   "use strict";
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // 0.767, 12,300, 6.5 × 10⁻⁵: so many significant digits.
+  const number = (value, digits) => {
+    if (value === 0) return "0";
+    if (Math.abs(value) >= 1e-3) {
+      return (+value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits });
+    }
+    const [mantissa, power] = value.toExponential(digits - 1).split("e");
+    const raised = [...String(+power)].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+    return `${mantissa} × 10${raised.join("")}`;
+  };
   const draws = [];  // of the parts that are on this page
   return {
     data: JSON.parse(document.getElementById("map-data").textContent),
@@ -14,8 +24,9 @@ const page = (() => {
       : value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M`
         : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en")
           : `${+value.toPrecision(3)}`,
+    number,
     whole: (value) => Math.round(value).toLocaleString("en"),
-    kl: (value) => `${+value.toPrecision(3)} bits per byte`,
+    kl: (value) => `${number(value, 3)} bits per byte`,
     config: { displaylogo: false, responsive: true, scrollZoom: true,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] },
     axes: () => ({ gridcolor: css("--line"), zerolinecolor: css("--line"),

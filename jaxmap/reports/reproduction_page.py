@@ -48,9 +48,9 @@ CAPTIONS = {
     "figure5": (
         "Figure 5. Diffusion",
         "Left: distance from step 120,000 to the ten checkpoints after it; the guide is c = 1. "
-        "Right: the diffusion exponent c by start (group: sizes, cleaned). Solid: "
-        "log-likelihoods (KL), dashed: weights. An excluded start is drawn by linear "
-        "interpolation between its neighbours.",
+        "Right: the diffusion exponent c by start with one standard error (group: sizes, "
+        "cleaned). Above: log-likelihoods (KL), below: weights. An excluded start is drawn by "
+        "linear interpolation between its neighbours.",
     ),
 }
 

@@ -19,4 +19,3 @@ PUBLISHED = (
     "42, perplexity 30, for parents and children 20) of doubly centred vectors. Standard errors "
     "have the texts as the sample."
 )
-

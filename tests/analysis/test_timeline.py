@@ -230,7 +230,7 @@ def test_exponents_along_tokens_and_weights(tmp_path):
                 assert exponent == pytest.approx(expected, rel=1e-9)
         assert set(found.to_dataframe()["unit"]) == {time.removesuffix("s")}
         label = found.draw()["diffusion"].axes[0].get_xlabel()
-        assert label == f"lag $t - t_0$ (training {time})"
+        assert label == f"lag t − t₀ (training {time})"
 
 
 def test_names_of_tokens_alone(tmp_path):

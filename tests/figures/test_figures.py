@@ -11,7 +11,7 @@ import pytest
 from jaxmap.analysis.consecutive import Consecutive, RunSteps
 from jaxmap.analysis.learning import Learning, LearningCurve
 from jaxmap.analysis.runs import Run
-from jaxmap.figures import consecutive, learning, style
+from jaxmap.figures import consecutive, learning, lines, style
 from jaxmap.figures.figure import Figures
 from jaxmap.naming import parse_run
 
@@ -107,7 +107,7 @@ def test_learning_draws_what_it_was_given():
 
 def test_seeds_share_a_colour_and_no_two_lines_look_alike():
     names = [f"m{i}{seed}" for i in range(6) for seed in ("", "-seed1", "-seed2")]
-    styles = style.run_styles(names)
+    styles = lines.run_styles(names)
     assert styles["m0"].color == styles["m0-seed1"].color == styles["m0-seed2"].color
     assert styles["m0"].color != styles["m1"].color
     assert styles["m0"].dashes == "-"

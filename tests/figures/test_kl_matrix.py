@@ -19,7 +19,7 @@ def test_each_pair_has_its_number_on_both_sides():
     axes, bar = figure.axes
     found = {one.get_position(): one.get_text() for one in axes.texts}
     assert found == {
-        (1, 0): "0.001", (0, 1): "0.001", (2, 0): "0.5", (0, 2): "0.5", (2, 1): "0.25",
+        (1, 0): "0.0010", (0, 1): "0.0010", (2, 0): "0.50", (0, 2): "0.50", (2, 1): "0.25",
         (1, 2): "0.25",
     }  # fmt: skip
     assert [one.get_text() for one in axes.get_yticklabels()] == ["org/m0", "org/m1", "org/m2"]

@@ -165,7 +165,7 @@ def test_the_heat_map_tells_both_names(browser, mapped):
     assert lines[0] in heat["labels"]
     if len(lines) == 3:
         assert lines[1] in heat["labels"]
-        assert re.fullmatch(r"KL [-0-9.e]+ bits per byte", lines[2])
+        assert re.fullmatch(r"KL [0-9.,]+( × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? bits per byte", lines[2])
     shown = browser.run("document.querySelector('#heat-plot').data[0].z")
     assert np.shape(shown) == (27, 27)
     logs = np.array(shown, float)

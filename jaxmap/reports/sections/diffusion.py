@@ -22,6 +22,7 @@ def section(view: View) -> Section | None:
     rows, units = [], f"{found.exponents[0].trajectory.unit}s"
     for one in found.exponents:
         exponent = one.exponent[np.isfinite(one.exponent)]
+        errors = one.errors[np.isfinite(one.errors)]
         fits = one.r2[np.isfinite(one.r2)]  # none where every distance is the same
         if len(exponent):
             q25, median, q75 = np.quantile(exponent, (0.25, 0.5, 0.75))
@@ -31,6 +32,7 @@ def section(view: View) -> Section | None:
                     SPACES[one.trajectory.space],
                     fixed(median, 2),
                     f"{fixed(q25, 2)} to {fixed(q75, 2)}",
+                    fixed(float(np.median(errors)), 2) if len(errors) else "–",
                     f"{np.median(fits):.2f}" if len(fits) else "–",
                     f"{len(exponent)}",
                 )
@@ -40,22 +42,25 @@ def section(view: View) -> Section | None:
     html = (
         f"<p>How the distance from a checkpoint grows with the number of {units} "
         f"over the {found.window} checkpoints after it: distance ∝ lag<sup>c</sup>. c = 1 is "
-        "Brownian motion, less is slower (subdiffusive), more is faster. Medians over starts. "
+        "Brownian motion, less is slower (subdiffusive), more is faster. Medians "
+        "over starts; ± is one standard error of the exponent at a start, over texts or, of "
+        "weights, by the fit. "
         + scores_are(found.recipe, found.group, True)
         + "</p>"
         + table(
-            ("run", "space", "exponent c", "quartiles", "R²", "starts"),
+            ("run", "space", "exponent c", "quartiles", "± at a start", "R²", "starts"),
             rows,
             2,
             download=_file(found),
         )
     )
     caption = (
-        f"Distance from one checkpoint against the {units} since, both axes logarithmic; the "
-        "dotted guide is c = 1. And the exponent c by start. Solid: log-likelihoods (KL); "
-        "dashed: weights, where they were compared."
+        f"Left: distance from one checkpoint against the {units} since, both axes logarithmic; the "
+        "dotted guide is c = 1. Right: the exponent c at each start; bands are one standard error, "
+        "of log-likelihoods over texts, of weights by the scatter around the fitted line. Above: "
+        "log-likelihoods (KL); below: weights, where they were compared. "
+        + scores_are(found.recipe, found.group, True)
     )
-    caption += " " + scores_are(found.recipe, found.group, True)
     drawn = figure.draw(found)
     pictures = [Picture("diffusion", "Diffusion along training", drawn, caption)] if drawn else []
     return Section("Diffusion", html, tuple(pictures))

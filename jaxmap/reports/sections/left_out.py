@@ -19,7 +19,7 @@ def section(view: View) -> Section | None:
     lines += [f"map, {note}" for one in view.atlas.maps for note in one.notes]
     if not isinstance(view.diffusion, str):
         lines += [str(note) for note in view.diffusion.notes]
-    lines += [f"{', '.join(what)}: absent: {why}" for why, what in _absent(view).items()]
+    lines += [f"{'; '.join(what)}: absent: {why}" for why, what in _absent(view).items()]
     lines = list(dict.fromkeys(lines))
     if not lines:
         return None
@@ -32,10 +32,13 @@ def section(view: View) -> Section | None:
 def _absent(view: View) -> dict[str, list[str]]:
     """What the store cannot fill, by the reason."""
     found: dict[str, list[str]] = defaultdict(list)
+    settings: dict[str, list[str]] = defaultdict(list)
     for name, why in view.atlas.absent.items():
         found[why].append(f"map of {TITLES[name]}")
     for name, why in view.absent_settings.items():
-        found[why].append(f"scale, {name}")
+        settings[why].append(name)
+    for why, names in settings.items():
+        found[why].append(f"scale of {', '.join(names)}")
     if isinstance(view.diffusion, str):
         found[view.diffusion].append("diffusion")
     return found

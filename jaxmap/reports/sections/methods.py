@@ -55,8 +55,7 @@ def section(view: View) -> Section:
         ("page by", f"jaxmap {__version__}"),
     ]
     rows = "".join(
-        f"<tr><th>{escape(name)}</th>"
-        f'<td style="white-space: normal"><code>{escape(value)}</code></td></tr>'
+        f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>"
         for name, value in facts
         if value
     )

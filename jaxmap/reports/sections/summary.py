@@ -28,7 +28,7 @@ def section(view: View) -> Section:
     facts = [
         ("results", f"{len(entries):,}"),
         ("training runs", f"{len(view.learning.curves):,}"),
-        ("models", f"{len(view.nearest.models):,}"),
+        ("models compared", f"{len(view.nearest.models):,}"),
         ("texts", f"{len(texts.text_bytes):,}"),
         ("kB of text", f"{int(texts.text_bytes.sum()) / 1e3:,.0f}"),
         ("failed", f"{len(store.failures()):,}"),
