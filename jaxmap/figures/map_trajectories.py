@@ -10,7 +10,8 @@ import numpy as np
 from jaxmap.figures import captions, style
 from jaxmap.figures.digits import number
 from jaxmap.figures.figure import new_figure
-from jaxmap.figures.legend import lighter, map_axes
+from jaxmap.figures.legend import lighter, map_axes, shown_label
+from jaxmap.figures.names import short_names
 from jaxmap.naming import parse_run
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 THIN, THICK = 0.5, 3.5  # points
 SEED_COLORS = (*style.PALETTE, style.INK, style.FAINT)
+MOST_LINES, LONGEST = 12, 24  # of a legend, and letters of each line
 CAPPED_AT = 0.95  # quantile of the KL of all steps
 
 
@@ -32,8 +34,6 @@ def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> 
     panel has one colour per model, for all its seeds. If there are seeds, the right panel has those
     of the model with most of them, each with its colour and number. `width` is in inches.
     """
-    from matplotlib.lines import Line2D
-
     kl_S = np.concatenate([line.kl_I for line in lines])
     kl_S = kl_S[np.isfinite(kl_S)]
     cap = float(np.quantile(kl_S, CAPPED_AT)) if len(kl_S) else 0.0
@@ -54,21 +54,15 @@ def draw(lines: Sequence[RunLine], embedding: Embedding, width: float = 7.2) -> 
         }
         _panel(first, lines, color, cap, embedding)
         names = {run: run for run in color} if by_run else {b: _counted(b, base_of) for b in bases}
-        handles = [Line2D([], [], color=color[_one_of(k, base_of)], lw=2.5, label=label)
-                   for k, label in names.items()]  # fmt: skip
+        colors = [color[_one_of(key, base_of)] for key in names]
         first.set_title("all runs")
-        first.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        _legend(first, list(names.values()), colors, 2)
         for axes in rest:
             of_seed = {line.run: SEED_COLORS[i % len(SEED_COLORS)] for i, line in enumerate(seeds)}
             _panel(axes, seeds, of_seed, cap, embedding, numbered=True)
-            axes.set_title(f"{most}, one colour per seed")
+            axes.set_title(f"{short_names([most], LONGEST)[0]}, one colour per seed")
             axes.set_ylabel("")
-            axes.legend(
-                handles=[
-                    Line2D([], [], color=c, lw=2.5, label=_seed(run)) for run, c in of_seed.items()
-                ],
-                loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3,
-            )  # fmt: skip
+            _legend(axes, [_seed(run) for run in of_seed], list(of_seed.values()), 3)
         captions.write_above(
             figure,
             "Lighter: earlier; dot: last checkpoint; width: KL of a step, widest from "
@@ -115,6 +109,20 @@ def _panel(
                 )  # fmt: skip
     axes.autoscale_view()
     map_axes(axes, embedding)
+
+
+def _legend(axes: Axes, labels: Sequence[str], colors: Sequence[str], columns: int) -> None:
+    """The legend below one panel; one of many lines ends with how many more there are."""
+    from matplotlib.lines import Line2D
+
+    short = short_names(list(labels), LONGEST)
+    handles = [
+        Line2D([], [], color=color, lw=2.5, label=shown_label(label))
+        for label, color in zip(short, colors, strict=True)
+    ]
+    if (more := len(handles) - MOST_LINES + 1) > 1:
+        handles[MOST_LINES - 1 :] = [Line2D([], [], ls="", label=f"and {more} more")]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns)
 
 
 def _seed(run: str) -> str:
