@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxmap.figures import style
 from jaxmap.figures.figure import new_figure
+from jaxmap.figures.lines import draw_line, run_legend, run_styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
     lines = layers_of(found)
     if not lines:
         return None
-    styles = style.run_styles(lines)
+    styles = run_styles(lines)
     with style.look():
         figure = new_figure(width, 3.6)
         panels = figure.subplots(1, 2, sharex=True)
@@ -39,29 +40,14 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
                 layer_P = np.array([layer for layer, _ in rows])
                 value_P = np.array([getattr(one.row, value) for _, one in rows])
                 error_P = np.nan_to_num([getattr(one.row, error) for _, one in rows])
-                there_P = value_P > 0
-                layer_P, value_P, error_P = layer_P[there_P], value_P[there_P], error_P[there_P]
-                axes.fill_between(
-                    layer_P,
-                    np.maximum(value_P - error_P, value_P / 10),
-                    value_P + error_P,
-                    color=look.color,
-                    alpha=0.15,
-                    linewidth=0,
-                )
-                axes.plot(
-                    layer_P,
-                    value_P,
-                    color=look.color,
-                    linestyle=look.dashes,
-                    marker="o",
-                    markersize=style.marker_size(look, len(layer_P)),
+                draw_line(
+                    axes, layer_P, value_P, look, error_I=error_P, label=name, logarithmic=True
                 )
             axes.set_xlabel("layer (0: embedding)")
             axes.set_ylabel(label)
             axes.xaxis.get_major_locator().set_params(integer=True)
             style.plain_log_axis(axes)
-        style.run_legend(figure, styles)
+        run_legend(figure, styles)
     return figure
 
 
