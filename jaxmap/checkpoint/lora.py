@@ -183,7 +183,7 @@ def _sum(
     embeds: bool,
 ) -> Stored:
     pair = ("embedding_A", "embedding_B") if embeds else ("A", "B")
-    dora = bool(facts.get("use_dora")) and not embeds
+    dora = bool(facts.get("use_dora"))
     wanted = (*pair, "magnitude_vector") if dora else pair
     file = next(iter(parts.values())).file
     for part in wanted:
@@ -198,6 +198,11 @@ def _sum(
         raise InputError(
             f"{file}: {module}: lora A {list(a)} and B {list(b)} do not fit a weight of "
             f"{list(weight.shape)}"
+        )
+    if dora and math.prod(parts["magnitude_vector"].shape) != rows:
+        raise InputError(
+            f"{file}: {module}.lora_magnitude_vector has shape "
+            f"{list(parts['magnitude_vector'].shape)}: must be {rows} numbers"
         )
     rank = _of(facts.get("rank_pattern"), module, facts["r"])
     if rank != a[0]:

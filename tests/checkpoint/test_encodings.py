@@ -222,6 +222,17 @@ def test_other_compressed_tensors(tmp_path, caplog):
     same(coded, plain, tolerance=1e-6)
 
 
+def test_blocks_of_compressed_tensors_are_those_of_its_groups(tmp_path):
+    """64 rows are two blocks of 48 rows, not of 32."""
+    facts = groups_of(8)
+    facts["config_groups"]["group_0"]["weights"] |= {
+        "strategy": "block",
+        "block_structure": [48, 40],
+    }
+    coded, plain = released(tmp_path, encoders.fp8, with_suffix("_scale"), facts, block=(48, 40))
+    same(coded, plain, tolerance=1e-6)
+
+
 def test_modelopt(tmp_path):
     facts = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}
     coded, plain = released(
@@ -318,6 +329,9 @@ def test_gptq_that_is_spoilt(change, message, tmp_path):
         ({**groups_of(4), "sparsity_config": {"format": "sparse-24"}}, "sparsity_config is not"),
         ({**groups_of(4), "transform_config": {"a": 1}}, "transform_config is not read"),
         (groups_of(9), "num_bits"),
+        ({**groups_of(6), "format": "mxfp6-pack-quantized"}, "format = 'mxfp6-pack-quantized' is"),
+        (groups_of(4, format="marlin-24"), "format = 'marlin-24' is not read"),
+        (groups_of(8, weights={"num_bits": 8, "block_structure": [0, 128]}), "must be two sizes"),
         ({"quant_method": "compressed-tensors", "config_groups": [1]}, "unexpected form"),
         ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "quant_algo = 'W4A8_AWQ'"),
         ({"quant_method": "gptq", "bits": 4}, r"said to be quantised \(gptq\), but none"),

@@ -316,3 +316,13 @@ def test_tensors_that_are_refused(change, message, tmp_path):
     write_adapter(tmp_path / "adapter", base, stored)
     with pytest.raises(InputError, match=message):
         loaded(tmp_path / "adapter")
+
+
+def test_lengths_of_another_number(tmp_path):
+    base = make_checkpoint(tmp_path / "base", LLAMA)
+    stored = make_adapter(tmp_path / "adapter", base, UP)
+    name = A.replace("lora_A.weight", "lora_magnitude_vector")
+    stored[name] = np.ones(3, np.float32)
+    write_adapter(tmp_path / "adapter", base, stored, use_dora=True)
+    with pytest.raises(InputError, match=r"up_proj.lora_magnitude_vector has shape \[3\]: must be"):
+        loaded(tmp_path / "adapter")

@@ -60,6 +60,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         TIED,
         dict(r=2, lora_alpha=3, target_modules=Q_V, modules_to_save=["lm_head"]),
     ),
+    "dora-embedding": (
+        LLAMA,
+        dict(r=3, lora_alpha=7, use_dora=True, target_modules=["embed_tokens", "q_proj"]),
+    ),
     "fan-in-fan-out": (
         GPT2,
         dict(r=3, lora_alpha=7, fan_in_fan_out=True, target_modules=["c_attn", "c_proj", "c_fc"]),

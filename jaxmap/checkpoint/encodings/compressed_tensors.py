@@ -7,7 +7,7 @@ inputs (compressed_tensors/compressors).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, part, unpacked, weight_of
 from jaxmap.checkpoint.encodings.fp4 import float4
-from jaxmap.checkpoint.encodings.fp8 import FLOAT8, scaled
+from jaxmap.checkpoint.encodings.fp8 import FLOAT8, Block, scaled
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import Grouping, packed_halves
@@ -24,6 +24,10 @@ from jaxmap.model.encodings.codes import Grouping, packed_halves
 _OF_ACTIVATIONS = (
     *(".input_scale", ".input_zero_point", ".input_global_scale"),
     *(".output_scale", ".output_zero_point", ".k_scale", ".v_scale", ".q_scale"),
+)
+_FORMATS = (
+    *("dense", "int-quantized", "float-quantized", "naive-quantized", "pack-quantized"),
+    *("nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized", "mixed-precision"),
 )
 
 
@@ -33,6 +37,12 @@ class CompressedTensors(Encoding):
     def __init__(self, facts: Config):
         super().__init__(facts)
         groups = (facts.get("config_groups") or {}).values()
+        for one in (facts.get("format"), *(group.get("format") for group in groups)):
+            if one not in (None, *_FORMATS):
+                raise InputError(
+                    f"{facts.where}: format = {one!r:.60} is not read; known: {', '.join(_FORMATS)}"
+                )
+        self._blocks = _blocks(facts.where, groups)
         self._bits = sorted({group["weights"]["num_bits"] for group in groups if group["weights"]})
         if any(type(bits) is not int or not 1 <= bits <= 8 for bits in self._bits):
             raise InputError(
@@ -46,7 +56,7 @@ class CompressedTensors(Encoding):
             dense = isinstance(value, dict) and value.get("format") == "dense"
             if value and not dense:
                 raise InputError(f"{facts.where}: {key} is not read")
-        facts.inert("format", "global_compression_ratio", "ignore", "kv_cache_scheme")
+        facts.inert("global_compression_ratio", "ignore", "kv_cache_scheme")
         facts.inert("quant_method", "quantization_status", "version")
 
     @property
@@ -66,7 +76,8 @@ class CompressedTensors(Encoding):
             elif last == "weight" and stored.dtype in FLOAT8:
                 scale = part(tensors, f"{module}.weight_scale", name, stored.file)
                 del found[f"{module}.weight_scale"]
-                found[name] = scaled(name, stored, f"{module}.weight_scale", scale)
+                scale_name = f"{module}.weight_scale"
+                found[name] = scaled(name, stored, scale_name, scale, *self._blocks)
         return found
 
     def _packed(self, module: str, tensors: Mapping[str, Stored], found: dict[str, Stored]) -> None:
@@ -113,6 +124,15 @@ class CompressedTensors(Encoding):
                 f"{inputs} inputs in {' or '.join(map(str, self._bits)) or 'any'} bits"
             )
         return fits[0]
+
+
+def _blocks(where: str, groups: Iterable[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """The block structures of all groups, [rows, columns], each once."""
+    found = [(group.get("weights") or {}).get("block_structure") for group in groups]
+    for one in filter(None, found):
+        if len(one) != 2 or not all(type(size) is int and size > 0 for size in one):
+            raise InputError(f"{where}: block_structure = {one!r:.60}: must be two sizes")
+    return tuple({(one[0], one[1]): None for one in found if one})
 
 
 def _numbers(words: np.ndarray, bits: int, count: int) -> np.ndarray:

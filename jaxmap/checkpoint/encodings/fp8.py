@@ -22,6 +22,7 @@ FLOAT8 = (NUMBERS["F8_E4M3"], NUMBERS["F8_E5M2"])
 _EVERY = {kind: np.arange(256, dtype=np.uint8).view(kind).astype(np.float32) for kind in FLOAT8}
 _IS_FINITE = {kind: np.isfinite(values) for kind, values in _EVERY.items()}  # by the code
 _VALUES = {kind: tuple(np.nan_to_num(values).tolist()) for kind, values in _EVERY.items()}
+Block = tuple[int, int]  # rows and columns
 _SCALES = ("_scale_inv", "_scale")
 _OF_ACTIVATIONS = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", ".input_scale_ub")
 
@@ -33,10 +34,11 @@ class Fp8(Encoding):
 
     def __init__(self, facts: Config):
         super().__init__(facts)
-        self.block = facts.get("weight_block_size")
-        sizes = self.block or [1, 1]
+        block = facts.get("weight_block_size")
+        sizes = block or [1, 1]
         if len(sizes) != 2 or not all(type(size) is int and size > 0 for size in sizes):
             raise InputError(f"{facts.where}: weight_block_size = {sizes!r:.60}: must be two sizes")
+        self.blocks = ((sizes[0], sizes[1]),) if block else ()
         facts.inert("activation_scheme", "activation_scale_ub", "dequantize", "fmt", "quant_method")
         # The tensors tell which modules are not quantised.
         facts.inert("ignored_layers", "modules_to_not_convert", "scale_fmt")
@@ -49,21 +51,21 @@ class Fp8(Encoding):
             scale_name = next((name + end for end in _SCALES if name + end in tensors), None)
             if scale_name is None:
                 raise InputError(f"{stored.file}: {name} lacks its {name}_scale_inv or _scale")
-            found[name] = scaled(name, stored, scale_name, found.pop(scale_name), self.block)
+            found[name] = scaled(name, stored, scale_name, found.pop(scale_name), *self.blocks)
         return found
 
 
-def scaled(
-    name: str, stored: Stored, scale_name: str, scale: Stored, block: list[int] | None = None
-) -> Stored:
+def scaled(name: str, stored: Stored, scale_name: str, scale: Stored, *blocks: Block) -> Stored:
     """A weight of 8-bit floats, [..., out, in], multiplied by its scales.
+
+    blocks: the sizes of blocks that config.json names.
 
     Raises InputError for a weight that is not a matrix, and for scales that do not fit it.
     """
     if len(stored.shape) < 2 or 0 in stored.shape:
         raise InputError(f"{stored.file}: {name} of shape {list(stored.shape)} is not a matrix")
     lead, columns = stored.shape[:-2], stored.shape[-1]
-    grid, (high, wide) = _blocks(stored, scale_name, scale, block)
+    grid, (high, wide) = _blocks(stored, scale_name, scale, blocks)
 
     def decode(parts: Arrays) -> np.ndarray:
         weight, scales = parts["weight"].astype(np.float32), parts["scale"]
@@ -101,7 +103,7 @@ def scaled(
 
 
 def _blocks(
-    stored: Stored, scale_name: str, scale: Stored, block: list[int] | None
+    stored: Stored, scale_name: str, scale: Stored, blocks: tuple[Block, ...]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The numbers of scales along rows and columns, and the rows and columns of a block.
 
@@ -116,11 +118,12 @@ def _blocks(
         return (rows, 1), (1, columns)
     if len(shape) == len(stored.shape) and shape[:-2] == lead and min(shape[-2:]) > 0:
         grid = (shape[-2], shape[-1])
-        if block and grid == (-(-rows // block[0]), -(-columns // block[1])):
-            return grid, (min(block[0], rows), min(block[1], columns))
+        for high, wide in blocks:
+            if grid == (-(-rows // high), -(-columns // wide)):
+                return grid, (min(high, rows), min(wide, columns))
         if not rows % grid[0] and not columns % grid[1]:
             return grid, (rows // grid[0], columns // grid[1])
     raise InputError(
         f"{scale.file}: {scale_name} has shape {list(shape)}, which does not fit a weight of "
-        f"{list(stored.shape)}" + (f" in blocks of {block}" if block else "")
+        f"{list(stored.shape)}" + "".join(f" in blocks of {high} x {wide}" for high, wide in blocks)
     )
