@@ -27,6 +27,7 @@ from absl import app, flags
 
 from jaxmap.errors import InputError
 from jaxmap.hardware import chips, gpus
+from jaxmap.hardware.topology import name_of
 
 _DEVICES = ("v5e", "v5p", "v6e", *gpus.GPUS)
 _GRIDS = {"v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}
@@ -54,11 +55,7 @@ def found_device() -> bool:
         return False
     import jax
 
-    kind = jax.devices()[0].device_kind.lower().replace(" ", "")
-    names = {"v5e": ("v5e", "v5lite"), "v6e": ("v6e", "v6lite")}.get(
-        _DEVICE.value, (_DEVICE.value,)
-    )
-    return any(name in kind for name in names)
+    return name_of(jax.devices()[0]) == _DEVICE.value
 
 
 def devices_for(axes: Any) -> list[Any]:
@@ -77,7 +74,7 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
 
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
-    from jaxmap.engine import placement
+    from jaxmap.engine.memory import of_floats
     from jaxmap.engine.scorer import Scorer, kernels_for
     from jaxmap.model.mesh import Axes, axes_of, make, parse, structs
     from jaxmap.planning.cost import count
@@ -102,7 +99,7 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     dtype = default_dtype(platform, stored) if _DTYPE.value == "auto" else _DTYPE.value
     precision = PRECISIONS[dtype]
     held = precision.weights or stored
-    graph, shapes, own = placement.of_floats(spec, held, precision.activations)(axes_of(mesh))
+    graph, shapes, own = of_floats(spec, held, precision.activations)(axes_of(mesh))
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     row = min(_ROW.value, _TOKENS.value)
     B = max(1, _TOKENS.value // row) * axes.rows
@@ -155,7 +152,7 @@ def main(_: list[str]) -> None:
         (gpus if _DEVICE.value in gpus.GPUS else chips).prepare()
     import jax
 
-    from jaxmap.hardware.modelled import charges
+    from jaxmap.hardware.modelled import charges, exchanges
 
     if not real:
         jax.config.update("jax_enable_compilation_cache", False)
@@ -175,6 +172,14 @@ def main(_: list[str]) -> None:
             f"  {charge.seconds / modelled:6.1%} {1e3 * charge.seconds:8.2f} ms {charge.runs:5d} x "
             f"{charge.opcode:12s} {charge.shape:32s} {charge.source}  {charge.name}"
         )
+    told = exchanges(text, _DEVICE.value)
+    if told:
+        spent, beside = (sum(getattr(e, f) for e in told) for f in ("seconds", "beside"))
+        print(
+            f"told to other devices {sum(e.bytes for e in told) / 1e6:,.0f} MB in "
+            f"{sum(e.runs for e in told)} exchanges, {1e3 * spent:.2f} ms, other work beside them "
+            f"{1e3 * beside:.2f} ms"
+        )
     how = "measured" if real else "modelled"
     share = flops / peak / seconds
     print(
@@ -188,6 +193,9 @@ def main(_: list[str]) -> None:
             "products_seconds": flops / peak,
             "share": round(share, 4),
             "temporaries_gib": round(temporaries / 2**30, 3),
+            "exchanged_mb": round(sum(e.bytes for e in told) / 1e6),
+            "exchange_seconds": sum(e.seconds for e in told),
+            "beside_exchanges_seconds": sum(e.beside for e in told),
             "dearest": [_row(charge, modelled) for charge in found[:5]],
             "compiler": versions(),
             "date": datetime.date.today().isoformat(),

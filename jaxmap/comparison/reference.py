@@ -22,7 +22,7 @@ from jaxmap.corpus.batches import Plan, plan
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.layer_by_layer import LayerByLayer
-from jaxmap.engine.placement import USABLE, device_memory
+from jaxmap.engine.memory import USABLE, device_memory
 from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
 from jaxmap.engine.scorer import BATCH_TOKENS, Scorers
 from jaxmap.engine.scores import score_rows

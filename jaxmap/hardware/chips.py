@@ -18,6 +18,7 @@ class Chip:
     """One device of a topology: Google Cloud's figures, from its page on each generation.
 
     Fields:
+      kinds: what JAX calls it, without the leading "TPU".
       memory: bytes of high-bandwidth memory.
       flops: bfloat16 products and sums per second.
       bandwidth: bytes per second from that memory.
@@ -29,6 +30,7 @@ class Chip:
     """
 
     name: str
+    kinds: tuple[str, ...]
     memory: int
     flops: float
     bandwidth: float
@@ -46,10 +48,40 @@ class Chip:
 TPUS = {
     chip.name: chip
     for chip in (
-        Chip("v4", 32 << 30, 275e12, 1.228e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096, 50e9),
-        Chip("v5e", 16 << 30, 197e12, 0.819e12, (2, 2, 1), 4 * 2 * 128**2, 4096, 50e9),
-        Chip("v5p", 95 << 30, 459e12, 2.765e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096, 100e9),
-        Chip("v6e", 32 << 30, 918e12, 1.640e12, (2, 2, 1), 4 * 2 * 256**2, 4096, 112e9),
+        Chip("v4", ("v4",), 32 << 30, 275e12, 1.228e12, (2, 2, 1), 8 * 2 * 128**2, 2 * 4096, 50e9),
+        Chip(
+            "v5e",
+            ("v5 lite", "v5e"),
+            16 << 30,
+            197e12,
+            0.819e12,
+            (2, 2, 1),
+            4 * 2 * 128**2,
+            4096,
+            50e9,
+        ),
+        Chip(
+            "v5p",
+            ("v5", "v5p"),
+            95 << 30,
+            459e12,
+            2.765e12,
+            (2, 2, 1),
+            8 * 2 * 128**2,
+            2 * 4096,
+            100e9,
+        ),
+        Chip(
+            "v6e",
+            ("v6 lite", "v6e"),
+            32 << 30,
+            918e12,
+            1.640e12,
+            (2, 2, 1),
+            4 * 2 * 256**2,
+            4096,
+            112e9,
+        ),
     )
 }
 

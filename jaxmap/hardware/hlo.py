@@ -177,6 +177,25 @@ def dot_flops(op: Operation, computation: dict[str, Operation]) -> float:
     return 2.0 * math.prod(out) * math.prod(left[int(i)] for i in contracted.split(",") if i)
 
 
+def library_dot_flops(op: Operation, computation: dict[str, Operation]) -> float:
+    """The same of a product that the compiler gave to cuBLAS, which may return a workspace too."""
+    out = sizes(op.shape)[0][1]
+    left = sizes(computation[op.operands[0]].shape)[0][1]
+    contracted = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', op.line)
+    if not contracted:
+        raise ValueError(f"{op.name} does not say over which axes it sums")
+    axes = [int(axis) for axis in re.findall(r"\d+", contracted[1])]
+    return 2.0 * math.prod(out) * math.prod(left[axis] for axis in axes)
+
+
+def until_done(op: Operation, computation: dict[str, Operation]) -> list[Operation]:
+    """The operations between the start of an asynchronous one and the first that reads it."""
+    ops = list(computation.values())
+    later = ops[ops.index(op) + 1 :]
+    end = next((i for i, other in enumerate(later) if op.name in other.operands), 0)
+    return later[:end]
+
+
 def group_size(op: Operation, devices: int) -> int:
     """How many of the devices take part in a collective; 2 for a permutation, which lists pairs."""
     if "collective-permute" in op.opcode:

@@ -67,14 +67,62 @@ def charges(text: str, device: str) -> list[Charge]:
     program = hlo.parse(text)
     found = []
     for op, computation, runs in program.executed():
-        if device in GPUS:
-            seconds = _on_gpu(op, computation, program, GPUS[device])
-        else:
-            seconds = _on_tpu(op, computation, program, chips.TPUS[device])
+        seconds = _seconds(op, computation, program, device)
         if seconds:
             shape = op.shape.split("{")[0] if op.shape[0] != "(" else op.shape[:60]
             found.append(Charge(op.name, op.opcode, shape, op.source, runs, runs * seconds))
     return sorted(found, key=lambda charge: -charge.seconds)
+
+
+def total(text: str, device: str) -> float:
+    """The seconds that a run of a program costs; arguments as for `charges`."""
+    return sum(charge.seconds for charge in charges(text, device))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """A collective operation, over all of its runs.
+
+    Fields:
+      source: what the program calls it.
+      bytes: what each device sends.
+      seconds: of its own, as `Charge` counts them.
+      beside: of the operations that the compiler put between its start and its end, which the
+        device may do meanwhile; 0: everything waits for it.
+    """
+
+    name: str
+    opcode: str
+    source: str
+    runs: int
+    bytes: float
+    seconds: float
+    beside: float
+
+
+def exchanges(text: str, device: str) -> list[Exchange]:
+    """What devices tell each other, the dearest first; arguments as for `charges`."""
+    program = hlo.parse(text)
+    found = []
+    for op, computation, runs in program.executed():
+        opcode = op.opcode.removesuffix("-start")
+        if opcode not in _RING:
+            continue
+        sent = runs * _ring_bytes(op, computation, program)
+        seconds = runs * _seconds(op, computation, program, device)
+        meanwhile = hlo.until_done(op, computation) if op.opcode != opcode else []
+        beside = runs * sum(_seconds(other, computation, program, device) for other in meanwhile)
+        found.append(Exchange(op.name, opcode, op.source, runs, sent, seconds, beside))
+    return sorted(found, key=lambda exchange: -exchange.seconds)
+
+
+def _seconds(
+    op: hlo.Operation, computation: dict[str, hlo.Operation], program: hlo.Program, device: str
+) -> float:
+    """The seconds of one run of an operation."""
+    if device in GPUS:
+        return _on_gpu(op, computation, program, GPUS[device])
+    return _on_tpu(op, computation, program, chips.TPUS[device])
 
 
 def _on_tpu(
@@ -153,6 +201,11 @@ def _on_gpu(
     if op.opcode == "dot":
         flops, dtype = (
             hlo.dot_flops(op, computation),
+            hlo.dtype_of(computation[op.operands[0]].shape),
+        )
+    elif "__cublas" in op.line:
+        flops, dtype = (
+            hlo.library_dot_flops(op, computation),
             hlo.dtype_of(computation[op.operands[0]].shape),
         )
     elif called := op.called("calls"):

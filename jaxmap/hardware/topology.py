@@ -37,6 +37,19 @@ class Topology:
     bandwidth: float
 
 
+def name_of(device: Any) -> str | None:
+    """The key in `chips.TPUS` or `gpus.GPUS` of one of JAX's devices; None for any other."""
+    kind = str(device.device_kind)
+    if device.platform == "tpu":
+        found = (
+            chip.name for chip in chips.TPUS.values() if kind.removeprefix("TPU ") in chip.kinds
+        )
+        return next(found, None)
+    if device.platform == "gpu":
+        return next((name for name in gpus.GPUS if name in kind.lower()), None)
+    return None
+
+
 def parse(text: str) -> Topology:
     """The devices of "v5e:4x4" or "h100:8"; raises InputError for what is not understood."""
     name, _, count = text.partition(":")

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import jax
 
-from jaxmap.engine import placement
+from jaxmap.engine.batch_size import largest
+from jaxmap.engine.memory import (
+    USABLE,
+    Memory,
+    device_memory,
+    longest_row,
+    lower,
+    memory_of,
+    of_floats,
+)
+from jaxmap.engine.placement import choose
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
-from jaxmap.hardware.modelled import charges
+from jaxmap.hardware import modelled
 from jaxmap.hardware.topology import Topology
 from jaxmap.hardware.topology import devices as topology_devices
 from jaxmap.hardware.topology import parse as parse_topology
@@ -80,7 +90,7 @@ def plan_for(
     described: Topology | None = None
     if topology is None:
         devices, name = jax.devices(), jax.devices()[0].device_kind
-        limit = placement.device_memory(jax.local_devices()[0])
+        limit = device_memory(jax.local_devices()[0])
     else:
         described = parse_topology(topology)
         devices, name, limit = topology_devices(described), described.device, described.memory
@@ -89,27 +99,28 @@ def plan_for(
         dtype = default_dtype(platform, stored)
     precision = PRECISIONS[dtype]
     weights = precision.weights or stored
-    held = planned.held(dtype) or placement.of_floats(spec, weights, precision.activations)
+    held = planned.held(dtype) or of_floats(spec, weights, precision.activations)
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
-    axes, needed = parse(mesh), None
+    axes, needed, batch_seconds = parse(mesh), None, None
     look = "{desc}: {n_fmt} programs [{elapsed}]"
     with progress(None, "compile", "program", leave=False, bar_format=look) as bar:
         if axes is None:
             try:
-                axes, needed = placement.choose(
-                    spec, dtype, devices, limit=limit, batch_tokens=batch_tokens, lens=lens,
-                    held=held, tell=bar.update,
+                choice = choose(
+                    spec, dtype, devices, limit=limit, batch_tokens=batch_tokens,
+                    reach=reach_of(tokens), lens=lens, held=held, tell=bar.update,
                 )  # fmt: skip
+                axes, needed, batch_seconds = choice.axes, choice.memory, choice.seconds
             except InputError:
                 axes = Axes(model=len(devices))  # shown with what is lacking
         made = make(axes, devices)
         _, shapes, own = held(axes)
         parameter_bytes = bytes_of(shapes, own, axes_of(made))
-        row = min(placement.longest_row(spec), batch_tokens)
+        row = min(longest_row(spec), batch_tokens)
 
-        def memory(batch: int) -> placement.Memory | None:
+        def memory(batch: int) -> Memory | None:
             options = dict(held=held, batch_tokens=batch, row=row, lens=lens)
-            return placement.memory_of(placement.lower(spec, dtype, made, **options))  # type: ignore[arg-type]
+            return memory_of(lower(spec, dtype, made, **options))  # type: ignore[arg-type]
 
         hopeless = limit is not None and parameter_bytes > limit
         if needed is None and not hopeless:
@@ -117,8 +128,8 @@ def plan_for(
             bar.update()
         most = None
         if largest_batch and not hopeless and limit is not None:
-            room = placement.USABLE * limit
-            most = placement.largest(memory, needed, batch_tokens, row, room, tell=bar.update)
+            room = USABLE * limit
+            most = largest(memory, needed, batch_tokens, row, room, tell=bar.update)
     work = count(spec, weight_bytes=_BYTES[weights], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
@@ -134,17 +145,15 @@ def plan_for(
         own_share = parameter_bytes * batches
         stream = num_tokens * work.stream_bytes / axes.size
         traffic = (own_share + stream) / described.bandwidth
-    modelled = None
-    if described is not None and needed is not None:
-        own_row = min(row, batch_tokens)
-        lowered = placement.lower(
-            spec, dtype, made, held=held, batch_tokens=batch_tokens, row=own_row,
-            reach=min(own_row, reach_of(tokens)), lens=lens,
+    if described is not None and needed is not None and batch_seconds is None:
+        lowered = lower(
+            spec, dtype, made, held=held, batch_tokens=batch_tokens, row=row,
+            reach=min(row, reach_of(tokens)), lens=lens,
         )  # fmt: skip
         text = lowered.compile().as_text()
         assert text is not None
-        batch = sum(charge.seconds for charge in charges(text, described.name))
-        modelled = batch * num_tokens / (own_row * max(1, batch_tokens // own_row) * axes.rows)
+        batch_seconds = modelled.total(text, described.name)
+    batch = row * max(1, batch_tokens // row) * axes.rows
     return Plan(
         model=model,
         devices=name,
@@ -164,7 +173,7 @@ def plan_for(
         attention_passes=attention_passes,
         arithmetic_seconds=arithmetic,
         memory_seconds=traffic,
-        modelled_seconds=modelled,
+        modelled_seconds=None if batch_seconds is None else batch_seconds * num_tokens / batch,
         largest_batch_tokens=most,
         topology=topology,
     )

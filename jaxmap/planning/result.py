@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxmap.engine import placement
+from jaxmap.engine.memory import USABLE, Memory
 from jaxmap.planning.cost import Work
 from jaxmap.results import Result
 
@@ -42,7 +42,7 @@ class Plan(Result):
     dtype: str
     stored: str
     batch_tokens: int
-    memory: placement.Memory | None
+    memory: Memory | None
     parameter_bytes: int
     limit: int | None
     work: Work
@@ -62,7 +62,7 @@ class Plan(Result):
         """Whether a batch does, by the compiler's count."""
         if self.memory is None:
             return False
-        return self.limit is None or self.memory.total <= placement.USABLE * self.limit
+        return self.limit is None or self.memory.total <= USABLE * self.limit
 
     @property
     def seconds(self) -> float | None:
@@ -161,7 +161,7 @@ def _gib(count: float) -> str:
 def _limit(limit: int | None) -> str:
     if limit is None:
         return "(no limit known)"
-    return f"{_gib(limit)}, of which {placement.USABLE:.0%} are used"
+    return f"{_gib(limit)}, of which {USABLE:.0%} are used"
 
 
 def _time(seconds: float | None) -> str:

@@ -7,7 +7,9 @@ from jax.sharding import Mesh
 
 from jaxmap.checkpoint import weights
 from jaxmap.corpus.tokens import Tokens
-from jaxmap.engine.placement import Held, largest_batch, mesh_for
+from jaxmap.engine.batch_size import largest_batch
+from jaxmap.engine.memory import Held
+from jaxmap.engine.placement import mesh_for
 from jaxmap.model.mesh import Axes
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from support import REPOSITORY
 
 from jaxmap.hardware import chips, hlo
 from jaxmap.hardware.gpus import GPUS
-from jaxmap.hardware.modelled import charges
+from jaxmap.hardware.modelled import charges, exchanges, total
+from jaxmap.hardware.topology import name_of
 
 GPU = """HloModule m
 
@@ -184,3 +186,59 @@ def test_a_missing_compiler_or_shape_is_one_line():
         ran = _accelerator("--device=v5e")
         assert ran.returncode == 2
         assert "pip install 'jax[tpu]'" in ran.stderr.splitlines()[-1]
+
+
+EXCHANGES = """HloModule m, num_partitions=4
+
+ENTRY %main (x: f32[8,16], y: f16[64,32], z: f16[32,16]) -> f32[8,16] {
+  %x = f32[8,16]{1,0} parameter(0)
+  %y = f16[64,32]{1,0} parameter(1)
+  %z = f16[32,16]{1,0} parameter(2)
+  %start = f32[8,16]{1,0} all-reduce-start(%x), replica_groups=[2,2]<=[4], to_apply=%add
+  %gemm = (f32[64,16]{1,0}, s8[128]{0}) custom-call(%y, %z), custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}
+  %done = f32[8,16]{1,0} all-reduce-done(%start)
+  ROOT %all = f32[8,16]{1,0} all-reduce(%done), replica_groups={}, to_apply=%add
+}
+"""  # noqa: E501 a line an instruction, as HLO is printed
+
+
+def test_exchanges_and_what_runs_beside_them_by_hand():
+    gpu = GPUS["h100"]
+    alone, beside = exchanges(EXCHANGES, "h100")
+    sent = 4 * 8 * 16
+    assert (alone.bytes, beside.bytes) == (pytest.approx(1.5 * sent), pytest.approx(sent))
+    assert alone.beside == 0.0
+    flops, moved = 2 * 64 * 16 * 32, 2 * 64 * 32 + 2 * 32 * 16 + 4 * 64 * 16 + 128
+    product = max(flops / gpu.flops, moved / gpu.bandwidth) + gpu.launch
+    assert beside.beside == pytest.approx(product)
+    assert total(EXCHANGES, "h100") == pytest.approx(alone.seconds + beside.seconds + product)
+
+
+def test_a_product_that_a_library_makes_is_charged_its_arithmetic():
+    large = EXCHANGES.replace("f16[64,32]", "f16[65536,8192]").replace(
+        "f16[32,16]", "f16[8192,8192]"
+    )
+    large = large.replace("f32[64,16]", "f32[65536,8192]")
+    [found] = [c for c in charges(large, "h100") if c.opcode == "custom-call"]
+    expected = 2 * 65536 * 8192 * 8192 / GPUS["h100"].flops
+    assert found.seconds == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(ValueError, match="over which axes"):
+        charges(large.replace("lhs_contracting", "contracted"), "h100")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kind", "name"),
+    [
+        ("tpu", "TPU v5 lite", "v5e"),
+        ("tpu", "TPU v5", "v5p"),
+        ("tpu", "TPU v6 lite", "v6e"),
+        ("tpu", "TPU v4", "v4"),
+        ("tpu", "TPU v9", None),
+        ("gpu", "NVIDIA H100 80GB HBM3", "h100"),
+        ("gpu", "NVIDIA A100-SXM4-40GB", "a100"),
+        ("gpu", "NVIDIA GeForce RTX 4090", None),
+        ("cpu", "cpu", None),
+    ],
+)
+def test_devices_are_known_by_what_jax_calls_them(platform, kind, name):
+    assert name_of(types.SimpleNamespace(platform=platform, device_kind=kind)) == name

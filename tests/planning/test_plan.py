@@ -31,7 +31,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.cli import run
-from jaxmap.engine import placement, scorer
+from jaxmap.engine import batch_size, scorer
+from jaxmap.engine.batch_size import largest
+from jaxmap.engine.memory import USABLE, Memory
 from jaxmap.errors import InputError
 from jaxmap.hardware import chips, gpus
 from jaxmap.hardware import topology as topologies
@@ -99,7 +101,7 @@ def test_counts_agree_with_the_compilers(config):
 
 def test_memory_is_the_compilers_and_the_largest_batch_fits(tmp_path, monkeypatch):
     write_config(tmp_path, {**NEOX, "hidden_size": 64})
-    monkeypatch.setattr(placement, "device_memory", lambda device: 40_000_000)
+    monkeypatch.setattr("jaxmap.planning.plan.device_memory", lambda device: 40_000_000)
     plan = plan_for(str(tmp_path), mesh="data=1", batch_tokens=1024)
     assert plan.fits
     assert plan.parameter_bytes == 4 * plan.work.parameters
@@ -114,7 +116,7 @@ def test_memory_is_the_compilers_and_the_largest_batch_fits(tmp_path, monkeypatc
         assert again.memory is not None
         return again.memory.total
 
-    assert total(largest) <= placement.USABLE * 40_000_000 < total(2 * largest)
+    assert total(largest) <= USABLE * 40_000_000 < total(2 * largest)
 
 
 @pytest.mark.parametrize("limit", [600, 1100, 1500, 3500, 40_000, 1_000_000])
@@ -122,16 +124,16 @@ def test_the_largest_batch_where_too_much_does_not_compile(limit):
     """As for a TPU, whose compiler refuses what its memory does not hold; a byte a token."""
     tried = []
 
-    def memory(tokens: int) -> placement.Memory | None:
+    def memory(tokens: int) -> Memory | None:
         tried.append(tokens)
-        return placement.Memory(0, tokens, 0) if tokens <= 0.98 * limit else None
+        return Memory(0, tokens, 0) if tokens <= 0.98 * limit else None
 
     room = 0.9 * limit
-    found = placement.largest(memory, memory(1000), 1000, 100, room)
+    found = largest(memory, memory(1000), 1000, 100, room)
     assert found is not None
     assert 0.6 * min(room, 64_000) < found <= room
     assert len(tried) < 8
-    assert placement.largest(lambda tokens: None, None, 1000, 100, room) is None
+    assert largest(lambda tokens: None, None, 1000, 100, room) is None
 
 
 def test_passes():
@@ -143,7 +145,7 @@ def test_passes():
 
 def test_what_does_not_fit_says_so_and_exits_with_1(tmp_path, monkeypatch, capsys):
     write_config(tmp_path, NEOX)
-    monkeypatch.setattr(placement, "device_memory", lambda device: 10_000)
+    monkeypatch.setattr("jaxmap.planning.plan.device_memory", lambda device: 10_000)
     assert run(["plan", f"--model={tmp_path}"]) == 1
     assert "does not fit: the parameters alone are too many" in capsys.readouterr().out
 
@@ -284,8 +286,8 @@ def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, compiler
 def test_scoring_takes_the_largest_batch_and_gives_the_same_scores(tmp_path, monkeypatch):
     model = make_checkpoint(tmp_path / "model")
     texts = write_texts(tmp_path / "texts.jsonl", [text * 40 for text in TEXTS])
-    monkeypatch.setitem(placement.BATCH_TOKENS, "cpu", 256)
-    monkeypatch.setattr(placement, "device_memory", lambda device: 8_000_000)
+    monkeypatch.setitem(batch_size.BATCH_TOKENS, "cpu", 256)
+    monkeypatch.setattr(batch_size, "device_memory", lambda device: 8_000_000)
     planned, plan = [], scorer.plan
 
     def watched(tokens, *, batch_tokens, **options):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,13 +287,18 @@ def reads(config: dict[str, Any], meshes: Sequence[str]) -> dict[str, Any]:
     return {"read": found, "parameters": model.num_parameters}
 
 
+def _popped(values: list, *_: object) -> Any:
+    return values.pop(0)
+
+
 def fitting(config: dict[str, Any]) -> dict[str, Any]:
     """What --mesh=auto takes as memory shrinks, and what each model axis needs."""
     import jax
 
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
-    from jaxmap.engine.placement import USABLE, Memory, choose, lower
+    from jaxmap.engine.memory import USABLE, Memory, lower
+    from jaxmap.engine.placement import choose
     from jaxmap.errors import InputError
     from jaxmap.model.mesh import Axes, make
 
@@ -303,7 +309,11 @@ def fitting(config: dict[str, Any]) -> dict[str, Any]:
         need[model] = Memory.of(lowered.compile()).total
     chosen = {}
     for name, limit in (("any", None), *((m, (n + 64) / USABLE) for m, n in need.items())):
-        chosen[name] = str(choose(spec, "float32", devices, limit=limit, batch_tokens=128)[0])
+        chosen[name] = str(choose(spec, "float32", devices, limit=limit, batch_tokens=128).axes)
+    options = dict(limit=10 * need[1], batch_tokens=128)
+    for name, costs in (("dearer", [1.0, 0.6]), ("cheaper", [1.0, 0.4, 0.3]), ("unknown", [None])):
+        taken = choose(spec, "float32", devices, **options, seconds_of=partial(_popped, costs))
+        chosen[name] = str(taken.axes)
     try:
         choose(spec, "float32", devices, limit=1000, batch_tokens=128)
     except InputError as error:
