@@ -69,7 +69,13 @@ def parts(shape: str) -> dict[str, tuple[Any, tuple, float]]:
         graph, stacked = nnx.split(decoder.blocks[0])
         facts = LayerFacts.of(spec, 0, L)
         first = [jax.tree.map(lambda leaf: leaf[0], tree) for tree in (stacked, facts)]
-        geometry = Geometry.of(spec, inputs, reach=batch.reach, block=QUERY_BLOCK[platform])
+        geometry = Geometry.of(
+            spec,
+            inputs,
+            reach=batch.reach,
+            block=QUERY_BLOCK[platform],
+            adaptive=platform == "cpu",
+        )
         return nnx.merge(graph, first[0]), geometry, first[1]
 
     def mlp(params, x_BTD):

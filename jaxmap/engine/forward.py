@@ -95,7 +95,12 @@ class Forward:
 
     def _residual(self, decoder: Decoder, inputs: Inputs, reach: int) -> Callable[..., Any]:
         return partial(
-            decoder.residual, inputs, reach=reach, block=self.query_block, platform=self.platform
+            decoder.residual,
+            inputs,
+            reach=reach,
+            block=self.query_block,
+            platform=self.platform,
+            adaptive=self.mesh is None and not self.platform,
         )
 
     def _on_mesh(

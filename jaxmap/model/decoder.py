@@ -102,6 +102,7 @@ class Decoder(nnx.Module):
         reach: int | None = None,
         block: int = QUERY_BLOCK,
         platform: str = "",
+        adaptive: bool = False,
         read: Callable[..., Any] | None = None,
         beside: Any = None,
     ) -> tuple[jax.Array, Any]:
@@ -113,13 +114,13 @@ class Decoder(nnx.Module):
           inputs: a batch of packed texts.
           reach: an upper bound on the number of tokens of a text; None: the length of a row.
           block: the number of queries that attention computes at a time.
-          platform: see `Geometry`.
+          platform, adaptive: see `Geometry`.
           read: a function of x_BTD that is called before each block, inside the scan. Its results
             are stacked on a leading axis of L; entry 0 comes from the embedding.
           beside: arrays with a leading axis of L. `read` gets each layer's slice as its second
             argument.
         """
-        geometry = self._geometry(inputs, reach, block, platform)
+        geometry = self._geometry(inputs, reach, block, platform, adaptive)
         x_BTD = self.residual_start(inputs)
         taps = []
         for blocks, (_, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
@@ -160,10 +161,22 @@ class Decoder(nnx.Module):
         geometry = self._geometry(inputs, reach, block, platform)
         return self._through(self.blocks[stack], x_BTD, geometry, facts)[0]
 
-    def _geometry(self, inputs: Inputs, reach: int | None, block: int, platform: str) -> Geometry:
+    def _geometry(
+        self,
+        inputs: Inputs,
+        reach: int | None,
+        block: int,
+        platform: str,
+        adaptive: bool = False,
+    ) -> Geometry:
         T = inputs.ids_BT.shape[1]
         return Geometry.of(
-            self.spec, inputs, reach=min(reach or T, T), block=block, platform=platform
+            self.spec,
+            inputs,
+            reach=min(reach or T, T),
+            block=block,
+            platform=platform,
+            adaptive=adaptive,
         )
 
     def _through(

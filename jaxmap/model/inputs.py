@@ -108,6 +108,8 @@ class Geometry:
       reach: an upper bound on the number of tokens of a text.
       block: the number of queries that attention computes at a time.
       platform: the platform whose kernels are used where they can be, "tpu" or "gpu"; "": none.
+      adaptive: whether blocks of queries choose while the program runs how many keys they read. Not
+        on a mesh: devices that compute one block together could not wait for each other.
     """
 
     segment_BT: jax.Array
@@ -117,10 +119,18 @@ class Geometry:
     reach: int
     block: int
     platform: str = ""
+    adaptive: bool = False
 
     @classmethod
     def of(
-        cls, spec: Spec, inputs: Inputs, *, reach: int, block: int, platform: str = ""
+        cls,
+        spec: Spec,
+        inputs: Inputs,
+        *,
+        reach: int,
+        block: int,
+        platform: str = "",
+        adaptive: bool = False,
     ) -> Geometry:
         cos = sin = None
         if spec.ropes:
@@ -130,4 +140,6 @@ class Geometry:
             )[..., None, :]
             gain = jnp.stack([rope.gain(r, inputs.length_BT) for r in spec.ropes])[..., None, None]
             cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
-        return cls(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block, platform)
+        return cls(
+            inputs.segment_BT, inputs.position_BT, cos, sin, reach, block, platform, adaptive
+        )

@@ -76,9 +76,10 @@ def attend_in_blocks(
 
     The queries of `geometry.block` tokens are computed together, with the keys that they can see
     and few others: no text is longer than `geometry.reach`, so the keys of a block start at most
-    reach - 1 tokens before it. On a CPU a block reads only as far back as the text of its first
-    query goes. A layer's window and pieces are part of the mask. Values may have a different number
-    of channels from queries and keys. Scores are float32; the result has the dtype of the queries.
+    reach - 1 tokens before it. With `geometry.adaptive` a block reads only as far back as the text
+    of its first query goes. A layer's window and pieces are part of the mask. Values may have a
+    different number of channels from queries and keys. Scores are float32; the result has the dtype
+    of the queries.
     """
     # ALiBi shifts all scores of a query by the same number, a sink's score it does not.
     assert alibi is None or sink_H is None, "a sink's score would need the same shift"
@@ -136,8 +137,8 @@ def attend_in_blocks(
         return mix_BGRTC / total_BGRT[..., None]
 
     out = []
-    varied = not geometry.platform
-    for start, count, queries, widths in _blocks(T, geometry.block, geometry.reach, varied):
+    entries = _blocks(T, geometry.block, geometry.reach, geometry.adaptive)
+    for start, count, queries, widths in entries:
         if count == 1:
             out.append(mixed(start, queries, widths[-1]))
             continue
@@ -165,7 +166,7 @@ def _of_width(
 
 
 def _blocks(
-    T: int, block: int, reach: int, varied: bool
+    T: int, block: int, reach: int, adaptive: bool
 ) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
     """Divides T queries into blocks: (first query, blocks, queries per block, numbers of keys).
 
@@ -175,7 +176,7 @@ def _blocks(
     T is; the queries that remain after the last whole block may add one.
 
     Args:
-      varied: whether a block chooses while the program runs, by the texts at hand. Otherwise its
+      adaptive: whether a block chooses while the program runs, by the texts at hand. Otherwise its
         number of keys follows from `reach`.
     """
     step = max(block, -(-min(T, block + reach - 1) // _WIDTHS))
@@ -184,7 +185,7 @@ def _blocks(
         stop = min(start + block, T)
         keys = stop - max(0, start - reach + 1)
         widths.append((stop - start, min(-(-keys // step) * step, T)))
-    if varied and (whole := T // block) > 1:
+    if adaptive and (whole := T // block) > 1:
         yield 0, whole, block, tuple(sorted({keys for _, keys in widths[:whole]}))
         widths, start = widths[whole:], whole * block
     else:

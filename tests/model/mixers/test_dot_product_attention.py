@@ -32,12 +32,13 @@ def drawn(channels=C):
     return [random.normal(0, 1.5, shape).astype(np.float32) for shape in shapes]
 
 
-def geometry(block, reach):
+def geometry(block, reach, adaptive=True):
     segment_BT, position_BT = np.zeros((2, len(TEXTS), T), np.int32)
     for number, (row, start, stop) in enumerate(places(), start=1):
         segment_BT[row, start:stop] = number
         position_BT[row, start:stop] = np.arange(stop - start)
-    return Geometry(jnp.asarray(segment_BT), jnp.asarray(position_BT), None, None, reach, block)
+    arrays = map(jnp.asarray, (segment_BT, position_BT))
+    return Geometry(*arrays, None, None, reach, block, adaptive=adaptive)
 
 
 def by_hand(q, k, v, *, scale, window=0, softcap=0.0, slopes=None, sink=None):
@@ -84,8 +85,10 @@ SINK = np.array([0.3, -1.0, 2.0, 0.0], np.float32)
 @pytest.mark.parametrize("window", [0, 1, 4, 100])
 def test_segments_windows_and_reach(window, block, reach):
     q, k, v = drawn()
-    ours = attend(*map(jnp.asarray, (q, k, v)), geometry(block, reach), facts(window=window))
-    check(ours, by_hand(q, k, v, scale=0.4, window=window))
+    for adaptive in (True, False):
+        where = geometry(block, reach, adaptive)
+        ours = attend(*map(jnp.asarray, (q, k, v)), where, facts(window=window))
+        check(ours, by_hand(q, k, v, scale=0.4, window=window))
 
 
 @pytest.mark.parametrize(
@@ -146,14 +149,14 @@ def test_a_block_reads_as_few_keys_as_its_texts_need():
     assert np.isfinite(ours[:, 8:]).all()
 
 
-@pytest.mark.parametrize("varied", [False, True])
+@pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize(
     ("tokens", "block", "reach"),
     [(2048, 64, 384), (2048, 64, 2048), (100, 64, 30), (40, 7, 31), (5, 8, 5)],
 )
-def test_blocks_cover_every_query_once_with_all_its_keys(tokens, block, reach, varied):
+def test_blocks_cover_every_query_once_with_all_its_keys(tokens, block, reach, adaptive):
     covered, numbers = [], set()
-    for start, count, queries, widths in _blocks(tokens, block, reach, varied):
+    for start, count, queries, widths in _blocks(tokens, block, reach, adaptive):
         numbers |= set(widths)
         for first in range(start, start + count * queries, queries):
             covered += range(first, first + queries)
