@@ -44,6 +44,20 @@ class InputError(JaxmapError):
     """What was asked cannot be done as asked: a parameter, file, checkpoint or text is wrong."""
 
 
+def without_name(message: str | BaseException, *names: str) -> str:
+    """A message about a model without the model's name at its head.
+
+    For lists that begin each line with the name, so that it is there once: of "org/name: no such
+    model" remains "no such model", of "folder/config.json: not JSON" "config.json: not JSON".
+    """
+    text = str(message)
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        rest = text.removeprefix(name)
+        if rest != text and rest[:1] in (":", ",", "/"):
+            return rest[1:].strip() or text
+    return text
+
+
 def first_line(error: BaseException | str | None) -> str:
     """The first line of another library's message; the name of the error if it has none."""
     text = str(error).strip()

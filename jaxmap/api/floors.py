@@ -58,9 +58,11 @@ class PrecisionFloor(Table):
         """One row per model and precision."""
         return self.floors.rows()
 
-    def text(self) -> str:
-        """A table, and one line for each failure."""
+    def text(self, *, failures: bool = True) -> str:
+        """A table, and one line for each failure if `failures`."""
         table = self.floors.text() if self.floors.found else ""
+        if not failures:
+            return table
         failed = "".join(f"failed: {one.item.label}: {one.reason}\n" for one in self.failures)
         return table + failed
 

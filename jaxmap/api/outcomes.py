@@ -57,17 +57,19 @@ class Scored(Table):
         """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
         raise_for(self.failures, self.unmeasured)
 
-    def text(self) -> str:
-        """One line with the numbers, and one for each failure."""
+    def text(self, *, failures: bool = True) -> str:
+        """One line with the numbers, and one for each failure if `failures`."""
         outcome = self.outcome
         lines = [
             f"{len(outcome.scored)} scored, {len(outcome.found)} already done, "
             f"{len(outcome.failed)} failed"
         ]
-        lines += [f"  {failure.item.label}: {failure.reason}" for failure in outcome.failed]
-        lines += [
-            f"  {name}: scored, but its weight distances are missing" for name in outcome.unmeasured
-        ]
+        if failures:
+            lines += [f"  {failure.item.label}: {failure.reason}" for failure in outcome.failed]
+            lines += [
+                f"  {name}: scored, but its weight distances are missing"
+                for name in outcome.unmeasured
+            ]
         if outcome.stopped:
             lines.append("stopped before the end: run the same command again to resume")
         return "\n".join([*lines, ""])

@@ -188,10 +188,10 @@ def revisions(name: str) -> list[str]:
         from jaxmap.checkpoint.sources import hub
 
         return hub.revisions(Ref(name))
-    base = Path(name)
-    if not base.is_dir():
-        raise InputError(f"no such folder: {name}; a Hub model is written org/name")
     from jaxmap.checkpoint.sources import folder, git  # with what reads checkpoints
+    from jaxmap.checkpoint.sources.files import existing_folder
+
+    base = existing_folder(Ref(name))
 
     found = {path.parent.relative_to(base).as_posix() for mark in _MARKS
              for path in (*base.glob(f"*/{mark}"), *base.glob(f"*/*/{mark}"))}  # fmt: skip

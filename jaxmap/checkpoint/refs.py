@@ -20,6 +20,7 @@ from jaxmap.errors import InputError
 MOST_REFS = 100_000  # more is a typing error, and would fill memory before anything is scored
 
 _MOST_BRACES = 100
+_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin")
 _HUB_NAME = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(/[\w.=+-]{1,255}){0,8}", re.ASCII)
 
 
@@ -53,8 +54,19 @@ class Ref:
 def is_folder(name: str) -> bool:
     """Whether a name means a folder, which may not exist, and not a model on the Hub."""
     looks_like_path = name.startswith(("/", "./", "../", "~")) or name in (".", "..")
+    # On the Hub a GGUF file is org/name/file.gguf, and other weights are never named by their file.
+    is_file = name.endswith(_WEIGHTS) or (name.endswith(".gguf") and name.count("/") < 2)
     is_there = os.path.isdir(name) or (name.endswith(".gguf") and os.path.isfile(name))
-    return looks_like_path or is_there or not _HUB_NAME.fullmatch(name)
+    return looks_like_path or is_file or is_there or not _HUB_NAME.fullmatch(name)
+
+
+def folder_like(name: str) -> str:
+    """The folder on this machine with which a name begins that is read as one on the Hub, or "".
+
+    `runs/base` may be a model of the organisation `runs`, or a slip where there is a folder `runs`.
+    """
+    first = name.partition("/")[0]
+    return first if not is_folder(name) and os.path.isdir(first) else ""
 
 
 def is_hub_name(name: str) -> bool:

@@ -50,7 +50,7 @@ def _floor(values: flags.FlagValues) -> int:
         ignore_config_keys=values.ignore_config_keys,
         command=command_line(),
     )
-    print(as_flags(found.text(), list(values)), end="")
+    print(as_flags(found.text(failures=False), list(values)), end="")
     return exit_codes.of_outcome(found.outcome)
 
 

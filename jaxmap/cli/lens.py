@@ -85,7 +85,7 @@ def _run(values: flags.FlagValues) -> int:
         save_every=values.save_every,
         ignore_config_keys=values.ignore_config_keys,
     )
-    print(as_flags(lenses.text(), list(values)), end="")
+    print(as_flags(lenses.text(failures=False), list(values)), end="")
     return exit_codes.of_kinds(isinstance(error, InputError) for _, error in lenses.failures)
 
 

@@ -145,13 +145,16 @@ def command_line() -> str:
 
 
 def report(scored: Scored, values: flags.FlagValues) -> int:
-    """Prints what a run did; returns its exit code."""
+    """Prints what a run did; returns its exit code.
+
+    The reasons of failures went to stderr when they arose, and are in the store.
+    """
     from jaxmap.sweeps.prefetch import THREAD_NAME
 
     outcome, code = scored.outcome, exit_codes.of_outcome(scored.outcome)
     if outcome.follows is not None:
         return code  # the process that led says it
-    print(as_flags(scored.text(), list(values)), end="")
+    print(as_flags(scored.text(failures=False), list(values)), end="")
     if outcome.stopped and any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         # A download or a load that would not end; its end is not to be waited for.
         sys.stdout.flush()

@@ -49,7 +49,7 @@ def _run(values: flags.FlagValues) -> int:
         out=values.out,
         ignore_config_keys=values.ignore_config_keys,
     )
-    print(as_flags(found.text(), list(values)), end="")
+    print(as_flags(found.text(failures=False), list(values)), end="")
     if not all(one.agrees for one in found.verified):
         return exit_codes.FAILURE
     return exit_codes.of_kinds(isinstance(error, InputError) for _, error in found.failures)

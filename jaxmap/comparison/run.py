@@ -30,7 +30,7 @@ from jaxmap.comparison.views import TextView, chosen_texts, views_of
 from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
-from jaxmap.errors import JaxmapError
+from jaxmap.errors import JaxmapError, without_name
 from jaxmap.store import Store
 
 
@@ -48,7 +48,7 @@ def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = ""
         try:
             found += runner.compared(ref)
         except JaxmapError as error:
-            logging.error("%s: %s", ref, error)
+            logging.error("%s: %s", ref, without_name(error, str(ref), ref.name))
             failures.append((str(ref), error))
     return Comparison(
         reference=runner.reference.name,

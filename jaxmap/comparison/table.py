@@ -19,7 +19,7 @@ from jaxmap.comparison.parts import TextRow
 from jaxmap.comparison.rows import COLUMNS, Row, row_of
 from jaxmap.comparison.summary import Estimate
 from jaxmap.comparison.views import TextView
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.figures.digits import number, with_error
 from jaxmap.figures.figure import Figures
 from jaxmap.results import Table
@@ -133,7 +133,9 @@ class Comparison(Table):
         """Raises JaxmapError, InputError where only bad input stood in the way, if any failed."""
         if self.failures:
             only_input = all(isinstance(error, InputError) for _, error in self.failures)
-            reasons = "; ".join(f"{name}: {error}" for name, error in self.failures)
+            reasons = "; ".join(
+                f"{name}: {without_name(error, name)}" for name, error in self.failures
+            )
             raise (InputError if only_input else JaxmapError)(reasons)
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -171,8 +173,8 @@ class Comparison(Table):
         """The table for a model card, with errors and rounded to what they leave."""
         return card(self)
 
-    def text(self) -> str:
-        """The table as plain text, and one line per failure."""
+    def text(self, *, failures: bool = True) -> str:
+        """The table as plain text, and one line per failure if `failures`."""
         lines = []
         for one in self.compared:
             row = one.row
@@ -196,7 +198,11 @@ class Comparison(Table):
             ]
         if self.reference_floor is not None:
             lines += [f"{self.reference} beside itself:", *_floor_lines(self.reference_floor)]
-        lines += [f"{name}: not compared: {error}" for name, error in self.failures]
+        if failures:
+            lines += [
+                f"{name}: not compared: {without_name(error, name)}"
+                for name, error in self.failures
+            ]
         return "\n".join([*lines, ""])
 
 

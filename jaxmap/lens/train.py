@@ -21,7 +21,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.engine.scorer import VOCABULARY_BLOCK
 from jaxmap.environment import versions
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.lens.trainer import Training, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
 from jaxmap.progress import progress
@@ -57,7 +57,9 @@ class Lenses(Table):
         """Raises JaxmapError if a training failed; InputError if bad input was the only cause."""
         if self.failed:
             only_input = all(isinstance(error, InputError) for _, error in self.failed)
-            reasons = "; ".join(f"{name}: {error}" for name, error in self.failed)
+            reasons = "; ".join(
+                f"{name}: {without_name(error, name)}" for name, error in self.failed
+            )
             raise (InputError if only_input else JaxmapError)(reasons)
 
     def rows(self) -> list[tuple[str, int, float, float]]:
@@ -68,8 +70,8 @@ class Lenses(Table):
             for layer, (logit, tuned) in enumerate(_held_out(lens))
         ]
 
-    def text(self) -> str:
-        """A table for each lens, and one line for each failure."""
+    def text(self, *, failures: bool = True) -> str:
+        """A table for each lens, and one line for each failure if `failures`."""
         lines = []
         for lens in (*self.trained, *self.found):
             tokens = lens.facts["held_out"]["tokens"]
@@ -83,7 +85,8 @@ class Lenses(Table):
             ]
         trained, found, failed = len(self.trained), len(self.found), len(self.failed)
         lines.append(f"{trained} trained, {found} already done, {failed} failed")
-        lines += [f"  {name}: {error}" for name, error in self.failed]
+        if failures:
+            lines += [f"  {name}: {without_name(error, name)}" for name, error in self.failed]
         return "\n".join([*lines, ""])
 
 
@@ -131,7 +134,7 @@ def train_lenses(
                 f"[{i}/{len(refs)}] {ref}",
             )
         except JaxmapError as error:
-            logging.error("%s: %s", ref, error)
+            logging.error("%s: %s", ref, without_name(error, str(ref), ref.name))
             lenses.failed.append((str(ref), error))
             continue
         (lenses.trained if new else lenses.found).append(lens)

@@ -86,13 +86,13 @@ def _folder(ref: Ref, model: str) -> Path:
         from jaxmap.checkpoint.sources.hub import fetch_config
 
         return fetch_config(ref)
-    folder = Path(ref.name)
+    from jaxmap.checkpoint.sources.files import existing_folder, fetch, resolve
+
+    folder = existing_folder(Ref(ref.name))
     if ref.revision and (folder / ref.revision).is_dir():
         folder = folder / ref.revision
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if ref.file or ("config.json" not in names and models_in(names)):
-        from jaxmap.checkpoint.sources.files import fetch, resolve
-
         return fetch(resolve(ref)).folder
     if "config.json" not in names:
         raise InputError(f"{folder} has no config.json", field="model", value=model)

@@ -8,7 +8,8 @@ from typing import Literal
 from absl import logging
 
 from jaxmap.environment import versions
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.errors import InputError, JaxmapError, without_name
+from jaxmap.store.record import checkpoint_name
 from jaxmap.store.requests import Failure, Item
 
 Ending = Literal["done", "stopped", "bad input", "failure"]
@@ -52,7 +53,9 @@ def failure_of(item: Item, commit: str | None, error: Exception) -> Failure:
     kind: Literal["input", "failure"] = "input" if isinstance(error, InputError) else "failure"
     if not isinstance(error, JaxmapError):
         logging.debug("%s", item.label, exc_info=error)
-    return Failure(item, reason_of(error), kind, commit=commit, versions=versions())
+    names = (item.label, checkpoint_name(item.ref, item.revision), item.ref)
+    reason = without_name(reason_of(error), *names)
+    return Failure(item, reason, kind, commit=commit, versions=versions())
 
 
 def reason_of(error: Exception) -> str:

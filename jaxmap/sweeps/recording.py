@@ -10,7 +10,7 @@ from typing import Literal
 from absl import logging
 
 from jaxmap.engine.callbacks import Stopped
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, without_name
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import Heartbeat
 from jaxmap.store.requests import Item
@@ -72,7 +72,8 @@ class Recorder:
         if stage.measured and not stage.missing:
             ref = stage.task.ref
             self._outcome.unmeasured.append(str(ref))
-            logging.error("%s: no weight distances: %s", ref, reason_of(stage.error))
+            reason = without_name(reason_of(stage.error), str(ref), ref.name)
+            logging.error("%s: no weight distances: %s", ref, reason)
 
     def _score_all(self, stage: Loaded) -> None:
         seconds = stage.prepared.seconds + stage.seconds

@@ -18,7 +18,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens, load_tokenizer
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_rows
-from jaxmap.errors import JaxmapError
+from jaxmap.errors import JaxmapError, without_name
 from jaxmap.progress import progress
 from jaxmap.results import Table
 from jaxmap.verification.pytorch import Reference
@@ -116,8 +116,8 @@ class Verification(Table):
                     found.append((one.name, text, f"{layer:02}", a, b, float("nan"), a - b))
         return found
 
-    def text(self) -> str:
-        """A paragraph and one verdict per model."""
+    def text(self, *, failures: bool = True) -> str:
+        """A paragraph and one verdict per model, and one line per failure if `failures`."""
         lines = []
         for one in self.verified:
             difference_N = abs(one.ours_N - one.theirs_N)
@@ -143,7 +143,11 @@ class Verification(Table):
                 )
             lines.append(f"  time: jaxmap {one.seconds:.1f} s, PyTorch {one.their_seconds:.1f} s")
             lines.append(f"  verdict: {self._verdict(one)}")
-        lines += [f"{name}: not verified: {error}" for name, error in self.failures]
+        if failures:
+            lines += [
+                f"{name}: not verified: {without_name(error, name)}"
+                for name, error in self.failures
+            ]
         return "\n".join([*lines, ""])
 
     def _verdict(self, one: Verified) -> str:
@@ -184,7 +188,7 @@ def verify_models(
         try:
             verified.append(_one(ref, sample, chosen, double, lens, tuple(ignore_config_keys)))
         except JaxmapError as error:
-            logging.error("%s: %s", ref, error)
+            logging.error("%s: %s", ref, without_name(error, str(ref), ref.name))
             failures.append((str(ref), error))
     return Verification(tuple(verified), tuple(failures))
 

@@ -76,8 +76,7 @@ def refused(place: Path, *words: str, **flags: object) -> str:
     assert line.startswith(f"{place}/bad")
     for word in words:
         assert word in line
-    assert ran.out.splitlines()[0] == "0 scored, 0 already done, 1 failed"
-    assert ran.out.splitlines()[1:] == [f"  {line}"]
+    assert ran.out == "0 scored, 0 already done, 1 failed\n"  # the reason is on stderr, once
     assert files(place / "store" / "records") == records
     store = Store.open(place / "store")
     [failure] = store.failures()
@@ -502,6 +501,49 @@ def test_no_store(tmp_path):
     assert (ran.code, len(ran.messages)) == (2, 1)
     assert f"{tmp_path}/none: holds no store" in ran.messages[0]
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("./none", "no such folder"),
+        ("~/none", "no such folder"),
+        ("none.gguf", "no such file"),
+        ("good/none.gguf", "no such file"),
+        ("good/none.safetensors", "no such file"),
+        ("good/model.safetensors", "is a file; name the folder that it is in, good"),
+        ("org/name/model.safetensors", "no such file"),
+    ],
+)
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(name, reason, place, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("jaxmap.checkpoint.sources.hub.resolve", asked)
+    monkeypatch.chdir(place)
+    ran = score(place / "store", place / "texts.jsonl", name)
+    assert (ran.code, len(ran.messages)) == (2, 1)
+    assert reason in ran.messages[0]
+    assert ran.messages[0].count(name.removeprefix("~")) == 1  # the name once
+
+
+def test_a_name_that_begins_as_a_folder_does_is_mentioned(place, monkeypatch):
+    from jaxmap.checkpoint.refs import folder_like
+
+    monkeypatch.chdir(place)
+    (place / "org" / "base").mkdir(parents=True)
+    names = ("org/none", "org/base", "elsewhere/none", "./org/none", "org")
+    assert [folder_like(name) for name in names] == ["org", "", "", "", ""]
+
+
+def test_the_name_is_left_out_of_a_reason_only_at_its_head():
+    from jaxmap.errors import without_name
+
+    assert without_name("a/b: no such model", "a/b@c", "a/b") == "no such model"
+    assert without_name("a/b@c, x: bad", "a/b@c", "a/b") == "x: bad"
+    assert without_name("a/config.json: not JSON", "a") == "config.json: not JSON"
+    for message in ("a/bc: no such model", "of a/b: bad", "a/b"):
+        assert without_name(message, "a/b", "") == message
 
 
 def test_store_of_other_texts(place):

@@ -22,7 +22,7 @@ from jaxmap.checkpoint.sources.card import Card
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.environment import user_cache
-from jaxmap.errors import InputError, JaxmapError
+from jaxmap.errors import InputError, JaxmapError, without_name
 
 
 def is_adapter(names: list[str]) -> bool:
@@ -51,7 +51,8 @@ def with_base(own: Resolved, config: Path, resolve: Callable[[Ref], Resolved]) -
     try:
         base = resolve(ref)
     except InputError as error:
-        raise InputError(f"{own.ref}: the adapter's base {ref}: {error}") from error
+        reason = without_name(error, str(ref), ref.name)
+        raise InputError(f"{own.ref}: the adapter's base {ref}: {reason}") from error
     if base.place == "adapter":
         raise InputError(f"{own.ref}: the adapter's base {ref} is an adapter itself; merge that")
     both = hashlib.sha256(f"{own.commit}\n{base.commit}".encode()).hexdigest()

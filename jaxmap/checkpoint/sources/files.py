@@ -44,9 +44,7 @@ def resolve(ref: Ref, known: Known = lambda ref: ()) -> Resolved:
 
 
 def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
-    base = Path(ref.name).parent if ref.file else Path(ref.name)
-    if not base.is_dir():
-        raise InputError(f"no such folder: {ref.name}; a Hub model is written org/name")
+    base = existing_folder(ref)
     if ref.revision is None and not folder.is_hub_cache(base):
         return folder.resolve(ref, base, known)
     revision = ref.revision or "main"
@@ -63,6 +61,23 @@ def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
     raise InputError(
         f"{ref.name}: no subfolder or revision {revision!r} ({nearest(revision, have)})"
     )
+
+
+def existing_folder(ref: Ref) -> Path:
+    """The folder on disk that a reference names, or that its GGUF file is in.
+
+    Raises InputError where there is none.
+    """
+    path = Path(ref.name)
+    if path.is_file() and not ref.file:
+        raise InputError(f"{ref.name}: is a file; name the folder that it is in, {path.parent}")
+    base = path.parent if ref.file else path
+    if not base.is_dir() or (ref.file and not (path.exists() or ref.revision)):
+        is_file = ref.file or path.suffix in (".safetensors", ".bin")
+        what = "file" if is_file else "folder"
+        cure = "org/name/file.gguf" if ref.file else "org/name"
+        raise InputError(f"{ref.name}: no such {what}; a Hub model is written {cure}")
+    return base
 
 
 def fetch(resolved: Resolved, *, check: bool = True) -> CheckpointFiles:

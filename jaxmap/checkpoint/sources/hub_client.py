@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from jaxmap.checkpoint.refs import Ref
+from absl import logging
+
+from jaxmap.checkpoint.refs import Ref, folder_like
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt
 from jaxmap.checkpoint.sources.types import nearest
 from jaxmap.errors import InputError, JaxmapError, first_line
@@ -60,12 +63,20 @@ def request(call: Callable[[], T], ref: Ref, hub: Hub) -> T:
     """Makes a request about a model, again after failures that may be temporary.
 
     Raises InputError for a model that is missing, gated or private, and JaxmapError, in one line,
-    for other failures.
+    for other failures. A name that begins as a folder on this machine does is mentioned first.
     """
+    if folder := folder_like(ref.name):
+        _mention(ref.name, folder)
     try:
         return attempt(call, str(ref), hub.retry)
     except RefusedError as refused:
         raise _explain(refused.error, refused.status, ref, hub) from refused
+
+
+@functools.cache
+def _mention(name: str, folder: str) -> None:
+    """Says, once for each name, that what may have been meant as a folder is asked of the Hub."""
+    logging.warning("%s: not in the folder %s here; the Hub is asked", name, folder)
 
 
 def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> JaxmapError:
@@ -82,7 +93,8 @@ def _explain(error: BaseException, status: int | None, ref: Ref, hub: Hub) -> Ja
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{ref}: no revision {ref.revision!r} ({_nearest_branches(ref, hub)})")
     if isinstance(error, errors.RepositoryNotFoundError):
-        here = ", and no such folder here" if ref.subfolder else ""
+        near = ref.subfolder or folder_like(ref.name)
+        here = ", and no such folder here" if near else ""
         return InputError(
             f"{ref}: no such model on the Hub, or a private one "
             f"(set HF_TOKEN to a token that may read it){here}"
