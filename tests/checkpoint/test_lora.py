@@ -231,7 +231,7 @@ def test_from_a_hub(tmp_path, monkeypatch):
         (
             {"base_model_name_or_path": "org/closed"},
             [None, (403, {"X_Error_Code": "GatedRepo"})],
-            r"^org/tiny: the adapter's base org/closed: org/closed: gated; accept its licence",
+            r"^org/tiny: the adapter's base org/closed: gated; accept its licence",
         ),
     ],
 )

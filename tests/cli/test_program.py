@@ -186,7 +186,7 @@ def test_bin_without_torch_says_what_to_install(tmp_path):
     flags = [f"--store={tmp_path}/store", f"--texts={texts}", f"--models={model}"]
     done = python(code, "score", *flags)
     assert done.returncode == 2
-    assert "pip install torch" in done.stdout
+    assert "pip install torch" in done.stderr
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(tmp_path):

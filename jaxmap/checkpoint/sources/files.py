@@ -66,13 +66,15 @@ def _resolve_on_disk(ref: Ref, known: Known) -> Resolved:
 def existing_folder(ref: Ref) -> Path:
     """The folder on disk that a reference names, or that its GGUF file is in.
 
-    Raises InputError where there is none.
+    Raises InputError where there is none, or no GGUF file in it; other names of files are found
+    wrong where the folder's own are listed.
     """
     path = Path(ref.name)
     if path.is_file() and not ref.file:
         raise InputError(f"{ref.name}: is a file; name the folder that it is in, {path.parent}")
     base = path.parent if ref.file else path
-    if not base.is_dir() or (ref.file and not (path.exists() or ref.revision)):
+    lacks_file = bool(ref.file) and not (path.exists() or ref.revision)
+    if not base.is_dir() or (lacks_file and not any(base.glob("*.gguf"))):
         is_file = ref.file or path.suffix in (".safetensors", ".bin")
         what = "file" if is_file else "folder"
         cure = "org/name/file.gguf" if ref.file else "org/name"
