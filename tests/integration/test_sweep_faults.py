@@ -390,12 +390,12 @@ def test_a_full_disk_of_the_cache(served, monkeypatch):
     is_clean(place / "store")
 
 
-def test_a_revision_that_the_hub_lacks(served):
+def test_a_revision_that_the_hub_lacks(served, caplog):
     fake, config, place = served
     commit = fake.branches.pop("step4")
     ran = sweep(config, place / "store")
     assert ran.code == 2
-    assert "org/tiny@step4: no revision 'step4' (nearest: step3, step5" in ran.out
+    assert "org/tiny@step4: no revision 'step4' (nearest: step3, step5" in caplog.text
     fake.branches["step4"] = commit
     ran = sweep(config, place / "store")
     assert (ran.code, ran.out) == (0, "1 scored, 5 already done, 0 failed\n")
