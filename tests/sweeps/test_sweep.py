@@ -233,7 +233,7 @@ def test_at_most_two_models_in_memory(room, tmp_path, monkeypatch):
 # What is wrong costs only itself -----------------------------------------------------------------
 
 
-def test_bad_checkpoints_cost_the_others_nothing(place, monkeypatch):
+def test_bad_checkpoints_cost_the_others_nothing(place, monkeypatch, caplog):
     """A NaN, a missing revision, one that fails for no fault of its own; then all are mended."""
     config, store = config_of(place, weight_distance=2, quantize=("none", "int8")), place / "store"
     assert sweep(config, place / "whole").code == 0
@@ -259,7 +259,7 @@ def test_bad_checkpoints_cost_the_others_nothing(place, monkeypatch):
     assert ran.out.startswith("6 scored, 0 already done, 6 failed\n")
     for reason in ("NaN or infinite weights in", "no subfolder or revision 'step8' (nearest: step4",
                    "RuntimeError: RESOURCE_EXHAUSTED"):  # fmt: skip
-        assert ran.out.count(reason) == 2, reason
+        assert caplog.text.count(reason) == 2, reason
     status = jaxmap("status", f"--store={store}")
     assert "failed      6" in status.out
     assert f"cd {os.getcwd()} && jaxmap sweep --config={config} --store={store}" in status.out
