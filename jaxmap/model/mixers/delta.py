@@ -93,6 +93,17 @@ def unit(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + _LEAST)
 
 
+def convolved(x_BTHC: jax.Array, taps_HCW: jax.Array, act: str, geometry: Geometry) -> jax.Array:
+    """Each channel of each head convolved over the tokens of its text, then activated, x_BTHC.
+
+    `act` is a key of `ACTIVATIONS`.
+    """
+    flat_BTX = x_BTHC.reshape(*x_BTHC.shape[:2], -1)
+    kernel_XW = taps_HCW.reshape(flat_BTX.shape[-1], -1)
+    flat_BTX = causal_conv(flat_BTX, kernel_XW, None, geometry.position_BT)
+    return ACTIVATIONS[act](flat_BTX).reshape(x_BTHC.shape)
+
+
 class GatedDelta(Sublayer):
     """x_BTD -> x_BTD: queries, keys and values convolved over tokens, then the gated delta rule.
 
@@ -130,11 +141,7 @@ class GatedDelta(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         def read(linear: Linear, taps: nnx.Param) -> jax.Array:
-            y_BTHC = linear(x_BTD, geometry)
-            flat_BTX = y_BTHC.reshape(*y_BTHC.shape[:2], -1)
-            kernel_XW = taps[...].reshape(flat_BTX.shape[-1], -1)
-            flat_BTX = causal_conv(flat_BTX, kernel_XW, None, geometry.position_BT)
-            return ACTIVATIONS[self.act](flat_BTX).reshape(y_BTHC.shape)
+            return convolved(linear(x_BTD, geometry), taps[...], self.act, geometry)
 
         q_BTGK, k_BTGK = unit(read(self.query, self.conv_q)), unit(read(self.key, self.conv_k))
         v_BTHC = read(self.value, self.conv_v).astype(jnp.float32)

@@ -15,9 +15,8 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.layers.recurrence import causal_conv, over_chunks
-from jaxmap.model.mixers.delta import unit
-from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.layers.recurrence import over_chunks
+from jaxmap.model.mixers.delta import convolved, unit
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -127,11 +126,7 @@ class KimiDelta(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         def read(linear: Linear, taps: nnx.Param) -> jax.Array:
-            y_BTHC = linear(x_BTD, geometry)
-            flat_BTX = y_BTHC.reshape(*y_BTHC.shape[:2], -1)
-            kernel_XW = taps[...].reshape(flat_BTX.shape[-1], -1)
-            flat_BTX = causal_conv(flat_BTX, kernel_XW, None, geometry.position_BT)
-            return ACTIVATIONS[self.act](flat_BTX).reshape(y_BTHC.shape)
+            return convolved(linear(x_BTD, geometry), taps[...], self.act, geometry)
 
         q_BTHK, k_BTHK = unit(read(self.query, self.conv_q)), unit(read(self.key, self.conv_k))
         step_BTHK = self.decay_up(self.decay_down(x_BTD, geometry), geometry).astype(jnp.float32)
