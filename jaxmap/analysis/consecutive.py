@@ -51,13 +51,15 @@ class RunSteps:
 class Consecutive(Result):
     """The intervals of all runs, cleaned for pretraining.
 
-    `warmup_steps` is the step at which warmup ends; None if the runs differ in it.
+    `warmup_steps` is the step at which warmup ends; None if the runs differ in it. `run_names` are
+    all runs, by whose order lines have their styles.
     """
 
     runs: tuple[RunSteps, ...]
     warmup_steps: int | None
     recipe: Recipe = "jaxmap"
     group: str = GROUP
+    run_names: tuple[str, ...] = ()
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per interval, with the columns of consecutive.csv."""
@@ -103,4 +105,4 @@ def measure_consecutive(
     ends = {run.warmup for run in pre.runs if run.warmup} or {0}
     in_steps = all(run.named_unit == "step" for run in pre.runs)
     end = ends.pop() if len(ends) == 1 and in_steps else None
-    return Consecutive(tuple(found), end, recipe, group)
+    return Consecutive(tuple(found), end, recipe, group, pre.run_names)

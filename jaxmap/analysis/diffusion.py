@@ -54,6 +54,8 @@ class Diffusion(Result):
       window: the number of saved checkpoints after a start from which its exponent is fitted.
       shown_start: the start of the left panel of figure 5.
       notes: what was dropped, and what the store lacks.
+      recipe, group: how scores were cleaned, and what was cleaned together.
+      run_names: all runs, by whose order lines have their styles.
     """
 
     exponents: tuple[ExponentCurve, ...]
@@ -64,6 +66,7 @@ class Diffusion(Result):
     notes: tuple[Note, ...]
     recipe: Recipe = "jaxmap"
     group: str = GROUP
+    run_names: tuple[str, ...] = ()
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per run, start and space, with the columns of diffusion.csv."""
@@ -156,6 +159,7 @@ def measure_diffusion(
         tuple(notes),
         context.recipe,
         basis.consecutive.group,
+        basis.consecutive.run_names,
     )
 
 

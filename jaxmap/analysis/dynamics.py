@@ -68,6 +68,7 @@ class Dynamics(Result):
       window: saved checkpoints after a start that enter an exponent.
       notes: what was left out.
       recipe, group: how scores were cleaned, and what was cleaned together.
+      run_names: all runs, by whose order lines have their styles.
     """
 
     series: tuple[Series, ...]
@@ -75,6 +76,7 @@ class Dynamics(Result):
     notes: tuple[Note, ...]
     recipe: Recipe = "jaxmap"
     group: str = GROUP
+    run_names: tuple[str, ...] = ()
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per measure, run and time, with the columns of dynamics.csv."""
@@ -138,7 +140,7 @@ def measure_dynamics(
     group = GROUP
     if context.recipe == "published" and context.published_groups.together is not None:
         group = context.published_groups.together.name
-    return Dynamics(tuple(series), chosen, tuple(notes), context.recipe, group)
+    return Dynamics(tuple(series), chosen, tuple(notes), context.recipe, group, pre.run_names)
 
 
 def _parts(

@@ -51,9 +51,13 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class Learning(Result):
-    """The raw bits per byte of the checkpoints of each run."""
+    """The raw bits per byte of the checkpoints of each run.
+
+    `run_names` are all runs, by whose order lines have their styles.
+    """
 
     curves: tuple[LearningCurve, ...]
+    run_names: tuple[str, ...] = ()
 
     def to_dataframe(self) -> pandas.DataFrame:
         """One row per checkpoint: trajectory, step, bits_per_byte, standard_error, unit."""
@@ -94,4 +98,4 @@ def measure_learning(context: Context) -> Learning:
         text_bytes = context.store.texts.text_bytes
         bits_I[kept], error_I[kept] = bits_per_byte(context.vectors(entries), text_bytes)
         found.append(LearningCurve(run, run.times, bits_I, error_I))
-    return Learning(tuple(found))
+    return Learning(tuple(found), pre.run_names if pre else ())

@@ -45,6 +45,11 @@ class Pretraining:
     left_out: frozenset[tuple[str, int]] = frozenset()
 
     @property
+    def run_names(self) -> tuple[str, ...]:
+        """The names of the runs, in order."""
+        return tuple(run.name for run in self.runs)
+
+    @property
     def warmup(self) -> str:
         """The steps at which the warmups end, as text."""
         ends = {run.warmup for run in self.runs if run.warmup} or {0}

@@ -30,7 +30,7 @@ def draw(consecutive: Consecutive, width: float = 7.2) -> Figure | None:
     parts = [part for part in ("during", "after") if _any(runs, part)]
     if not parts:
         return None
-    styles = lines.run_styles(run.run for run in runs)
+    styles = lines.run_styles((run.run for run in runs), consecutive.run_names)
     unit = runs[0].unit
     with style.look():
         figure = new_figure(width, 3.8)

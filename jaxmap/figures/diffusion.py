@@ -41,7 +41,8 @@ def draw(diffusion: Diffusion, width: float = 7.2) -> Figure | None:
     if not panels:
         return None
     styles = lines.run_styles(
-        dict.fromkeys(one.trajectory.run for *_, own in panels for one in own)
+        dict.fromkeys(one.trajectory.run for *_, own in panels for one in own),
+        diffusion.run_names,
     )
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)

@@ -45,7 +45,8 @@ def draw(dynamics: Dynamics, width: float = 7.2) -> Figure | None:
     if not measures:
         return None
     styles = lines.run_styles(
-        dict.fromkeys(one.run for one in shown if one.measure != "kl_between_seeds")
+        dict.fromkeys(one.run for one in shown if one.measure != "kl_between_seeds"),
+        dynamics.run_names,
     )
     seeds = [one.run for one in shown if one.measure == "kl_between_seeds"]
     looks = {**styles, **lines.run_styles(seeds)}

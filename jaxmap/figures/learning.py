@@ -21,7 +21,7 @@ def draw(learning: Learning, width: float = 7.2) -> Figure | None:
     runs = learning.curves
     if not runs:
         return None
-    styles = lines.run_styles(run.name for run in runs)
+    styles = lines.run_styles((run.name for run in runs), learning.run_names)
     with style.look():
         figure = new_figure(width, 3.8)
         axes = figure.subplots()

@@ -34,14 +34,16 @@ class LineStyle:
     marker: str = "o"
 
 
-def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
-    """A style for each run; dashes and markers differ too, so that print without colour has them.
+def run_styles(names: Iterable[str], all_names: Iterable[str] = ()) -> dict[str, LineStyle]:
+    """A style for each run by its place among all runs, so that a run looks the same in figures
+    that leave out others; dashes and markers differ too, so that print without colour has them.
 
     Runs of one model, which differ in seed, have its colour, and further seeds are lighter;
     `pythia-14m-seed3` is a seed of `pythia-14m`. Where all runs are of one model, each has a colour
     of its own. No two of the first 24 runs have the same dashes and markers.
     """
-    runs = {name: parse_run(name) for name in names}
+    shown = tuple(names)
+    runs = {name: parse_run(name) for name in (*all_names, *shown)}
     bases = list(dict.fromkeys(run.base for run in runs.values()))
     styles = {}
     for place, (name, run) in enumerate(runs.items()):
@@ -53,7 +55,7 @@ def run_styles(names: Iterable[str]) -> dict[str, LineStyle]:
             *((0.65, 1.1) if lighter else (1.0, 1.6)),
             MARKERS[(turn - group) % len(MARKERS)],
         )
-    return styles
+    return {name: styles[name] for name in shown}
 
 
 def draw_line(

@@ -5,10 +5,10 @@ from __future__ import annotations
 CSS = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
   --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2;
-  --sky: #56b4e9; --bad: #b3261e; }
+  --sixth: #56b4e9; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --faint: #7d858e;
   --paper: #12161b; --card: #1a2028; --line: #333c46; --blue: #4ba6e3;
-  --sky: #b8a1e8; --bad: #ff8a80; } }
+  --sixth: #f0e442; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -70,7 +70,7 @@ ul.plain { color: var(--soft); font-size: .92rem; padding-left: 1.2rem; max-widt
   margin-right: .4rem; }
 @media print { :root { color-scheme: light; --ink: #1f2328; --soft: #59636e; --faint: #8a9099;
   --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; --blue: #0072b2;
-  --sky: #56b4e9; --bad: #b3261e; }
+  --sixth: #56b4e9; --bad: #b3261e; }
   main { max-width: none; padding: 0; } p, figcaption, .note, ul.plain { max-width: none; }
   nav, .controls, .files, .modebar-container { display: none !important; }
   figure, tr, .plot, dl.facts { break-inside: avoid; } h2 { break-after: avoid; }

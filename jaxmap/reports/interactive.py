@@ -24,8 +24,8 @@ from jaxmap.stats.embed import Embedding
 SCRIPTS = ("page.js", "labels.js", "gestures.js", "map.js", "heat.js")
 DIGITS = 5  # significant ones of numbers on the page
 # Colours of runs after those of the palette, on white and on dark paper: violet, brown, olive,
-# crimson, teal, grey.
-FURTHER = ("#8A63D2", "#8C6239", "#8A8F00", "#C9364F", "#2AA6A0", "#7D858E")
+# crimson, magenta, grey.
+FURTHER = ("#8A63D2", "#8C6239", "#8A8F00", "#C9364F", "#D81BB0", "#7D858E")
 
 TITLES = {
     "trajectories": "training runs",

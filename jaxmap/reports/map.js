@@ -57,7 +57,7 @@
     if (!key || colorings[key].kind === "category") {
       // A type has one colour on all maps; models have theirs in the order of the figures.
       const seen = new Set(values.filter(Boolean));
-      const first = [css("--blue"), ...data.palette.slice(1, -1), css("--sky")];
+      const first = [css("--blue"), ...data.palette.slice(1, -1), css("--sixth")];
       // Runs have more colours, then the same ones lighter, so that seeds are told apart.
       const palette = key === "run" ? [1, 0.5].flatMap((share) => [...first, ...data.further]
         .map((shade) => mixed(shade, css("--paper"), share))) : first;

@@ -22,7 +22,7 @@ def inline_svg(svg: str, prefix: str) -> str:
     svg = svg.replace("stroke: #ffffff", "stroke: var(--paper)")
     svg = svg.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
     svg = svg.replace(PALETTE[0].lower(), "var(--blue)")  # too dark for dark paper
-    svg = svg.replace(PALETTE[-1].lower(), "var(--sky)")  # too like the blue on dark paper
+    svg = svg.replace(PALETTE[-1].lower(), "var(--sixth)")  # too like the blue on dark paper
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
     head, rest = svg.split(">", 1)
     head = re.sub(r'\s(width|height|xmlns(:\w+)?|version)="[^"]*"', "", head)

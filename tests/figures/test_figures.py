@@ -149,3 +149,13 @@ def test_a_notebook_shows_figures_and_a_set_of_them():
     both = Figures(one=figure, none=None, two=figure)
     assert list(both) == ["one", "two"]
     assert both._repr_html_().count("<svg") == 2
+
+
+def test_a_run_looks_the_same_where_others_are_left_out():
+    names = ["m0", "m1", "m2", "m3-seed1", "m4"]
+    everywhere = lines.run_styles(names)
+    assert lines.run_styles(["m2", "m4"], names) == {n: everywhere[n] for n in ("m2", "m4")}
+    shown = of(steps("m2", [0.1, 0.2], [1, 4000]), steps("m4", [0.2, 0.3], [1, 4000]))
+    alone = consecutive.draw(shown).axes[0].get_lines()[0].get_color()
+    among = consecutive.draw(replace(shown, run_names=tuple(names))).axes[0].get_lines()[0]
+    assert (alone, among.get_color()) == (style.PALETTE[0], style.PALETTE[2])
