@@ -134,7 +134,9 @@ def _of_copies(
         pairs += as_released
         if as_released:
             kinds = ", ".join(dict.fromkeys(copy.file_type for _, copy in as_released))
-            notes += (Note(name, f"{len(as_released)} released copies: {kinds}"),)
+            count = len(as_released)
+            copies = "one released copy" if count == 1 else f"{count} released copies"
+            notes += (Note(name, f"{copies}: {kinds}"),)
         reason = f"the store has no model both plain and in {variant}, or in a released copy"
         found[name] = reader.setting(name, pairs, reason, notes)
     return found

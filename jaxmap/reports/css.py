@@ -34,8 +34,9 @@ dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabu
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  min-width: 5.5rem; overflow-wrap: anywhere; vertical-align: top; }
+  min-width: 7.5rem; overflow-wrap: anywhere; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; overflow-wrap: normal; vertical-align: bottom; }
+tbody th { vertical-align: top; }
 td.number, th.number { text-align: right; min-width: 0; }
 td.number { white-space: nowrap; }
 td small { color: var(--soft); }

@@ -121,7 +121,8 @@ def tsne(
     fits = (num_models - 1) / 3
     used = min(perplexity, fits) if lowered or num_models <= perplexity else perplexity
     note = (
-        f"t-SNE: perplexity {used:g} instead of {perplexity:g}, since there are {num_models} models"
+        f"t-SNE: perplexity {used:.3g} instead of {perplexity:g}, since there are {num_models} "
+        "models"
         if used < perplexity
         else ""
     )

@@ -163,7 +163,7 @@ def test_beside_copies_that_were_made_here(tmp_path):
     )
     scale = measure_scale(Context(store, ask=lambda name: ()))
     assert [scale.row(name).summary.n for name in ("8-bit", "4-bit", "ft")] == [2, 1, 1]
-    assert "8-bit: 1 released copies: x" in scale.text()
+    assert "8-bit: one released copy: x" in scale.text()
     floor = scale.row("8-bit").setting.ll_KN.min()
     assert floor > -1e4
 

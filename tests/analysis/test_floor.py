@@ -266,7 +266,7 @@ def test_the_report_tells_the_floor(rough):
     assert with_error(floor.kl, floor.standard_error) in words
     assert "* The median is less than 10 times its floor" in words
     assert f"{number(floor.kl, 1)} *" in words
-    held = words.split("Held against the medians of the scale")[1]
+    held = words.split("The largest floor of each precision beside")[1]
     share = floor.kl / measure_scale(Context(store)).rows[4].summary.median
     assert f"{100 * share:.2g} % 8-bit" in held
 

@@ -39,14 +39,14 @@ def section(view: View) -> Section | None:
         "<p>Paths of checkpoints in the space where squared distance is KL. Speed is distance over "
         "training time; the cosine of a turn is 1 where a path goes straight on, 0 in a random "
         "walk and −1 where it turns back; curvature is that of the circle through three "
-        "checkpoints. The first and last that were measured, ± one standard error over texts. "
+        "checkpoints. "
         + scores_are(view.context.recipe, group, True)
-        + "</p>"
-        + table(
-            ("measure", "run", "first", "at", "last", "at"), rows, 2,
-            download=csv_link("dynamics", COLUMNS, list(frame.itertuples(index=False, name=None))),
-        )
-    )  # fmt: skip
+        + "</p><details><summary>The first and the last value of each measure, ± one standard "
+        + "error over texts</summary>"
+        + table(("measure", "run", "first", "at", "last", "at"), rows, 2)
+        + "</details>"
+        + csv_link("dynamics", COLUMNS, list(frame.itertuples(index=False, name=None)))
+    )
     caption = (
         "Each measure against training time; bands are one standard error. A line marks the value "
         "of a random walk: 0 for turns, 1 for exponents. "

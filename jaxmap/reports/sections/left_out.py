@@ -20,13 +20,22 @@ def section(view: View) -> Section | None:
     if not isinstance(view.diffusion, str):
         lines += [str(note) for note in view.diffusion.notes]
     lines += [f"{'; '.join(what)}: absent: {why}" for why, what in _absent(view).items()]
-    lines = list(dict.fromkeys(lines))
+    lines = list(dict.fromkeys(_with_short_names(view, line) for line in lines))
     if not lines:
         return None
     items = "".join(f"<li>{_marked(line)}</li>" for line in lines[:MOST])
     if len(lines) > MOST:
         items += f"<li>and {len(lines) - MOST} more</li>"
     return Section("What was left out, and why", f'<ul class="plain">{items}</ul>')
+
+
+def _with_short_names(view: View, line: str) -> str:
+    """A line in which runs of local folders have the names that they have in the tables."""
+    timeline = view.context.timeline
+    for run in () if timeline is None else timeline.runs:
+        if run.full_name.startswith("/"):
+            line = run.name.join(re.split(rf"{re.escape(run.full_name)}(?![\w./-])", line))
+    return line
 
 
 def _absent(view: View) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from jaxmap.analysis.recipes import Recipe
-from jaxmap.reports.section import Section, percent
+from jaxmap.reports.section import Section, csv_link, percent
 from jaxmap.reports.view import View
 from jaxmap.reports.wording import PUBLISHED
 from jaxmap.stats.clean import FLOOR, JUMPY
@@ -45,7 +45,10 @@ def section(view: View) -> Section:
         ("special tokens", _listed({e.identity.special_rule for e in entries})),
         ("dtype", _listed({e.identity.variant.precision for e in entries})),
         ("device", _listed({e.provenance.device for e in entries})),
-        ("cut to the context", f"at most {truncated:,} of the texts of a model"),
+        (
+            "cut to the context",
+            f"at most {truncated:,} of the texts of a model" if truncated else "no text",
+        ),
         *([("tokenised apart", f"at most {apart:,} responses of a model")] if apart else ()),
         (
             "versions",
@@ -71,7 +74,8 @@ def section(view: View) -> Section:
         "√((m₄ − m₂²) / N) in the same units, with m₂ and m₄ the central moments of ℓ₁ − ℓ₂. "
         "Bits per byte of one model are −Σℓ / (ln 2 · Σ bytes).</p>"
         f"{MAPS[view.context.recipe] if view.interactive['maps'] else ''}"
-        f'{extra}<div class="wide"><table>{rows}</table></div>',
+        f'{extra}<div class="wide"><table>{rows}</table></div>'
+        + csv_link("facts", ("fact", "value"), facts),
     )
 
 

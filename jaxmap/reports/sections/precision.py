@@ -1,4 +1,4 @@
-"""The part of the page about arithmetic: precision floors, and what they are held against."""
+"""The part of the page about arithmetic: precision floors beside the medians of the scale."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jaxmap.reports.section import Section, csv_link, table
 from jaxmap.reports.view import View
 
 MOST_FLOORS = 20
+AGAINST = ("precision", "largest_floor", "smallest_row", "share_of_it", "rows_near_the_floor")
 
 
 def section(view: View) -> Section | None:
@@ -49,11 +50,12 @@ def _against(floors: Floors, scale: Scale | None) -> str:
     if not filled:
         return ""
     smallest = min(filled, key=lambda row: row.summary.median)
-    rows = []
+    rows, exact = [], []
     for dtype, floor in floors.largest().items():
         near = [row.setting.name for row in filled if is_near(row.summary.median, floor.kl)]
         share = floor.kl / smallest.summary.median if smallest.summary.median else float("inf")
         rows.append((dtype, number(floor.kl, 2), f"{100 * share:.2g} %", ", ".join(near) or "none"))
+        exact.append((dtype, floor.kl, smallest.setting.name, share, " ".join(near)))
     heads = (
         *("precision", "largest floor", f"share of the smallest row ({smallest.setting.name})"),
         f"rows less than {MARGIN:g} times it",
@@ -64,8 +66,8 @@ def _against(floors: Floors, scale: Scale | None) -> str:
         if dtype in PRECISIONS and PRECISIONS[dtype].passes
     ]
     return (
-        "<p>Held against the medians of the scale, were it measured in that precision:</p>"
-        + table(heads, rows)
+        "<p>The largest floor of each precision beside the medians of the scale:</p>"
+        + table(heads, rows, download=csv_link("floor_and_scale", AGAINST, exact))
         + (f"<p>{' '.join(told)}</p>" if told else "")
     )
 
