@@ -35,7 +35,8 @@ def gptq(
     act_order: bool = False,
 ) -> tuple[Parts, np.ndarray]:
     outs, ins = weight.shape
-    groups = ins // group
+    group = group if group > 0 else ins  # -1: one group
+    groups = -(-ins // group)
     index = np.arange(ins) // group
     if act_order:
         index = rng.permutation(index)

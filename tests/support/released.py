@@ -29,17 +29,21 @@ def released(
     name: Callable[[str, str], str],
     facts: dict[str, Any],
     sizes: dict[str, int] | None = None,
+    other: Callable[[str], dict[str, Any] | None] = lambda weight: {},
     **options: Any,
 ) -> tuple[Path, Path]:
-    """A copy in an encoding, and the checkpoint of the floats that it stands for."""
+    """A copy in an encoding, and the checkpoint of the floats that it stands for.
+
+    other: the options that a weight has beside `options`; None for one that stays floats.
+    """
     sizes = {**SIZES, **(sizes or {})}
     plain, coded = make_checkpoint(folder / "plain", LLAMA, **sizes), folder / "coded"
     make_checkpoint(coded, LLAMA, **sizes)
     rng = np.random.default_rng(7)
     tensors = load_file(plain / "model.safetensors")
     stored = dict(tensors)
-    for weight in linears(tensors):
-        parts, exact = encode(stored.pop(weight), rng, **options)
+    for weight in [name for name in linears(tensors) if other(name) is not None]:
+        parts, exact = encode(stored.pop(weight), rng, **(options | (other(weight) or {})))
         tensors[weight] = exact.astype(np.float32)
         stored |= {name(weight, part): value for part, value in parts.items()}
     save_file(tensors, plain / "model.safetensors")
