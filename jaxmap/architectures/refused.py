@@ -46,7 +46,6 @@ _SHARED = (
         "drafts for another model, whose states it reads",
     ),
     ("gemma4_text gemma4_unified_text", "embeddings per layer, which the decoder lacks"),
-    ("zamba zamba2", "attention blocks that several layers share, which the decoder lacks"),
 )
 _SINGLE = {
     "bailing_hybrid": "linear attention with heads of several decays; the page is not written",
@@ -66,6 +65,7 @@ _SINGLE = {
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",
     "xlstm": "xLSTM cells, which the decoder lacks as a mixer",
+    "zamba": "a selective scan in heads with projections of their own, which the decoder lacks",
     "zaya": "convolutions inside attention and a router with an MLP, which the decoder lacks",
 }
 

@@ -45,7 +45,10 @@ class LayerWeights:
         return next(i for i, (other, _, _) in enumerate(self._stacks) if other == kind)
 
     def of_layer(self, layer: int) -> nnx.State:
-        """The parameters of one layer, each with a leading axis of 1."""
+        """The parameters of one layer, each with a leading axis of 1.
+
+        Where layers share blocks, what no layer has is among them.
+        """
         at = next(i for i, (_, start, stop) in enumerate(self._stacks) if start <= layer < stop)
         _, start, stop = self._stacks[at]
         own, to = f"{_BLOCKS}{at}/", f"{_BLOCKS}{self.stack_of(layer)}/"
@@ -55,7 +58,11 @@ class LayerWeights:
             if one.path.startswith(own)
         ]
         arrays = weights.read_places(self._found, places, self._dtype)
-        return self._state({to + path.removeprefix(own): x for path, x in arrays.items()})
+        found = {to + path.removeprefix(own): x for path, x in arrays.items()}
+        if self._found.spec.shared is not None:
+            outside = [one for one in self._found.places if not one.path.startswith(_BLOCKS)]
+            found |= weights.read_places(self._found, outside, self._dtype)
+        return self._state(found)
 
     def _state(self, arrays: Mapping[str, jax.Array]) -> nnx.State:
         return decoder.from_named(

@@ -10,6 +10,9 @@ the published copies were made (transformers 4); transformers 5 has all experts 
 parameter, which bitsandbytes ignores. Routers are not quantised: in transformers 5 they are not
 linear layers (in transformers 4 those of Mixtral, Qwen and OLMoE were). The shared MLP and its gate
 are linear layers in both.
+
+A block that several layers share is not quantised, nor are the adapters in it: transformers leaves
+out every layer whose weights are tied.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
+from jaxmap.model.spec import Spec
 
 BITS = {"int8": 8, "nf4": 4, "fp4": 4}  # bits per code
 _OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts
@@ -99,6 +103,8 @@ def _kernels(
             continue
         if isinstance(modules[path[:-1]], RoutedExperts) and str(path[-1]) in _OF_ROUTING:
             continue
+        if _shared_by_several(path, model.spec):
+            continue
         where = "/".join(map(str, path))
         key, layers = place_of(f"{where}/kernel", model.spec)
         row, stacked = rows[key], layers != (None,)
@@ -111,3 +117,11 @@ def _kernels(
         stored = (where.split("/")[1] if stacked else "", row.name)
         found.setdefault(stored, []).append((modules[path[:-1]], str(path[-1]), kernel))
     return found
+
+
+def _shared_by_several(path: tuple, spec: Spec) -> bool:
+    """Whether a module belongs to a shared block (`Spec.shared`) that more than one layer uses."""
+    if spec.shared is None or path[0] not in ("shared", "adapters"):
+        return False
+    of_block = range(int(path[1]) % spec.shared.blocks, spec.shared.layers, spec.shared.blocks)
+    return len(of_block) > 1

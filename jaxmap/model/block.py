@@ -9,6 +9,7 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.norms import Norm
+from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.delta import GatedDelta
 from jaxmap.model.mixers.kimi_delta import KimiDelta
@@ -37,6 +38,8 @@ MIXERS: dict[str, type[Sublayer]] = {
     "rglru": RecurrentUnit,
     "routed_attention": RoutedAttention,
     "selective_scan": SelectiveScan,
+    "shared+selective_scan": SharedThenScan,
+    "shared+ssd": SharedThenSsd,
     "short_conv": GatedShortConv,
     "ssd": StateSpaceDuality,
     "time_mix": TimeMix,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from jaxmap.model.layers.linear import Linear, activated, activations_dtype, con
 from jaxmap.model.layers.logits import LogitAdjustment
 from jaxmap.model.mesh import gathered
 from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.shared_block import Adapters, SharedBlock
 from jaxmap.model.spec import Kind, Spec
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
@@ -53,6 +56,10 @@ class Decoder(nnx.Module):
             return blocks(rngs)
 
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
+        count = (0, 0) if spec.shared is None else (spec.shared.blocks, spec.shared.layers)
+        self.shared = nnx.List([SharedBlock(spec, **make) for _ in range(count[0])])
+        adapted = count[1] if spec.shared is not None and spec.shared.rank else 0
+        self.adapters = nnx.List([Adapters(spec, **make) for _ in range(adapted)])
         self.final_norm = norm_of(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
         in_bias = (spec.D,) if spec.head_in_bias else None
@@ -77,6 +84,19 @@ class Decoder(nnx.Module):
             head_VE = activated(head_VE) / jnp.maximum(length_V1, 1e-12)
             head_VE = head_VE.astype(activations_dtype(self.embed[...]))
         return head_VE
+
+    def _shared(
+        self,
+        embedded_BTD: jax.Array,
+        number: int,
+        x_BTD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts,
+    ) -> jax.Array:
+        """The shared block of the layer with this number, see `Geometry.shared`."""
+        block = self.shared[number % len(self.shared)]
+        adapters = self.adapters[number] if self.adapters else None
+        return block(x_BTD, embedded_BTD, adapters, geometry, facts)
 
     def embedded(self, inputs: Inputs) -> jax.Array:
         """The residual stream before the first block, x_BTD."""
@@ -170,7 +190,7 @@ class Decoder(nnx.Module):
         adaptive: bool = False,
     ) -> Geometry:
         T = inputs.ids_BT.shape[1]
-        return Geometry.of(
+        geometry = Geometry.of(
             self.spec,
             inputs,
             reach=min(reach or T, T),
@@ -178,6 +198,9 @@ class Decoder(nnx.Module):
             platform=platform,
             adaptive=adaptive,
         )
+        if not self.shared:
+            return geometry
+        return dataclasses.replace(geometry, shared=partial(self._shared, self.embedded(inputs)))
 
     def _through(
         self,

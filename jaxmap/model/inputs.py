@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -110,6 +111,8 @@ class Geometry:
       platform: the platform whose kernels are used where they can be, "tpu" or "gpu"; "": none.
       adaptive: whether blocks of queries choose while the program runs how many keys they read. Not
         on a mesh: devices that compute one block together could not wait for each other.
+      shared: (number of the layer, x_BTD, geometry, facts) -> x_BTD, the shared block of a layer;
+        None in models without shared blocks.
     """
 
     segment_BT: jax.Array
@@ -120,6 +123,7 @@ class Geometry:
     block: int
     platform: str = ""
     adaptive: bool = False
+    shared: Callable[..., jax.Array] | None = None
 
     @classmethod
     def of(

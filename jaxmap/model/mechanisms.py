@@ -217,6 +217,23 @@ class StateSpace:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shared:
+    """Blocks of attention and an MLP whose weights several layers share (Zamba, arXiv:2405.16712).
+
+    Fields:
+      blocks: the number of blocks, which layers use in turn.
+      layers: the number of layers that use one.
+      rank: the rank of the adapters that each such layer has (Zamba2, arXiv:2411.15242); 0: none.
+      attention_adapters: whether queries, keys and values have adapters too.
+    """
+
+    blocks: int
+    layers: int
+    rank: int = 0
+    attention_adapters: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Rglru:
     """Real-gated linear recurrent unit (Griffin, De et al. 2024, arXiv:2402.19427).
 

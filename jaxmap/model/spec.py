@@ -21,6 +21,7 @@ from jaxmap.model.mechanisms import (
     QkNorm,
     Rglru,
     Rope,
+    Shared,
     ShortConv,
     StateSpace,
     Temperature,
@@ -80,6 +81,7 @@ class Kind:
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       residual: factors in the sums of the residual stream.
+      shared: the number of the layer among those with a shared block (`Spec.shared`), from 0.
     """
 
     mixer: str = "attention"
@@ -89,6 +91,7 @@ class Kind:
     bare: frozenset[str] = frozenset()
     out_bias: bool = False
     residual: ResidualFactors = ResidualFactors()
+    shared: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Spec:
     delta: Delta | None = None  # facts of layers with "delta"
     ssm: StateSpace | None = None  # facts of layers with "selective_scan" or "ssd"
     lightning: Lightning | None = None  # facts of layers with "lightning"
+    shared: Shared | None = None  # facts of layers with "shared+ssd" or "shared+selective_scan"
     short_conv: ShortConv | None = None  # facts of layers with "short_conv"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all

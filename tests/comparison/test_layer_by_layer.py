@@ -40,6 +40,13 @@ SHAPES = {
         model_type="opt", vocab_size=LLAMA["vocab_size"], hidden_size=16, num_hidden_layers=2,
         num_attention_heads=2, ffn_dim=24, word_embed_proj_dim=8, do_layer_norm_before=True,
     ),
+    # Weights of no layer that layers read.
+    "zamba2": dict(
+        model_type="zamba2", vocab_size=LLAMA["vocab_size"], hidden_size=16, num_hidden_layers=4,
+        layers_block_type=["hybrid", "mamba", "hybrid", "hybrid"], num_mem_blocks=2,
+        num_attention_heads=2, intermediate_size=24, adapter_rank=3, n_mamba_heads=4,
+        mamba_d_state=6,
+    ),
 }  # fmt: skip
 
 
@@ -56,11 +63,16 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [*((shape, "float32") for shape in SHAPES), ("llama", "bfloat16")]
+    ("shape", "dtype"),
+    [
+        *((shape, "float32") for shape in SHAPES if shape != "zamba2"),
+        ("llama", "bfloat16"),
+        pytest.param("zamba2", "float32", marks=pytest.mark.slow),
+    ],
 )
 def test_states_are_those_of_the_whole_model(tmp_path, shape, dtype):
     folder = tmp_path / "model"
-    shared = {} if shape == "opt" else LLAMA
+    shared = {} if shape in ("opt", "zamba2") else LLAMA
     make_checkpoint(folder, {**shared, "max_position_embeddings": 64, **SHAPES[shape]}, seed=4)
     texts = package.load_texts(write_texts(tmp_path / "texts.jsonl"))
     tokens = load_tokenizer(folder).encode(texts, 64)

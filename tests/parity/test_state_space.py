@@ -18,7 +18,7 @@ import torch
 from flax import nnx
 from support.cases.state_space import CASES
 from support.checkpoints import make_checkpoint, score, write_texts
-from support.parity import check_parity, first_of_its_type, random_texts
+from support.parity import LOGITS, check_parity, first_of_its_type, random_texts
 from support.reference import make_model, text_logp
 from support.token_sets import make_tokens
 
@@ -51,7 +51,10 @@ RARELY = {"bamba"}
     ],
 )
 def test_logits_and_scores(name, tmp_path):
-    check_parity(CASES[name], tmp_path, nats_bound=NATS)
+    # PyTorch's own float32 logits of Zamba2 are up to 3.3e-4 off float64, ours 1.2e-4: a hybrid
+    # layer's attention and MLP have no residual stream around them.
+    bound = 1e-3 if name.startswith("zamba2") else LOGITS
+    check_parity(CASES[name], tmp_path, nats_bound=NATS, logits_bound=bound)
 
 
 @pytest.mark.parametrize("name", ["mamba2", pytest.param("mamba", marks=pytest.mark.slow)])
@@ -169,9 +172,17 @@ def test_a_row_is_never_held_with_its_states(tmp_path):
 # Other ways to be scored -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "variant"), [("falcon_mamba", "int8"), ("mamba2", "nf4")])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("falcon_mamba", "int8"),
+        ("mamba2", "nf4"),
+        pytest.param("zamba2", "nf4", marks=pytest.mark.slow),
+    ],
+)
 def test_quantised_copies(name, variant, tmp_path):
-    theirs = make_model({**CASES[name], "num_hidden_layers": 2}, tmp_path)
+    depth = {} if "layers_block_type" in CASES[name] else {"num_hidden_layers": 2}
+    theirs = make_model({**CASES[name], **depth}, tmp_path)
     model = weights.load(tmp_path, dtype="float32")
     texts = [random.integers(0, 97, 60).astype(np.int32) for _ in range(4)]
 
@@ -244,6 +255,8 @@ def test_texts_of_any_length_are_read(tmp_path):
         ("nemotron_h", {"layers_block_type": ["mamba", "conv"]}, "conv"),
         ("nemotron_h", {"layers_block_type": None}, "hybrid_override_pattern"),
         ("nemotron_h", {"moe_latent_size": 8}, "moe_latent_size"),
+        ("zamba2", {"num_key_value_heads": 2}, "num_key_value_heads = 2"),
+        ("zamba2", {"use_long_context": True}, "use_long_context"),
         ("nemotron_h", {"hybrid_override_pattern": "M*-Q", "layers_block_type": None}, "'Q'"),
     ],
 )

@@ -106,6 +106,27 @@ _NEMOTRON_H = dict(
     moe_shared_expert_intermediate_size=28,
 )
 
+_ZAMBA2 = dict(
+    model_type="zamba2",
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=5,
+    layers_block_type=["linear_attention", "hybrid", "hybrid", "linear_attention", "hybrid"],
+    num_attention_heads=4,
+    intermediate_size=28,
+    max_position_embeddings=128,
+    num_mem_blocks=2,
+    adapter_rank=6,
+    use_shared_attention_adapter=True,
+    use_mem_rope=True,
+    rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+    n_mamba_heads=8,
+    mamba_ngroups=2,
+    mamba_d_state=6,
+    chunk_size=16,
+    rms_norm_eps=0.1,
+)
+
 CASES: dict[str, dict[str, Any]] = {
     "mamba": _MAMBA,
     "mamba-biases": {
@@ -230,5 +251,20 @@ CASES: dict[str, dict[str, Any]] = {
         "routed_scaling_factor": 2.5,
         "norm_topk_prob": False,
         "tie_word_embeddings": True,
+    },
+    "zamba2": _ZAMBA2,
+    "zamba2-options": {
+        **_ZAMBA2,
+        "num_hidden_layers": 4,
+        "layers_block_type": ["mamba", "hybrid", "hybrid", "mamba"],
+        "num_mem_blocks": 1,
+        "adapter_rank": 7,
+        "use_shared_attention_adapter": False,
+        "use_mem_rope": False,
+        "add_bias_linear": True,
+        "hidden_act": "silu",
+        "time_step_min": 0.8,
+        "mamba_ngroups": 1,
+        "rms_norm_eps": 1e-5,
     },
 }
