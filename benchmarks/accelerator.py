@@ -4,7 +4,7 @@
     pip install -e '.[cuda]'     # the CUDA plugin, for a100, h100, h200 and b200
     python benchmarks/accelerator.py --device=v5e --shape=pythia-410m --dtype=bfloat16
 
-No device is needed: the compilers compile for a described one, and `jaxmap.hardware.modelled` adds
+No device is needed: the compilers compile for a described one, and `hardware.cost_model` adds
 up the program that they give, the same on every machine. The share is that of the matrix units'
 peak: the products of the weights alone (two for each weight that a token meets) over everything.
 Where the first device of this machine is the one that is asked for, the same program is run
@@ -74,7 +74,7 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
 
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
-    from jaxmap.engine.memory import of_floats
+    from jaxmap.engine.device_memory import of_floats
     from jaxmap.engine.scorer import Scorer, kernels_for
     from jaxmap.model.mesh import Axes, axes_of, make, parse, structs
     from jaxmap.planning.cost import count
@@ -152,7 +152,7 @@ def main(_: list[str]) -> None:
         (gpus if _DEVICE.value in gpus.GPUS else chips).prepare()
     import jax
 
-    from jaxmap.hardware.modelled import charges, exchanges
+    from jaxmap.hardware.cost_model import charges, exchanges
 
     if not real:
         jax.config.update("jax_enable_compilation_cache", False)

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from jaxmap.benchmarking.contestants import Work, jaxmap_model, make_texts, torch_model
+from jaxmap.benchmarking.interleaved import serve, take_turns
+from jaxmap.benchmarking.programs import Work, jaxmap_model, make_texts, torch_model
 from jaxmap.benchmarking.report import Report, this_machine
 from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
-from jaxmap.benchmarking.turns import serve, take_turns
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
 _TEXTS = flags.DEFINE_integer("texts", 32, "How many texts.", lower_bound=1)
@@ -93,7 +93,7 @@ def jaxmap_both(folder: Path, texts: list[np.ndarray], compared: bool) -> Work:
     """The engine as `jaxmap score` runs it twice, or as `jaxmap compare` runs it."""
     import jax
 
-    from jaxmap.comparison.tokens import STATISTICS
+    from jaxmap.comparison.token_comparison import STATISTICS
     from jaxmap.engine.reference import ReferenceModel
     from jaxmap.engine.scores import score_rows
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from jaxmap.benchmarking.contestants import as_tokens
+from jaxmap.benchmarking.programs import as_tokens
 from jaxmap.benchmarking.report import this_machine
 from jaxmap.variant import Variant
 

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from jaxmap.benchmarking.contestants import (
+from jaxmap.benchmarking.interleaved import serve, take_turns
+from jaxmap.benchmarking.programs import (
     Work,
     jaxmap_model,
     make_texts,
@@ -35,7 +36,6 @@ from jaxmap.benchmarking.contestants import (
 )
 from jaxmap.benchmarking.report import Report, this_machine
 from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
-from jaxmap.benchmarking.turns import serve, take_turns
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
 _TEXTS = flags.DEFINE_integer("texts", 32, "How many texts.", lower_bound=1)

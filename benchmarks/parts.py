@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from jaxmap.benchmarking.contestants import as_tokens, make_texts
+from jaxmap.benchmarking.programs import as_tokens, make_texts
 from jaxmap.benchmarking.report import this_machine
 from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
 

@@ -203,7 +203,7 @@ def _child(folder: Path, in_codes: bool) -> None:
     runtime.prepare()
     import jax
 
-    from jaxmap.benchmarking.contestants import as_tokens
+    from jaxmap.benchmarking.programs import as_tokens
     from jaxmap.checkpoint import weights
     from jaxmap.engine.scorer import Scorers
     from jaxmap.engine.scores import score_tokens

@@ -32,19 +32,19 @@ if TYPE_CHECKING:
         scale,
         write_kl,
     )
-    from jaxmap.api.comparing import card, compare
+    from jaxmap.api.comparison import card, compare
     from jaxmap.api.corpus import texts
     from jaxmap.api.demonstration import demo
+    from jaxmap.api.dynamics import dynamics
     from jaxmap.api.floors import floor
-    from jaxmap.api.kept_tokens import tokens
     from jaxmap.api.lenses import train_lens
-    from jaxmap.api.placing import place, resample
     from jaxmap.api.planning import bench, families, plan
     from jaxmap.api.reproduction import reproduce
+    from jaxmap.api.resampling import place, resample
     from jaxmap.api.scoring import score, sweep
     from jaxmap.api.sharing import pull, push
     from jaxmap.api.stores import export, forget, import_released, open_store, status
-    from jaxmap.api.training import dynamics
+    from jaxmap.api.tokens import tokens
     from jaxmap.api.verification import verify
     from jaxmap.corpus.texts import load_texts
     from jaxmap.errors import InputError, JaxmapError
@@ -61,19 +61,19 @@ _HOMES = {
         "scale",
         "write_kl",
     ),
-    "jaxmap.api.comparing": ("card", "compare"),
+    "jaxmap.api.comparison": ("card", "compare"),
     "jaxmap.api.corpus": ("texts",),
     "jaxmap.api.demonstration": ("demo",),
     "jaxmap.api.floors": ("floor",),
-    "jaxmap.api.kept_tokens": ("tokens",),
+    "jaxmap.api.tokens": ("tokens",),
     "jaxmap.api.lenses": ("train_lens",),
-    "jaxmap.api.placing": ("place", "resample"),
+    "jaxmap.api.resampling": ("place", "resample"),
     "jaxmap.api.planning": ("bench", "families", "plan"),
     "jaxmap.api.reproduction": ("reproduce",),
     "jaxmap.api.scoring": ("score", "sweep"),
     "jaxmap.api.sharing": ("pull", "push"),
     "jaxmap.api.stores": ("export", "forget", "import_released", "open_store", "status"),
-    "jaxmap.api.training": ("dynamics",),
+    "jaxmap.api.dynamics": ("dynamics",),
     "jaxmap.api.verification": ("verify",),
     "jaxmap.corpus.texts": ("load_texts",),
     "jaxmap.errors": ("InputError", "JaxmapError"),

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.analysis import genealogy
-from jaxmap.analysis.copies import Pair, bases_of, released_copies
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining, load_pretraining
 from jaxmap.analysis.published import Groups, clean_groups
+from jaxmap.analysis.quantised_copies import Pair, bases_of, released_copies
 from jaxmap.analysis.recipes import Recipe, recipe_of
 from jaxmap.analysis.runs import single_models
-from jaxmap.analysis.suspects import kinds_of
+from jaxmap.analysis.suspect_checkpoints import kinds_of
 from jaxmap.analysis.timeline import on_timeline
 from jaxmap.stats.clean import Cleaned, clean_map
 from jaxmap.store import Store
 from jaxmap.store.record import Entry
-from jaxmap.store.release import Release, read_release
+from jaxmap.store.released_data import Release, read_release
 from jaxmap.store.statistics import LOG_LIKELIHOOD
 
 

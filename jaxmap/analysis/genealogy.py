@@ -19,7 +19,7 @@ from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.sources.card import card_of
+from jaxmap.checkpoint.sources.model_card import card_of
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt
 from jaxmap.errors import InputError, JaxmapError, first_line
 from jaxmap.progress import progress

@@ -13,10 +13,10 @@ import numpy as np
 from jaxmap.analysis.consecutive import Consecutive, measure_consecutive
 from jaxmap.analysis.genealogy import generations
 from jaxmap.analysis.notes import Note
-from jaxmap.analysis.paths import COLUMNS as PATH_COLUMNS
-from jaxmap.analysis.paths import PathShape, measure_paths
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.recipes import Recipe
+from jaxmap.analysis.trajectory_shapes import COLUMNS as PATH_COLUMNS
+from jaxmap.analysis.trajectory_shapes import PathShape, measure_paths
 from jaxmap.figures.figure import Figures, save_figures
 from jaxmap.progress import progress
 from jaxmap.results import Result

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxmap.analysis.context import Context
-from jaxmap.analysis.copies import Named, Pair
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import OF_MODELS, Setting
+from jaxmap.analysis.quantised_copies import Named, Pair
 from jaxmap.stats.clean import Cleaned
 from jaxmap.stats.scale import random_pairs
 from jaxmap.store.record import Entry

@@ -73,9 +73,9 @@ class Placing(Result):
 
     def draw(self) -> Figures:
         """placed: the map's principal components, and the new models on them."""
-        from jaxmap.figures import placed
+        from jaxmap.figures import place
 
-        return Figures(placed=placed.draw(self))
+        return Figures(placed=place.draw(self))
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes placed.csv, coordinates.csv and placed.png, .svg and .pdf."""

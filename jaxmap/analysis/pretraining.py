@@ -10,12 +10,12 @@ import numpy as np
 from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pythia import is_bad
 from jaxmap.analysis.runs import Run, runs_of
-from jaxmap.analysis.stages import origins_of
-from jaxmap.analysis.suspects import Kind, Suspect, find_suspects
+from jaxmap.analysis.suspect_checkpoints import Kind, Suspect, find_suspects
+from jaxmap.analysis.training_stages import origins_of
 from jaxmap.analysis.warmup import with_warmup
 from jaxmap.stats.clean import Cleaned, Dropped, clean_pretraining
 from jaxmap.store import Store
-from jaxmap.store.identical import identical_checkpoints
+from jaxmap.store.identical_checkpoints import identical_checkpoints
 from jaxmap.store.record import Entry
 from jaxmap.store.weight_distances import read_distances
 

@@ -16,7 +16,7 @@ from jaxmap.analysis.maps import Map
 from jaxmap.analysis.published import Group, full_name
 from jaxmap.analysis.published_models import AS_RELEASED, COPIES, ReleasedModels
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
-from jaxmap.store.release import Coordinates
+from jaxmap.store.released_data import Coordinates
 
 if TYPE_CHECKING:
     from jaxmap.store.record import Entry

@@ -21,7 +21,7 @@ from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pair_settings import Setting
 from jaxmap.stats.scale import published_pairs
 from jaxmap.store.labels import of_one_engine
-from jaxmap.store.release import LAYERS, Release
+from jaxmap.store.released_data import LAYERS, Release
 
 if TYPE_CHECKING:
     from jaxmap.analysis.context import Context

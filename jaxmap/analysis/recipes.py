@@ -14,7 +14,7 @@ from jaxmap.analysis.published import SIZES, full_name
 from jaxmap.analysis.pythia import RECIPES
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.store.release import PRETRAINING, read_release
+from jaxmap.store.released_data import PRETRAINING, read_release
 
 Recipe = Literal["jaxmap", "published"]
 

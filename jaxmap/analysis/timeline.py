@@ -17,7 +17,7 @@ from jaxmap.analysis.notes import Note
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.pythia import STAGES, TIMES
 from jaxmap.analysis.runs import Run
-from jaxmap.analysis.stages import Origin, facts_of, origins_of
+from jaxmap.analysis.training_stages import Origin, facts_of, origins_of
 from jaxmap.errors import InputError
 from jaxmap.naming import Names, RunFacts
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmap.analysis.pythia import WARMUP
 from jaxmap.analysis.runs import Run
-from jaxmap.analysis.stages import Origin
+from jaxmap.analysis.training_stages import Origin
 
 LEAST = 3  # checkpoints after warmup: two neighbouring intervals
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Names, Path, StoreLike, open_for_reading
 from jaxmap.api.contexts import context_of, saved
-from jaxmap.outputs import check_file, check_folder
+from jaxmap.output_paths import check_file, check_folder
 
 if TYPE_CHECKING:
     from jaxmap.analysis.diffusion import Diffusion

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jaxmap.api.arguments import Path
-from jaxmap.outputs import check_folder
+from jaxmap.output_paths import check_folder
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict

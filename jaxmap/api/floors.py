@@ -18,7 +18,7 @@ from jaxmap.api.arguments import (
     texts_of,
 )
 from jaxmap.api.outcomes import raise_for
-from jaxmap.outputs import check_file
+from jaxmap.output_paths import check_file
 from jaxmap.precision import COMPARED, REFERENCE, parse_precisions
 from jaxmap.results import Table
 from jaxmap.store import Failure, Store

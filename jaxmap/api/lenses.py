@@ -7,10 +7,10 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Names, Path, Texts, models_of, names_of, texts_of
-from jaxmap.outputs import check_folder
+from jaxmap.output_paths import check_folder
 
 if TYPE_CHECKING:
-    from jaxmap.lens.train import Lenses
+    from jaxmap.lens.run import Lenses
 
 
 def train_lens(
@@ -61,7 +61,7 @@ def train_lens(
 
     runtime.prepare()
     runtime.check_platform()
-    from jaxmap.lens.train import train_lenses
+    from jaxmap.lens.run import train_lenses
     from jaxmap.lens.trainer import Training
 
     training = Training(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Names, Path, names_of
 from jaxmap.errors import InputError
-from jaxmap.outputs import check_file
+from jaxmap.output_paths import check_file
 from jaxmap.results import Result
 from jaxmap.tables import write_csv
 

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Path
-from jaxmap.outputs import check_folder
+from jaxmap.output_paths import check_folder
 
 if TYPE_CHECKING:
     from jaxmap.reports.reproduction import Reproduction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Path, StoreLike, models_of, open_for_reading
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.outputs import check_folder
+from jaxmap.output_paths import check_folder
 from jaxmap.results import Result, Table
 from jaxmap.store import Store
 from jaxmap.store.status import StatusReport
@@ -71,7 +71,7 @@ def _suspects(store: Store) -> list[str]:
     import numpy as np
 
     from jaxmap.analysis.runs import runs_of
-    from jaxmap.analysis.suspects import find_suspects
+    from jaxmap.analysis.suspect_checkpoints import find_suspects
     from jaxmap.store.weight_distances import read_distances
 
     lines: list[str] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jaxmap.api.arguments import Models, Names, Path, Texts, models_of, names_of, texts_of
 from jaxmap.errors import InputError
-from jaxmap.outputs import check_file
+from jaxmap.output_paths import check_file
 
 if TYPE_CHECKING:
     from jaxmap.verification.verify import Verification

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.benchmarking.contestants import VOCABULARY, make_texts
+from jaxmap.benchmarking.interleaved import take_turns
+from jaxmap.benchmarking.programs import VOCABULARY, make_texts
 from jaxmap.benchmarking.report import Report, this_machine
-from jaxmap.benchmarking.turns import take_turns
 from jaxmap.errors import InputError
 
 # Shapes of Pythia (Biderman et al. 2023, arXiv:2304.01373): width, layers, heads.
@@ -127,7 +127,7 @@ def _measure_one(
     names = [*rivals, "jaxmap"]
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(shape, Path(folder), stored)
-        program = [sys.executable, "-m", "jaxmap.benchmarking.contestants"]
+        program = [sys.executable, "-m", "jaxmap.benchmarking.programs"]
         commands = {
             name: [*program, name, folder, str(num_texts), dtype] for name in [*names, "matmul"]
         }

@@ -17,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxmap.checkpoint.account import Place
 from jaxmap.checkpoint.formats.base import Stored
-from jaxmap.checkpoint.kernels import kernel_of
-from jaxmap.checkpoint.memory import own_pages
+from jaxmap.checkpoint.host_memory import own_pages
+from jaxmap.checkpoint.linear_kernels import kernel_of
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 from jaxmap.model.block import quantisable

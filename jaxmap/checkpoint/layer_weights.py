@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.account import Place
-from jaxmap.checkpoint.opened import Opened, leaves_of
+from jaxmap.checkpoint.open_checkpoint import Opened, leaves_of
 from jaxmap.model import decoder
 
 _BLOCKS = "blocks/"  # how the path of a layer's parameter begins

@@ -25,7 +25,7 @@ from flax import nnx
 from jaxmap.architectures.registry import family_named
 from jaxmap.architectures.rows import place_of
 from jaxmap.checkpoint.account import parameter_shapes
-from jaxmap.checkpoint.kernels import kernel_of
+from jaxmap.checkpoint.linear_kernels import kernel_of
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError

@@ -19,9 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 
 from jaxmap.checkpoint.account import Place
 from jaxmap.checkpoint.formats.base import Stored
-from jaxmap.model.extent import extent
 from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import axes_of, letters_of, partition
+from jaxmap.model.padded_axis import extent
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 

@@ -29,9 +29,9 @@ from jaxmap.checkpoint.checkpoint import ADAPTER, Checkpoint
 from jaxmap.checkpoint.coded_weights import CodedDecoder
 from jaxmap.checkpoint.encodings import decoded
 from jaxmap.checkpoint.formats import index_of, open_adapter, open_tensors
+from jaxmap.checkpoint.host_memory import own_pages
 from jaxmap.checkpoint.lora import merged, read_adapter
-from jaxmap.checkpoint.memory import own_pages
-from jaxmap.checkpoint.opened import Model, Opened, Tensor, leaves_of
+from jaxmap.checkpoint.open_checkpoint import Model, Opened, Tensor, leaves_of
 from jaxmap.checkpoint.sharded_weights import Reader, finite, read_all
 from jaxmap.errors import InputError
 from jaxmap.model import decoder

@@ -80,7 +80,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     required_models(values)
-    from jaxmap.api.comparing import compare
+    from jaxmap.api.comparison import compare
 
     found = compare(
         values.models,
@@ -118,7 +118,7 @@ def _define_card(values: flags.FlagValues) -> None:
 
 
 def _card(values: flags.FlagValues) -> int:
-    from jaxmap.api.comparing import card
+    from jaxmap.api.comparison import card
 
     found = card(values.store, reference=values.reference or None, out=values.out)
     print(found.markdown(), end="")

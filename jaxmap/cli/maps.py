@@ -26,7 +26,7 @@ def _define_map(values: flags.FlagValues) -> None:
 
 def _map(values: flags.FlagValues) -> int:
     from jaxmap.api.analyses import make_map
-    from jaxmap.outputs import check_folder
+    from jaxmap.output_paths import check_folder
 
     check_folder(values.out)
     atlas = make_map(
@@ -59,7 +59,7 @@ def _report(values: flags.FlagValues) -> int:
     from pathlib import Path
 
     from jaxmap.api.analyses import report
-    from jaxmap.outputs import check_file, check_folder
+    from jaxmap.output_paths import check_file, check_folder
     from jaxmap.reports.page import check_ending
 
     check_ending(Path(values.out))

@@ -26,7 +26,7 @@ def _define_resample(values: flags.FlagValues) -> None:
 
 
 def _resample(values: flags.FlagValues) -> int:
-    from jaxmap.api.placing import resample
+    from jaxmap.api.resampling import resample
 
     chosen = resample(
         values.store,
@@ -51,7 +51,7 @@ def _define_place(values: flags.FlagValues) -> None:
 
 
 def _place(values: flags.FlagValues) -> int:
-    from jaxmap.api.placing import place
+    from jaxmap.api.resampling import place
 
     placing = place(values.store, values.texts, values.new, out=values.out)
     print(placing.text(), end="")

@@ -43,7 +43,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _tokens(values: flags.FlagValues) -> int:
-    from jaxmap.api.kept_tokens import tokens
+    from jaxmap.api.tokens import tokens
 
     found = tokens(
         values.store,

@@ -14,7 +14,7 @@ from jaxmap.comparison.short_names import short_names
 
 if TYPE_CHECKING:
     from jaxmap.comparison.table import Compared, Comparison
-    from jaxmap.comparison.views import TextView, TokenView
+    from jaxmap.comparison.token_views import TextView, TokenView
 
 
 def coloured_texts(found: Comparison, most: int) -> str:

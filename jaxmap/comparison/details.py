@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from jaxmap.comparison.summary import Estimate, quantile, ratio
-from jaxmap.comparison.tokens import TokenComparison
+from jaxmap.comparison.estimates import Estimate, quantile, ratio
+from jaxmap.comparison.token_comparison import TokenComparison
 
 QUANTILES = {
     "token_kl_q01": 0.01,

@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmap.checkpoint import weights
-from jaxmap.comparison import kept
-from jaxmap.comparison.aligned import AlignedComparison
-from jaxmap.comparison.asked import Asked
-from jaxmap.comparison.copies import Copies
-from jaxmap.comparison.facts import common_facts, hash_of_ids
-from jaxmap.comparison.kept import Numbers, Pair
+from jaxmap.comparison import stored_comparison
+from jaxmap.comparison.alignment import AlignedComparison
+from jaxmap.comparison.identity import common_facts, hash_of_ids
+from jaxmap.comparison.options import Asked
+from jaxmap.comparison.quantised_copies import Copies
 from jaxmap.comparison.reference import ComparisonReference
 from jaxmap.comparison.sides import Side
+from jaxmap.comparison.stored_comparison import Numbers, Pair
 from jaxmap.comparison.table import Floor, floor_of
-from jaxmap.comparison.tokens import STATISTICS, TokenComparison
-from jaxmap.comparison.views import LIKELIEST, keep_likeliest, of_texts, read_likeliest
+from jaxmap.comparison.token_comparison import STATISTICS, TokenComparison
+from jaxmap.comparison.token_views import LIKELIEST, keep_likeliest, of_texts, read_likeliest
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
@@ -132,14 +132,14 @@ class Measurements:
         """The model's own output first, then its layers, all measured in one pass."""
         lens = self._lens_of(side, quantisation)
         label = f"{side.name}{Variant(quantisation=quantisation).label}"
-        labels, paths = [label], [kept.path_of(self._store.path, label, dict(facts))]
+        labels, paths = [label], [stored_comparison.path_of(self._store.path, label, dict(facts))]
         if lens:
             for layer in range(side.checkpoint.architecture.spec.L):
                 own = Variant(quantisation=quantisation, layer=layer, lens=lens.name)
                 labels.append(f"{side.name}{own.label}")
                 of_layer = {**facts, "lens": lens.name, "layer": layer}
-                paths.append(kept.path_of(self._store.path, labels[-1], of_layer))
-        known = [kept.load(path) for path in paths]
+                paths.append(stored_comparison.path_of(self._store.path, labels[-1], of_layer))
+        known = [stored_comparison.load(path) for path in paths]
         if not all(known):
             reference = read_reference()
             model = copies.get(quantisation)
@@ -154,7 +154,7 @@ class Measurements:
                         layer=number - 1 if number else None,
                         other_tokens=other_tokens,
                     )
-                    kept.save(paths[number], pair, numbers)
+                    stored_comparison.save(paths[number], pair, numbers)
                     known[number] = pair, numbers
         for path, one in zip(paths, known, strict=True):
             assert one is not None
@@ -216,8 +216,8 @@ class Measurements:
             "floor_dtype": dtype,
             **common_facts(self._asked, self._texts, tokens),
         }
-        path = kept.path_of(self._store.path, f"{label}+{dtype}", facts)
-        if (known := kept.load(path)) is None:
+        path = stored_comparison.path_of(self._store.path, f"{label}+{dtype}", facts)
+        if (known := stored_comparison.load(path)) is None:
             model = copies.get(quantisation)
             if model.dtype == dtype:
                 raise InputError(f"{dtype} is the arithmetic compared in", field="floor_dtype")
@@ -228,7 +228,7 @@ class Measurements:
             pair = self._pair(label, label, moved)
             pair = dataclasses.replace(pair, reference_dtype=model.dtype)
             known = pair, TokenComparison.of(scores.per_token, scores.offsets_N1)
-            kept.save(path, *known)
+            stored_comparison.save(path, *known)
         return floor_of(*known, self._texts.num_bytes)
 
     def _scores(

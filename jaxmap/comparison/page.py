@@ -9,7 +9,7 @@ from jaxmap.comparison.coloured_texts import coloured_texts
 from jaxmap.comparison.coloured_texts_script import SCRIPT, STYLE
 from jaxmap.comparison.page_tables import layers_table, models_table, parts_tables
 from jaxmap.comparison.short_names import short_names
-from jaxmap.comparison.views import SHOWN
+from jaxmap.comparison.token_views import SHOWN
 from jaxmap.reports.page import page_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from jaxmap.comparison.details import ALL
+from jaxmap.comparison.estimates import percent
 from jaxmap.comparison.short_names import short_names
-from jaxmap.comparison.summary import percent
 from jaxmap.figures.digits import number, with_error
 from jaxmap.reports.section import table
 

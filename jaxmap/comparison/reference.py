@@ -13,16 +13,16 @@ from absl import logging
 from jaxmap.byte_sizes import byte_text
 from jaxmap.checkpoint import layer_weights, weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
-from jaxmap.comparison import kept
-from jaxmap.comparison.asked import Asked
-from jaxmap.comparison.facts import common_facts
+from jaxmap.comparison import stored_comparison
+from jaxmap.comparison.hidden_states import StatesInMemory, StatesSource, kept_reference
+from jaxmap.comparison.identity import common_facts
+from jaxmap.comparison.options import Asked
 from jaxmap.comparison.sides import Side
-from jaxmap.comparison.states import StatesInMemory, StatesSource, kept_reference
 from jaxmap.corpus.batches import Plan, plan
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
+from jaxmap.engine.device_memory import USABLE, device_memory
 from jaxmap.engine.layer_by_layer import LayerByLayer
-from jaxmap.engine.memory import USABLE, device_memory
 from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
 from jaxmap.engine.scorer import BATCH_TOKENS, Scorers
 from jaxmap.engine.scores import score_rows
@@ -155,7 +155,7 @@ class ComparisonReference:
             "batch_tokens": self._asked.batch_tokens,
             **common_facts(self._asked, self._texts, tokens),
         }
-        return kept.path_of(self._store.path, f"{self.name}+{kind}", facts_of)
+        return stored_comparison.path_of(self._store.path, f"{self.name}+{kind}", facts_of)
 
     def _packed(self, tokens: Tokens) -> Plan:
         batch_tokens = self._asked.batch_tokens or BATCH_TOKENS[jax.default_backend()]

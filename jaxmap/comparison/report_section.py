@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from jaxmap.comparison import kept
-from jaxmap.comparison.collected import collect
+from jaxmap.comparison import stored_comparison
 from jaxmap.comparison.coloured_texts import coloured_texts
 from jaxmap.comparison.coloured_texts_script import SCRIPT, STYLE
 from jaxmap.comparison.page_tables import (
@@ -19,6 +18,7 @@ from jaxmap.comparison.page_tables import (
     texts_table,
 )
 from jaxmap.comparison.short_names import short_names
+from jaxmap.comparison.store_card import collect
 from jaxmap.comparison.table import Comparison
 from jaxmap.figures import kl_and_size, kl_by_layer
 from jaxmap.figures.digits import with_error
@@ -33,7 +33,7 @@ def sections_of(store: Store) -> tuple[Section, ...]:
 
     Raises InputError if a file of a comparison is damaged.
     """
-    pairs = [pair for pair, _ in kept.all_pairs(store.path) if not pair.is_floor]
+    pairs = [pair for pair, _ in stored_comparison.all_pairs(store.path) if not pair.is_floor]
     references = list(dict.fromkeys(pair.reference for pair in pairs))
     compared = [collect(store, name) for name in references]
     coloured = [coloured_texts(found, MOST_TEXTS) for found in compared]

@@ -9,26 +9,26 @@ import numpy as np
 from absl import logging
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.comparison import kept_texts
-from jaxmap.comparison.aligned import (
+from jaxmap.comparison import stored_texts
+from jaxmap.comparison.alignment import (
     AlignedComparison,
     aligned_details,
     aligned_views,
     worst_aligned_texts,
 )
-from jaxmap.comparison.asked import Asked
-from jaxmap.comparison.copies import Copies
 from jaxmap.comparison.details import details_of
-from jaxmap.comparison.kept_texts import KeptTexts
 from jaxmap.comparison.measurements import Measured, Measurements
-from jaxmap.comparison.parts import by_fields, by_kind, worst_texts
-from jaxmap.comparison.rows import row_of
+from jaxmap.comparison.options import Asked
+from jaxmap.comparison.quantised_copies import Copies
 from jaxmap.comparison.sides import Side, shared_tokens
+from jaxmap.comparison.stored_texts import KeptTexts
+from jaxmap.comparison.subsets import by_fields, by_kind, worst_texts
 from jaxmap.comparison.table import Compared, Comparison, Floor
-from jaxmap.comparison.tokens import TokenComparison
-from jaxmap.comparison.views import TextView, chosen_texts, views_of
-from jaxmap.corpus.spans import byte_spans
+from jaxmap.comparison.table_row import row_of
+from jaxmap.comparison.token_comparison import TokenComparison
+from jaxmap.comparison.token_views import TextView, chosen_texts, views_of
 from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import JaxmapError, without_name
 from jaxmap.store import Store
@@ -151,7 +151,7 @@ def _compared(
     one: Measured, bytes_N: np.ndarray, about: KeptTexts, floor: Floor | None
 ) -> Compared:
     """The result about one model; what it says of the texts is kept for the report."""
-    kept_texts.keep(one.path, about)
+    stored_texts.keep(one.path, about)
     row, pair = row_of(one.pair, one.found, bytes_N), one.pair
     return Compared(
         row, about.details, floor, about.worst, about.views, pair.other_tokens, pair.layer

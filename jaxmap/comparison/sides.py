@@ -8,8 +8,8 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.checkpoint.sources.types import Resolved
-from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.stats.alignment import Spans
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from jaxmap.atomic import write_atomic
-from jaxmap.comparison.card import card
 from jaxmap.comparison.details import ALL, Detail
 from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
-from jaxmap.comparison.kept import Numbers, Pair
+from jaxmap.comparison.estimates import Estimate
+from jaxmap.comparison.model_card import card
 from jaxmap.comparison.page import page_about
-from jaxmap.comparison.parts import TextRow
-from jaxmap.comparison.rows import COLUMNS, Row, row_of
-from jaxmap.comparison.summary import Estimate
-from jaxmap.comparison.views import TextView
+from jaxmap.comparison.stored_comparison import Numbers, Pair
+from jaxmap.comparison.subsets import TextRow
+from jaxmap.comparison.table_row import COLUMNS, Row, row_of
+from jaxmap.comparison.token_views import TextView
 from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.figures.digits import number, with_error
 from jaxmap.figures.figure import Figures

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmap.corpus.pipeline_parts import template
+from jaxmap.corpus.pipeline_components import template
 from jaxmap.corpus.tokenizer_classes import FastClass
 from jaxmap.corpus.tokenizer_files import one_line, read_json
 from jaxmap.errors import InputError

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmap.corpus.gguf_words import BY_ARCHITECTURE, WORDS, Words
-from jaxmap.corpus.pipeline_parts import template
-from jaxmap.corpus.sentencepiece_reading import processor
+from jaxmap.corpus.gguf_pre_tokenizers import BY_ARCHITECTURE, WORDS, Words
+from jaxmap.corpus.pipeline_components import template
+from jaxmap.corpus.sentencepiece_vocabulary import processor
 from jaxmap.corpus.tokenizer_files import one_line
 from jaxmap.errors import InputError
 

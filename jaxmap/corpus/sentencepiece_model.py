@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxmap.corpus.sentencepiece_reading import SentencePieceReading, processor
+from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceReading, processor
 from jaxmap.corpus.special_tokens import read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import FastClass, fast_class
 from jaxmap.corpus.tokenizer_json import Pipeline

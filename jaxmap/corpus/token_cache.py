@@ -13,12 +13,12 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import Writer, write_atomic
-from jaxmap.corpus.reading import RULE
-from jaxmap.corpus.spans import byte_spans
 from jaxmap.corpus.texts import TextSet
+from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokenizer_cache import KeptTokenizers
 from jaxmap.corpus.tokenizer_files import contents_hash
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
+from jaxmap.corpus.vocabulary import RULE
 from jaxmap.errors import JaxmapError
 from jaxmap.progress import progress
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from absl import logging
 
-from jaxmap.corpus.pipeline_parts import part, template
-from jaxmap.corpus.reading import BackendReading, Reading
+from jaxmap.corpus.pipeline_components import part, template
 from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
 from jaxmap.corpus.tokenizer_files import one_line
+from jaxmap.corpus.vocabulary import BackendReading, Reading
 from jaxmap.errors import InputError
 
 

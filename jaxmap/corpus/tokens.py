@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.corpus.reading import Reading
-from jaxmap.corpus.serialised_reading import fingerprint, restored, serialised
+from jaxmap.corpus.serialised_vocabulary import fingerprint, restored, serialised
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_classes import is_known_class
 from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json
 from jaxmap.corpus.tokenizer_json import Pipeline
-from jaxmap.corpus.vocabularies import read_vocabulary
+from jaxmap.corpus.vocabulary import Reading
+from jaxmap.corpus.vocabulary_files import read_vocabulary
 from jaxmap.errors import InputError, JaxmapError
 
 _TEXTS_PER_CALL = 1000

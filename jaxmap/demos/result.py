@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxmap.demos.compared import FILES as COMPARED
-from jaxmap.demos.compared import PAGE
+from jaxmap.demos.comparison import FILES as COMPARED
+from jaxmap.demos.comparison import PAGE
 from jaxmap.results import Result
 from jaxmap.store import Store
 

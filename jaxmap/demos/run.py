@@ -16,7 +16,7 @@ from absl import logging
 
 from jaxmap.analysis.context import Context
 from jaxmap.atomic import check_writable, write_atomic
-from jaxmap.demos.compared import compare_derived, files_of
+from jaxmap.demos.comparison import compare_derived, files_of
 from jaxmap.demos.corpus import Document, prepare_corpus
 from jaxmap.demos.folders import sole_use
 from jaxmap.demos.result import OUTPUTS, DemoRun
@@ -55,9 +55,9 @@ def run_demo(
         with _timed("corpus and tokenizer"):
             corpus = prepare_corpus(out, config, documents)
         with _timed("training"):
-            from jaxmap.demos.derived import make_derived
-            from jaxmap.demos.stages import train_stages
+            from jaxmap.demos.derived_models import make_derived
             from jaxmap.demos.train import train_runs
+            from jaxmap.demos.training_stages import train_stages
 
             train_runs(out, corpus, config)
             train_stages(out, corpus, config)
@@ -97,8 +97,8 @@ def _claim(out: Path, config: DemoConfig) -> None:
 def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     from jaxmap.checkpoint.refs import Ref
     from jaxmap.corpus.texts import load_texts
-    from jaxmap.demos.derived import derived_models
-    from jaxmap.demos.stages import names, stages_of
+    from jaxmap.demos.derived_models import derived_models
+    from jaxmap.demos.training_stages import names, stages_of
     from jaxmap.sweeps.precision_floor import score_precisions
     from jaxmap.sweeps.run import score_models
     from jaxmap.sweeps.settings import Settings
@@ -190,7 +190,7 @@ def _notes(config: DemoConfig) -> tuple[str, ...]:
 
 
 def _of_stages(config: DemoConfig) -> tuple[str, ...]:
-    from jaxmap.demos.stages import stages_of
+    from jaxmap.demos.training_stages import stages_of
 
     stages = stages_of(config)
     if not stages:

@@ -24,7 +24,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from jaxmap.checkpoint.save import save_checkpoint
-from jaxmap.checkpoint.states import load_state, newest_state, save_state
+from jaxmap.checkpoint.training_states import load_state, newest_state, save_state
 from jaxmap.demos.corpus import copy_tokenizer
 from jaxmap.demos.folders import build_folder, remove_unfinished
 from jaxmap.demos.model import hf_config, init_params, optimiser, spec_for

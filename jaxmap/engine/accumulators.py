@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmap.engine.distribution import BlockLogits, Distributions, rescaled, shift
+from jaxmap.engine.blockwise_softmax import BlockLogits, Distributions, rescaled, shift
 
 
 @dataclasses.dataclass(frozen=True)

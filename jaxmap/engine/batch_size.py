@@ -8,7 +8,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxmap.engine.memory import (
+from jaxmap.engine.device_memory import (
     USABLE,
     Held,
     Memory,

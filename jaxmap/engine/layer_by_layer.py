@@ -20,7 +20,7 @@ from flax import nnx
 
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.layer_weights import LayerWeights
-from jaxmap.checkpoint.opened import Opened
+from jaxmap.checkpoint.open_checkpoint import Opened
 from jaxmap.corpus.batches import Batch, Plan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine import readout

@@ -10,7 +10,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from jaxmap.engine.memory import (
+from jaxmap.engine.device_memory import (
     USABLE,
     Held,
     Memory,
@@ -22,7 +22,7 @@ from jaxmap.engine.memory import (
 )
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
-from jaxmap.hardware import modelled
+from jaxmap.hardware import cost_model
 from jaxmap.hardware.topology import name_of
 from jaxmap.model.mesh import Axes, bytes_of, make, parse
 from jaxmap.model.spec import Spec
@@ -51,12 +51,12 @@ class Choice:
 
 
 def modelled_seconds(compiled: jax.stages.Compiled, device: Any) -> float | None:
-    """What a run of a program would take by `hardware.modelled`; None where that cannot say."""
+    """What a run of a program would take by `hardware.cost_model`; None where that cannot say."""
     name, text = name_of(device), compiled.as_text()
     if name is None or text is None:
         return None
     try:
-        return modelled.total(text, name)
+        return cost_model.total(text, name)
     except (ValueError, KeyError) as error:
         logging.info("the cost of the program is not known: %s", error)
         return None

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxmap.engine.accumulators import ACCUMULATORS, Block, Parts
-from jaxmap.engine.distribution import (
+from jaxmap.engine.blockwise_softmax import (
     BlockLogits,
     Distribution,
     Distributions,

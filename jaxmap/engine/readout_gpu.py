@@ -1,7 +1,7 @@
 """The scan over the vocabulary on a GPU: a Pallas kernel, compiled by Triton.
 
 Logits stay on the chip. Each program takes a tile of tokens and a part of the vocabulary. It goes
-over the tiles of that part and keeps the running maximum and sums of `jaxmap.engine.distribution`,
+over the tiles of that part and keeps the running maximum and sums of `blockwise_softmax`,
 and those of accumulators; the parts are joined at the end. In array names, N is tokens, E channels,
 V the vocabulary, W the entries of a tile and P the parts.
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from jaxmap.engine.distribution import Distribution, rescaled, shift
+from jaxmap.engine.blockwise_softmax import Distribution, rescaled, shift
 from jaxmap.engine.unembedding import Adjust, Unembedding
 from jaxmap.model.layers.logits import LogitAdjustment
 

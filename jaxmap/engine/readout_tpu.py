@@ -1,7 +1,7 @@
 """The scan over the vocabulary on a TPU: a Pallas kernel that keeps its logits on the chip.
 
 A step multiplies a tile of tokens with a tile of the unembedding. Over the tiles of the vocabulary
-it keeps the running maximum and sums of `jaxmap.engine.distribution`, and those of accumulators. In
+it keeps the running maximum and sums of `blockwise_softmax`, and those of accumulators. In
 array names, N is tokens, E channels, V the vocabulary and W the entries of a tile.
 """
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxmap.engine.distribution import Distribution
+from jaxmap.engine.blockwise_softmax import Distribution
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.linear import bfloat16_passes, halves
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxmap.checkpoint.memory import give_back
+from jaxmap.checkpoint.host_memory import give_back
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, Plan, plan
 from jaxmap.corpus.tokens import Tokens

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmap.engine.accumulators import LIKELIEST
-from jaxmap.engine.distribution import Distribution, Distributions
+from jaxmap.engine.blockwise_softmax import Distribution, Distributions
 from jaxmap.errors import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmap.engine.distribution import Distribution, add_block, nothing_seen
+from jaxmap.engine.blockwise_softmax import Distribution, add_block, nothing_seen
 from jaxmap.engine.readout import read
 from jaxmap.engine.unembedding import Columns, Reference, Unembedding, over_blocks
 

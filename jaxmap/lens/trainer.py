@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxmap.checkpoint.states import load_state, newest_state, save_state
+from jaxmap.checkpoint.training_states import load_state, newest_state, save_state
 from jaxmap.checkpoint.weights import Model
 from jaxmap.corpus.batches import Batch, batches, plan
 from jaxmap.corpus.tokens import Tokens

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxmap.model.block import MIXERS, MLPS
-from jaxmap.model.extent import Extent
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mesh import Axes
+from jaxmap.model.padded_axis import Extent
 from jaxmap.model.spec import Spec
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 
 from jaxmap.engine.batch_size import largest
-from jaxmap.engine.memory import (
+from jaxmap.engine.device_memory import (
     USABLE,
     Memory,
     device_memory,
@@ -19,7 +19,7 @@ from jaxmap.engine.memory import (
 from jaxmap.engine.placement import choose
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
-from jaxmap.hardware import modelled
+from jaxmap.hardware import cost_model
 from jaxmap.hardware.topology import Topology
 from jaxmap.hardware.topology import devices as topology_devices
 from jaxmap.hardware.topology import parse as parse_topology
@@ -152,7 +152,7 @@ def plan_for(
         )  # fmt: skip
         text = lowered.compile().as_text()
         assert text is not None
-        batch_seconds = modelled.total(text, described.name)
+        batch_seconds = cost_model.total(text, described.name)
     batch = row * max(1, batch_tokens // row) * axes.rows
     return Plan(
         model=model,

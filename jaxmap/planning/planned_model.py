@@ -12,7 +12,7 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import weights_of
 from jaxmap.checkpoint.formats.gguf import models_in
 from jaxmap.checkpoint.refs import Ref, is_folder, parse_refs
-from jaxmap.engine.memory import Held
+from jaxmap.engine.device_memory import Held
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxmap.engine.memory import USABLE, Memory
+from jaxmap.engine.device_memory import USABLE, Memory
 from jaxmap.planning.cost import Work
 from jaxmap.results import Result
 

@@ -37,9 +37,9 @@ from jaxmap.released.layout import (
     find_files,
 )
 from jaxmap.store import Store
-from jaxmap.store import release as kept
+from jaxmap.store import released_data as kept
 from jaxmap.store.record import Identity, Provenance, Record, hash_facts
-from jaxmap.store.release import Release, write_release
+from jaxmap.store.released_data import Release, write_release
 from jaxmap.store.requests import Failure, Item
 from jaxmap.store.text_facts import Texts
 from jaxmap.store.weight_distances import write_distances

@@ -10,7 +10,7 @@ import numpy as np
 from jaxmap.errors import InputError
 from jaxmap.released.layout import TSNE, Folder
 from jaxmap.released.pickles import as_dict, load_arrays
-from jaxmap.store.release import Coordinates
+from jaxmap.store.released_data import Coordinates
 
 PAIR = ("original", "quantized")  # the keys of the points of a model and its 8-bit version
 

@@ -32,10 +32,10 @@ from jaxmap.released.layout import (
 )
 from jaxmap.stats.clean import clean_map
 from jaxmap.store import Store
-from jaxmap.store import release as kept
+from jaxmap.store import released_data as kept
 from jaxmap.store.labels import of_one_engine
 from jaxmap.store.record import Entry
-from jaxmap.store.release import LAYERS, PRETRAINING, Coordinates, Release, read_release
+from jaxmap.store.released_data import LAYERS, PRETRAINING, Coordinates, Release, read_release
 from jaxmap.store.weight_distances import read_distances
 
 VARIANTS = {quantisation: file for file, quantisation in QUANTISED.items()}

@@ -23,7 +23,7 @@ from jaxmap.released.layout import (
 )
 from jaxmap.released.pickles import as_dict, load_arrays
 from jaxmap.store.record import checkpoint_name
-from jaxmap.store.release import LAYERS, PRETRAINING
+from jaxmap.store.released_data import LAYERS, PRETRAINING
 from jaxmap.store.weight_distances import WeightDistances
 from jaxmap.variant import LOGIT, PLAIN, Variant
 
@@ -56,7 +56,7 @@ class Contents:
 
     Fields:
       vectors: all entries, in the order of the files.
-      files, dtypes, models, floor: see `jaxmap.store.release.Release`.
+      files, dtypes, models, floor: see `jaxmap.store.released_data.Release`.
       notes: lines that a reader should know.
     """
 

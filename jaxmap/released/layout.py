@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmap.errors import InputError
-from jaxmap.store.release import LAYERS, PRETRAINING
+from jaxmap.store.released_data import LAYERS, PRETRAINING
 
 MEAN_BYTES = 972.3188  # of the published 10,000 texts (Oyama et al., arXiv 2502.16173)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.analysis.nearest import NearestModels
+from jaxmap.analysis.nearest_models import NearestModels
 from jaxmap.figures.captions import RAW
 
 MOST = 2000  # models; 2,000 take 5 MB of the page

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.maps import Atlas, Map
-from jaxmap.analysis.nearest import NearestModels
+from jaxmap.analysis.nearest_models import NearestModels
 from jaxmap.analysis.pretraining import Pretraining
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.captions import scores_are

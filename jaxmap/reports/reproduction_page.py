@@ -6,10 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from jaxmap.figures.figure import svg_of
+from jaxmap.reports.methods_text import PUBLISHED
 from jaxmap.reports.page import page_of
 from jaxmap.reports.section import table
 from jaxmap.reports.svg import inline_svg
-from jaxmap.reports.wording import PUBLISHED
 from jaxmap.version import __version__
 
 if TYPE_CHECKING:

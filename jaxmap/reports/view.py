@@ -13,7 +13,7 @@ from jaxmap.analysis.floor import Floors, measure_floors
 from jaxmap.analysis.learning import Learning, measure_learning
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas
-from jaxmap.analysis.nearest import NearestModels, measure_nearest
+from jaxmap.analysis.nearest_models import NearestModels, measure_nearest
 from jaxmap.analysis.scale import Scale, find_settings, measure_scale
 from jaxmap.errors import InputError
 from jaxmap.reports.heat_map import heat

@@ -15,7 +15,7 @@ from jaxmap.atomic import create_atomic, write_atomic
 from jaxmap.errors import InputError
 from jaxmap.progress import progress
 from jaxmap.results import Table
-from jaxmap.sharing.public import public_source
+from jaxmap.sharing.redaction import public_source
 from jaxmap.sharing.repository import Contents, Repository, missing, quiet_client
 from jaxmap.sharing.shared_files import RefusedError, SharedName, arrived, parse_name
 from jaxmap.sharing.shared_spans import fetch_spans

@@ -11,9 +11,9 @@ from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.results import Table
-from jaxmap.sharing.card import CARD, make_card
-from jaxmap.sharing.public import PublicNames, check_unique, public_identity, public_source
+from jaxmap.sharing.dataset_card import CARD, make_card
 from jaxmap.sharing.pull import TEXTS, fetch_into, shared_texts
+from jaxmap.sharing.redaction import PublicNames, check_unique, public_identity, public_source
 from jaxmap.sharing.repository import Contents, MovedError, Repository, quiet_client
 from jaxmap.sharing.shared_files import SharedFile, content_of, files_of
 from jaxmap.sharing.shared_spans import spans_of

@@ -17,7 +17,7 @@ import numpy as np
 from jaxmap.checkpoint.refs import is_hub_name
 from jaxmap.errors import InputError
 from jaxmap.precision import PRECISIONS
-from jaxmap.sharing.public import MODEL_FACTS, PublicNames, public_provenance
+from jaxmap.sharing.redaction import MODEL_FACTS, PublicNames, public_provenance
 from jaxmap.store import Store
 from jaxmap.store.json_files import CorruptError
 from jaxmap.store.record import (

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
-from jaxmap.outputs import check_file
+from jaxmap.output_paths import check_file
 from jaxmap.store import Store
 from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.record import Entry

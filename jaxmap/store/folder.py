@@ -16,7 +16,7 @@ from absl import logging
 
 from jaxmap.atomic import probe
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.store.garbage import garbage_collection_paused
+from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.json_files import CorruptError
 from jaxmap.store.stale_files import asked_again
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from jaxmap.results import Table
 from jaxmap.store import Store
-from jaxmap.store.garbage import garbage_collection_paused
+from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.heartbeat import Seen, Workers
-from jaxmap.store.identical import IdenticalCheckpoints, identical_checkpoints
+from jaxmap.store.identical_checkpoints import IdenticalCheckpoints, identical_checkpoints
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
 from jaxmap.store.token_rules import TokenCheck, check_tokens

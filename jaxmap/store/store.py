@@ -24,18 +24,18 @@ import numpy as np
 from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError
 from jaxmap.naming import Names
-from jaxmap.store import given_runs, text_facts
+from jaxmap.store import run_facts, text_facts
 from jaxmap.store.export_arrays import exported, statistics_of
 from jaxmap.store.folder import Folder, Look
-from jaxmap.store.garbage import garbage_collection_paused
+from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, labelled
-from jaxmap.store.paths import check_existing, check_new
 from jaxmap.store.record import Entry, Identity, Record, file_stem
 from jaxmap.store.records import Records, shown
 from jaxmap.store.requested_items import RequestedItems, item_order
 from jaxmap.store.requests import Failure, Item, decode_failure, is_complete
 from jaxmap.store.statistics import STATISTICS
+from jaxmap.store.store_path import check_existing, check_new
 from jaxmap.store.text_facts import TextFacts, Texts
 
 if TYPE_CHECKING:
@@ -162,11 +162,11 @@ class Store:
     @property
     def names(self) -> Names:
         """The parser of checkpoints' names: the grammar, and the facts given about runs."""
-        return self._given.over(given_runs.read(self.path))
+        return self._given.over(run_facts.read(self.path))
 
     def describe_runs(self, names: Names) -> None:
         """Stores facts about runs, which replace earlier ones about the same runs."""
-        given_runs.write(self.path, names)
+        run_facts.write(self.path, names)
 
     def with_runs(self, names: Names) -> Store:
         """This store with further facts about runs, which are not written."""

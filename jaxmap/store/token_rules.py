@@ -1,7 +1,7 @@
 """Finds results whose texts would have other tokens by today's rule, without scoring.
 
-The token rule of this package (`corpus.reading.RULE`) decides how a checkpoint's files give ids. A
-record names the rule by which it was scored; with an earlier one, its tokens may be different.
+The token rule of this package (`corpus.vocabulary.RULE`) decides how a checkpoint's files give ids.
+A record names the rule by which it was scored; with an earlier one, its tokens may be different.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmap.corpus.reading import RULE, RULE_NAME
 from jaxmap.corpus.texts import TextSet, load_texts
+from jaxmap.corpus.vocabulary import RULE, RULE_NAME
 from jaxmap.errors import InputError
 from jaxmap.store.record import Entry, Record
 from jaxmap.store.statistics import LOG_LIKELIHOOD

@@ -13,7 +13,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from jaxmap.atomic import write_atomic
-from jaxmap.corpus.reading import RULE, RULE_NAME
+from jaxmap.corpus.vocabulary import RULE, RULE_NAME
 from jaxmap.errors import JaxmapError
 from jaxmap.stats.alignment import Spans
 from jaxmap.store.record import Identity, Provenance, hash_facts

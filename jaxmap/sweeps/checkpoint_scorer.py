@@ -34,7 +34,7 @@ from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
 from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model, log_texts
 from jaxmap.sweeps.placement import Placement
-from jaxmap.sweeps.results import (
+from jaxmap.sweeps.records import (
     keep_output,
     keep_spans,
     kept_results,

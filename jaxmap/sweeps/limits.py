@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from jaxmap.checkpoint.memory import free_memory
+from jaxmap.checkpoint.host_memory import free_memory
 from jaxmap.checkpoint.sources.cache import AHEAD
 
 

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxmap.checkpoint import weights
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.batch_size import largest_batch
-from jaxmap.engine.memory import Held
+from jaxmap.engine.device_memory import Held
 from jaxmap.engine.placement import mesh_for
 from jaxmap.model.mesh import Axes
 from jaxmap.model.padding import padded_spec

@@ -16,7 +16,7 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
 from jaxmap.store import Store
-from jaxmap.store.identical import identical_checkpoints
+from jaxmap.store.identical_checkpoints import identical_checkpoints
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
 from jaxmap.sweeps.folder_identity import as_known
 from jaxmap.sweeps.hosts import Follower, Leader

@@ -26,7 +26,7 @@ from jaxmap.atomic import check_writable, remove_stale_temps
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats.base import Stored
-from jaxmap.checkpoint.memory import free_memory
+from jaxmap.checkpoint.host_memory import free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.environment import cores
 from jaxmap.errors import InputError, JaxmapError

@@ -12,7 +12,7 @@ from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.analysis.genealogy import ask_nobody
 from jaxmap.analysis.learning import measure_learning
 from jaxmap.analysis.map_selection import make_atlas
-from jaxmap.analysis.nearest import measure_nearest
+from jaxmap.analysis.nearest_models import measure_nearest
 from jaxmap.analysis.scale import measure_scale
 from jaxmap.errors import InputError
 from jaxmap.naming import names_of

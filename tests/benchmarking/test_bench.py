@@ -8,16 +8,16 @@ import sys
 import pytest
 from support import REPOSITORY
 
+from jaxmap.benchmarking.interleaved import take_turns
 from jaxmap.benchmarking.report import Report
 from jaxmap.benchmarking.speed import Row, measure
-from jaxmap.benchmarking.turns import take_turns
 from jaxmap.cli import run
 from jaxmap.errors import InputError, JaxmapError
 
 RECORDED = REPOSITORY / "benchmarks" / "results" / "score-cpu.json"
 
 ANSWERS = """
-from jaxmap.benchmarking.turns import serve
+from jaxmap.benchmarking.interleaved import serve
 turn = iter(range(99))
 
 def prepare():
@@ -44,7 +44,7 @@ def test_programs_take_turns_and_their_chatter_is_no_answer():
 def test_peaks_are_those_of_the_program_and_of_its_work_alone():
     work = "lambda: {'length': len(b'x' * (64 << 20))}"
     prepare = f"len(b'x' * (128 << 20)) and ({work})"
-    code = f"from jaxmap.benchmarking.turns import serve; serve(lambda: {prepare})"
+    code = f"from jaxmap.benchmarking.interleaved import serve; serve(lambda: {prepare})"
     assert len(b"x" * (512 << 20))  # this process's own peak is more
     answers = take_turns({"a": [sys.executable, "-c", code]}, 1, "test")
     for answer in answers["a"]:

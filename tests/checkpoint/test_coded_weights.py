@@ -19,7 +19,7 @@ from support.cases import experts
 from support.checkpoints import make_checkpoint, read_tensors
 from support.released import CASES, change_config, released, save_any
 
-from jaxmap.benchmarking.contestants import as_tokens
+from jaxmap.benchmarking.programs import as_tokens
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.quantize import quantised
 from jaxmap.engine.scorer import Scorers

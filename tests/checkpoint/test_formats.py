@@ -21,7 +21,7 @@ from jaxmap.checkpoint.account import account, parameter_shapes
 from jaxmap.checkpoint.checkpoint import Architecture
 from jaxmap.checkpoint.formats import FORMATS, choose
 from jaxmap.checkpoint.formats.base import Stored
-from jaxmap.checkpoint.formats.names import without_wrappers
+from jaxmap.checkpoint.formats.tensor_names import without_wrappers
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
 

@@ -12,7 +12,7 @@ from flax import nnx
 from support.checkpoints import V, add_tokenizer, make_checkpoint
 from support.gguf_files import WIDE, converted, made_of, write_gguf
 
-from jaxmap.benchmarking.contestants import as_tokens
+from jaxmap.benchmarking.programs import as_tokens
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.refs import parse_ref
 from jaxmap.checkpoint.sources.files import fetch, resolve

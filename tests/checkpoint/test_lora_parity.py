@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.checkpoints import GPT2, LLAMA, make_checkpoint
 
-from jaxmap.benchmarking.contestants import as_tokens
+from jaxmap.benchmarking.programs import as_tokens
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.checkpoint.sources.files import fetch, resolve

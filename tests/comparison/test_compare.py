@@ -18,7 +18,7 @@ from support.checkpoints import (
 from support.reference import logits, make_model
 
 import jaxmap as package
-from jaxmap.comparison.summary import mean_per_token
+from jaxmap.comparison.estimates import mean_per_token
 from jaxmap.comparison.table import COLUMNS
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.errors import InputError

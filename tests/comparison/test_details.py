@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxmap.comparison.details import details_of
-from jaxmap.comparison.summary import quantile
-from jaxmap.comparison.tokens import STATISTICS, TokenComparison
+from jaxmap.comparison.estimates import quantile
+from jaxmap.comparison.token_comparison import STATISTICS, TokenComparison
 
 
 def sample(random, N=60):

@@ -323,7 +323,7 @@ def test_classes_with_other_ids_are_refused(root):
 @pytest.mark.parametrize("prefix", [False, True])
 def test_bytes_of_the_tokens_of_a_sentencepiece_model(root, prefix):
     """They tile each text, whatever stands before it and whatever the model normalises."""
-    from jaxmap.corpus.spans import byte_spans
+    from jaxmap.corpus.token_spans import byte_spans
 
     tokenizer = load_tokenizer(spm(root / f"spans-{prefix}", prefix=prefix))
     texts = TextSet(tuple(f"a{text}" for text in AWKWARD_TEXTS))

@@ -28,9 +28,9 @@ from jaxmap.checkpoint.refs import Ref
 from jaxmap.corpus.sources import open_source
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.demos import settings as demo_config
-from jaxmap.demos.compared import compare_derived
+from jaxmap.demos.comparison import compare_derived
 from jaxmap.demos.corpus import END, prepare_corpus, split
-from jaxmap.demos.derived import GGUF_TYPES, derived_models, make_derived
+from jaxmap.demos.derived_models import GGUF_TYPES, derived_models, make_derived
 from jaxmap.demos.folders import build_folder, sole_use
 from jaxmap.demos.model import init_params, leaf_name, optimiser, spec_for
 from jaxmap.demos.result import OUTPUTS, DemoRun

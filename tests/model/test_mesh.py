@@ -15,9 +15,9 @@ from support.on_devices import all_cases, here
 from jaxmap.architectures.registry import families
 from jaxmap.engine.placement import mesh_for
 from jaxmap.errors import InputError
-from jaxmap.model.extent import Extent, extent
 from jaxmap.model.mechanisms import Alibi, QkNorm
 from jaxmap.model.mesh import Axes, make, parse
+from jaxmap.model.padded_axis import Extent, extent
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Kind, Spec
 

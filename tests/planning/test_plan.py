@@ -33,7 +33,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.cli import run
 from jaxmap.engine import batch_size, scorer
 from jaxmap.engine.batch_size import largest
-from jaxmap.engine.memory import USABLE, Memory
+from jaxmap.engine.device_memory import USABLE, Memory
 from jaxmap.errors import InputError
 from jaxmap.hardware import chips, gpus
 from jaxmap.hardware import topology as topologies

@@ -16,7 +16,7 @@ from jaxmap.errors import InputError
 from jaxmap.released.convert import import_released
 from jaxmap.released.layout import MEAN_BYTES
 from jaxmap.store import Store
-from jaxmap.store.release import read_release
+from jaxmap.store.released_data import read_release
 from jaxmap.store.weight_distances import read_distances
 
 TINY = Layout(

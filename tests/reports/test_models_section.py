@@ -13,7 +13,7 @@ from support.stores import filled, record, texts
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.genealogy import ask_nobody
 from jaxmap.analysis.kl import measure_kl
-from jaxmap.analysis.nearest import measure_nearest
+from jaxmap.analysis.nearest_models import measure_nearest
 from jaxmap.figures.digits import with_error
 from jaxmap.reports.page import make_report
 

@@ -9,8 +9,8 @@ from support.stores import filled, record, texts
 
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.genealogy import ask_nobody
-from jaxmap.analysis.nearest import measure_nearest
-from jaxmap.sharing.card import make_card
+from jaxmap.analysis.nearest_models import measure_nearest
+from jaxmap.sharing.dataset_card import make_card
 from jaxmap.stats.divergence import first_equals, kl_KK, nearest_others
 
 

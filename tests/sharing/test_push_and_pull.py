@@ -13,7 +13,7 @@ from support.stores import filled, record, texts
 import jaxmap
 from jaxmap.cli import program
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.sharing.public import PublicNames, public_identity
+from jaxmap.sharing.redaction import PublicNames, public_identity
 from jaxmap.sharing.repository import Repository
 from jaxmap.sharing.shared_files import RefusedError, arrived, content_of, files_of
 from jaxmap.store import Item, Store, TextFacts

@@ -9,7 +9,7 @@ import pytest
 from support.checkpoints import TEXTS, jaxmap, make_checkpoint, write_texts
 
 import jaxmap as package
-from jaxmap.corpus.spans import byte_spans
+from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.errors import JaxmapError
 from jaxmap.store import token_spans

@@ -11,7 +11,7 @@ from support.checkpoints import make_checkpoint, write_texts
 from support.stores import record, texts
 
 from jaxmap.cli import run
-from jaxmap.corpus.reading import RULE, RULE_NAME
+from jaxmap.corpus.vocabulary import RULE, RULE_NAME
 from jaxmap.store import Store
 from jaxmap.store.record import Record
 from jaxmap.store.status import status

@@ -297,7 +297,7 @@ def fitting(config: dict[str, Any]) -> dict[str, Any]:
 
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
-    from jaxmap.engine.memory import USABLE, Memory, lower
+    from jaxmap.engine.device_memory import USABLE, Memory, lower
     from jaxmap.engine.placement import choose
     from jaxmap.errors import InputError
     from jaxmap.model.mesh import Axes, make

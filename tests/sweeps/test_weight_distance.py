@@ -24,7 +24,7 @@ from support.stores import texts as make_texts
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.diffusion import measure_diffusion
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.memory import free_memory, of_cgroup
+from jaxmap.checkpoint.host_memory import free_memory, of_cgroup
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.errors import InputError
 from jaxmap.naming import parse

@@ -17,7 +17,7 @@ from jaxmap.checkpoint.encodings.mxfp4 import E2M1, halves
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import Grouping
-from jaxmap.model.encodings.numbers import NUMBERS
+from jaxmap.model.encodings.dtypes import NUMBERS
 
 
 def float4(

@@ -16,7 +16,7 @@ from jaxmap.checkpoint.encodings.base import Arrays, Encoding, weight_of
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import Grouping
-from jaxmap.model.encodings.numbers import NUMBERS
+from jaxmap.model.encodings.dtypes import NUMBERS
 
 FLOAT8 = (NUMBERS["F8_E4M3"], NUMBERS["F8_E5M2"])
 _EVERY = {kind: np.arange(256, dtype=np.uint8).view(kind).astype(np.float32) for kind in FLOAT8}

@@ -15,7 +15,7 @@ from jaxmap.architectures.config import Config
 from jaxmap.checkpoint.encodings.base import Arrays, Encoding, check_shape, part, weight_of
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
-from jaxmap.model.encodings.numbers import NUMBERS
+from jaxmap.model.encodings.dtypes import NUMBERS
 
 _BFLOAT16 = NUMBERS["BF16"]
 # The value of each code: one sign bit, two exponent bits, one mantissa bit.

@@ -17,8 +17,8 @@ from jaxmap.checkpoint.formats.adapter import ADAPTERS
 from jaxmap.checkpoint.formats.base import Format, Stored
 from jaxmap.checkpoint.formats.gguf import Gguf, models_in, parts_of
 from jaxmap.checkpoint.formats.index import SUFFIX, read_index
-from jaxmap.checkpoint.formats.names import without_wrappers
 from jaxmap.checkpoint.formats.safetensors import Safetensors
+from jaxmap.checkpoint.formats.tensor_names import without_wrappers
 from jaxmap.checkpoint.formats.torch_bin import TorchBin
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.errors import InputError

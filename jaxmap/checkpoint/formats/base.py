@@ -15,7 +15,7 @@ from jaxmap.architectures.config import read_json
 from jaxmap.checkpoint.formats.index import SUFFIX, shards
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import Meaning
-from jaxmap.model.encodings.numbers import FLOATS
+from jaxmap.model.encodings.dtypes import FLOATS
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.checkpoint.formats.base import Format, Stored, fill
-from jaxmap.checkpoint.memory import own_pages
+from jaxmap.checkpoint.host_memory import own_pages
 from jaxmap.errors import InputError, first_line
-from jaxmap.model.encodings.numbers import NUMBERS
+from jaxmap.model.encodings.dtypes import NUMBERS
 
 
 class Safetensors(Format):

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmap.checkpoint.formats.base import Format, Stored
 from jaxmap.errors import InputError, first_line
-from jaxmap.model.encodings.numbers import NUMBERS
+from jaxmap.model.encodings.dtypes import NUMBERS
 
 _KINDS = {  # torch's names -> those of safetensors
     "float64": "F64",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxmap.checkpoint.gguf import settings as of
-from jaxmap.checkpoint.gguf.facts import Facts
+from jaxmap.checkpoint.gguf.metadata import Facts
 from jaxmap.checkpoint.gguf.settings import Values
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 
 from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, Architecture
-from jaxmap.checkpoint.gguf.facts import Facts
 from jaxmap.checkpoint.gguf.header import Header
+from jaxmap.checkpoint.gguf.metadata import Facts
 from jaxmap.checkpoint.gguf.settings import Values
 from jaxmap.errors import InputError
 

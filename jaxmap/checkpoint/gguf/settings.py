@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jaxmap.checkpoint.gguf.facts import Facts
+from jaxmap.checkpoint.gguf.metadata import Facts
 from jaxmap.errors import InputError
 
 Values = dict[str, Any]

@@ -11,11 +11,11 @@ import numpy as np
 
 from jaxmap.architectures.rows import Row
 from jaxmap.checkpoint.formats.base import Coded, Stored
-from jaxmap.checkpoint.gguf.facts import Facts
+from jaxmap.checkpoint.gguf.blocks import dtype_of, raw, read_blocks, read_floats
 from jaxmap.checkpoint.gguf.header import Header, TensorInfo
-from jaxmap.checkpoint.gguf.joins import JOINS, joined
-from jaxmap.checkpoint.gguf.numbers import dtype_of, raw, read_blocks, read_floats
-from jaxmap.checkpoint.gguf.undo import TRANSPOSED, Heads, Rule, rule_of
+from jaxmap.checkpoint.gguf.inverse_transforms import TRANSPOSED, Heads, Rule, rule_of
+from jaxmap.checkpoint.gguf.joined_tensors import JOINS, joined
+from jaxmap.checkpoint.gguf.metadata import Facts
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import BLOCK_TYPES, KINDS, Blocks
 from jaxmap.model.spec import Spec

@@ -18,7 +18,7 @@ from jaxmap.checkpoint.checkpoint import ADAPTER
 from jaxmap.checkpoint.formats.adapter import CONFIG
 from jaxmap.checkpoint.lora import read_adapter
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import Card
+from jaxmap.checkpoint.sources.model_card import Card
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.environment import user_cache

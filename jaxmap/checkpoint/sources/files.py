@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxmap.checkpoint.refs import Ref, is_folder
-from jaxmap.checkpoint.sources import adapter, folder, gguf, git, hub_parts
+from jaxmap.checkpoint.sources import adapter, folder, gguf, git, hub_tokenizer
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Known, Resolved, nearest, stat_files
 from jaxmap.errors import InputError
 
@@ -94,7 +94,7 @@ def fetch(resolved: Resolved, *, check: bool = True) -> CheckpointFiles:
     if resolved.place == "adapter":
         return adapter.fetch(resolved, fetch)
     if resolved.place == "gguf":
-        return gguf.fetch(resolved, fetch, hub_parts.tokenizer_of)
+        return gguf.fetch(resolved, fetch, hub_tokenizer.tokenizer_of)
     if resolved.place == "folder":
         return folder.fetch(resolved)
     where, read_out = str(resolved.ref), git.read_out(resolved)

@@ -15,8 +15,8 @@ from pathlib import Path
 from jaxmap.checkpoint.formats import choose, models_in
 from jaxmap.checkpoint.formats.index import shards
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import read_card
 from jaxmap.checkpoint.sources.git import LFS_POINTER
+from jaxmap.checkpoint.sources.model_card import read_card
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
     FileStat,

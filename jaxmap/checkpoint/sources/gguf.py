@@ -22,11 +22,11 @@ from absl import logging
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint.formats.gguf import SUFFIX, parts_of
+from jaxmap.checkpoint.gguf.blocks import dtype_of
 from jaxmap.checkpoint.gguf.config import config_of
 from jaxmap.checkpoint.gguf.header import Header, TruncatedError, parse, read_header
-from jaxmap.checkpoint.gguf.numbers import dtype_of
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import Card
+from jaxmap.checkpoint.sources.model_card import Card
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus import gguf_tokenizer
 from jaxmap.corpus.tokenizer_files import tokenizer_files

@@ -15,7 +15,7 @@ from pathlib import Path
 from jaxmap.checkpoint.formats import choose
 from jaxmap.checkpoint.formats.index import likely_shards
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import CARD, NO_CARD, Card, parse_card
+from jaxmap.checkpoint.sources.model_card import CARD, NO_CARD, Card, parse_card
 from jaxmap.checkpoint.sources.types import Resolved
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError

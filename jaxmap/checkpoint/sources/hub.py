@@ -14,9 +14,7 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import ALL, QUANTISATION_FILES, choose, models_in
 from jaxmap.checkpoint.formats.index import SUFFIX, likely_shards, shards
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.folder import cached_revisions
-from jaxmap.checkpoint.sources.gguf_start import check_start
 from jaxmap.checkpoint.sources.hub_client import COMMIT, Hub, request
 from jaxmap.checkpoint.sources.hub_download import (
     check_space,
@@ -24,6 +22,8 @@ from jaxmap.checkpoint.sources.hub_download import (
     is_whole,
     remember_commit,
 )
+from jaxmap.checkpoint.sources.hub_gguf_header import check_start
+from jaxmap.checkpoint.sources.model_card import CARD, NO_CARD, card_of, read_card
 from jaxmap.checkpoint.sources.types import (
     CheckpointFiles,
     Remote,

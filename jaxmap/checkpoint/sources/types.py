@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.card import NO_CARD, Card
+from jaxmap.checkpoint.sources.model_card import NO_CARD, Card
 from jaxmap.errors import InputError
 
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import jax
 from flax import nnx
 
-from jaxmap.model.extent import Extent
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layout import Layout
+from jaxmap.model.padded_axis import Extent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.extent import Extent
 from jaxmap.model.layers.linear import contract
 from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import laid_out
+from jaxmap.model.padded_axis import Extent
 
 
 class Codes(Protocol):

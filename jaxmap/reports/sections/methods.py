@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from jaxmap.analysis.recipes import Recipe
+from jaxmap.reports.methods_text import PUBLISHED
 from jaxmap.reports.section import Section, csv_link, percent
 from jaxmap.reports.view import View
-from jaxmap.reports.wording import PUBLISHED
 from jaxmap.stats.clean import FLOOR, JUMPY
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES, SEED
 from jaxmap.store.record import Entry

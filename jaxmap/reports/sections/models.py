@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from jaxmap.analysis.nearest import NearestModels
+from jaxmap.analysis.nearest_models import NearestModels
 from jaxmap.analysis.runs import size_of
 from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import with_error
