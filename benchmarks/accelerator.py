@@ -98,8 +98,8 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     platform = "gpu" if _DEVICE.value in gpus.GPUS else "tpu"
     dtype = default_dtype(platform, stored) if _DTYPE.value == "auto" else _DTYPE.value
     precision = PRECISIONS[dtype]
-    held = precision.weights or stored
-    graph, shapes, own = of_floats(spec, held, precision.activations)(axes_of(mesh))
+    weights = precision.weights or stored
+    graph, shapes, own = of_floats(spec, weights, precision.activations)(axes_of(mesh))
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     row = min(_ROW.value, _TOKENS.value)
     B = max(1, _TOKENS.value // row) * axes.rows

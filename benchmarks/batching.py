@@ -27,7 +27,7 @@ def main(_) -> None:
 
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
-    from jaxmap.corpus.batches import Plan, _Group, batches, plan
+    from jaxmap.corpus.batches import BatchPlan, _Group, batches, plan
     from jaxmap.corpus.tokens import Tokens
     from jaxmap.engine.scorer import Scorer
     from jaxmap.model.decoder import Decoder
@@ -57,11 +57,11 @@ def main(_) -> None:
         rows = [[text] for text in order[start : start + _ROWS]]
         T = -(-int(lengths[rows[0][0]] - 1) // _LANE) * _LANE
         groups.append(_Group(_ROWS, T, T, rows))
-    plans = {"packed": plan(tokens, batch_tokens=4096), "sorted": Plan(tuple(groups))}
+    plans = {"packed": plan(tokens, batch_tokens=4096), "sorted": BatchPlan(tuple(groups))}
 
     scorer = Scorer(graph, vocabulary_block=4096)
 
-    def turn(one: Plan) -> float:
+    def turn(one: BatchPlan) -> float:
         started = time.perf_counter()
         for batch in batches(tokens, one):
             jax.block_until_ready(scorer.score_batch(params, batch))

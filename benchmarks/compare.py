@@ -27,7 +27,7 @@ from absl import app, flags, logging
 
 from jaxmap.benchmarking.interleaved import serve, take_turns
 from jaxmap.benchmarking.programs import Work, jaxmap_model, make_texts, torch_model
-from jaxmap.benchmarking.report import Report, this_machine
+from jaxmap.benchmarking.report import BenchmarkReport, this_machine
 from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
@@ -188,7 +188,7 @@ def main(_) -> None:
         print(text(found), flush=True)
     if _OUT.value:
         settings = {flag.name: flag.value for flag in (_TEXTS, _REPEATS, _SHAPES)}
-        Report(machine, {**settings, "dtype": "float32"}, rows).save(_OUT.value)
+        BenchmarkReport(machine, {**settings, "dtype": "float32"}, rows).save(_OUT.value)
 
 
 flags.register_validator(

@@ -34,7 +34,7 @@ from jaxmap.benchmarking.programs import (
     torch_batches,
     torch_model,
 )
-from jaxmap.benchmarking.report import Report, this_machine
+from jaxmap.benchmarking.report import BenchmarkReport, this_machine
 from jaxmap.benchmarking.speed import SHAPES, make_checkpoint
 
 _SHAPES = flags.DEFINE_list("shapes", ["70m"], f"Of Pythia: {', '.join(SHAPES)}.")
@@ -193,7 +193,7 @@ def main(_) -> None:
     if _OUT.value:
         flagged = (_TEXTS, _REPEATS, _SHAPES, _BATCH_TOKENS, _BLOCK)
         settings = {flag.name: flag.value for flag in flagged}
-        Report(machine, {**settings, "dtype": "float32"}, rows).save(_OUT.value)
+        BenchmarkReport(machine, {**settings, "dtype": "float32"}, rows).save(_OUT.value)
 
 
 for _flag, _known in ((_SHAPES, SHAPES), (_ONLY, CONTESTANTS)):

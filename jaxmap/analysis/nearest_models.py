@@ -19,7 +19,7 @@ from jaxmap.store.record import Entry
 
 
 @dataclass(frozen=True)
-class Model:
+class ListedModel:
     """A model of a store.
 
     Fields:
@@ -64,7 +64,7 @@ class NearestModels(Table):
         "kl_to_parent_standard_error", "same_scores_as",
     )  # fmt: skip
 
-    models: tuple[Model, ...]
+    models: tuple[ListedModel, ...]
     bits_K: np.ndarray
     bits_error_K: np.ndarray
     nearest_K: np.ndarray
@@ -143,22 +143,24 @@ def measure_nearest(context: Context) -> NearestModels:
     )
 
 
-def _models(context: Context) -> list[Model]:
-    last = [Model(run.name, entry, "last checkpoint") for run, entry in last_checkpoints(context)]
+def _models(context: Context) -> list[ListedModel]:
+    last = [
+        ListedModel(run.name, entry, "last checkpoint") for run, entry in last_checkpoints(context)
+    ]
     base_of = {copy.path: base for base, copy in context.copies}
     parents = context.parents_of(dict.fromkeys(entry.identity.ref for entry in context.singles))
     singles = []
     for entry in context.singles:
         if base := base_of.get(entry.path):
-            singles.append(Model(entry.label, entry, "copy", base.label))
+            singles.append(ListedModel(entry.label, entry, "copy", base.label))
         else:
             named = ", ".join(parents.get(entry.identity.ref, ()))
-            singles.append(Model(entry.label, entry, "model", named))
+            singles.append(ListedModel(entry.label, entry, "model", named))
     plain = {
         (one.entry.identity.ref, one.entry.identity.revision): one for one in (*last, *singles)
     }
     copies = [
-        Model(entry.label, entry, "copy", made.name)
+        ListedModel(entry.label, entry, "copy", made.name)
         for entry in context.entries
         if entry.variant.is_quantised and entry.variant.is_output
         if (made := plain.get((entry.identity.ref, entry.identity.revision))) is not None
@@ -166,7 +168,7 @@ def _models(context: Context) -> list[Model]:
     return _named_once([*last, *singles, *copies])
 
 
-def _named_once(models: list[Model]) -> list[Model]:
+def _named_once(models: list[ListedModel]) -> list[ListedModel]:
     """The models, where a run has the name of another model with the label of its checkpoint."""
     count = Counter(one.name for one in models)
     return [

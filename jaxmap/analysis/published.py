@@ -42,7 +42,7 @@ def full_name(run: str) -> str:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that were cleaned together.
 
     name: sizes, seeds, or sizes and seeds.
@@ -59,12 +59,12 @@ class Group:
 class Groups:
     """The groups of a store; None where it holds none of its runs."""
 
-    sizes: Group | None
-    seeds: Group | None
-    together: Group | None
+    sizes: RunGroup | None
+    seeds: RunGroup | None
+    together: RunGroup | None
 
     @property
-    def found(self) -> tuple[Group, ...]:
+    def found(self) -> tuple[RunGroup, ...]:
         return tuple(one for one in (self.sizes, self.seeds, self.together) if one is not None)
 
 
@@ -85,7 +85,7 @@ def clean_groups(
     ]
     text_bytes_N = store.texts.text_bytes
 
-    def group(name: str, of: Sequence[Run]) -> Group | None:
+    def group(name: str, of: Sequence[Run]) -> RunGroup | None:
         return _clean(name, of, text_bytes_N, vectors) if of else None
 
     return Groups(
@@ -100,7 +100,7 @@ def _clean(
     runs: Sequence[Run],
     text_bytes_N: np.ndarray,
     vectors: Callable[[Iterable[Entry]], np.ndarray],
-) -> Group:
+) -> RunGroup:
     """Absent checkpoints are no gaps, excluded ones are: a pair that has one is skipped."""
     saved = [
         (place, number, int(step), entry)
@@ -136,7 +136,7 @@ def _clean(
         float(text_bytes_N[cleaned.texts].mean()),
         cleaned.dropped,
     )
-    return Group(name, pre, _notes(name, runs, pre))
+    return RunGroup(name, pre, _notes(name, runs, pre))
 
 
 def _notes(name: str, runs: Sequence[Run], pre: Pretraining) -> tuple[Note, ...]:
@@ -172,7 +172,7 @@ def settings_of_groups(groups: Groups) -> dict[str, Setting]:
     }
 
 
-def _intervals(name: str, group: Group | None, window: slice) -> Setting:
+def _intervals(name: str, group: RunGroup | None, window: slice) -> Setting:
     """Pairs of neighbours 1,000 steps apart that end after warmup: of each run the last or first
     INTERVALS that there are."""
     if group is None:
@@ -192,7 +192,7 @@ def _intervals(name: str, group: Group | None, window: slice) -> Setting:
     return _setting(name, group, pairs, notes)
 
 
-def _last_common(name: str, group: Group | None) -> Setting:
+def _last_common(name: str, group: RunGroup | None) -> Setting:
     """All pairs of runs at the largest step that all of them have."""
     if group is None or len(group.cleaned.runs) < 2:
         return _absent(name, "the store does not hold two of these runs of Pythia")
@@ -208,7 +208,7 @@ def _last_common(name: str, group: Group | None) -> Setting:
 
 
 def _setting(
-    name: str, group: Group, pairs: Sequence[tuple[int, int]], notes: Sequence[Note]
+    name: str, group: RunGroup, pairs: Sequence[tuple[int, int]], notes: Sequence[Note]
 ) -> Setting:
     pre = group.cleaned
     if not pairs:

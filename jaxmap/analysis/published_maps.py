@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxmap.analysis.maps import Map
-from jaxmap.analysis.published import Group, full_name
+from jaxmap.analysis.published import RunGroup, full_name
 from jaxmap.analysis.published_models import AS_RELEASED, COPIES, ReleasedModels
 from jaxmap.stats.embed import PERPLEXITY, PERPLEXITY_FAMILIES
 from jaxmap.store.released_data import Coordinates
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Joined = Sequence[tuple[int, int]]
 
 
-def map_of_runs(models: ReleasedModels, group: Group | None) -> Map | str:
+def map_of_runs(models: ReleasedModels, group: RunGroup | None) -> Map | str:
     """Figure 1: seeds first, then sizes, each run by step."""
     if group is None:
         return "the store holds none of the published runs of Pythia"

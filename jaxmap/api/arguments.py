@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from jaxmap.checkpoint.listing import find, read_models_file
 from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
-from jaxmap.corpus.textfiles import Record, plain_fields, to_record
+from jaxmap.corpus.textfiles import TextRecord, plain_fields, to_record
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.errors import InputError
 from jaxmap.store import Store
@@ -119,14 +119,14 @@ def names_of(names: Names) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _row(one: Any, number: int) -> Record:
+def _row(one: Any, number: int) -> TextRecord:
     where = f"item {number}"
     if isinstance(one, str):
-        return Record(where, one, None)
+        return TextRecord(where, one, None)
     if isinstance(one, Mapping):
         return to_record("texts", where, dict(one))
     if isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(s, str) for s in one):
-        return Record(where, one[1], one[0])
+        return TextRecord(where, one[1], one[0])
     raise InputError(
         f"item {number} is neither a string nor a pair (prompt, response): {one!r:.60}",
         field="texts",

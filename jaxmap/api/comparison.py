@@ -21,7 +21,7 @@ from jaxmap.errors import InputError
 from jaxmap.output_paths import check_folder
 
 if TYPE_CHECKING:
-    from jaxmap.comparison.store_card import Card
+    from jaxmap.comparison.store_card import StoreCard
     from jaxmap.comparison.table import Comparison
 
 
@@ -118,10 +118,10 @@ def compare(
     from jaxmap import runtime
 
     runtime.prepare()
-    from jaxmap.comparison.options import Asked
+    from jaxmap.comparison.options import ComparisonOptions
     from jaxmap.comparison.run import compare_models
 
-    asked = Asked(
+    options = ComparisonOptions(
         reference=its_ref,
         refs=tuple(refs),
         quantisations=quantisations,
@@ -136,7 +136,7 @@ def compare(
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),
     )
-    found = compare_models(asked, text_set, opened, command)
+    found = compare_models(options, text_set, opened, command)
     if out is not None:
         found.save(FilePath(out))
     return found
@@ -148,7 +148,7 @@ def card(
     reference: str | None = None,
     out: Path | None = None,
     command: str = "",
-) -> Card:
+) -> StoreCard:
     """The table and figure for a model card of all that a store has compared with a reference.
 
     A row for each copy, the smallest first: size, bits per weight, both KLs with their errors, how

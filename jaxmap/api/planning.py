@@ -18,8 +18,8 @@ from jaxmap.tables import write_csv
 if TYPE_CHECKING:
     import pandas
 
-    from jaxmap.benchmarking.report import Report
-    from jaxmap.benchmarking.speed import Row
+    from jaxmap.benchmarking.report import BenchmarkReport
+    from jaxmap.benchmarking.speed import SpeedRow
     from jaxmap.planning.result import Plan
 
 
@@ -139,7 +139,7 @@ def plan(
 class Benchmark(Result):
     """How fast this machine scores; `report` has the machine, the settings and the rows."""
 
-    report: Report[Row]
+    report: BenchmarkReport[SpeedRow]
 
     def text(self) -> str:
         """A Markdown table, and jaxmap against each of the others."""

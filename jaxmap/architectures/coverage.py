@@ -50,7 +50,7 @@ _PARITY = Path(__file__).with_name("parity.json")
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class ParityResult:
     """The results of the parity tests for one model type; the largest difference of all cases.
 
     Fields:
@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
     return _record()["versions"]
 
 
-def measured() -> dict[str, Measured]:
+def measured() -> dict[str, ParityResult]:
     """The results of the last run of the parity tests, by model type."""
     by_type: dict[str, list[dict[str, Any]]] = {}
     for case in _record()["cases"]:
@@ -96,7 +96,7 @@ def measured() -> dict[str, Measured]:
         return max((case[key] for case in cases if key in case), default=None)
 
     return {
-        kind: Measured(
+        kind: ParityResult(
             len(cases),
             any(case["remote"] for case in cases),
             mixers=joined(cases, "mixers"),
@@ -113,7 +113,7 @@ def measured() -> dict[str, Measured]:
 _HEADINGS = ("model type", "models", "layers", "logits", "text", "lens", "quantised", "sharded")
 
 
-def _cells(kind: str, seen: Measured | None) -> tuple[str, ...]:
+def _cells(kind: str, seen: ParityResult | None) -> tuple[str, ...]:
     """The cells of one row of the table, without the paper."""
     count = str(PUBLISHED.get(kind, ""))
     if seen is None:

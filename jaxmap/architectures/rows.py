@@ -10,7 +10,7 @@ from jaxmap.model.layout import Layout
 from jaxmap.model.spec import Spec
 
 
-class Place(NamedTuple):
+class RowKey(NamedTuple):
     """The key of a parameter's row, and the layers that are stacked in the parameter.
 
     `layers` is (None,) for a parameter outside the blocks, which has no leading axis of layers.
@@ -20,13 +20,13 @@ class Place(NamedTuple):
     layers: tuple[int | None, ...]
 
 
-def place_of(path: str, spec: Spec) -> Place:
+def row_key_of(path: str, spec: Spec) -> RowKey:
     """ "blocks/1/attn/q/kernel" -> "blocks/attn/q/kernel" and the layers of the second stack."""
     stack = re.fullmatch(r"blocks/(\d+)/(.*)", path)
     if stack is None:
-        return Place(path, (None,))
+        return RowKey(path, (None,))
     _, start, stop = list(spec.stacks())[int(stack[1])]
-    return Place(f"blocks/{stack[2]}", tuple(range(start, stop)))
+    return RowKey(f"blocks/{stack[2]}", tuple(range(start, stop)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Standing)
 
 
 @dataclasses.dataclass(frozen=True)
-class Report(Generic[R]):
+class BenchmarkReport(Generic[R]):
     """The results of a benchmark.
 
     Fields:

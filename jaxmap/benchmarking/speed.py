@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmap.benchmarking.interleaved import take_turns
 from jaxmap.benchmarking.programs import VOCABULARY, make_texts
-from jaxmap.benchmarking.report import Report, this_machine
+from jaxmap.benchmarking.report import BenchmarkReport, this_machine
 from jaxmap.errors import InputError
 
 # Shapes of Pythia (Biderman et al. 2023, arXiv:2304.01373): width, layers, heads.
@@ -31,7 +31,7 @@ RIVALS = ("torch-one", "torch-batched")
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """The results of one contestant on one shape.
 
     Fields:
@@ -55,7 +55,7 @@ class Row:
     worst_nats: float
 
 
-def text(report: Report[Row]) -> str:
+def text(report: BenchmarkReport[SpeedRow]) -> str:
     """A Markdown table, and a sentence that compares jaxmap with each of the others."""
     settings = report.settings
     lines = [
@@ -90,7 +90,7 @@ def measure(
     dtype: str = "float32",
     stored: str = STORED,
     rivals: Sequence[str] | None = None,
-) -> Report[Row]:
+) -> BenchmarkReport[SpeedRow]:
     """Scores the same random texts with jaxmap and its rivals in turns, on random checkpoints.
 
     Args:
@@ -114,16 +114,16 @@ def measure(
             raise InputError(f"{rival!r} is unknown; known: {', '.join(RIVALS)}", field="rivals")
         if not has_torch:
             raise InputError(f"{rival} needs torch: pip install torch", field="rivals")
-    rows: list[Row] = []
+    rows: list[SpeedRow] = []
     for shape in shapes:
         rows += _measure_one(shape, texts, repeats, dtype, stored, rivals)
     settings = dict(texts=texts, repeats=repeats, dtype=dtype, stored=stored, shapes=list(shapes))
-    return Report(this_machine(), settings, rows)
+    return BenchmarkReport(this_machine(), settings, rows)
 
 
 def _measure_one(
     shape: str, num_texts: int, repeats: int, dtype: str, stored: str, rivals: Sequence[str]
-) -> list[Row]:
+) -> list[SpeedRow]:
     names = [*rivals, "jaxmap"]
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(shape, Path(folder), stored)
@@ -142,7 +142,7 @@ def _measure_one(
         first, *timed = answers[name]
         speed = num_tokens / statistics.median(answer["seconds"] for answer in timed)
         rows.append(
-            Row(
+            SpeedRow(
                 shape=shape,
                 name=name,
                 tokens_per_second=speed,

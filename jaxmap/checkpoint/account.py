@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jaxmap.architectures.rows import Row, place_of
+from jaxmap.architectures.rows import Row, row_key_of
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.errors import InputError
@@ -26,12 +26,12 @@ _SHOWN = 5  # the number of names in an error message
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Assignment:
     """A parameter and the stored tensors that fill it, in order: one per layer or per expert.
 
     Fields:
       path: the path of the parameter.
-      row: its place in a checkpoint.
+      row: its assignment in a checkpoint.
       names: the names of the stored tensors.
       shape: the shape of the parameter.
       item: the shape of the part that one stored tensor fills.
@@ -53,8 +53,8 @@ def parameter_shapes(spec: Spec) -> Mapping[str, tuple[int, ...]]:
 
 def account(
     checkpoint: Checkpoint, tensors: Mapping[str, Stored], listed: Mapping[str, str]
-) -> tuple[list[Place], Spec]:
-    """Finds the place of each parameter; returns the places and the spec.
+) -> tuple[list[Assignment], Spec]:
+    """Finds the stored tensors of each parameter; returns the assignments and the spec.
 
     The spec may change: the tensors can show that the head is not tied, and what else the family
     reads off their shapes. Nothing is read except the
@@ -99,9 +99,9 @@ def account(
             # Some tools save a shared tensor under its first name only: it is used for both.
             rows["embed"] = rows["head"]
 
-    places = []
+    assignments = []
     for path, shape in parameter_shapes(spec).items():
-        key, layers = place_of(path, spec)
+        key, layers = row_key_of(path, spec)
         row = rows[key]
         item = shape if layers == (None,) else shape[1:]
         if row.otherwise is not None and _otherwise(row, item, found, layers[0], tensors):
@@ -110,9 +110,9 @@ def account(
         if "{e}" in row.name:
             experts, item = tuple(range(item[0])), item[1:]
         names = tuple(found(row, layer, expert) for layer in layers for expert in experts)
-        places.append(Place(path, row, names, shape, item))
+        assignments.append(Assignment(path, row, names, shape, item))
 
-    claimed = {name for place in places for name in place.names}
+    claimed = {name for assignment in assignments for name in assignment.names}
     inert = re.compile("|".join(family.inert_tensors) or r"(?!)")
     further = range(spec.L, spec.L + checkpoint.architecture.extra_layers)
     extra = {
@@ -123,19 +123,19 @@ def account(
     if spec.tied:
         extra.discard(head)
     _refuse_unmatched(checkpoint, sorted(claimed - set(tensors)), sorted(extra), tensors, listed)
-    for place in places:
-        _check_shapes(place, tensors)
-    return places, spec
+    for assignment in assignments:
+        _check_shapes(assignment, tensors)
+    return assignments, spec
 
 
 def not_of_the_text(
-    checkpoint: Checkpoint, tensors: Mapping[str, Stored], places: Sequence[Place]
+    checkpoint: Checkpoint, tensors: Mapping[str, Stored], assignments: Sequence[Assignment]
 ) -> set[str]:
     """The tensors that do not belong to the text model.
 
     They belong to vision or audio models in the same files, or to multi-token prediction layers.
     """
-    left = set(tensors) - {name for place in places for name in place.names}
+    left = set(tensors) - {name for assignment in assignments for name in assignment.names}
     if checkpoint.config().peek("text_config"):
         return left
     L = checkpoint.architecture.spec.L
@@ -188,9 +188,9 @@ def _refuse_unmatched(
         raise InputError(f"{checkpoint.where}: {'; '.join(problems)}")
 
 
-def _check_shapes(place: Place, tensors: Mapping[str, Stored]) -> None:
-    want = place.row.lies.stored_shape(place.item)
-    for name in place.names:
+def _check_shapes(assignment: Assignment, tensors: Mapping[str, Stored]) -> None:
+    want = assignment.row.lies.stored_shape(assignment.item)
+    for name in assignment.names:
         stored = tensors[name]
         if stored.shape != want:
             raise InputError(

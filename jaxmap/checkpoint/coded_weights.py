@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from jaxmap.checkpoint.account import Place
+from jaxmap.checkpoint.account import Assignment
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.host_memory import own_pages
 from jaxmap.checkpoint.linear_kernels import kernel_of
@@ -33,7 +33,8 @@ from jaxmap.model.mesh import axes_of, partition
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import Spec
 
-Group = tuple[tuple[str, ...], list[Place]]  # stored tensors, and the parameters that they fill
+# Stored tensors, and the parameters that they fill.
+Group = tuple[tuple[str, ...], list[Assignment]]
 Arrays = Mapping[str, np.ndarray]
 _EXPERTS = ("expert_gate", "expert_up", "expert_down")
 
@@ -107,7 +108,7 @@ def coded_decoder(
     Args:
       spec, padded: of the checkpoint, and padded for a mesh (`padding.padded_spec`).
       dtype: of activations.
-      groups: the stored tensors with the places that they fill.
+      groups: the stored tensors with the parameters that they fill.
       tensors: of the files.
     """
     if not any(tensors[name].codes for names, _ in groups for name in names):
@@ -118,7 +119,7 @@ def coded_decoder(
     experts: dict[str, dict[str, Group]] = {}
     for group in groups:
         meaning = _meaning(group, tensors)
-        where = [place.path.removesuffix("/kernel") for place in group[1]]
+        where = [assignment.path.removesuffix("/kernel") for assignment in group[1]]
         linears = [modules.get(path) for path in where]
         if meaning is None or not all(isinstance(one, Linear) for one in linears):
             continue
@@ -173,16 +174,19 @@ def _in_linears(
     specs: tuple[Spec, Spec],
 ) -> list[_Layer]:
     """Replaces the linear layers of one stored tensor, or of one a layer."""
-    names, places = group
+    names, assignments = group
     lead = (len(names),)
-    if any("{e}" in place.row.name or place.shape != (*lead, *place.item) for place in places):
+    if any(
+        "{e}" in assignment.row.name or assignment.shape != (*lead, *assignment.item)
+        for assignment in assignments
+    ):
         return []
     kernels = []
-    for place in places:
-        linear = modules[place.path.removesuffix("/kernel")]
+    for assignment in assignments:
+        linear = modules[assignment.path.removesuffix("/kernel")]
         assert isinstance(linear, Linear)
         kernels.append(
-            kernel_of(linear, names[0], place.row.lies, place.shape, specs, stacked=True)
+            kernel_of(linear, names[0], assignment.row.lies, assignment.shape, specs, stacked=True)
         )
     if isinstance(meaning, Int8Rows):
         if any(kernel.inputs_first for kernel in kernels):
@@ -208,8 +212,8 @@ def _in_linears(
             )
             for kernel in kernels
         ]
-    for place, replacement in zip(places, replacements, strict=True):
-        owner, _, attribute = place.path.removesuffix("/kernel").rpartition("/")
+    for assignment, replacement in zip(assignments, replacements, strict=True):
+        owner, _, attribute = assignment.path.removesuffix("/kernel").rpartition("/")
         setattr(modules[owner], attribute, replacement)
     return layers
 
@@ -256,16 +260,16 @@ def _in_experts(
     if set(parts) != set(there):
         return []
     made: dict[str, tuple[BlockExperts | GroupedExperts, _Layer]] = {}
-    for attribute, (names, places) in parts.items():
-        (place,) = places if len(places) == 1 else (None,)
-        meaning = _meaning((names, places), tensors)
-        if place is None or not isinstance(meaning, Grouping | Blocks):
+    for attribute, (names, assignments) in parts.items():
+        (assignment,) = assignments if len(assignments) == 1 else (None,)
+        meaning = _meaning((names, assignments), tensors)
+        if assignment is None or not isinstance(meaning, Grouping | Blocks):
             return []
-        lead = place.shape[: len(place.shape) - len(place.item)]
+        lead = assignment.shape[: len(assignment.shape) - len(assignment.item)]
         kernel = there[attribute].kernel
-        turned = "{e}" in place.row.name and place.item == meaning.shape[::-1]
+        turned = "{e}" in assignment.row.name and assignment.item == meaning.shape[::-1]
         # As a mesh holds them, or as (in, out): both would have to be done to the codes.
-        if not turned or tuple(kernel.shape) != place.shape or not _is_transposed(place):
+        if not turned or tuple(kernel.shape) != assignment.shape or not _is_transposed(assignment):
             return []
         module = (BlockExperts if isinstance(meaning, Blocks) else GroupedExperts)(
             there[attribute].equation,
@@ -279,15 +283,17 @@ def _in_experts(
     return [layer for _, layer in made.values()]
 
 
-def _is_transposed(place: Place) -> bool:
-    stored, parameter = place.row.lies.letters
-    plain = place.row.lies.part is place.row.lies.cut is place.row.lies.blocks is None
+def _is_transposed(assignment: Assignment) -> bool:
+    stored, parameter = assignment.row.lies.letters
+    plain = (
+        assignment.row.lies.part is assignment.row.lies.cut is assignment.row.lies.blocks is None
+    )
     return plain and bool(stored) and stored.split()[::-1] == parameter.split()
 
 
 def _held(meaning: Grouping | Blocks) -> Callable[[Arrays], Arrays]:
     """The arrays of one stored tensor -> those that a layer holds of it."""
-    return meaning.held if isinstance(meaning, Blocks) else lambda arrays: arrays
+    return meaning.in_memory if isinstance(meaning, Blocks) else lambda arrays: arrays
 
 
 def _shapes(meaning: Grouping | Blocks, lead: tuple[int, ...]) -> dict[str, Any]:

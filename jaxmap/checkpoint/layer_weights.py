@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.account import Place
+from jaxmap.checkpoint.account import Assignment
 from jaxmap.checkpoint.open_checkpoint import Opened, leaves_of
 from jaxmap.model import decoder
 
@@ -36,8 +36,8 @@ class LayerWeights:
 
     def ends(self) -> nnx.State:
         """The embedding, the final norm, the head and what else no layer has."""
-        places = [one for one in self._found.places if not one.path.startswith(_BLOCKS)]
-        return self._state(weights.read_places(self._found, places, self._dtype))
+        assignments = [one for one in self._found.assignments if not one.path.startswith(_BLOCKS)]
+        return self._state(weights.read_assignments(self._found, assignments, self._dtype))
 
     def stack_of(self, layer: int) -> int:
         """The stack that `of_layer` fills: the first one whose layers are of the same kind."""
@@ -52,16 +52,16 @@ class LayerWeights:
         at = next(i for i, (_, start, stop) in enumerate(self._stacks) if start <= layer < stop)
         _, start, stop = self._stacks[at]
         own, to = f"{_BLOCKS}{at}/", f"{_BLOCKS}{self.stack_of(layer)}/"
-        places = [
+        assignments = [
             _layer(one, layer - start, stop - start)
-            for one in self._found.places
+            for one in self._found.assignments
             if one.path.startswith(own)
         ]
-        arrays = weights.read_places(self._found, places, self._dtype)
+        arrays = weights.read_assignments(self._found, assignments, self._dtype)
         found = {to + path.removeprefix(own): x for path, x in arrays.items()}
         if self._found.spec.shared is not None:
-            outside = [one for one in self._found.places if not one.path.startswith(_BLOCKS)]
-            found |= weights.read_places(self._found, outside, self._dtype)
+            outside = [one for one in self._found.assignments if not one.path.startswith(_BLOCKS)]
+            found |= weights.read_assignments(self._found, outside, self._dtype)
         return self._state(found)
 
     def _state(self, arrays: Mapping[str, jax.Array]) -> nnx.State:
@@ -73,11 +73,11 @@ class LayerWeights:
         )
 
 
-def _layer(place: Place, number: int, count: int) -> Place:
+def _layer(assignment: Assignment, number: int, count: int) -> Assignment:
     """One of the layers of a stacked parameter."""
-    each = len(place.names) // count  # tensors of a layer: one, or one per expert
-    names = place.names[number * each : (number + 1) * each]
-    return dataclasses.replace(place, names=names, shape=(1, *place.shape[1:]))
+    each = len(assignment.names) // count  # tensors of a layer: one, or one per expert
+    names = assignment.names[number * each : (number + 1) * each]
+    return dataclasses.replace(assignment, names=names, shape=(1, *assignment.shape[1:]))
 
 
 def num_bytes(found: Opened, dtype: str) -> int:
@@ -88,4 +88,4 @@ def num_bytes(found: Opened, dtype: str) -> int:
       dtype: the precision, a key of PRECISIONS.
     """
     kinds = found.dtypes(dtype)
-    return sum(math.prod(one.shape) * kinds[one.path].itemsize for one in found.places)
+    return sum(math.prod(one.shape) * kinds[one.path].itemsize for one in found.assignments)

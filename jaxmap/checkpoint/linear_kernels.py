@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxmap.model.encodings.base import Kernel
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layout import Layout
-from jaxmap.model.padded_axis import extent
+from jaxmap.model.padded_axis import padded_axis
 from jaxmap.model.spec import Spec
 
 
@@ -33,7 +33,7 @@ def kernel_of(
     inputs = sum(axis not in output_axes for axis in kernel_axes)
     assert not set(kernel_axes[:inputs]) & set(output_axes), linear.equation
     extents = tuple(
-        extent(letter, size, padded_size, *specs)
+        padded_axis(letter, size, padded_size, *specs)
         for letter, size, padded_size in zip(kernel_axes, own, padded, strict=True)
     )
     return Kernel(name, linear, layout, stacked, own, inputs, extents)

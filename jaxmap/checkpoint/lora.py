@@ -48,14 +48,14 @@ _WHOLE = re.compile(r"\.(?:modules_to_save(?:\.default)?|original_module|base_la
 
 
 @dataclass(frozen=True)
-class Adapter:
+class LoraAdapter:
     """The content of adapter_config.json, and the adapter's tensors."""
 
     facts: Config
     tensors: Mapping[str, Stored]
 
 
-def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
+def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> LoraAdapter:
     """Reads and checks the settings of an adapter.
 
     Raises InputError for adapters other than LoRA, and for settings that are not supported.
@@ -85,11 +85,11 @@ def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> Adapter:
     facts.inert(*_INERT)
     facts.inert(*(key for key in facts if not facts.peek(key)))  # settings that are off
     facts.check_all_read()
-    return Adapter(facts, tensors)
+    return LoraAdapter(facts, tensors)
 
 
 def merged(
-    base: Mapping[str, Stored], adapter: Adapter, prefix: str, *, tied: tuple[str, str] | None
+    base: Mapping[str, Stored], adapter: LoraAdapter, prefix: str, *, tied: tuple[str, str] | None
 ) -> dict[str, Stored]:
     """The base's tensors with the adapter's added.
 

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxmap.checkpoint.account import Place
+from jaxmap.checkpoint.account import Assignment
 from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.coded_weights import CodedDecoder, coded_decoder
 from jaxmap.checkpoint.formats.base import Stored
@@ -80,14 +80,14 @@ class Opened:
     Fields:
       checkpoint: the folder.
       spec: the architecture; the tensors have decided whether the head is tied.
-      places: the places of the parameters.
+      assignments: the assignments of the parameters.
       tensors: the tensors of the files, by name.
       other_bytes: the bytes of tensors that are not part of the text model, such as vision.
     """
 
     checkpoint: Checkpoint
     spec: Spec
-    places: Sequence[Place]
+    assignments: Sequence[Assignment]
     tensors: Mapping[str, Stored]
     other_bytes: int = 0
 
@@ -100,7 +100,7 @@ class Opened:
     def stored_dtype(self) -> str:
         """The dtype of most of the stored numbers (`Stored.float_dtype`)."""
         sizes: Counter[str] = Counter()
-        for name in {name for place in self.places for name in place.names}:
+        for name in {name for assignment in self.assignments for name in assignment.names}:
             sizes[self.tensors[name].float_dtype.name] += math.prod(self.tensors[name].shape)
         return sizes.most_common(1)[0][0]
 
@@ -110,14 +110,14 @@ class Opened:
             return asked
         return default_dtype(jax.default_backend(), self.stored_dtype)
 
-    def groups(self) -> list[tuple[tuple[str, ...], list[Place]]]:
-        """The stored tensors in the order of reading, with the places that they fill.
+    def groups(self) -> list[tuple[tuple[str, ...], list[Assignment]]]:
+        """The stored tensors in the order of reading, with the parameters that they fill.
 
         The parts of a fused tensor are read together.
         """
-        together: dict[tuple[str, ...], list[Place]] = {}
-        for place in self.places:
-            together.setdefault(place.names, []).append(place)
+        together: dict[tuple[str, ...], list[Assignment]] = {}
+        for assignment in self.assignments:
+            together.setdefault(assignment.names, []).append(assignment)
         return list(together.items())
 
     def stored(self) -> dict[str, Stored]:
@@ -142,10 +142,10 @@ class Opened:
         kinds = {path: np.dtype(leaf.dtype) for path, leaf in leaves.items()}
         if not PRECISIONS[dtype].weights:
             # Kernels keep the dtype in which they are stored, the widest of their tensors.
-            for place in self.places:
-                if place.path.endswith("/kernel") or place.path in ("embed", "head"):
-                    stored = {self.tensors[name].float_dtype for name in place.names}
-                    kinds[place.path] = np.dtype(jnp.result_type(*stored))
+            for assignment in self.assignments:
+                if assignment.path.endswith("/kernel") or assignment.path in ("embed", "head"):
+                    stored = {self.tensors[name].float_dtype for name in assignment.names}
+                    kinds[assignment.path] = np.dtype(jnp.result_type(*stored))
         return kinds
 
     def in_codes(self, dtype: str, axes: Axes | None = None) -> CodedDecoder | None:
@@ -178,7 +178,7 @@ class Opened:
         if coded is not None:
             graph, leaves = coded.graph, coded.leaves
         params = decoder.from_named({p: leaf.replace(arrays[p]) for p, leaf in leaves.items()})
-        count = sum(math.prod(place.shape) for place in self.places)
+        count = sum(math.prod(assignment.shape) for assignment in self.assignments)
         kind = self.checkpoint.architecture.model_type
         stored, storage = self.stored_dtype, self.storage(count)
         return Model(

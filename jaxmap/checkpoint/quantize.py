@@ -23,7 +23,7 @@ import jax
 from flax import nnx
 
 from jaxmap.architectures.registry import family_named
-from jaxmap.architectures.rows import place_of
+from jaxmap.architectures.rows import row_key_of
 from jaxmap.checkpoint.account import parameter_shapes
 from jaxmap.checkpoint.linear_kernels import kernel_of
 from jaxmap.checkpoint.storage import Storage
@@ -106,7 +106,7 @@ def _kernels(
         if _shared_by_several(path, model.spec):
             continue
         where = "/".join(map(str, path))
-        key, layers = place_of(f"{where}/kernel", model.spec)
+        key, layers = row_key_of(f"{where}/kernel", model.spec)
         row, stacked = rows[key], layers != (None,)
         if "{e}" in row.name:
             raise InputError(

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import family_of
-from jaxmap.architectures.rows import place_of
+from jaxmap.architectures.rows import row_key_of
 from jaxmap.model import decoder
 from jaxmap.model.layout import Layout, joined
 from jaxmap.model.spec import Spec
@@ -33,7 +33,7 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
     rows = family_of(Config(config, str(folder))).rows(spec)
     parts: dict[str, tuple[list[Layout], list[np.ndarray]]] = {}
     for path, leaf in decoder.named(params).items():
-        key, layers = place_of(path, spec)
+        key, layers = row_key_of(path, spec)
         row, value = rows[key], np.asarray(leaf[...])
         for layer, one in zip(layers, [value] if layers == (None,) else value, strict=True):
             for expert, piece in enumerate(one) if "{e}" in row.name else [(None, one)]:

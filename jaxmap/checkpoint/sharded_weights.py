@@ -17,11 +17,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from jaxmap.checkpoint.account import Place
+from jaxmap.checkpoint.account import Assignment
 from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import axes_of, letters_of, partition
-from jaxmap.model.padded_axis import extent
+from jaxmap.model.padded_axis import padded_axis
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
@@ -66,19 +66,19 @@ class Reader:
         sizes = [np.prod([stop - start for start, stop in index]) for index in parts]
         return int(sum(sizes)) * np.dtype(dtype).itemsize
 
-    def read(self, place: Place, leaf: nnx.Variable, dtype: np.dtype) -> Read:
+    def read(self, assignment: Assignment, leaf: nnx.Variable, dtype: np.dtype) -> Read:
         """Reads one parameter.
 
         Args:
-          place: its place in the checkpoint.
+          assignment: the parameter and its stored tensors.
           leaf: its shape on the devices, and its letters.
           dtype: its dtype on the devices.
         """
         sharding = self.sharding(leaf)
-        raw, cast = np.ones(len(place.names), bool), np.ones(len(place.names), bool)
+        raw, cast = np.ones(len(assignment.names), bool), np.ones(len(assignment.names), bool)
         on = {}
         for index, devices in _parts(sharding, leaf.shape).items():
-            block = self._block(place, leaf, index, dtype, raw, cast)
+            block = self._block(assignment, leaf, index, dtype, raw, cast)
             for device in devices:
                 on[device] = jax.device_put(block, device)
         order = sharding.addressable_devices_indices_map(leaf.shape)
@@ -90,7 +90,7 @@ class Reader:
 
     def _block(
         self,
-        place: Place,
+        assignment: Assignment,
         leaf: nnx.Variable,
         index: tuple[tuple[int, int], ...],
         dtype: np.dtype,
@@ -102,26 +102,29 @@ class Reader:
         letters = letters_of(leaf) or " " * len(leaf.shape)
         from_, to = [], []
         for letter, size, padded_size, (start, stop) in zip(
-            letters, place.shape, leaf.shape, index, strict=True
+            letters, assignment.shape, leaf.shape, index, strict=True
         ):
-            origin = extent(letter, size, padded_size, *self._specs).origins[start:stop]
+            origin = padded_axis(letter, size, padded_size, *self._specs).origins[start:stop]
             to.append(np.flatnonzero(origin >= 0))
             from_.append(origin[origin >= 0])
         if not all(map(len, to)):  # nothing but padding
             return block
-        lead = len(place.shape) - len(
-            place.item
+        lead = len(assignment.shape) - len(
+            assignment.item
         )  # axes of layers and experts, with one tensor each
-        kind = np.dtype(jnp.result_type(*{self._tensors[n].float_dtype for n in place.names}))
+        kind = np.dtype(jnp.result_type(*{self._tensors[n].float_dtype for n in assignment.names}))
         into = tuple(map(_pick, to[lead:]))
         for source, target in zip(
             itertools.product(*from_[:lead]), itertools.product(*to[:lead]), strict=True
         ):
-            at = int(np.ravel_multi_index(source, place.shape[:lead])) if lead else 0
+            at = int(np.ravel_multi_index(source, assignment.shape[:lead])) if lead else 0
             view, picks = _narrowed(
-                place.row.lies, self._tensors[place.names[at]].mapped(), place.item, from_[lead:]
+                assignment.row.lies,
+                self._tensors[assignment.names[at]].mapped(),
+                assignment.item,
+                from_[lead:],
             )
-            piece = copied(place.names[at], view, picks)
+            piece = copied(assignment.names[at], view, picks)
             with np.errstate(over="ignore"):  # overflow is found below
                 piece = piece.astype(kind, copy=False)
                 value = piece.astype(dtype, copy=False)
@@ -209,17 +212,19 @@ def finite(x: np.ndarray) -> bool:
 
 def read_all(
     reader: Reader,
-    places: Sequence[Place],
+    assignments: Sequence[Assignment],
     leaves: Mapping[str, nnx.Variable],
     dtypes: Mapping[str, Any],
     bar_bytes: int,
 ) -> dict[str, Read]:
     """Reads every parameter, by path, with a progress bar for more than `bar_bytes`."""
-    sizes = {p.path: reader.num_bytes(leaves[p.path], dtypes[p.path]) for p in places}
+    sizes = {p.path: reader.num_bytes(leaves[p.path], dtypes[p.path]) for p in assignments}
     total = sum(sizes.values())
     found = {}
     with progress(total, "load", "B", unit_scale=True, disable=total < bar_bytes) as bar:
-        for place in places:
-            found[place.path] = reader.read(place, leaves[place.path], dtypes[place.path])
-            bar.update(sizes[place.path])
+        for assignment in assignments:
+            found[assignment.path] = reader.read(
+                assignment, leaves[assignment.path], dtypes[assignment.path]
+            )
+            bar.update(sizes[assignment.path])
     return found

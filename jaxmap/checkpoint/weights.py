@@ -20,7 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxmap.checkpoint.account import (
-    Place,
+    Assignment,
     account,
     names_for_message,
     not_of_the_text,
@@ -39,7 +39,7 @@ from jaxmap.model.mesh import Axes, axes_of
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
-__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read", "read_places",
+__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read", "read_assignments",
            "shapes", "shapes_on"]  # fmt: skip
 
 Take = Callable[[str, np.ndarray], None]  # a tensor's key and its numbers
@@ -73,10 +73,10 @@ def opened(where: Path | Checkpoint) -> Iterator[Opened]:
             floats = merged(floats, adapter, family.prefix, tied=tied)
         if encoding is not None and encoding.approximates:
             _say_once(encoding.approximates)
-        places, spec = account(checkpoint, floats, index_of(checkpoint.folder))
-        others = not_of_the_text(checkpoint, floats, places)
+        assignments, spec = account(checkpoint, floats, index_of(checkpoint.folder))
+        others = not_of_the_text(checkpoint, floats, assignments)
         yield Opened(
-            checkpoint, spec, places, floats, sum(floats[name].file_bytes for name in others)
+            checkpoint, spec, assignments, floats, sum(floats[name].file_bytes for name in others)
         )
 
 
@@ -146,27 +146,33 @@ def load(
         arrays: dict[str, Any] = dict(_read(where, kinds, tensors, skip))
     else:
         reader = Reader(where.tensors, mesh, where.spec, own)
-        places = [place for place in where.places if not skip.intersection(place.names)]
-        parts = read_all(reader, places, leaves_of(own, dtype)[1], kinds, _BAR_BYTES)
-        for place in places:
-            one = parts[place.path]
-            _check_finite(where, place, one.raw, one.cast, kinds[place.path])
+        assignments = [
+            assignment
+            for assignment in where.assignments
+            if not skip.intersection(assignment.names)
+        ]
+        parts = read_all(reader, assignments, leaves_of(own, dtype)[1], kinds, _BAR_BYTES)
+        for assignment in assignments:
+            one = parts[assignment.path]
+            _check_finite(where, assignment, one.raw, one.cast, kinds[assignment.path])
         arrays = {path: one.array for path, one in parts.items()}
     if coded is not None:
         arrays |= coded.read(where.tensors, mesh, own)
     return where.model(dtype, arrays, mesh, coded)
 
 
-def read_places(where: Opened, places: Sequence[Place], dtype: str) -> dict[str, jax.Array]:
+def read_assignments(
+    where: Opened, assignments: Sequence[Assignment], dtype: str
+) -> dict[str, jax.Array]:
     """Reads some parameters of an open checkpoint onto the default device, by path.
 
     Args:
-      places: parts of `where.places`: whole parameters, or some layers of one.
+      assignments: parts of `where.assignments`: whole parameters, or some layers of one.
       dtype: the precision, a key of PRECISIONS.
 
     Raises InputError for weights that are not finite.
     """
-    part = dataclasses.replace(where, places=places)
+    part = dataclasses.replace(where, assignments=assignments)
     return _read(part, where.dtypes(dtype), None, frozenset())
 
 
@@ -218,27 +224,27 @@ def _read(
                 with np.errstate(over="ignore"):  # overflow is found below
                     as_stored = stored.astype(found.tensors[name].float_dtype, copy=False)
                     raw[i] = finite(as_stored)
-                    for j, place in enumerate(group):
-                        stack = whole[place.path].reshape(len(names), *place.item)
-                        stack[i] = place.row.lies.read(as_stored, place.item)
+                    for j, assignment in enumerate(group):
+                        stack = whole[assignment.path].reshape(len(names), *assignment.item)
+                        stack[i] = assignment.row.lies.read(as_stored, assignment.item)
                         if stack.dtype != as_stored.dtype and raw[i]:
                             cast[j, i] = finite(stack[i])
-            for j, place in enumerate(group):
-                _check_finite(found, place, raw, cast[j], dtypes[place.path])
+            for j, assignment in enumerate(group):
+                _check_finite(found, assignment, raw, cast[j], dtypes[assignment.path])
                 # On a CPU this is the same memory, elsewhere a necessary copy.
-                arrays[place.path] = jax.device_put(whole.pop(place.path))
+                arrays[assignment.path] = jax.device_put(whole.pop(assignment.path))
     return arrays
 
 
 def _check_finite(
-    found: Opened, place: Place, raw: np.ndarray, cast: np.ndarray, dtype: np.dtype
+    found: Opened, assignment: Assignment, raw: np.ndarray, cast: np.ndarray, dtype: np.dtype
 ) -> None:
     folder = found.checkpoint.where
     if not raw.all():
-        bad = [place.names[i] for i in np.flatnonzero(~raw)]
+        bad = [assignment.names[i] for i in np.flatnonzero(~raw)]
         raise InputError(f"{folder}: NaN or infinite weights in {names_for_message(bad)}")
     if not cast.all():
-        bad = [place.names[i] for i in np.flatnonzero(~cast)]
+        bad = [assignment.names[i] for i in np.flatnonzero(~cast)]
         raise InputError(
             f"{folder}: weights overflow {dtype.name} in {names_for_message(bad)}; use "
             "`dtype=float32` or bfloat16"

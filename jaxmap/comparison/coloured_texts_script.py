@@ -56,14 +56,14 @@ for (const block of document.querySelectorAll(".coloured")) {
   if (!select) continue;
   select.closest(".controls").hidden = false;
   const show = () => {
-    tell(null);
+    show(null);
     for (const one of block.querySelectorAll("[data-model]"))
       one.hidden = one.dataset.model !== select.value;
   };
   select.addEventListener("change", show);
   show();
 }
-function tell(token) {
+function show(token) {
   if (chosen) chosen.classList.remove("chosen");
   chosen = token;
   tip.hidden = !token;
@@ -101,10 +101,10 @@ function likeliest(own, reference) {
 }
 const tokenOf = e => e.target instanceof Element ? e.target.closest(".token") : null;
 document.addEventListener("pointerover", e => {
-  if (tokenOf(e) || e.pointerType === "mouse") tell(tokenOf(e));
+  if (tokenOf(e) || e.pointerType === "mouse") show(tokenOf(e));
 });
-document.addEventListener("click", e => tell(tokenOf(e)));
-document.addEventListener("keydown", e => { if (e.key === "Escape") tell(null); });
-addEventListener("scroll", () => tell(null), { passive: true });
+document.addEventListener("click", e => show(tokenOf(e)));
+document.addEventListener("keydown", e => { if (e.key === "Escape") show(null); });
+addEventListener("scroll", () => show(null), { passive: true });
 }
 </script>"""

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmap.atomic import write_atomic
 from jaxmap.byte_sizes import byte_text
-from jaxmap.corpus.batches import Batch, Plan, batches
+from jaxmap.corpus.batches import Batch, BatchPlan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.reference import KeptReference, ReferenceModel
 from jaxmap.engine.unembedding import Unembedding
@@ -35,11 +35,11 @@ class StatesSource(Protocol):
     @property
     def states_dtype(self) -> np.dtype: ...
 
-    def num_bytes_of_streams(self, packed: Plan) -> int:
+    def num_bytes_of_streams(self, packed: BatchPlan) -> int:
         """The bytes of other files that are there meanwhile."""
 
     def states(
-        self, tokens: Tokens, packed: Plan, streams: Path
+        self, tokens: Tokens, packed: BatchPlan, streams: Path
     ) -> Iterator[tuple[Batch, np.ndarray]]:
         """Each batch with its final hidden states [B, T, E]."""
 
@@ -62,11 +62,11 @@ class StatesInMemory:
     def states_dtype(self) -> np.dtype:
         return np.dtype(jnp.dtype(PRECISIONS[self._reference.model.dtype].activations))
 
-    def num_bytes_of_streams(self, packed: Plan) -> int:
+    def num_bytes_of_streams(self, packed: BatchPlan) -> int:
         return 0
 
     def states(
-        self, tokens: Tokens, packed: Plan, streams: Path
+        self, tokens: Tokens, packed: BatchPlan, streams: Path
     ) -> Iterator[tuple[Batch, np.ndarray]]:
         with progress(len(tokens), "states", "text") as bar:
             for batch in batches(tokens, packed):
@@ -75,7 +75,7 @@ class StatesInMemory:
 
 
 def kept_reference(
-    path: Path, source: StatesSource, tokens: Tokens, packed: Plan, *, bits: int, budget: int
+    path: Path, source: StatesSource, tokens: Tokens, packed: BatchPlan, *, bits: int, budget: int
 ) -> KeptReference:
     """The reference by its states in a file, which is written if it is not there.
 

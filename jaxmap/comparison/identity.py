@@ -7,19 +7,19 @@ from typing import Any
 
 import jax
 
-from jaxmap.comparison.options import Asked
+from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
 
 
-def common_facts(asked: Asked, texts: TextSet, tokens: Tokens) -> dict[str, Any]:
+def common_facts(options: ComparisonOptions, texts: TextSet, tokens: Tokens) -> dict[str, Any]:
     """Those of any comparison: arithmetic, platform, texts, ids and ignored keys."""
     return {
-        "dtype": asked.dtype,
+        "dtype": options.dtype,
         "platform": jax.default_backend(),
         "texts": texts.fingerprint,
         "ids": hash_of_ids(tokens),
-        "ignored": sorted(asked.ignore_config_keys),
+        "ignored": sorted(options.ignore_config_keys),
     }
 
 

@@ -15,7 +15,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.comparison import stored_comparison
 from jaxmap.comparison.alignment import AlignedComparison
 from jaxmap.comparison.identity import common_facts, hash_of_ids
-from jaxmap.comparison.options import Asked
+from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.comparison.quantised_copies import Copies
 from jaxmap.comparison.reference import ComparisonReference
 from jaxmap.comparison.sides import Side
@@ -57,21 +57,21 @@ class Measurements:
     """Measures models beside one reference; everything measured is kept in the store.
 
     Args:
-      asked: what the run is asked for.
+      options: options of the run.
       texts: the text set.
       store: the store.
       command: what somebody typed for it; "": not known.
     """
 
-    def __init__(self, asked: Asked, texts: TextSet, store: Store, command: str):
-        self._asked, self._texts, self._store = asked, texts, store
+    def __init__(self, options: ComparisonOptions, texts: TextSet, store: Store, command: str):
+        self._options, self._texts, self._store = options, texts, store
         self._command = command
         self._scorers = Scorers()
-        self.reference = ComparisonReference(asked, texts, store, self._scorers)
+        self.reference = ComparisonReference(options, texts, store, self._scorers)
 
     def copies(self, side: Side) -> Copies:
         """The copies of a model; it is loaded when the first one is wanted."""
-        return Copies(side.checkpoint, self._asked.dtype, self._asked.floor_dtype)
+        return Copies(side.checkpoint, self._options.dtype, self._options.floor_dtype)
 
     def by_token(
         self, side: Side, quantisation: str, tokens: Tokens, copies: Copies
@@ -81,8 +81,8 @@ class Measurements:
             "reference": self.reference.side.resolved.commit,
             "model": side.resolved.commit,
             "quantisation": quantisation,
-            **({"states": 16} if self._asked.keep_states == 16 else {}),
-            **common_facts(self._asked, self._texts, tokens),
+            **({"states": 16} if self._options.keep_states == 16 else {}),
+            **common_facts(self._options, self._texts, tokens),
         }
 
         def measure(
@@ -106,7 +106,7 @@ class Measurements:
             "reference_ids": hash_of_ids(reference.tokens(reference.context)),
             "model": side.resolved.commit,
             "quantisation": quantisation,
-            **common_facts(self._asked, self._texts, tokens),
+            **common_facts(self._options, self._texts, tokens),
         }
 
         def measure(
@@ -162,11 +162,11 @@ class Measurements:
 
     def _lens_of(self, side: Side, quantisation: str) -> _LensOf | None:
         """The lens through which the layers of a model are read; copies have none."""
-        if not self._asked.lens or quantisation != "none":
+        if not self._options.lens or quantisation != "none":
             return None
-        if self._asked.tuned_lens:
+        if self._options.tuned_lens:
             ref = side.ref
-            return _LensOf(find_lens(Path(self._asked.tuned_lens), ref.name, ref.revision))
+            return _LensOf(find_lens(Path(self._options.tuned_lens), ref.name, ref.revision))
         return _LensOf(None)
 
     def likeliest(
@@ -202,19 +202,19 @@ class Measurements:
         """The reference beside itself in the other arithmetic."""
         self.reference.check_whole("floor_dtype")
         side = self.reference.side
-        dtypes = self._asked.dtype, self._asked.floor_dtype
+        dtypes = self._options.dtype, self._options.floor_dtype
         copies = Copies(side.checkpoint, *dtypes, self.reference.model)
         return self.floor(side, "none", side.tokens(side.context), copies)
 
     def floor(self, side: Side, quantisation: str, tokens: Tokens, copies: Copies) -> Floor:
         """A copy beside itself in the other arithmetic."""
         label = f"{side.name}{Variant(quantisation=quantisation).label}"
-        dtype = self._asked.floor_dtype
+        dtype = self._options.floor_dtype
         facts = {
             "floor": side.resolved.commit,
             "quantisation": quantisation,
             "floor_dtype": dtype,
-            **common_facts(self._asked, self._texts, tokens),
+            **common_facts(self._options, self._texts, tokens),
         }
         path = stored_comparison.path_of(self._store.path, f"{label}+{dtype}", facts)
         if (known := stored_comparison.load(path)) is None:
@@ -248,7 +248,7 @@ class Measurements:
             per_token=True,
             reference=reference,
             lens=lens,
-            batch_tokens=self._asked.batch_tokens,
+            batch_tokens=self._options.batch_tokens,
             desc=desc,
         )
 

@@ -1,4 +1,4 @@
-"""What a run of `jaxmap compare` is asked for."""
+"""The options of a run of `jaxmap compare`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxmap.checkpoint.refs import Ref
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ComparisonOptions:
     """What a run compares.
 
     Fields:

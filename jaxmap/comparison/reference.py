@@ -16,9 +16,9 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.comparison import stored_comparison
 from jaxmap.comparison.hidden_states import StatesInMemory, StatesSource, kept_reference
 from jaxmap.comparison.identity import common_facts
-from jaxmap.comparison.options import Asked
+from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.comparison.sides import Side
-from jaxmap.corpus.batches import Plan, plan
+from jaxmap.corpus.batches import BatchPlan, plan
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.device_memory import USABLE, device_memory
@@ -41,15 +41,15 @@ class ComparisonReference:
     time, so that it never is (LAYERS).
 
     Args:
-      asked: what the run is asked for.
+      options: options of the run.
       texts: the text set.
       store: the store, in which its states are kept.
       scorers: the compiled programs, shared with the models.
     """
 
-    def __init__(self, asked: Asked, texts: TextSet, store: Store, scorers: Scorers):
-        self.side = Side(asked.reference, texts, asked.ignore_config_keys)
-        self._asked, self._texts, self._store = asked, texts, store
+    def __init__(self, options: ComparisonOptions, texts: TextSet, store: Store, scorers: Scorers):
+        self.side = Side(options.reference, texts, options.ignore_config_keys)
+        self._options, self._texts, self._store = options, texts, store
         self._scorers = scorers
         self._in_memory: ReferenceModel | None = None
         self._kept: tuple[Tokens, KeptReference] | None = None
@@ -78,15 +78,15 @@ class ComparisonReference:
         if way == WHOLE:
             return self._loaded()
         self._kept = None
-        path = self._path_of("states", tokens, bits=self._asked.keep_states)
+        path = self._path_of("states", tokens, bits=self._options.keep_states)
         with self._source(way) as source:
             found = kept_reference(
                 path.with_suffix(".npy"),
                 source,
                 tokens,
                 self._packed(tokens),
-                bits=self._asked.keep_states,
-                budget=self._asked.states_budget,
+                bits=self._options.keep_states,
+                budget=self._options.states_budget,
             )
         self._kept = tokens, found
         return found
@@ -106,7 +106,7 @@ class ComparisonReference:
                     model,
                     tokens,
                     per_token=True,
-                    batch_tokens=self._asked.batch_tokens,
+                    batch_tokens=self._options.batch_tokens,
                     desc=self.name,
                 ).per_token["log_likelihood"]
             self._own = found_L, self.side.spans(tokens)
@@ -118,13 +118,13 @@ class ComparisonReference:
             raise InputError("takes the whole reference in memory, which does not fit", field=field)
 
     def _way(self, beside: Checkpoint | None) -> str:
-        """What to have in memory, by what is asked and by the sizes of both models' weights."""
-        asked = self._asked.layer_by_layer
-        if asked == "yes":
+        """What to keep in memory, as requested and by the sizes of both models' weights."""
+        choice = self._options.layer_by_layer
+        if choice == "yes":
             return LAYERS
-        way = STATES if self._asked.keep_states else WHOLE
+        way = STATES if self._options.keep_states else WHOLE
         memory = device_memory(jax.local_devices()[0])
-        if asked == "no" or memory is None:
+        if choice == "no" or memory is None:
             return way
         own = self._num_bytes(self.side.checkpoint)
         if own > USABLE * memory:
@@ -145,20 +145,20 @@ class ComparisonReference:
 
     def _num_bytes(self, checkpoint: Checkpoint) -> int:
         with weights.opened(checkpoint) as found:
-            return layer_weights.num_bytes(found, found.dtype(self._asked.dtype))
+            return layer_weights.num_bytes(found, found.dtype(self._options.dtype))
 
     def _path_of(self, kind: str, tokens: Tokens, **facts: int) -> Path:
         """A file of the reference in the store; its name says all that it depends on."""
         facts_of = {
             kind: self.side.resolved.commit,
             **facts,
-            "batch_tokens": self._asked.batch_tokens,
-            **common_facts(self._asked, self._texts, tokens),
+            "batch_tokens": self._options.batch_tokens,
+            **common_facts(self._options, self._texts, tokens),
         }
         return stored_comparison.path_of(self._store.path, f"{self.name}+{kind}", facts_of)
 
-    def _packed(self, tokens: Tokens) -> Plan:
-        batch_tokens = self._asked.batch_tokens or BATCH_TOKENS[jax.default_backend()]
+    def _packed(self, tokens: Tokens) -> BatchPlan:
+        batch_tokens = self._options.batch_tokens or BATCH_TOKENS[jax.default_backend()]
         width = self.side.checkpoint.architecture.spec.D
         return plan(tokens, batch_tokens=batch_tokens, width=width)
 
@@ -173,7 +173,7 @@ class ComparisonReference:
     @contextlib.contextmanager
     def _layer_by_layer(self) -> Iterator[LayerByLayer]:
         with weights.opened(self.side.checkpoint) as found:
-            yield LayerByLayer(found, found.dtype(self._asked.dtype))
+            yield LayerByLayer(found, found.dtype(self._options.dtype))
 
     def _loaded(self) -> ReferenceModel:
         if self._in_memory is None:
@@ -181,5 +181,5 @@ class ComparisonReference:
         return self._in_memory
 
     def _load(self) -> ReferenceModel:
-        loaded = weights.load(self.side.checkpoint, dtype=self._asked.dtype)
+        loaded = weights.load(self.side.checkpoint, dtype=self._options.dtype)
         return ReferenceModel(self._scorers.of(loaded), loaded)

@@ -18,7 +18,7 @@ from jaxmap.comparison.alignment import (
 )
 from jaxmap.comparison.details import details_of
 from jaxmap.comparison.measurements import Measured, Measurements
-from jaxmap.comparison.options import Asked
+from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.comparison.quantised_copies import Copies
 from jaxmap.comparison.sides import Side, shared_tokens
 from jaxmap.comparison.stored_texts import KeptTexts
@@ -34,17 +34,19 @@ from jaxmap.errors import JaxmapError, without_name
 from jaxmap.store import Store
 
 
-def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = "") -> Comparison:
+def compare_models(
+    options: ComparisonOptions, texts: TextSet, store: Store, command: str = ""
+) -> Comparison:
     """Compares each model with the reference; a model that fails does not stop the others.
 
     What was measured of the same files, texts and arithmetic before is read from the store.
 
     Raises InputError if the reference cannot be read.
     """
-    runner = _Runner(asked, texts, Measurements(asked, texts, store, command))
+    runner = _Runner(options, texts, Measurements(options, texts, store, command))
     found: list[Compared] = []
     failures: list[tuple[str, JaxmapError]] = []
-    for ref in asked.refs:
+    for ref in options.refs:
         try:
             found += runner.compared(ref)
         except JaxmapError as error:
@@ -54,7 +56,7 @@ def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = ""
         reference=runner.reference.name,
         compared=tuple(found),
         texts_fingerprint=texts.fingerprint,
-        reference_floor=runner.reference_floor() if asked.floor_dtype and found else None,
+        reference_floor=runner.reference_floor() if options.floor_dtype and found else None,
         failures=tuple(failures),
         command=command,
     )
@@ -63,10 +65,10 @@ def compare_models(asked: Asked, texts: TextSet, store: Store, command: str = ""
 class _Runner:
     """Arranges what is measured of each model; keeps what is the same for all of them."""
 
-    def __init__(self, asked: Asked, texts: TextSet, measurements: Measurements):
-        self._asked, self._texts = asked, texts
+    def __init__(self, options: ComparisonOptions, texts: TextSet, measurements: Measurements):
+        self._options, self._texts = options, texts
         self._measurements = measurements
-        self._of_texts = by_fields(texts, asked.by)
+        self._of_texts = by_fields(texts, options.by)
         self._of_tokens: tuple[Tokens, tuple[np.ndarray, np.ndarray], dict[str, Any]] | None = None
         self.reference = measurements.reference.side
 
@@ -76,12 +78,12 @@ class _Runner:
 
     def compared(self, ref: Ref) -> Iterator[Compared]:
         """The model, its copies and its layers; the model itself is loaded once at most."""
-        side = Side(ref, self._texts, self._asked.ignore_config_keys)
+        side = Side(ref, self._texts, self._options.ignore_config_keys)
         copies = self._measurements.copies(side)
         tokens = shared_tokens(self._texts, self.reference, side)
         if isinstance(tokens, str):
             logging.warning("%s: no token KL: %s", side.name, tokens)
-        for quantisation in self._asked.quantisations:
+        for quantisation in self._options.quantisations:
             if isinstance(tokens, str):
                 yield from self._by_stretch(side, quantisation, copies, tokens)
             else:
@@ -99,7 +101,7 @@ class _Runner:
             )
             worst = worst_texts(found, self._texts, spans)
             views: tuple[TextView, ...] = ()
-            if self._asked.page and one.pair.layer is None:
+            if self._options.page and one.pair.layer is None:
                 chosen = chosen_texts(found, worst)
                 arrays = self._measurements.likeliest(
                     one.path, chosen, side, tokens, copies, quantisation
@@ -123,7 +125,7 @@ class _Runner:
                 kinds = by_kind(self._texts, (found.start_S, found.end_S), found.offsets_N1)
             details = aligned_details(found, bytes_N, of_texts=self._of_texts, of_stretches=kinds)
             worst = worst_aligned_texts(found, self._texts)
-            shown = self._asked.page and one.pair.layer is None
+            shown = self._options.page and one.pair.layer is None
             views = aligned_views(self._texts, found, worst) if shown else ()
             about = KeptTexts(tuple(details), tuple(worst), views)
             floor = self._floor(one, side, quantisation, tokens, copies)
@@ -132,7 +134,7 @@ class _Runner:
     def _floor(
         self, one: Measured, side: Side, quantisation: str, tokens: Tokens, copies: Copies
     ) -> Floor | None:
-        if not self._asked.floor_dtype or one.pair.layer is not None:
+        if not self._options.floor_dtype or one.pair.layer is not None:
             return None
         return self._measurements.floor(side, quantisation, tokens, copies)
 

@@ -17,7 +17,7 @@ from jaxmap.figures.figure import save_figures
 from jaxmap.store import Store
 
 
-class Card(Comparison):
+class StoreCard(Comparison):
     """All models that a store has beside one reference, the smallest first."""
 
     file = "card.csv"
@@ -30,7 +30,7 @@ class Card(Comparison):
         return [self.write(folder / self.file), page, *save_figures(self.draw(), folder)]
 
 
-def collect(store: Store, reference: str | None = None, command: str = "") -> Card:
+def collect(store: Store, reference: str | None = None, command: str = "") -> StoreCard:
     """The comparisons with a reference that a store keeps; of a model's several the latest.
 
     Args:
@@ -83,7 +83,7 @@ def collect(store: Store, reference: str | None = None, command: str = "") -> Ca
             )
         )
     found.sort(key=lambda one: (one.row.gib, one.row.model))
-    return Card(
+    return StoreCard(
         reference=reference,
         compared=tuple(found),
         texts_fingerprint=store.texts.fingerprint,

@@ -17,7 +17,7 @@ from jaxmap.comparison.model_card import card
 from jaxmap.comparison.page import page_about
 from jaxmap.comparison.stored_comparison import Numbers, Pair
 from jaxmap.comparison.subsets import TextRow
-from jaxmap.comparison.table_row import COLUMNS, Row, row_of
+from jaxmap.comparison.table_row import COLUMNS, TableRow, row_of
 from jaxmap.comparison.token_views import TextView
 from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.figures.digits import number, with_error
@@ -54,7 +54,7 @@ class Compared(NamedTuple):
       layer: the layer that was read through a lens; None: the model's own output.
     """
 
-    row: Row
+    row: TableRow
     details: tuple[Detail, ...]
     floor: Floor | None = None
     worst: tuple[TextRow, ...] = ()
@@ -108,7 +108,7 @@ class Comparison(Table):
     command: str = ""
 
     @property
-    def found(self) -> tuple[Row, ...]:
+    def found(self) -> tuple[TableRow, ...]:
         """The rows of the table."""
         return tuple(one.row for one in self.compared)
 
@@ -206,13 +206,13 @@ class Comparison(Table):
         return "\n".join([*lines, ""])
 
 
-def _cells(row: Row | TextRow) -> tuple[object, ...]:
+def _cells(row: TableRow | TextRow) -> tuple[object, ...]:
     """The values of a row; empty in place of NaN."""
     values = dataclasses.astuple(row)
     return tuple(None if isinstance(one, float) and math.isnan(one) else one for one in values)
 
 
-def _floor_rows(model: str, floor: Floor | None, row: Row) -> list[tuple[object, ...]]:
+def _floor_rows(model: str, floor: Floor | None, row: TableRow) -> list[tuple[object, ...]]:
     if floor is None:
         return []
     counts = row.tokens, row.texts

@@ -14,7 +14,7 @@ from jaxmap.stats.divergence import kl_pairs
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TableRow:
     """One model beside the reference; the columns of compare.csv, in their order.
 
     Fields:
@@ -55,10 +55,10 @@ class Row:
     texts: int
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+COLUMNS = tuple(field.name for field in dataclasses.fields(TableRow))
 
 
-def row_of(pair: Pair, found: Numbers, bytes_N: np.ndarray) -> Row:
+def row_of(pair: Pair, found: Numbers, bytes_N: np.ndarray) -> TableRow:
     """The row of a comparison; without token KL where two tokenizers differ.
 
     Args:
@@ -113,10 +113,10 @@ def _row(
     bytes_N: np.ndarray,
     token_kl: dict[str, float],
     tokens: int,
-) -> Row:
+) -> TableRow:
     num_bytes = float(bytes_N.sum())
     estimate = kl_pairs(np.stack([theirs_N, ours_N]), np.array([[0, 1]]), float(bytes_N.mean()))
-    return Row(
+    return TableRow(
         reference=pair.reference,
         model=pair.model,
         format=pair.format,

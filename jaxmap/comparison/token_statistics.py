@@ -28,7 +28,7 @@ ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class StatisticsRow:
     """A statistic of one model, or of one beside a reference; the columns of tokens.csv.
 
     Fields:
@@ -56,9 +56,9 @@ class TokenStatistics(Table):
     """The result of `jaxmap tokens`."""
 
     file = "tokens.csv"
-    columns = tuple(field.name for field in dataclasses.fields(Row))
+    columns = tuple(field.name for field in dataclasses.fields(StatisticsRow))
 
-    found: tuple[Row, ...]
+    found: tuple[StatisticsRow, ...]
 
     def rows(self) -> list[tuple[object, ...]]:
         return [dataclasses.astuple(row) for row in self.found]
@@ -116,7 +116,7 @@ def token_statistics(
     base = None if reference is None else entries[one_named(entries, reference, "reference")]
     theirs = None if base is None else _Kept.read(store, base, how)
     of_texts = {} if texts is None else by_fields(texts, by)
-    rows: list[Row] = []
+    rows: list[StatisticsRow] = []
     for entry in entries:
         if base is not None and entry.label == base.label:
             continue
@@ -126,7 +126,7 @@ def token_statistics(
         )
         subsets = beside.subsets(of_texts, texts)
         name = "" if base is None else base.label
-        rows += [Row(name, entry.label, *one) for one in beside.rows(subsets)]
+        rows += [StatisticsRow(name, entry.label, *one) for one in beside.rows(subsets)]
     return TokenStatistics(tuple(rows))
 
 

@@ -82,7 +82,7 @@ class _Group:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """The arrangement of texts in rows and batches."""
 
     groups: tuple[_Group, ...]
@@ -143,7 +143,7 @@ def _pack(
     return left
 
 
-def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 4096) -> Plan:
+def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 4096) -> BatchPlan:
     """Packs every text with something to score.
 
     Texts are grouped by reach, the longest first. Each group gets the rows that its texts need,
@@ -171,10 +171,10 @@ def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 409
         ]
         group, texts = min(choices, key=lambda choice: choice[0].cost(size, width))
         groups.append(group)
-    return Plan(tuple(groups))
+    return BatchPlan(tuple(groups))
 
 
-def plan_by_length(tokens: Tokens, *, batch_tokens: int, equal: bool = False) -> Plan:
+def plan_by_length(tokens: Tokens, *, batch_tokens: int, equal: bool = False) -> BatchPlan:
     """One text per row, the shortest texts first: for programs that know no packed rows.
 
     Args:
@@ -192,7 +192,7 @@ def plan_by_length(tokens: Tokens, *, batch_tokens: int, equal: bool = False) ->
             groups.append(_of_rows(rows, size))
             rows = []
         rows.append([text])
-    return Plan((*groups, *([_of_rows(rows, size)] if rows else [])))
+    return BatchPlan((*groups, *([_of_rows(rows, size)] if rows else [])))
 
 
 def _of_rows(rows: list[list[int]], size: np.ndarray) -> _Group:
@@ -224,7 +224,7 @@ def _group(
     return _Group(B, T, reach, [row for row in rows if row]), left
 
 
-def batches(tokens: Tokens, plan: Plan) -> Iterator[Batch]:
+def batches(tokens: Tokens, plan: BatchPlan) -> Iterator[Batch]:
     """Yields the batches of a plan; all batches of a group have the same shape."""
     first_scored = np.asarray(tokens.first_scored)
     lengths = tokens.lengths

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from jaxmap.corpus.vocabulary import Reading, rising
+from jaxmap.corpus.vocabulary import Vocabulary, rising
 from jaxmap.errors import InputError
 
 
-class SentencePieceReading(Reading):
+class SentencePieceReading(Vocabulary):
     """A SentencePiece model, read by the sentencepiece package.
 
     Args:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceReading
-from jaxmap.corpus.vocabulary import BackendReading, Reading
+from jaxmap.corpus.vocabulary import BackendVocabulary, Vocabulary
 
 
-def serialised(reading: Reading, rule: Mapping[str, Any]) -> str:
+def serialised(reading: Vocabulary, rule: Mapping[str, Any]) -> str:
     """Everything that ids depend on, in an order independent of library versions and files."""
     return json.dumps([reading.state(), rule], sort_keys=True)
 
@@ -22,12 +22,12 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(b"jaxmap tokenizer 1\n" + text.encode("utf-8")).hexdigest()
 
 
-def restored(text: str) -> tuple[Reading, dict[str, Any]]:
+def restored(text: str) -> tuple[Vocabulary, dict[str, Any]]:
     """The inverse of `serialised`; raises ValueError if the result would not be the same."""
     from tokenizers import Tokenizer
 
     state, rule = json.loads(text)
-    reading: Reading
+    reading: Vocabulary
     try:
         if state.get("type") == "sentencepiece":
             model = base64.b64decode(state["model"])
@@ -36,7 +36,7 @@ def restored(text: str) -> tuple[Reading, dict[str, Any]]:
         else:
             backend = Tokenizer.from_str(json.dumps(state))
             backend.encode_special_tokens = rule["split_special_tokens"]
-            reading = BackendReading(backend)
+            reading = BackendVocabulary(backend)
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ValueError(f"cannot be read ({error})") from error
     if serialised(reading, rule) != text:

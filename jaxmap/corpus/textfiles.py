@@ -23,7 +23,7 @@ _ZSTD_BLOCK_BYTES = 1 << 9  # each 4 of them can stand for 128 KiB
 
 
 @dataclass(frozen=True)
-class Record:
+class TextRecord:
     """One text of a file; `where` is its line or item, for messages, `fields` all that it has."""
 
     where: str
@@ -32,7 +32,7 @@ class Record:
     fields: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-def read_records(path: str | os.PathLike[str]) -> Generator[Record]:
+def read_records(path: str | os.PathLike[str]) -> Generator[TextRecord]:
     """Yields the texts of a file one by one; for forms and errors see `texts.load_texts`."""
     path = Path(path)
     kind, compression = file_format(path)
@@ -142,12 +142,12 @@ def _decode(path: Path, number: int, line: bytes) -> str:
         ) from error
 
 
-def _txt(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
+def _txt(path: Path, blocks: Iterator[bytes]) -> Iterator[TextRecord]:
     for number, line in _lines(blocks):
-        yield Record(f"line {number}", _decode(path, number, line), None)
+        yield TextRecord(f"line {number}", _decode(path, number, line), None)
 
 
-def _jsonl(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
+def _jsonl(path: Path, blocks: Iterator[bytes]) -> Iterator[TextRecord]:
     for number, line in _lines(blocks):
         text = _decode(path, number, line)
         if not text.strip():
@@ -164,7 +164,7 @@ def _jsonl(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
         yield to_record(path, where, row)
 
 
-def _json(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
+def _json(path: Path, blocks: Iterator[bytes]) -> Iterator[TextRecord]:
     text = _decode(path, 1, b"".join(blocks))
     try:
         rows = json.loads(text)
@@ -182,7 +182,7 @@ def _json(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
         yield to_record(path, where, {"text": row} if isinstance(row, str) else row)
 
 
-def to_record(path: str | Path, where: str, row: object) -> Record:
+def to_record(path: str | Path, where: str, row: object) -> TextRecord:
     """The text or pair in one JSON value."""
     where_full = f"{path}, {where}"
     if not isinstance(row, Mapping):
@@ -199,7 +199,7 @@ def to_record(path: str | Path, where: str, row: object) -> Record:
         if not isinstance(row[key], str):
             raise InputError(f"{where_full}: `{key}` is not a string but {_kind(row[key])}")
         require_utf8(row[key], f"{where_full}, `{key}`")
-    return Record(where, values["text" if plain else "response"], values.get("prompt"), row)
+    return TextRecord(where, values["text" if plain else "response"], values.get("prompt"), row)
 
 
 _LONGEST = 200  # characters of a field's value; longer ones are texts themselves

@@ -23,7 +23,7 @@ from absl import logging
 
 from jaxmap.atomic import write_atomic
 from jaxmap.corpus.textfiles import (
-    Record,
+    TextRecord,
     file_format,
     plain_fields,
     read_records,
@@ -154,7 +154,7 @@ def save_texts(path: str | os.PathLike[str], rows: Iterable[Mapping[str, object]
     return count
 
 
-def _warn_of_duplicates(path: str | os.PathLike[str], records: list[Record]) -> None:
+def _warn_of_duplicates(path: str | os.PathLike[str], records: list[TextRecord]) -> None:
     seen: dict[tuple[str | None, str], int] = {}
     first, count = (0, 0), 0
     for number, record in enumerate(records, 1):

@@ -20,7 +20,7 @@ from jaxmap.corpus.pipeline_components import part, template
 from jaxmap.corpus.special_tokens import SpecialTokens, read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import GENERIC, FastClass, fast_class
 from jaxmap.corpus.tokenizer_files import one_line
-from jaxmap.corpus.vocabulary import BackendReading, Reading
+from jaxmap.corpus.vocabulary import BackendVocabulary, Vocabulary
 from jaxmap.errors import InputError
 
 
@@ -28,7 +28,7 @@ from jaxmap.errors import InputError
 class Pipeline:
     """A vocabulary, the ids before and after each text, and the roles of tokens ("bos_token")."""
 
-    reading: Reading
+    reading: Vocabulary
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     roles: Mapping[str, str]
@@ -61,7 +61,7 @@ def pipeline_of(backend: Any, roles: Mapping[str, str], source: str) -> Pipeline
         )
     prefix, suffix = tuple(full.ids[:start]), tuple(full.ids[stop:])
     split = backend.encode_special_tokens
-    return Pipeline(BackendReading(backend), prefix, suffix, roles, split)
+    return Pipeline(BackendVocabulary(backend), prefix, suffix, roles, split)
 
 
 def read_tokenizer_json(
@@ -129,7 +129,7 @@ def _sentencepiece_pipeline(backend: Any, folder: Path, settings: Mapping[str, A
     normalizer, pre_tokenizer = sentencepiece_spaces(bool(prefix), settings.get("legacy"))
     if before == (normalizer, pre_tokenizer):
         return backend
-    _tell(
+    _log(
         folder,
         f"add_prefix_space={prefix} and legacy={settings.get('legacy')} of tokenizer_config.json "
         "contradict tokenizer.json about spaces; used as by transformers 4: "
@@ -172,7 +172,7 @@ def _set_prefix_space(
     else:
         return
     if changed != pre_tokenizer:
-        _tell(
+        _log(
             folder,
             f"add_prefix_space is {wanted} in the class {kind.name} and {not wanted} in "
             f"tokenizer.json; used as by transformers 4: {wanted}",
@@ -201,7 +201,7 @@ def _set_template(
     if plain == switched:
         backend.post_processor = as_it_stands
     else:
-        _tell(
+        _log(
             folder,
             f"tokenizer.json puts {plain} around a text, the class {kind.name} with "
             f"tokenizer_config.json's switches {switched}; used as by transformers 4: {switched}",
@@ -217,5 +217,5 @@ def _around(backend: Any) -> str:
     return " ".join(tokens) or "nothing"
 
 
-def _tell(folder: Path, what: str) -> None:
+def _log(folder: Path, what: str) -> None:
     logging.info("%s: %s", folder, what)

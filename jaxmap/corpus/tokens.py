@@ -20,7 +20,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokenizer_classes import is_known_class
 from jaxmap.corpus.tokenizer_files import VOCABULARIES, files_in, one_line, read_json
 from jaxmap.corpus.tokenizer_json import Pipeline
-from jaxmap.corpus.vocabulary import Reading
+from jaxmap.corpus.vocabulary import Vocabulary
 from jaxmap.corpus.vocabulary_files import read_vocabulary
 from jaxmap.errors import InputError, JaxmapError
 
@@ -82,10 +82,10 @@ class TextTokenizer:
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     kept: str | None = field(repr=False, compare=False)
-    _reading: Reading = field(repr=False, compare=False)
+    _reading: Vocabulary = field(repr=False, compare=False)
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> Vocabulary:
         """How it reads what stands between prefix and suffix."""
         return self._reading
 
@@ -210,7 +210,7 @@ def _tokenizer(
     kept: str,
     special_rule: str,
     source: str,
-    reading: Reading,
+    reading: Vocabulary,
     rule: Mapping[str, Any],
     ids: Mapping[str, int],
 ) -> TextTokenizer:

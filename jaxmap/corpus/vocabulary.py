@@ -16,7 +16,7 @@ RULE = 2
 RULE_NAME = "tokens"  # its name among the versions in a record
 
 
-class Reading(ABC):
+class Vocabulary(ABC):
     """Turns texts into ids, without the special tokens before and after a text."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class Reading(ABC):
         """The id of each token."""
 
 
-class BackendReading(Reading):
+class BackendVocabulary(Vocabulary):
     """A vocabulary read by the tokenizers library."""
 
     def __init__(self, backend: Any):
@@ -94,13 +94,13 @@ class BackendReading(Reading):
         return backend
 
     @functools.cached_property
-    def _inside(self) -> BackendReading:
+    def _inside(self) -> BackendVocabulary:
         state = json.loads(self.backend.to_str())
         state["normalizer"] = _without_prefix(state["normalizer"])
         state["pre_tokenizer"] = _without_prefix(state["pre_tokenizer"])
         backend = type(self.backend).from_str(json.dumps(state))
         backend.encode_special_tokens = self.backend.encode_special_tokens
-        return BackendReading(backend)
+        return BackendVocabulary(backend)
 
     def state(self) -> dict[str, Any]:
         state = json.loads(self.backend.to_str())

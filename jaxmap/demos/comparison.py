@@ -33,17 +33,17 @@ def compare_derived(out: Path, config: DemoConfig, store: Store) -> None:
     if not config.finetune_steps:
         return
     from jaxmap.checkpoint.refs import Ref
-    from jaxmap.comparison.options import Asked
+    from jaxmap.comparison.options import ComparisonOptions
     from jaxmap.comparison.run import compare_models
     from jaxmap.corpus.texts import load_texts
 
     texts = load_texts(out / "texts.jsonl")
     base = Ref(str(out / "models" / [*config.runs][-1]))
     tuned = Ref(f"{base.name}-finetuned")
-    asked = Asked(reference=base, refs=(tuned,), page=True)
-    found: Comparison = compare_models(asked, texts, store)
+    options = ComparisonOptions(reference=base, refs=(tuned,), page=True)
+    found: Comparison = compare_models(options, texts, store)
     if config.quantize:
-        copies = dataclasses.replace(asked, refs=(base,), quantisations=config.quantize)
+        copies = dataclasses.replace(options, refs=(base,), quantisations=config.quantize)
         more = compare_models(copies, texts, store)
         found = dataclasses.replace(
             found,

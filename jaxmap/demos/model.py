@@ -14,12 +14,12 @@ from flax import nnx
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
-from jaxmap.demos.settings import DemoConfig, Size
+from jaxmap.demos.settings import DemoConfig, ModelSize
 from jaxmap.model.decoder import abstract
 from jaxmap.model.spec import Spec
 
 
-def hf_config(config: DemoConfig, size: Size) -> dict[str, Any]:
+def hf_config(config: DemoConfig, size: ModelSize) -> dict[str, Any]:
     """config.json of a model of this size, with the keys that Pythia's own have."""
     return {
         "architectures": ["GPTNeoXForCausalLM"],
@@ -44,7 +44,7 @@ def hf_config(config: DemoConfig, size: Size) -> dict[str, Any]:
     }
 
 
-def spec_for(config: DemoConfig, size: Size) -> Spec:
+def spec_for(config: DemoConfig, size: ModelSize) -> Spec:
     """The decoder's spec for a model of this size."""
     return spec_of(Config(hf_config(config, size), "the demo's config"))
 
@@ -72,7 +72,7 @@ def init_params(spec: Spec, seed: int) -> nnx.State:
 
 
 def optimiser(
-    config: DemoConfig, size: Size, rate: optax.Schedule | None = None
+    config: DemoConfig, size: ModelSize, rate: optax.Schedule | None = None
 ) -> optax.GradientTransformation:
     """AdamW as Pythia's: clipped, no decay on biases and norms, warmup from 0, cosine.
 

@@ -14,7 +14,7 @@ from jaxmap.variant import QUANTISATIONS
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """One model size: width D, layers L, heads H, and its peak learning rate."""
 
     width: int
@@ -63,11 +63,11 @@ class DemoConfig:
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     clip: float = 1.0
-    sizes: dict[str, Size] = dataclasses.field(
+    sizes: dict[str, ModelSize] = dataclasses.field(
         default_factory=lambda: {
-            "xs": Size(width=32, layers=3, heads=2, learning_rate=5e-3),
-            "s": Size(width=48, layers=4, heads=3, learning_rate=4e-3),
-            "m": Size(width=80, layers=5, heads=5, learning_rate=3e-3),
+            "xs": ModelSize(width=32, layers=3, heads=2, learning_rate=5e-3),
+            "s": ModelSize(width=48, layers=4, heads=3, learning_rate=4e-3),
+            "m": ModelSize(width=80, layers=5, heads=5, learning_rate=3e-3),
         }
     )
     # What is scored of the last checkpoint of every run beside itself: each layer through the
@@ -159,7 +159,7 @@ def from_dict(values: dict[str, Any]) -> DemoConfig:
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "sizes" in values:
         try:
-            values["sizes"] = {name: Size(**size) for name, size in values["sizes"].items()}
+            values["sizes"] = {name: ModelSize(**size) for name, size in values["sizes"].items()}
         except TypeError as error:
             raise InputError(f"demo config: sizes: {error}") from None
     return DemoConfig(**values)

@@ -42,12 +42,12 @@ State = tuple[nnx.State, optax.OptState]
 Advance = Callable[..., tuple[State, jax.Array]]
 
 
-class Stopped(Exception):
+class RunStopped(Exception):
     """Raised in a run that stops because another run failed."""
 
 
 @dataclass(frozen=True)
-class Program:
+class TrainingProgram:
     """The data that all runs of one size share."""
 
     spec: Spec
@@ -110,7 +110,7 @@ def train_runs(out: Path, corpus: Path, config: DemoConfig) -> bool:
             for future in running:
                 if future.done() and not future.cancelled():
                     error = future.exception()
-                    if error is not None and not isinstance(error, Stopped):
+                    if error is not None and not isinstance(error, RunStopped):
                         raise error from None
             raise
     shutil.rmtree(out / "state", ignore_errors=True)
@@ -139,11 +139,11 @@ def window_starts(config: DemoConfig, seed: int, num_ids: int) -> np.ndarray:
     return starts.reshape(config.steps, config.rows)
 
 
-def _program(config: DemoConfig, size: str, num_ids: int) -> Program:
+def _program(config: DemoConfig, size: str, num_ids: int) -> TrainingProgram:
     spec = spec_for(config, config.sizes[size])
     tx = optimiser(config, config.sizes[size])
     advance = compiled(spec, tx, num_ids, config.steps, config)
-    return Program(spec, hf_config(config, config.sizes[size]), tx, advance)
+    return TrainingProgram(spec, hf_config(config, config.sizes[size]), tx, advance)
 
 
 def compiled(
@@ -199,7 +199,7 @@ def compiled(
     )
 
 
-def _run(session: Session, run: str, step: int, made: Future[Program]) -> None:
+def _run(session: Session, run: str, step: int, made: Future[TrainingProgram]) -> None:
     """Train one run from a step to its end."""
     out, config = session.out, session.config
     size, seed = config.runs[run]
@@ -215,7 +215,7 @@ def _run(session: Session, run: str, step: int, made: Future[Program]) -> None:
     for target in (s for s in config.checkpoints if s >= step):
         while step < target:
             if session.stop.is_set():
-                raise Stopped(run)
+                raise RunStopped(run)
             end = min(target, step + PIECE)
             state, loss = program.advance(
                 state, session.ids, starts_SB, jnp.int32(step), jnp.int32(end)
@@ -237,7 +237,9 @@ def _run(session: Session, run: str, step: int, made: Future[Program]) -> None:
             saved = time.monotonic()
 
 
-def write_checkpoint(corpus: Path, program: Program, params: nnx.State, folder: Path) -> None:
+def write_checkpoint(
+    corpus: Path, program: TrainingProgram, params: nnx.State, folder: Path
+) -> None:
     """Writes a Hugging Face folder with the tokenizer of the corpus."""
     save_checkpoint(params, program.spec, program.hf_config, folder)
     copy_tokenizer(corpus, folder)

@@ -14,7 +14,13 @@ from jaxmap.checkpoint.weights import load
 from jaxmap.demos.folders import build_folder
 from jaxmap.demos.model import hf_config, optimiser, spec_for
 from jaxmap.demos.settings import DemoConfig
-from jaxmap.demos.train import Program, checkpoint, compiled, window_starts, write_checkpoint
+from jaxmap.demos.train import (
+    TrainingProgram,
+    checkpoint,
+    compiled,
+    window_starts,
+    write_checkpoint,
+)
 from jaxmap.errors import JaxmapError
 from jaxmap.naming import Names, names_of
 
@@ -84,7 +90,7 @@ def _train(out: Path, corpus: Path, config: DemoConfig, stage: Stage, seed: int)
     spec = spec_for(config, size)
     ids = jnp.asarray(np.load(corpus / "train.npy"))
     advance = compiled(spec, tx, len(ids), steps, config)
-    program = Program(spec, hf_config(config, size), tx, advance)
+    program = TrainingProgram(spec, hf_config(config, size), tx, advance)
     params = load(checkpoint(out, stage.run, stage.at), dtype="float32").params
     state = params, tx.init(params)
     data = replace(config, steps=steps)

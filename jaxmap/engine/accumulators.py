@@ -17,7 +17,7 @@ from jaxmap.engine.blockwise_softmax import BlockLogits, Distributions, rescaled
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class VocabularyBlock:
     """The data of one block of the vocabulary, the input of an accumulator.
 
     Fields:
@@ -78,7 +78,7 @@ class Accumulator:
     """
 
     start: Callable[[int], Any]
-    update: Callable[[Any, Block], Any]
+    update: Callable[[Any, VocabularyBlock], Any]
     join: Callable[[Any, Parts], Any]
 
 
@@ -89,7 +89,7 @@ def _no_sum(N: int) -> jax.Array:
 def _centred(of: str) -> Accumulator:
     """Sum of exp(c) c over the centred logits c = logit - maximum."""
 
-    def add(sum_N: jax.Array, block: Block) -> jax.Array:
+    def add(sum_N: jax.Array, block: VocabularyBlock) -> jax.Array:
         one = getattr(block, of)
         return one.rescaled(sum_N, one.shift_N) + jnp.sum(one.exp_NW * one.centred_NW, axis=-1)
 
@@ -103,7 +103,7 @@ def _centred(of: str) -> Accumulator:
 def _gap(of: str, other: str) -> Accumulator:
     """Sum of exp(c) (c - d) over the centred logits c of one distribution and d of another."""
 
-    def add(sum_N: jax.Array, block: Block) -> jax.Array:
+    def add(sum_N: jax.Array, block: VocabularyBlock) -> jax.Array:
         one, two = getattr(block, of), getattr(block, other)
         new_N = jnp.sum(one.exp_NW * (one.centred_NW - two.centred_NW), axis=-1)
         return one.rescaled(sum_N, one.shift_N - two.shift_N) + new_N
@@ -121,7 +121,7 @@ def _no_count(N: int) -> jax.Array:
     return jnp.zeros(N, jnp.int32)
 
 
-def _count_above(count_N: jax.Array, block: Block) -> jax.Array:
+def _count_above(count_N: jax.Array, block: VocabularyBlock) -> jax.Array:
     # The target's logit was computed separately and may differ from its column's by rounding.
     other_NW = block.id_W[None] != block.target_N[:, None]
     above_NW = other_NW & (block.model.logit_NW > block.target_logit_N[:, None])
@@ -139,7 +139,9 @@ def _top(of: str) -> Accumulator:
     def start(N: int) -> tuple[jax.Array, jax.Array]:
         return jnp.full(N, last, jnp.int32), jnp.full(N, -jnp.inf, jnp.float32)
 
-    def add(best: tuple[jax.Array, jax.Array], block: Block) -> tuple[jax.Array, jax.Array]:
+    def add(
+        best: tuple[jax.Array, jax.Array], block: VocabularyBlock
+    ) -> tuple[jax.Array, jax.Array]:
         id_N, logit_N = best
         logit_NW = getattr(block, of).logit_NW
         new_N = jnp.max(logit_NW, axis=-1)
@@ -164,7 +166,9 @@ def _likeliest(of: str, count: int) -> Accumulator:
     def start(N: int) -> tuple[jax.Array, jax.Array]:
         return jnp.full((N, count), -1, jnp.int32), jnp.full((N, count), -jnp.inf, jnp.float32)
 
-    def add(best: tuple[jax.Array, jax.Array], block: Block) -> tuple[jax.Array, jax.Array]:
+    def add(
+        best: tuple[jax.Array, jax.Array], block: VocabularyBlock
+    ) -> tuple[jax.Array, jax.Array]:
         logit_NM, column_NM = _candidates(getattr(block, of).logit_NW, count)
         id_NM = jnp.where(jnp.isneginf(logit_NM), -1, block.id_W[0] + column_NM)  # consecutive
         return largest_of(

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from jaxmap.engine.device_memory import (
     USABLE,
-    Held,
     Memory,
+    OnDevices,
     device_memory,
     longest_row,
     lower,
@@ -32,7 +32,7 @@ def largest(
     room: float,
     *,
     most: int | None = None,
-    tell: Callable[[], object] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
 ) -> int | None:
     """The number of tokens of the largest batch that was found to fit; None if no row fits.
 
@@ -47,20 +47,20 @@ def largest(
       row: the number of tokens per row; batches are whole rows.
       room: the bytes of a device that may be used.
       most: the number of tokens beyond which nothing is gained; None: _LARGEST times `batch`.
-      tell: called after each compilation.
+      progress: called after each compilation.
     """
     if needed is None or needed.total > room:
         if batch <= row:
             return None
         smaller = memory(row)
-        tell()
+        progress()
         if smaller is None or smaller.total > room:
             return None
         low, small, high, large = row, smaller, batch, needed
     else:
         low, small, high = batch, needed, 2 * batch
         large = memory(high)
-        tell()
+        progress()
     best, guess, step = low, 0.75 * high, 0.75
     if large is not None:
         slope = max((large.total - small.total) / (high - low), 1e-9)
@@ -69,7 +69,7 @@ def largest(
     guess = min(guess, most or _LARGEST * batch)
     while (tried := int(guess) // row * row) > best:
         found = memory(tried)
-        tell()
+        progress()
         if found is not None and found.total <= room:
             return tried
         guess *= step
@@ -84,7 +84,7 @@ def largest_batch(
     weights: str,
     lens: bool,
     most: int,
-    held: Held | None = None,
+    on_devices: OnDevices | None = None,
 ) -> int:
     """The number of tokens per group of devices of the largest batch that fits in memory.
 
@@ -92,7 +92,7 @@ def largest_batch(
     not fit by the compiler's estimate.
 
     Args:
-      spec, dtype, mesh, weights, lens, held: see `lower`.
+      spec, dtype, mesh, weights, lens, on_devices: see `lower`.
       most: the number of tokens with which all texts are in one batch.
     """
     mesh = mesh or make(Axes(), jax.local_devices()[:1])
@@ -103,7 +103,11 @@ def largest_batch(
 
     def memory(tokens: int) -> Memory | None:
         options = dict(
-            weights=weights, batch_tokens=tokens, row=min(row, tokens), lens=lens, held=held
+            weights=weights,
+            batch_tokens=tokens,
+            row=min(row, tokens),
+            lens=lens,
+            on_devices=on_devices,
         )
         return memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from jaxmap.corpus.batches import Plan
+from jaxmap.corpus.batches import BatchPlan
 
 
 class Stopped(Exception):
@@ -18,7 +18,7 @@ class Stopped(Exception):
 class Resumable(Protocol):
     """Keeps the results of the batches done so far, so that an interrupted run can resume."""
 
-    def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    def begin(self, plan: BatchPlan, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """Fills `arrays` with earlier results; returns which batches they cover, bool [B].
 
         The object keeps the arrays and the returned mask and saves what is written into them.
@@ -35,7 +35,7 @@ def _never() -> bool:
     return False
 
 
-def _untold(done: int, of: int) -> None:
+def _no_progress(done: int, of: int) -> None:
     pass
 
 
@@ -51,14 +51,14 @@ class Callbacks:
       resumable: saves results, and restores those of an interrupted run; None: nothing is saved.
       stop: called before every batch; if it returns true, the batches in progress are finished and
         saved, and Stopped is raised.
-      tell: called after every batch with the number of texts done and the number of all texts.
+      progress: called after every batch with the number of texts done and the number of all texts.
       agree: maps the batches that this process has done, bool [B], to a mask that is the same in
         all processes that score together.
     """
 
     resumable: Resumable | None = None
     stop: Callable[[], bool] = _never
-    tell: Callable[[int, int], object] = _untold
+    progress: Callable[[int, int], object] = _no_progress
     agree: Callable[[np.ndarray], np.ndarray] = _alone
 
 

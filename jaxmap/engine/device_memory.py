@@ -24,8 +24,8 @@ from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Spec
 from jaxmap.precision import PRECISIONS
 
-# The axes of a mesh -> structure, parameter shapes and spec of the model that is held on it.
-Held = Callable[[Axes], tuple[nnx.GraphDef, nnx.State, Spec]]
+# The axes of a mesh -> structure, parameter shapes and spec of the model that is in memory there.
+OnDevices = Callable[[Axes], tuple[nnx.GraphDef, nnx.State, Spec]]
 
 USABLE = 0.9  # share of a device's memory; the rest is for the runtime and for loading weights
 _CONTEXT = 2048  # tokens assumed for the longest text if a model has no limit
@@ -64,15 +64,15 @@ def memory_of(lowered: jax.stages.Lowered) -> Memory | None:
         raise
 
 
-def of_floats(spec: Spec, weights: str, activations: str) -> Held:
-    """What is held of a model whose weights are all floats.
+def of_floats(spec: Spec, weights: str, activations: str) -> OnDevices:
+    """What is in the devices' memory of a model whose weights are all floats.
 
     Args:
       spec: the spec of the checkpoint.
       weights, activations: the dtypes of the weights and of the activations.
     """
 
-    def held(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+    def on_devices(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
         own = padded_spec(spec, axes)
         graph, shapes = decoder.abstract(own, jnp.dtype(activations))
         leaves = {
@@ -83,13 +83,15 @@ def of_floats(spec: Spec, weights: str, activations: str) -> Held:
         }
         return graph, decoder.from_named(leaves), own
 
-    return held
+    return on_devices
 
 
-def held_or_floats(spec: Spec, dtype: str, weights: str, held: Held | None) -> Held:
+def on_devices_or_floats(
+    spec: Spec, dtype: str, weights: str, on_devices: OnDevices | None
+) -> OnDevices:
     precision = PRECISIONS[dtype]
     kind = precision.weights or weights or precision.activations
-    return held or of_floats(spec, kind, precision.activations)
+    return on_devices or of_floats(spec, kind, precision.activations)
 
 
 def lower(
@@ -102,7 +104,7 @@ def lower(
     row: int | None = None,
     reach: int | None = None,
     lens: bool = False,
-    held: Held | None = None,
+    on_devices: OnDevices | None = None,
 ) -> jax.stages.Lowered:
     """The program that scores one batch, for the platform of the mesh's devices.
 
@@ -115,14 +117,14 @@ def lower(
       row: tokens per row; None: those of the longest text that the model reads.
       reach: an upper bound on the tokens of a text; None: those of a row.
       lens: whether every layer is read.
-      held: what is on the devices; None: floats in the dtype that follows from `weights`.
+      on_devices: what is on the devices; None: floats in the dtype that follows from `weights`.
     """
     axes = axes_of(mesh)
     platform = mesh.devices.flat[0].platform
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
     T = row or longest_row(spec)
     B = max(1, batch_tokens // T) * axes.rows
-    graph, shapes, own = held_or_floats(spec, dtype, weights, held)(axes)
+    graph, shapes, own = on_devices_or_floats(spec, dtype, weights, on_devices)(axes)
     scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
     return scorer.trace_shape(structs(shapes, own, mesh), B, T, reach=reach, lens=lens).lower()
 

@@ -21,7 +21,7 @@ from flax import nnx
 from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.layer_weights import LayerWeights
 from jaxmap.checkpoint.open_checkpoint import Opened
-from jaxmap.corpus.batches import Batch, Plan, batches
+from jaxmap.corpus.batches import Batch, BatchPlan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine import readout
 from jaxmap.engine.scorer import kernels_for
@@ -80,13 +80,13 @@ class LayerByLayer:
         """The map from `states` to logits."""
         return jax.jit(self._in_precision(Unembedding.of))(self._ends)
 
-    def num_bytes_of_streams(self, packed: Plan) -> int:
+    def num_bytes_of_streams(self, packed: BatchPlan) -> int:
         """The most bytes that residual streams take on the disk: those of two layers."""
         kind = np.dtype(np.float32) if self._spec.residual_float32 else self.states_dtype
         return 2 * packed.num_places * self.width * kind.itemsize
 
     def states(
-        self, tokens: Tokens, packed: Plan, streams: Path
+        self, tokens: Tokens, packed: BatchPlan, streams: Path
     ) -> Iterator[tuple[Batch, np.ndarray]]:
         """Each batch with its final hidden states [B, T, E]; resumes after the last whole layer.
 
@@ -118,7 +118,7 @@ class LayerByLayer:
             _file(streams, layer).unlink(missing_ok=True)
 
     def _write_layer(
-        self, layer: int, tokens: Tokens, packed: Plan, streams: Path, file: Any
+        self, layer: int, tokens: Tokens, packed: BatchPlan, streams: Path, file: Any
     ) -> None:
         params = self._weights.of_layer(layer)
         facts = LayerFacts.of(self._spec, layer, layer + 1)
@@ -136,7 +136,7 @@ class LayerByLayer:
             file.write(np.asarray(x_BTD).tobytes())
 
     def _streams(
-        self, layer: int, tokens: Tokens, packed: Plan, streams: Path
+        self, layer: int, tokens: Tokens, packed: BatchPlan, streams: Path
     ) -> Iterator[tuple[Batch, jax.Array]]:
         """The residual streams before a layer, batch after batch."""
         if layer == 0:
@@ -150,7 +150,7 @@ class LayerByLayer:
                 x_BTD = np.frombuffer(file.read(count), shape.dtype).reshape(shape.shape)
                 yield batch, jnp.asarray(x_BTD)
 
-    def log_likelihoods(self, tokens: Tokens, packed: Plan, streams: Path) -> np.ndarray:
+    def log_likelihoods(self, tokens: Tokens, packed: BatchPlan, streams: Path) -> np.ndarray:
         """The log-probability of each scored token of all texts, nats, float32 [M]."""
         read = jax.jit(
             self._in_precision(

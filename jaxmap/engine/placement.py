@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 
 from jaxmap.engine.device_memory import (
     USABLE,
-    Held,
     Memory,
+    OnDevices,
     device_memory,
-    held_or_floats,
     longest_row,
     lower,
     memory_of,
+    on_devices_or_floats,
 )
 from jaxmap.engine.scorer import BATCH_TOKENS
 from jaxmap.errors import InputError
@@ -31,7 +31,7 @@ TYPICAL_REACH = 384  # tokens of the longest text of most batches of the publish
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class Division:
     """How the devices are divided.
 
     Fields:
@@ -72,21 +72,21 @@ def choose(
     batch_tokens: int | None = None,
     reach: int = TYPICAL_REACH,
     lens: bool = False,
-    held: Held | None = None,
-    tell: Callable[[], object] = lambda: None,
+    on_devices: OnDevices | None = None,
+    progress: Callable[[], object] = lambda: None,
     seconds_of: Callable[[jax.stages.Compiled, Any], float | None] | None = None,
-) -> Choice:
+) -> Division:
     """Chooses the "model" axis with which a batch fits and a token costs least; "data" is the rest.
 
     Cuts are tried from the smallest. One that is dearer than the one before ends the search, since
     larger ones exchange more still. Where costs are not known the smallest cut that fits is taken.
 
     Args:
-      spec, dtype, weights, batch_tokens, lens, held: see `lower`.
+      spec, dtype, weights, batch_tokens, lens, on_devices: see `lower`.
       devices: the devices to use.
       limit: bytes of one device; None: everything is assumed to fit, and nothing is compiled.
       reach: the tokens of the longest text of the batch whose cost is modelled.
-      tell: called after each compilation.
+      progress: called after each compilation.
       seconds_of: a compiled program and one of its devices -> seconds of a run, None if unknown;
         None: `modelled_seconds` where the device is modelled.
 
@@ -94,36 +94,36 @@ def choose(
       InputError: when the model does not fit on all devices together.
     """
     count = len(devices)
-    held = held_or_floats(spec, dtype, weights, held)
+    on_devices = on_devices_or_floats(spec, dtype, weights, on_devices)
     tokens = batch_tokens or BATCH_TOKENS[devices[0].platform]
     row = min(longest_row(spec), tokens)
     if seconds_of is None and name_of(devices[0]) is not None:
         seconds_of = modelled_seconds
-    best: Choice | None = None
+    best: Division | None = None
     need = 0
     for model in (m for m in range(1, count + 1) if count % m == 0):
         axes = Axes(data=count // model, model=model)
         if limit is None:
-            return Choice(axes, None)
-        _, shapes, own = held(axes)
+            return Division(axes, None)
+        _, shapes, own = on_devices(axes)
         need = bytes_of(shapes, own, axes)
         if need > USABLE * limit:
             continue
         mesh = make(axes, devices)
-        options = dict(batch_tokens=tokens, row=row, lens=lens, held=held)
+        options = dict(batch_tokens=tokens, row=row, lens=lens, on_devices=on_devices)
         found = memory_of(lower(spec, dtype, mesh, **options))  # type: ignore[arg-type]
-        tell()
+        progress()
         need = limit if found is None else found.total
         if found is None or need > USABLE * limit:
             continue
         if count == 1 or seconds_of is None:
-            return Choice(axes, found)
+            return Division(axes, found)
         lowered = lower(spec, dtype, mesh, reach=min(reach, row), **options)  # type: ignore[arg-type]
         seconds = seconds_of(lowered.compile(), devices[0])
-        tell()
+        progress()
         if seconds is None:
-            return best or Choice(axes, found)
-        this = Choice(axes, found, seconds)
+            return best or Division(axes, found)
+        this = Division(axes, found, seconds)
         if best is not None and this.relative >= best.relative:
             return best
         best = this
@@ -146,7 +146,7 @@ def mesh_for(
     *,
     batch_tokens: int | None = None,
     lens: bool = False,
-    held: Held | None = None,
+    on_devices: OnDevices | None = None,
 ) -> Mesh | None:
     """The mesh for what a user typed, see `mesh.parse`; None for a single device.
 
@@ -159,7 +159,7 @@ def mesh_for(
     axes = parse(text or "auto")
     if axes is None:
         limit = device_memory(jax.local_devices()[0])
-        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens, held=held)
+        options = dict(weights=weights, batch_tokens=batch_tokens, lens=lens, on_devices=on_devices)
         choice = choose(spec, dtype, devices, limit=limit, **options)  # type: ignore[arg-type]
         axes = choice.axes
         logging.info("mesh: %s", axes)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxmap.engine.accumulators import ACCUMULATORS, Block, Parts
+from jaxmap.engine.accumulators import ACCUMULATORS, Parts, VocabularyBlock
 from jaxmap.engine.blockwise_softmax import (
     BlockLogits,
     Distribution,
@@ -193,7 +193,7 @@ def _scan(
         if reference is not None and over.reference is not None:
             logit_NW = columns.of(reference.unembedding).logits(reference.states)
             theirs = added(logit_NW, over.reference, over.reference_cut, other_size)
-        block = Block(
+        block = VocabularyBlock(
             mine[0], theirs[0], mine[1], theirs[1], columns.id_W, target_N, target_logit_N
         )
         sums = {name: ACCUMULATORS[name].update(sums[name], block) for name in accumulators}

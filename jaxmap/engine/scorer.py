@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmap.checkpoint.host_memory import give_back
 from jaxmap.checkpoint.weights import Model
-from jaxmap.corpus.batches import Batch, Plan, plan
+from jaxmap.corpus.batches import Batch, BatchPlan, plan
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.forward import Forward
 from jaxmap.engine.statistics import DEFAULT
@@ -65,7 +65,7 @@ class Scorer:
         self.mesh = mesh
         self.compilations = 0
         self._programs: dict[tuple, jax.stages.Compiled] = {}
-        self._last: tuple[Tokens, int, Plan] | None = None
+        self._last: tuple[Tokens, int, BatchPlan] | None = None
         forward = Forward(graph, vocabulary_block, query_block, dtype, mesh, platform)
 
         def score(params, inputs, target_BT, translators, reference, **static):
@@ -104,7 +104,7 @@ class Scorer:
         args = (params, *self._on_devices(batch, lens), reference)
         return self._program(args, batch.reach, lens is not False, statistics)(*args)
 
-    def packed(self, tokens: Tokens, batch_tokens: int | None, width: int) -> Plan:
+    def packed(self, tokens: Tokens, batch_tokens: int | None, width: int) -> BatchPlan:
         """The arrangement of texts in batches; the last one is kept for the next checkpoints."""
         batch_tokens = batch_tokens or BATCH_TOKENS[jax.default_backend()]
         last = self._last

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxmap.checkpoint.weights import Model
-from jaxmap.corpus.batches import Batch, Plan, batches
+from jaxmap.corpus.batches import Batch, BatchPlan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.callbacks import SILENT, Callbacks, Stopped
 from jaxmap.engine.reference import AnyReference
@@ -131,7 +131,7 @@ def score_rows(
 
 def score_batches(
     tokens: Tokens,
-    packed: Plan,
+    packed: BatchPlan,
     results: Results,
     score: Callable[[Batch], Mapping[str, Any]],
     in_flight: int = 0,
@@ -168,7 +168,7 @@ def score_batches(
             if resumable is not None:
                 resumable.note(i)
             bar.update(len(batch.text))
-            callbacks.tell(int(bar.n), len(tokens))
+            callbacks.progress(int(bar.n), len(tokens))
             elapsed = bar.format_dict["elapsed"] or 1e-9
             bar.set_postfix_str(f"{num_tokens / elapsed:,.0f} tokens/s", refresh=False)
 

@@ -92,8 +92,8 @@ class Lenses(Table):
 
 def _held_out(lens: TunedLens) -> list[tuple[float, float]]:
     """(KL of the logit lens, KL of the tuned lens) at each layer but the output."""
-    held = lens.facts["held_out"]
-    return list(zip(held["logit"], held["tuned"], strict=True))
+    held_out = lens.facts["held_out"]
+    return list(zip(held_out["logit"], held_out["tuned"], strict=True))
 
 
 def train_lenses(

@@ -192,7 +192,7 @@ def train_lens(
     vocabulary_block: int,
     save_every: float = 60.0,
     desc: str = "lens",
-    tell: Callable[[int, np.ndarray], object] = lambda step, loss_L: None,
+    on_step: Callable[[int, np.ndarray], object] = lambda step, loss_L: None,
 ) -> Trained:
     """Trains the lens of a model on a text set, with a progress bar.
 
@@ -204,7 +204,7 @@ def train_lens(
       vocabulary_block: the number of vocabulary entries computed at a time.
       save_every: seconds between two saves of the state; 0: after every step.
       desc: the label of the progress bar.
-      tell: called after every step with the number of steps done and each layer's mean KL, [L].
+      on_step: called after every step with the number of steps done and each layer's mean KL, [L].
 
     Raises:
       InputError: when there are too few texts.
@@ -212,13 +212,13 @@ def train_lens(
     """
     usable = np.flatnonzero(tokens.num_scored > 0)
     order = np.random.default_rng([training.seed, 0]).permutation(usable)
-    held = max(1, round(training.held_out * len(usable)))
-    if held >= len(usable):
+    num_held_out = max(1, round(training.held_out * len(usable)))
+    if num_held_out >= len(usable):
         raise InputError(
             f"{len(usable)} texts of two tokens or more cannot be split into training and "
             f"held-out ones at `held_out={training.held_out:g}`: give more texts"
         )
-    train = _batches(_only(tokens, np.sort(order[held:])), training.batch_tokens)
+    train = _batches(_only(tokens, np.sort(order[num_held_out:])), training.batch_tokens)
     optimiser = training.optimiser()
     tuner = Tuner(model.graph, optimiser, vocabulary_block=vocabulary_block, dtype=model.dtype)
     translators = Translators.identity(model.spec.L, model.spec.D)
@@ -244,15 +244,17 @@ def train_lens(
             if time.monotonic() - saved >= save_every and step + 1 < training.steps:
                 save_state(states, step + 1, state)
                 saved = time.monotonic()
-            tell(step + 1, now_L)
-    found = _batches(_only(tokens, np.sort(order[:held])), training.batch_tokens)
+            on_step(step + 1, now_L)
+    found = _batches(_only(tokens, np.sort(order[:num_held_out])), training.batch_tokens)
     count = sum(batch.num_places for batch in found)
     logit_L, tuned_L = np.zeros((2, model.spec.L))
     for batch in found:
         given = (*on_device(batch), batch.reach)
         logit_L += np.asarray(tuner.measure(model.params, translators, *given))
         tuned_L += np.asarray(tuner.measure(model.params, state[0], *given))
-    return Trained(state[0], logit_L / count, tuned_L / count, count, len(usable) - held, held)
+    return Trained(
+        state[0], logit_L / count, tuned_L / count, count, len(usable) - num_held_out, num_held_out
+    )
 
 
 def _which(seed: int, step: int, count: int) -> int:

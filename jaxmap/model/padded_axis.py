@@ -9,7 +9,7 @@ import numpy as np
 from jaxmap.model.spec import Spec
 
 
-class Extent(NamedTuple):
+class PaddedAxis(NamedTuple):
     """An axis of `groups` x `each` entries, padded to `padded_groups` x `padded_each`.
 
     Zeros are added at the end of each group, and whole groups of zeros at the end of the axis.
@@ -59,7 +59,9 @@ def _pad(xp: Any, x: Any, more: list[tuple[int, int]]) -> Any:
     return jnp.pad(x, more)
 
 
-def extent(letter: str, size: int, padded_size: int, spec: Spec, padded_spec: Spec) -> Extent:
+def padded_axis(
+    letter: str, size: int, padded_size: int, spec: Spec, padded_spec: Spec
+) -> PaddedAxis:
     """How one axis of a parameter is padded.
 
     Args:
@@ -69,6 +71,6 @@ def extent(letter: str, size: int, padded_size: int, spec: Spec, padded_spec: Sp
     """
     if letter == "h" and size != padded_size:
         G, padded_G = spec.G, padded_spec.G
-        return Extent(G, spec.H // G, padded_G, padded_spec.H // padded_G)
+        return PaddedAxis(G, spec.H // G, padded_G, padded_spec.H // padded_G)
     assert size <= padded_size, f"{size} entries do not fit into {padded_size}"
-    return Extent(1, size, 1, padded_size)
+    return PaddedAxis(1, size, 1, padded_size)

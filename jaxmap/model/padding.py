@@ -10,7 +10,7 @@ import numpy as np
 from jaxmap.model.block import MIXERS, MLPS
 from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mesh import Axes
-from jaxmap.model.padded_axis import Extent
+from jaxmap.model.padded_axis import PaddedAxis
 from jaxmap.model.spec import Spec
 
 
@@ -53,7 +53,7 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
         if (H, G) != (spec.H, spec.G):
             changes |= dict(H=H, G=G)
             if spec.alibi is not None:
-                slopes = Extent(spec.G, spec.H // spec.G, G, H // G).pad(
+                slopes = PaddedAxis(spec.G, spec.H // spec.G, G, H // G).pad(
                     np.asarray(spec.alibi.slopes), 0
                 )
                 changes["alibi"] = Alibi(tuple(slopes.tolist()), spec.alibi.rounded)

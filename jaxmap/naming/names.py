@@ -9,7 +9,7 @@ from typing import Literal
 
 from jaxmap.naming.gguf_files import split_file_name
 from jaxmap.naming.sizes import read_size
-from jaxmap.naming.steps import NOISE, Place, read_ref, read_revision
+from jaxmap.naming.steps import NOISE, TrainingTime, read_ref, read_revision
 from jaxmap.naming.words import END, cut, join, without_prefix, without_words
 
 # What names a run inside its model's folder; any other word there is a model's own name.
@@ -82,13 +82,13 @@ def parse(ref: str, revision: str | None = None) -> Name:
       ref: `org/name`, `name`, `org/name/subfolder` or a folder, without an `@`.
       revision: a branch, a tag, a commit or a subfolder; None where none was named.
     """
-    path, place, part = ref, Place(), ""
+    path, time, part = ref, TrainingTime(), ""
     if revision is not None and not _COMMIT.fullmatch(revision):
-        place = read_revision(revision)
-        part = place.rest
-    if place.time is None:
-        path, place = read_ref(ref)
-    return name_of(path, part, place, is_run=place.time is not None)
+        time = read_revision(revision)
+        part = time.rest
+    if time.time is None:
+        path, time = read_ref(ref)
+    return name_of(path, part, time, is_run=time.time is not None)
 
 
 def parse_run(run_name: str) -> Name:
@@ -100,10 +100,10 @@ def parse_run(run_name: str) -> Name:
     run_name = f"{folder}{slash}{last.partition('+')[0] or last}"
     ref, at, part = run_name.rpartition("@")
     path, part = (ref, part) if at and ref else (run_name, "")
-    return name_of(path, part, Place(), is_run=True)
+    return name_of(path, part, TrainingTime(), is_run=True)
 
 
-def name_of(path: str, part: str, place: Place, is_run: bool) -> Name:
+def name_of(path: str, part: str, time: TrainingTime, is_run: bool) -> Name:
     """What a model's path and the part of it that names a run say; `is_run`: there are several."""
     organisation, model, inner = _describe(path, is_run)
     model, file_type = split_file_name(model)
@@ -126,8 +126,8 @@ def name_of(path: str, part: str, place: Place, is_run: bool) -> Name:
         seed=seed,
         run=join((*stages, seed_text)),
         run_name=f"{path}@{part}" if part else path,
-        step=place.step,
-        tokens=place.tokens,
+        step=time.step,
+        tokens=time.tokens,
         file_type=file_type,
     )
 

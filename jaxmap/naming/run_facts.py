@@ -31,7 +31,7 @@ from typing import Any
 from jaxmap.errors import InputError
 from jaxmap.naming.names import Name, name_of, parse
 from jaxmap.naming.sizes import UNITS
-from jaxmap.naming.steps import Place
+from jaxmap.naming.steps import TrainingTime
 
 _GROUPS = {"run", "step", "tokens"}
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([kmbt]?)", re.IGNORECASE | re.ASCII)
@@ -141,23 +141,23 @@ class RunFacts:
         path = ref if revision is not None else ref.rstrip("/").rpartition("/")[0] or ref
         steps, tokens = dict(self.steps), dict(self.tokens)
         if word in steps or word in tokens:
-            place = Place(steps.get(word), tokens.get(word))
+            time = TrainingTime(steps.get(word), tokens.get(word))
         elif word in self.order:
-            place = Place(1 + self.order.index(word))
+            time = TrainingTime(1 + self.order.index(word))
         else:
             return self._matched(path, word)
-        return name_of(path, self.run if self._names_one_run else "", place, is_run=True)
+        return name_of(path, self.run if self._names_one_run else "", time, is_run=True)
 
     def _matched(self, path: str, word: str) -> Name | None:
         found = re.search(self.pattern, word) if self.pattern else None
         if found is None:
             return None
         told = found.groupdict()
-        place = Place(self._count(told.get("step")), self._count(told.get("tokens")))
-        if place.time is None:
+        time = TrainingTime(self._count(told.get("step")), self._count(told.get("tokens")))
+        if time.time is None:
             return None
         run = told.get("run") if "run" in told else self.run if self._names_one_run else ""
-        return name_of(path, run or "", place, is_run=True)
+        return name_of(path, run or "", time, is_run=True)
 
     @property
     def _names_one_run(self) -> bool:

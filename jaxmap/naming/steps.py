@@ -51,7 +51,7 @@ _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[
 
 
 @dataclass(frozen=True)
-class Place:
+class TrainingTime:
     """The step and tokens of a checkpoint that a text names, and the rest of the text."""
 
     step: int | None = None
@@ -63,36 +63,36 @@ class Place:
         return self.tokens if self.step is None else self.step
 
 
-def read_revision(revision: str) -> Place:
+def read_revision(revision: str) -> TrainingTime:
     """Reads step and tokens from a branch, tag or subfolder; `rest` is the name of the run."""
     alone = _TOKENS_ALONE.fullmatch(without_words(revision, NOISE))
     if alone:
-        return Place(tokens=_number(alone))
-    place = _read(revision)
-    return Place(place.step, place.tokens, without_words(place.rest, NOISE))
+        return TrainingTime(tokens=_number(alone))
+    time = _read(revision)
+    return TrainingTime(time.step, time.tokens, without_words(time.rest, NOISE))
 
 
-def read_ref(ref: str) -> tuple[str, Place]:
+def read_ref(ref: str) -> tuple[str, TrainingTime]:
     """The run of the checkpoint that a reference names, and its step and tokens."""
     folder, slash, last = ref.rstrip("/").rpartition("/")
     if folder in _NO_STEPS:
-        return ref, Place()
+        return ref, TrainingTime()
     # Other forms cannot be a repository of the Hub, and are no finished model's name as a rule.
     may_be_repository = "/" not in folder and not ref.startswith((".", "~", "/"))
-    place = _read(last, careful=may_be_repository)
-    if may_be_repository and place.time is None and last[:1].islower():
+    time = _read(last, careful=may_be_repository)
+    if may_be_repository and time.time is None and last[:1].islower():
         alone = _read(last)
         if not without_words(alone.rest, _NOISE_OF_REF):  # run/step3 says nothing but a step
-            place = alone
-    rest = without_words(place.rest, _NOISE_OF_REF, at_end=True)
-    if place.step is None and (place.tokens is None or rest):
-        return ref, Place()  # a finished model, though it may say on how much it was trained
+            time = alone
+    rest = without_words(time.rest, _NOISE_OF_REF, at_end=True)
+    if time.step is None and (time.tokens is None or rest):
+        return ref, TrainingTime()  # a finished model, though it may say on how much it was trained
     if rest:
-        return f"{folder}{slash}{rest}", place
-    return folder or ref, place
+        return f"{folder}{slash}{rest}", time
+    return folder or ref, time
 
 
-def _read(text: str, careful: bool = False) -> Place:
+def _read(text: str, careful: bool = False) -> TrainingTime:
     """Takes tokens and step out of a text; `careful`: it may be the name of a finished model."""
     step, tokens, cuts = None, None, []
     counted = _find_step(text, careful)
@@ -111,7 +111,7 @@ def _read(text: str, careful: bool = False) -> Place:
             tokens = _number(match)
             cuts.append(match.span())
             break
-    return Place(step, tokens, cut(text, cuts))
+    return TrainingTime(step, tokens, cut(text, cuts))
 
 
 def _find_step(text: str, careful: bool) -> re.Match[str] | None:

@@ -99,7 +99,7 @@ def plan_for(
         dtype = default_dtype(platform, stored)
     precision = PRECISIONS[dtype]
     weights = precision.weights or stored
-    held = planned.held(dtype) or of_floats(spec, weights, precision.activations)
+    on_devices = planned.on_devices(dtype) or of_floats(spec, weights, precision.activations)
     batch_tokens = batch_tokens or BATCH_TOKENS[platform]
     axes, needed, batch_seconds = parse(mesh), None, None
     look = "{desc}: {n_fmt} programs [{elapsed}]"
@@ -108,18 +108,18 @@ def plan_for(
             try:
                 choice = choose(
                     spec, dtype, devices, limit=limit, batch_tokens=batch_tokens,
-                    reach=reach_of(tokens), lens=lens, held=held, tell=bar.update,
+                    reach=reach_of(tokens), lens=lens, on_devices=on_devices, progress=bar.update,
                 )  # fmt: skip
                 axes, needed, batch_seconds = choice.axes, choice.memory, choice.seconds
             except InputError:
                 axes = Axes(model=len(devices))  # shown with what is lacking
         made = make(axes, devices)
-        _, shapes, own = held(axes)
+        _, shapes, own = on_devices(axes)
         parameter_bytes = bytes_of(shapes, own, axes_of(made))
         row = min(longest_row(spec), batch_tokens)
 
         def memory(batch: int) -> Memory | None:
-            options = dict(held=held, batch_tokens=batch, row=row, lens=lens)
+            options = dict(on_devices=on_devices, batch_tokens=batch, row=row, lens=lens)
             return memory_of(lower(spec, dtype, made, **options))  # type: ignore[arg-type]
 
         hopeless = limit is not None and parameter_bytes > limit
@@ -129,7 +129,7 @@ def plan_for(
         most = None
         if largest_batch and not hopeless and limit is not None:
             room = USABLE * limit
-            most = largest(memory, needed, batch_tokens, row, room, tell=bar.update)
+            most = largest(memory, needed, batch_tokens, row, room, progress=bar.update)
     work = count(spec, weight_bytes=_BYTES[weights], activation_bytes=_BYTES[precision.activations])
     num_tokens = texts * tokens
     flops = work.flops(num_tokens, tokens / 2)
@@ -147,7 +147,7 @@ def plan_for(
         traffic = (own_share + stream) / described.bandwidth
     if described is not None and needed is not None and batch_seconds is None:
         lowered = lower(
-            spec, dtype, made, held=held, batch_tokens=batch_tokens, row=row,
+            spec, dtype, made, on_devices=on_devices, batch_tokens=batch_tokens, row=row,
             reach=min(row, reach_of(tokens)), lens=lens,
         )  # fmt: skip
         text = lowered.compile().as_text()

@@ -12,7 +12,7 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.checkpoint.formats import weights_of
 from jaxmap.checkpoint.formats.gguf import models_in
 from jaxmap.checkpoint.refs import Ref, is_folder, parse_refs
-from jaxmap.engine.device_memory import Held
+from jaxmap.engine.device_memory import OnDevices
 from jaxmap.errors import InputError
 from jaxmap.model.spec import Spec
 
@@ -35,7 +35,7 @@ class PlannedModel:
     label: str
     opened: weights.Opened | None = None
 
-    def held(self, dtype: str) -> Held | None:
+    def on_devices(self, dtype: str) -> OnDevices | None:
         """What the devices hold in a precision; None where it follows from `stored`."""
         if self.opened is None:
             return None

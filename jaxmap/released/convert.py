@@ -19,7 +19,7 @@ from jaxmap.errors import InputError
 from jaxmap.progress import progress
 from jaxmap.released.coordinates import read_coordinates
 from jaxmap.released.files import (
-    Contents,
+    ReleasedContents,
     Vector,
     read_contents,
     read_distances_of,
@@ -33,7 +33,7 @@ from jaxmap.released.layout import (
     TEXTS,
     TYPES,
     VECTORS,
-    Folder,
+    ReleasedFolder,
     find_files,
 )
 from jaxmap.store import Store
@@ -195,7 +195,7 @@ def _records(
 # Facts --------------------------------------------------------------------------------------------
 
 
-def _facts(files: Folder, contents: Contents) -> Release:
+def _facts(files: ReleasedFolder, contents: ReleasedContents) -> Release:
     def content(name: str) -> Any:
         path = files.path(name)
         if path is None:
@@ -218,7 +218,7 @@ def _facts(files: Folder, contents: Contents) -> Release:
     )
 
 
-def _colors(files: Folder, colors: dict[str, Any] | None) -> dict[str, Any] | None:
+def _colors(files: ReleasedFolder, colors: dict[str, Any] | None) -> dict[str, Any] | None:
     """Checks the colours and returns them; raises InputError for a value that is no colour."""
     for kind, color in (colors or {}).items():
         is_list = isinstance(color, list) and len(color) in (3, 4)
@@ -230,7 +230,7 @@ def _colors(files: Folder, colors: dict[str, Any] | None) -> dict[str, Any] | No
     return colors
 
 
-def _genealogy(files: Folder) -> tuple[dict[str, str] | None, genealogy.Parents | None]:
+def _genealogy(files: ReleasedFolder) -> tuple[dict[str, str] | None, genealogy.Parents | None]:
     types, parents = files.path(TYPES), files.path(PARENTS)
     return (
         genealogy.read_types(types) if types else None,
@@ -238,7 +238,7 @@ def _genealogy(files: Folder) -> tuple[dict[str, str] | None, genealogy.Parents 
     )
 
 
-def _check_lengths(files: Folder, contents: Contents) -> None:
+def _check_lengths(files: ReleasedFolder, contents: ReleasedContents) -> None:
     sizes = {len(one.scores): one for one in contents.vectors if one.scores is not None}
     if len(sizes) > 1:
         found = ", ".join(f"{one.file}: {one.label} has {n}" for n, one in sorted(sizes.items()))
@@ -247,11 +247,11 @@ def _check_lengths(files: Folder, contents: Contents) -> None:
         raise InputError(f"{files.root}: holds none of {', '.join(VECTORS)} with a vector in it")
 
 
-def _num_texts(contents: Contents) -> int:
+def _num_texts(contents: ReleasedContents) -> int:
     return next(len(one.scores) for one in contents.vectors if one.scores is not None)
 
 
-def _texts(files: Folder, count: int, report: Imported) -> Texts:
+def _texts(files: ReleasedFolder, count: int, report: Imported) -> Texts:
     for name in TEXTS:
         if path := files.path(name):
             texts = load_texts(path)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from jaxmap.errors import InputError
-from jaxmap.released.layout import TSNE, Folder
+from jaxmap.released.layout import TSNE, ReleasedFolder
 from jaxmap.released.pickles import as_dict, load_arrays
 from jaxmap.store.released_data import Coordinates
 
 PAIR = ("original", "quantized")  # the keys of the points of a model and its 8-bit version
 
 
-def read_coordinates(folder: Folder) -> dict[str, Coordinates]:
+def read_coordinates(folder: ReleasedFolder) -> dict[str, Coordinates]:
     """The released t-SNE coordinates, by the name of the map."""
     found: dict[str, Coordinates] = {}
     for name, file in TSNE.items():

@@ -19,7 +19,7 @@ from jaxmap.released.layout import (
     NAMES,
     QUANTISED,
     RAW,
-    Folder,
+    ReleasedFolder,
 )
 from jaxmap.released.pickles import as_dict, load_arrays
 from jaxmap.store.record import checkpoint_name
@@ -51,7 +51,7 @@ class Vector:
 
 
 @dataclass
-class Contents:
+class ReleasedContents:
     """The vectors of a release, and what is needed to write its files again.
 
     Fields:
@@ -93,9 +93,9 @@ class Contents:
         self.vectors.append(one)
 
 
-def read_contents(folder: Folder) -> Contents:
+def read_contents(folder: ReleasedFolder) -> ReleasedContents:
     """Reads all vectors; raises InputError, naming file and key, if a file has another layout."""
-    contents = Contents()
+    contents = ReleasedContents()
     if path := folder.path(PRETRAINING):
         kept: dict[str, list[Any]] = {}
         for size, steps in as_dict(path, load_arrays(path)).items():
@@ -126,7 +126,7 @@ def read_contents(folder: Folder) -> Contents:
     return contents
 
 
-def _read_models(folder: Folder, contents: Contents) -> None:
+def _read_models(folder: ReleasedFolder, contents: ReleasedContents) -> None:
     """Reads the rows of the model map, unclipped if the folder has both and they agree."""
     raw_path, path = folder.path(RAW), folder.path(CLIPPED)
     raw: dict[str, Any] = {}
@@ -167,7 +167,7 @@ def _is_clipped(raw: Mapping[str, Any], name: str, row_N: np.ndarray, floor: Any
     return np.array_equal(np.maximum(scores.astype(row_N.dtype), floor), row_N)
 
 
-def _clipped_rows(folder: Folder, path: Path) -> dict[str, np.ndarray]:
+def _clipped_rows(folder: ReleasedFolder, path: Path) -> dict[str, np.ndarray]:
     scores_KN = load_arrays(path)
     names_path = folder.path(NAMES)
     if names_path is None:
@@ -184,7 +184,9 @@ def _clipped_rows(folder: Folder, path: Path) -> dict[str, np.ndarray]:
     return dict(zip(names, scores_KN, strict=True))
 
 
-def read_distances_of(folder: Folder, contents: Contents) -> Iterator[WeightDistances]:
+def read_distances_of(
+    folder: ReleasedFolder, contents: ReleasedContents
+) -> Iterator[WeightDistances]:
     """Yields, for each run, the squared distances between the weights of its checkpoints."""
     path = folder.path(DISTANCES)
     if path is None:

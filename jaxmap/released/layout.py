@@ -52,7 +52,7 @@ FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Folder:
+class ReleasedFolder:
     """The files of a release that were found.
 
     Fields:
@@ -72,7 +72,7 @@ class Folder:
         return self.paths.get(name)
 
 
-def find_files(folder: Path) -> Folder:
+def find_files(folder: Path) -> ReleasedFolder:
     """Finds the files of a release in a folder, in its data/, or in kl-scale/data/.
 
     Raises InputError if there is none, or if one is in two places.
@@ -94,7 +94,7 @@ def find_files(folder: Path) -> Folder:
             if len(places) > 1:
                 raise InputError(f"{places[0]} and {places[1]}: one file twice: remove one of them")
         nested = any(path.parent != root for path in paths.values())
-        return Folder(root, paths, nested, _foreign(root, set(paths.values())))
+        return ReleasedFolder(root, paths, nested, _foreign(root, set(paths.values())))
     raise InputError(
         f"{folder}: holds none of {', '.join(VECTORS)}, neither itself nor in data/ or logp/: "
         "name the folder of the released data",

@@ -15,7 +15,7 @@ from jaxmap.analysis.diffusion import Diffusion, measure_diffusion
 from jaxmap.analysis.map_selection import make_atlas
 from jaxmap.analysis.maps import Atlas
 from jaxmap.analysis.notes import Note
-from jaxmap.analysis.published import Group, without_excluded_gaps
+from jaxmap.analysis.published import RunGroup, without_excluded_gaps
 from jaxmap.analysis.scale import Scale, measure_scale
 from jaxmap.atomic import write_atomic
 from jaxmap.errors import InputError
@@ -69,7 +69,7 @@ class Reproduction(Result):
     remarks: tuple[Note, ...] = ()  # on the files
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[RunGroup, ...]:
         """The groups of runs, each cleaned by itself."""
         return self.context.published_groups.found
 

@@ -16,8 +16,8 @@ from jaxmap.errors import InputError
 from jaxmap.progress import progress
 from jaxmap.results import Table
 from jaxmap.sharing.redaction import public_source
-from jaxmap.sharing.repository import Contents, Repository, missing, quiet_client
-from jaxmap.sharing.shared_files import RefusedError, SharedName, arrived, parse_name
+from jaxmap.sharing.repository import Repository, RepositoryContents, missing, quiet_client
+from jaxmap.sharing.shared_files import NotSharedError, SharedName, arrived, parse_name
 from jaxmap.sharing.shared_spans import fetch_spans
 from jaxmap.store import Store, text_facts
 from jaxmap.store.checkpoints import Checkpoint, means
@@ -121,7 +121,7 @@ def pull(
     )
 
 
-def shared_texts(repository: Repository, contents: Contents) -> TextFacts | None:
+def shared_texts(repository: Repository, contents: RepositoryContents) -> TextFacts | None:
     """The texts of a repository; None if it is no store. Raises InputError for a damaged file."""
     if TEXTS not in contents.files:
         return None
@@ -146,7 +146,7 @@ def shared_texts(repository: Repository, contents: Contents) -> TextFacts | None
 def fetch_into(
     store: Store,
     repository: Repository,
-    contents: Contents,
+    contents: RepositoryContents,
     models: Sequence[Checkpoint] = (),
     *,
     vectors_only: bool = False,
@@ -211,7 +211,7 @@ def _take(
 ) -> None:
     try:
         entry, content = arrived(path, name, store.texts)
-    except RefusedError as error:
+    except NotSharedError as error:
         found.refused[name] = str(error)
         return
     one = entry.identity

@@ -14,7 +14,7 @@ from jaxmap.results import Table
 from jaxmap.sharing.dataset_card import CARD, make_card
 from jaxmap.sharing.pull import TEXTS, fetch_into, shared_texts
 from jaxmap.sharing.redaction import PublicNames, check_unique, public_identity, public_source
-from jaxmap.sharing.repository import Contents, MovedError, Repository, quiet_client
+from jaxmap.sharing.repository import MovedError, Repository, RepositoryContents, quiet_client
 from jaxmap.sharing.shared_files import SharedFile, content_of, files_of
 from jaxmap.sharing.shared_spans import spans_of
 from jaxmap.store import Entry, Identity, Store, text_facts
@@ -129,14 +129,14 @@ def push(
     )
 
 
-def _contents(repository: Repository) -> Contents:
+def _contents(repository: Repository) -> RepositoryContents:
     contents = repository.contents()
     if contents is None:
         raise JaxmapError(f"{repository.name}: was made, and is not there; run this again")
     return contents
 
 
-def _check_texts(repository: Repository, contents: Contents, store: Store) -> None:
+def _check_texts(repository: Repository, contents: RepositoryContents, store: Store) -> None:
     theirs = shared_texts(repository, contents)
     if theirs is not None and theirs.fingerprint != store.texts.fingerprint:
         raise InputError(
@@ -183,7 +183,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 
 def _send(
     repository: Repository,
-    contents: Contents,
+    contents: RepositoryContents,
     files: Sequence[SharedFile],
     store: Store,
     names: PublicNames,

@@ -24,7 +24,7 @@ class MovedError(Exception):
 
 
 @dataclass(frozen=True)
-class Contents:
+class RepositoryContents:
     """What a repository holds at a commit: the bytes of each file, None where they are unknown."""
 
     commit: str
@@ -49,7 +49,7 @@ class Repository:
                 f"{self.name}: offline (HF_HUB_OFFLINE): unset it to reach the Hub", field="repo"
             )
 
-    def contents(self, revision: str | None = None) -> Contents | None:
+    def contents(self, revision: str | None = None) -> RepositoryContents | None:
         """What is there; None if there is no such repository, or none that one may read."""
         from huggingface_hub import HfApi, errors
 
@@ -69,7 +69,7 @@ class Repository:
         if not info.sha:
             raise JaxmapError(f"{self.name}: the Hub's answer names no commit; check HF_ENDPOINT")
         files = {file.rfilename: file.size for file in info.siblings or ()}
-        return Contents(info.sha, files, bool(info.private))
+        return RepositoryContents(info.sha, files, bool(info.private))
 
     def create(self, *, private: bool) -> None:
         """Makes the repository; it may exist already."""

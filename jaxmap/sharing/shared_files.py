@@ -53,7 +53,7 @@ _LONGEST = 300  # characters of a fact
 _MOST = 2**53
 
 
-class RefusedError(Exception):
+class NotSharedError(Exception):
     """Raised for a file that is not taken, with the reason."""
 
 
@@ -137,16 +137,16 @@ def arrived(path: Path, name: str, texts: TextFacts) -> tuple[Entry, bytes]:
         entry = read_entry(path)
         record = read_record(path)
         if entry.identity.texts != texts.fingerprint:
-            raise RefusedError("scored on other texts than those of the store")
+            raise NotSharedError("scored on other texts than those of the store")
         _check_facts(entry)
         _check_arrays(record)
         if name != _path_of(entry.identity, record.arrays):
-            raise RefusedError("its name is not that of its contents")
+            raise NotSharedError("its name is not that of its contents")
         model = {key: fact for key, fact in entry.provenance.model.items() if key in _KNOWN}
         kept = replace(record, provenance=replace(entry.provenance, files=(), model=model))
         return entry, encode(kept, entry.generation, len(texts.text_bytes))
     except (CorruptError, InputError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RefusedError(" ".join(str(error).split())) from error
+        raise NotSharedError(" ".join(str(error).split())) from error
 
 
 def _path_of(identity: Identity, arrays: Iterable[str]) -> str:
@@ -161,12 +161,12 @@ def _path_of(identity: Identity, arrays: Iterable[str]) -> str:
 def _check_arrays(record: Record) -> None:
     kinds = {is_per_token(name) for name in record.arrays}
     if len(kinds) != 1:
-        raise RefusedError("it has not arrays of one kind, per text or per token")
+        raise NotSharedError("it has not arrays of one kind, per text or per token")
     if not set(record.arrays).isdisjoint(VECTORS) and not set(COUNTS) <= set(record.arrays):
-        raise RefusedError("it has a vector without the numbers of tokens")
+        raise NotSharedError("it has a vector without the numbers of tokens")
     offsets_N1 = record.offsets_N1
     if (offsets_N1 is not None) != kinds.pop():
-        raise RefusedError("offsets come with arrays per token, and with no others")
+        raise NotSharedError("offsets come with arrays per token, and with no others")
     if offsets_N1 is not None and (
         offsets_N1.dtype != np.int64
         or offsets_N1.ndim != 1
@@ -174,7 +174,7 @@ def _check_arrays(record: Record) -> None:
         or offsets_N1[0] != 0
         or (np.diff(offsets_N1) < 0).any()
     ):
-        raise RefusedError("its offsets are none")
+        raise NotSharedError("its offsets are none")
 
 
 def _check_facts(entry: Entry) -> None:
@@ -182,19 +182,19 @@ def _check_facts(entry: Entry) -> None:
     shown."""
     one, made = entry.identity, entry.provenance
     if not (isinstance(one.ref, str) and is_hub_name(one.ref)):
-        raise RefusedError(f"{one.ref!r:.60} is no public name of a model")
+        raise NotSharedError(f"{one.ref!r:.60} is no public name of a model")
     for name in ("commit", "texts", "tokenizer", "special_rule"):
         _check(name, getattr(one, name), str)
     if one.revision is not None:
         _check("revision", one.revision, str)
         if not re.fullmatch(r"[\w.+=@:/-]+", one.revision) or one.revision[0] == "/":
-            raise RefusedError(f"{one.revision!r:.60} is no revision")
+            raise NotSharedError(f"{one.revision!r:.60} is no revision")
     variant = one.variant
     _check("layer", variant.layer, int | None)
     if variant.precision not in PRECISIONS or variant.quantisation not in QUANTISATIONS:
-        raise RefusedError("its dtype or quantisation is unknown")
+        raise NotSharedError("its dtype or quantisation is unknown")
     if variant.tuned and not re.fullmatch(r"[0-9a-f]{64}", variant.tuned):
-        raise RefusedError("its tuned lens is no sha256")
+        raise NotSharedError("its tuned lens is no sha256")
     for name, kind in _PROVENANCE.items():
         _check(name, getattr(made, name), kind)
     _check("generation", entry.generation, int)
@@ -209,8 +209,8 @@ def _check_facts(entry: Entry) -> None:
 
 def _check(name: str, value: object, kind: Any) -> None:
     if not isinstance(value, kind):
-        raise RefusedError(f"its {name} is of a wrong type")
+        raise NotSharedError(f"its {name} is of a wrong type")
     if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
-        raise RefusedError(f"its {name} is no line of text")
+        raise NotSharedError(f"its {name} is no line of text")
     if isinstance(value, int | float) and not 0 <= value < _MOST:
-        raise RefusedError(f"its {name} is {value}")
+        raise NotSharedError(f"its {name} is {value}")

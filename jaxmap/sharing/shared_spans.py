@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxmap.errors import JaxmapError
-from jaxmap.sharing.repository import Contents, Repository
-from jaxmap.sharing.shared_files import RefusedError
+from jaxmap.sharing.repository import Repository, RepositoryContents
+from jaxmap.sharing.shared_files import NotSharedError
 from jaxmap.stats.alignment import Spans
 from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry
@@ -32,7 +32,7 @@ def spans_of(entries: Iterable[Entry], store: Store) -> dict[str, Path]:
 
 
 def fetch_spans(
-    store: Store, repository: Repository, contents: Contents
+    store: Store, repository: Repository, contents: RepositoryContents
 ) -> tuple[list[str], dict[str, str]]:
     """Adds the files that results of the store need and a repository has.
 
@@ -55,7 +55,7 @@ def fetch_spans(
             try:
                 token_spans.write(path, _checked(came, store, entry))
                 added.append(name)
-            except RefusedError as error:
+            except NotSharedError as error:
                 refused[name] = str(error)
     return added, refused
 
@@ -66,11 +66,11 @@ def _checked(path: Path, store: Store, entry: Entry) -> Spans:
     try:
         spans = token_spans.read(path)
     except JaxmapError as error:
-        raise RefusedError("it is damaged") from error
+        raise NotSharedError("it is damaged") from error
     if spans is None or not np.array_equal(spans.offsets_N1, offsets_N1):
-        raise RefusedError("it is of other tokens than the results that it belongs to")
+        raise NotSharedError("it is of other tokens than the results that it belongs to")
     size_M = np.repeat(store.texts.text_bytes, np.diff(offsets_N1))
     bad_M = (spans.start_M < 0) | (spans.end_M < spans.start_M) | (spans.end_M > size_M)
     if spans.start_M.shape != size_M.shape or bad_M.any():
-        raise RefusedError("it has bytes that are not in the texts")
+        raise NotSharedError("it has bytes that are not in the texts")
     return spans

@@ -20,7 +20,7 @@ from jaxmap.stats.float64 import has_float64, precise
 from jaxmap.stats.moments import (
     ROWS,
     TEXTS,
-    Rows,
+    CentredRows,
     local_mesh,
     pair_moments,
     product_moments,
@@ -159,7 +159,7 @@ def kl_strips(
             rest_K[block] = (ll_KN[block] - mean_N).mean(axis=1)
     at_a_time = num_texts if alone else TEXTS
     tiles = [
-        Rows(ll_KN, slice(start, start + tile), mean_N, rest_K)
+        CentredRows(ll_KN, slice(start, start + tile), mean_N, rest_K)
         for start in range(0, num_models, tile)
     ]
     for i, own in enumerate(tiles):
@@ -258,7 +258,7 @@ def _difference_tile(
 
 
 def _product_tile(
-    own: Rows, other: Rows | None, errors: bool, mesh: Mesh | None, at_a_time: int
+    own: CentredRows, other: CentredRows | None, errors: bool, mesh: Mesh | None, at_a_time: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The moments of all pairs of two tiles, or of a tile with itself (`other` is None)."""
     m2_AB, spread_AB, near_AB = product_moments(own, other, errors, at_a_time)

@@ -23,7 +23,7 @@ ROWS = 16  # rows of a matrix that are computed at a time
 TEXTS = 1024  # texts whose products are summed at a time
 
 
-class Rows:
+class CentredRows:
     """Some rows of a matrix [K, N], minus a mean of each column and of each row.
 
     Args:
@@ -110,7 +110,7 @@ def spread_pairs(
 
 
 def product_moments(
-    q_AN: Rows, q_BN: Rows | None, errors: bool = True, at_a_time: int = TEXTS
+    q_AN: CentredRows, q_BN: CentredRows | None, errors: bool = True, at_a_time: int = TEXTS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`tile_moments` for rows with mean zero, from BLAS products in float64, for CPUs.
 

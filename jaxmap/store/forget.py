@@ -11,9 +11,9 @@ from jaxmap.results import Table
 from jaxmap.store.checkpoints import Checkpoint, matching
 from jaxmap.store.json_files import CorruptError, encode_json
 from jaxmap.store.record import checkpoint_name, hash_facts, now
-from jaxmap.store.requests import decode_asked, partial_path
+from jaxmap.store.requests import decode_requested, partial_path
 from jaxmap.store.store import Store
-from jaxmap.store.weight_distances import Rows
+from jaxmap.store.weight_distances import DistanceTable
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _forget_requests(store: Store, wanted: set[Checkpoint]) -> None:
     """Rewrites the requests without these models; each old file is removed after the new one."""
     for path in sorted((store.path / "asked").glob("*.json")):
         try:
-            run = decode_asked(path)
+            run = decode_requested(path)
         except CorruptError:
             continue  # counts as absent
         kept = [item for item in run.items if (item.ref, item.revision) not in wanted]
@@ -107,7 +107,7 @@ def _forget_distances(
 ) -> None:
     """Removes the distances of checkpoints whose step in a run no other model of the store has."""
     stays = {(name.run_name, name.time) for name in (names.parse(*other) for other in others)}
-    rows = Rows(store.path)
+    rows = DistanceTable(store.path)
     for name in sorted({names.parse(*model) for model in wanted}, key=lambda one: one.run_name):
         if name.time is not None and (name.run_name, name.time) not in stays:
             rows.forget(name.run_name, name.time)

@@ -17,7 +17,7 @@ from jaxmap.naming import natural_key
 from jaxmap.store.folder import Folder
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.record import now
-from jaxmap.store.requests import Item, decode_asked
+from jaxmap.store.requests import Item, decode_requested
 
 
 class RequestedItems:
@@ -28,7 +28,7 @@ class RequestedItems:
     """
 
     def __init__(self, path: Path):
-        self._runs = Folder(path, ".json", decode_asked)
+        self._runs = Folder(path, ".json", decode_requested)
 
     def add(self, items: Iterable[Item], command: str = "") -> None:
         """Writes the items of a run and the command line that resumes it, if they are new."""

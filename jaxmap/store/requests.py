@@ -137,18 +137,18 @@ def decode_failure(path: Path) -> Failure:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedItems:
     """The items that a run requested, and its command line; "" if there was none."""
 
     items: tuple[Item, ...]
     command: str = ""
 
 
-def decode_asked(path: Path) -> Asked:
+def decode_requested(path: Path) -> RequestedItems:
     """Reads the file of a run's requests; raises CorruptError."""
     facts = decode_json(path)
     try:
         items = tuple(Item.of_facts(item) for item in facts["items"])
-        return Asked(items, str(facts.get("command", "")))
+        return RequestedItems(items, str(facts.get("command", "")))
     except (TypeError, KeyError) as error:
         raise CorruptError(f"not a list of what was asked for ({error})") from error

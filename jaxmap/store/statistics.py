@@ -14,7 +14,7 @@ TOKEN_PREFIX = "token_"  # the prefix of arrays with a value for every scored to
 
 
 @dataclass(frozen=True)
-class Statistic:
+class RecordArray:
     """The description of an array of a record.
 
     Fields:
@@ -32,24 +32,28 @@ class Statistic:
     text: str
 
 
-def _both(name: str, unit: str, text: str) -> tuple[Statistic, Statistic]:
+def _both(name: str, unit: str, text: str) -> tuple[RecordArray, RecordArray]:
     """A statistic that is summed over a text's tokens, and the same statistic per token."""
-    token = Statistic(TOKEN_PREFIX + name, "float32", unit, "token", f"{text} of each token")
-    return Statistic(name, "float64", unit, "text", f"{text}, summed over a text"), token
+    token = RecordArray(TOKEN_PREFIX + name, "float32", unit, "token", f"{text} of each token")
+    return RecordArray(name, "float64", unit, "text", f"{text}, summed over a text"), token
 
 
 LOG_LIKELIHOOD = "log_likelihood"
 PMI = "pmi"
 COUNTS = ("num_tokens", "num_scored")
 
-STATISTICS: dict[str, Statistic] = {
+STATISTICS: dict[str, RecordArray] = {
     one.name: one
     for one in (
         *_both(LOG_LIKELIHOOD, "nats", "log-likelihood"),
-        Statistic("num_tokens", "int32", "tokens", "text", "ids of a text as scored; -1: unknown"),
-        Statistic("num_scored", "int32", "tokens", "text", "of these, predicted ones; -1: unknown"),
+        RecordArray(
+            "num_tokens", "int32", "tokens", "text", "ids of a text as scored; -1: unknown"
+        ),
+        RecordArray(
+            "num_scored", "int32", "tokens", "text", "of these, predicted ones; -1: unknown"
+        ),
         *_both("entropy", "nats", "entropy of the prediction"),
-        Statistic(
+        RecordArray(
             PMI,
             "float64",
             "nats",

@@ -15,7 +15,7 @@ from jaxmap.store.identical_checkpoints import IdenticalCheckpoints, identical_c
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
 from jaxmap.store.token_rules import TokenCheck, check_tokens
-from jaxmap.store.weight_distances import Rows
+from jaxmap.store.weight_distances import DistanceTable
 
 SHOWN = 20  # the largest number of lines of each list
 
@@ -166,7 +166,7 @@ class StatusReport(Table):
 @garbage_collection_paused()
 def status(
     store: Store,
-    rows: Rows | None = None,
+    rows: DistanceTable | None = None,
     workers: Workers | None = None,
     *,
     compare_tokens: bool = True,
@@ -177,7 +177,7 @@ def status(
     `compare_tokens`, results of an earlier token rule are compared with today's, which reads their
     tokenizers and the texts if they are on this machine.
     """
-    rows = rows or Rows(store.path)
+    rows = rows or DistanceTable(store.path)
     failed = store.failures()
     missing = store.missing()
     shown, superseded = store.arranged()

@@ -12,7 +12,7 @@ from typing import TextIO
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
 from jaxmap.store.status import StatusReport, status
-from jaxmap.store.weight_distances import Rows
+from jaxmap.store.weight_distances import DistanceTable
 
 SHOWN = 5  # the largest number of failures shown
 _SILENT = 4 * INTERVAL  # seconds without a beat from which the table mentions it
@@ -32,7 +32,7 @@ def watch(
     everything requested is done, when the rest has failed and no worker is running, and at Ctrl-C.
     """
     report = None
-    rows, workers = Rows(store.path), Workers(store.path)
+    rows, workers = DistanceTable(store.path), Workers(store.path)
     terminal = out.isatty()
     try:
         while True:

@@ -59,7 +59,7 @@ class WeightDistances:
 
 
 @dataclass(frozen=True)
-class Row:
+class DistanceRow:
     """Squared distances from one checkpoint to earlier ones, by step and commit of the earlier."""
 
     run: str
@@ -69,7 +69,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DistanceRequest:
     """A request for the distances between checkpoints at most `window` places apart in a run."""
 
     run: str
@@ -85,28 +85,30 @@ class Asked:
         }
 
 
-class Rows:
+class DistanceTable:
     """The rows of a store, and the requests; each file is parsed once."""
 
     def __init__(self, store_path: Path):
         folder = store_path / FOLDER
-        self._files: Folder[Row | WeightDistances] = Folder(folder, ".npz", _read, group=_run_of)
+        self._files: Folder[DistanceRow | WeightDistances] = Folder(
+            folder, ".npz", _read, group=_run_of
+        )
         self._asked = Folder(folder, ".json", _read_asked)
         self.path = folder
 
-    def of(self, run: str) -> dict[tuple[int, str], Row]:
+    def of(self, run: str) -> dict[tuple[int, str], DistanceRow]:
         """The rows of a run, by step and commit."""
         self._files.refresh()
-        found: dict[tuple[int, str], Row] = {}
+        found: dict[tuple[int, str], DistanceRow] = {}
         for row in self._files.group(run):
-            if isinstance(row, Row):
+            if isinstance(row, DistanceRow):
                 # There are two files only if an earlier version wrote the run's name differently.
                 other = found.get((row.step, row.commit))
                 to = {**other.to, **row.to} if other else row.to
                 found[row.step, row.commit] = replace(row, to=to)
         return found
 
-    def add(self, row: Row) -> Path:
+    def add(self, row: DistanceRow) -> Path:
         """Writes a row, keeping distances that its file has already; returns the file."""
         known = self.of(row.run).get((row.step, row.commit))
         merged = {**row.to, **known.to} if known else dict(row.to)
@@ -116,10 +118,10 @@ class Rows:
         )
         path = self.path / f"{stem}.npz"
         if known is None or merged.keys() != known.to.keys():
-            write_atomic(path, _encode(Row(row.run, row.step, row.commit, merged)))
+            write_atomic(path, _encode(DistanceRow(row.run, row.step, row.commit, merged)))
         return path
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, asked: DistanceRequest) -> None:
         """Records the request of a run."""
         facts = asdict(asked)
         name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -134,7 +136,7 @@ class Rows:
         Matrices of a whole run are not changed.
         """
         for path, row in self._files.items():
-            if not isinstance(row, Row) or row.run != run:
+            if not isinstance(row, DistanceRow) or row.run != run:
                 continue
             kept = {key: value for key, value in row.to.items() if key[0] != step}
             if row.step == step:
@@ -165,9 +167,9 @@ class Rows:
         self._asked.refresh()
         return self._files.corrupt() | self._asked.corrupt()
 
-    def all(self) -> list[Row | WeightDistances]:
+    def all(self) -> list[DistanceRow | WeightDistances]:
         """All matrices, then all rows."""
-        return sorted(self._files.refresh(), key=lambda one: isinstance(one, Row))
+        return sorted(self._files.refresh(), key=lambda one: isinstance(one, DistanceRow))
 
 
 def write_distances(store_path: Path, distances: WeightDistances) -> Path:
@@ -193,7 +195,7 @@ def read_distances(store_path: Path, commits: Commits | None = None) -> dict[str
     """
     found: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
     steps_of: dict[str, set[int]] = defaultdict(set)
-    for one in Rows(store_path).all():
+    for one in DistanceTable(store_path).all():
         if isinstance(one, WeightDistances):
             steps_of[one.ref].update(one.steps.tolist())
             for i, j in np.argwhere(~np.isnan(one.distance)).tolist():
@@ -218,8 +220,8 @@ def _matrix(
     return WeightDistances(run, np.array(steps, np.int64), distance_II)
 
 
-def _run_of(one: Row | WeightDistances) -> str:
-    return one.run if isinstance(one, Row) else one.ref
+def _run_of(one: DistanceRow | WeightDistances) -> str:
+    return one.run if isinstance(one, DistanceRow) else one.ref
 
 
 def _run_name(written: object) -> str:
@@ -227,7 +229,7 @@ def _run_name(written: object) -> str:
     return str(written).rstrip("/")
 
 
-def _encode(row: Row) -> bytes:
+def _encode(row: DistanceRow) -> bytes:
     to = sorted(row.to)
     buffer = io.BytesIO()
     np.savez(
@@ -242,7 +244,7 @@ def _encode(row: Row) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: Path) -> Row | WeightDistances:
+def _read(path: Path) -> DistanceRow | WeightDistances:
     """Reads a row or a matrix; raises CorruptError."""
     try:
         # From memory, because NumPy does not close a damaged file.
@@ -255,14 +257,18 @@ def _read(path: Path) -> Row | WeightDistances:
             return one
         to = zip(arrays["to_step"].tolist(), arrays["to_commit"].tolist(), strict=True)
         distances = dict(zip(to, arrays["distance"].tolist(), strict=True))
-        return Row(_run_name(arrays["run"]), int(arrays["step"]), str(arrays["commit"]), distances)
+        return DistanceRow(
+            _run_name(arrays["run"]), int(arrays["step"]), str(arrays["commit"]), distances
+        )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptError(f"not weight distances ({error}): remove it") from error
 
 
-def _read_asked(path: Path) -> Asked:
+def _read_asked(path: Path) -> DistanceRequest:
     facts = decode_json(path)
     try:
-        return Asked(_run_name(facts["run"]), tuple(map(int, facts["steps"])), int(facts["window"]))
+        return DistanceRequest(
+            _run_name(facts["run"]), tuple(map(int, facts["steps"])), int(facts["window"])
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"not a list of what was asked for ({error})") from error

@@ -32,7 +32,7 @@ from jaxmap.store.record import Identity, Record
 from jaxmap.store.requests import Item, partial_path
 from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.hosts import Hosts, Leader
-from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model, log_texts
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, ModelFacts, log_texts
 from jaxmap.sweeps.placement import Placement
 from jaxmap.sweeps.records import (
     keep_output,
@@ -109,8 +109,8 @@ class CheckpointScorer:
             dtype = found.dtype(settings.dtype)
             # Of floats other copies can be made.
             in_codes = settings.quantize == ("none",) or found.quantises_activations
-            held = partial(weights.shapes_on, found, dtype, in_codes=in_codes)
-            mesh = self._placement.mesh(found.spec, dtype, held)
+            on_devices = partial(weights.shapes_on, found, dtype, in_codes=in_codes)
+            mesh = self._placement.mesh(found.spec, dtype, on_devices)
             tensors = None
             if mesh is None:
                 shapes = weights.shapes(found, dtype, in_codes=in_codes)
@@ -135,7 +135,7 @@ class CheckpointScorer:
         desc: str = "score",
         seconds: float = 0.0,
         stop: Callable[[], bool] = lambda: False,
-        tell: Callable[[int, int], object] = lambda done, of: None,
+        progress: Callable[[int, int], object] = lambda done, of: None,
     ) -> list[Record]:
         """Scores an item; returns the records of the output and, with the lens, of each layer.
 
@@ -146,7 +146,7 @@ class CheckpointScorer:
           item: the item.
           desc: the label of the progress bar.
           seconds: the time that fetching and loading took.
-          stop, tell: see `Callbacks`.
+          stop, progress: see `Callbacks`.
         """
         started = time.perf_counter() - seconds
         identity = self._identity(loaded.files, loaded.texts, loaded.model.dtype, item)
@@ -154,7 +154,7 @@ class CheckpointScorer:
         missing = replace(item, statistics=lacking(item, kept))
         if not missing.statistics:
             return []
-        callbacks = Callbacks(self._unfinished(item, identity), stop, tell)
+        callbacks = Callbacks(self._unfinished(item, identity), stop, progress)
 
         def score(order: int = 0) -> tuple[Scores, Storage]:
             return self.score_part(loaded, missing, order, callbacks=callbacks, desc=desc)
@@ -257,7 +257,7 @@ class CheckpointScorer:
         """The versions of libraries on which a result depends, and of the token rule."""
         return result_versions()
 
-    def default_dtype(self, model: Model) -> str:
+    def default_dtype(self, model: ModelFacts) -> str:
         """The precision that "auto" stands for."""
         return default_dtype(jax.default_backend(), model.stored_dtype)
 

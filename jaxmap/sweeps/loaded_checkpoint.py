@@ -13,7 +13,7 @@ from jaxmap.corpus.token_cache import Tokenised
 from jaxmap.corpus.tokens import Tokens
 
 
-class Model(Protocol):
+class ModelFacts(Protocol):
     """What a record says of a model, whatever the engine; see `checkpoint.weights.Model`."""
 
     @property
@@ -30,7 +30,7 @@ class Model(Protocol):
     def context(self) -> int | None: ...
 
 
-M = TypeVar("M", bound=Model, covariant=True)
+M = TypeVar("M", bound=ModelFacts, covariant=True)
 
 
 @dataclass(frozen=True)

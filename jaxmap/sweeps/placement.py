@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxmap.checkpoint import weights
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine.batch_size import largest_batch
-from jaxmap.engine.device_memory import Held
+from jaxmap.engine.device_memory import OnDevices
 from jaxmap.engine.placement import mesh_for
 from jaxmap.model.mesh import Axes
 from jaxmap.model.padding import padded_spec
@@ -27,13 +27,13 @@ class Placement:
         self.settings = settings
         self._largest: dict[tuple, int] = {}  # tokens of the largest batch that fits in memory
 
-    def mesh(self, spec: Spec, dtype: str, held: Held) -> Mesh | None:
+    def mesh(self, spec: Spec, dtype: str, on_devices: OnDevices) -> Mesh | None:
         """The mesh of a checkpoint; None for one device.
 
         Args:
           spec: the spec of the checkpoint.
           dtype: the precision.
-          held: the arrays in memory, see `mesh_for`.
+          on_devices: the arrays in memory, see `mesh_for`.
         """
         settings = self.settings
         return mesh_for(
@@ -42,7 +42,7 @@ class Placement:
             dtype,
             batch_tokens=settings.batch_tokens,
             lens=settings.lens or bool(settings.tuned_lens),
-            held=held,
+            on_devices=on_devices,
         )
 
     def batch_tokens(self, model: weights.Model, tokens: Tokens, lens: bool) -> int | None:
@@ -58,7 +58,7 @@ class Placement:
         key = (model.graph, model.dtype, model.mesh, lens)
         if key not in self._largest:
 
-            def held(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
+            def on_devices(axes: Axes) -> tuple[nnx.GraphDef, nnx.State, Spec]:
                 return model.graph, model.params, padded_spec(model.spec, axes)
 
             self._largest[key] = largest_batch(
@@ -68,6 +68,6 @@ class Placement:
                 weights=model.stored_dtype,
                 lens=lens,
                 most=len(tokens.ids),
-                held=held,
+                on_devices=on_devices,
             )
         return self._largest[key]

@@ -88,7 +88,7 @@ class Recorder:
                     desc=f"[{stage.task.number + 1}/{self._checkpoints}] {item.label}",
                     seconds=seconds,
                     stop=self._stop,
-                    tell=self._heartbeat.texts,
+                    progress=self._heartbeat.texts,
                 )
             except Stopped:
                 raise

@@ -19,7 +19,7 @@ from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry, Identity, Provenance, Record
 from jaxmap.store.requests import Item
 from jaxmap.store.statistics import TOKEN_PREFIX, in_16_bits, is_per_token
-from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, ModelFacts
 from jaxmap.variant import Variant
 
 
@@ -68,7 +68,7 @@ def lacking(item: Item, kept: Mapping[Variant, Entry | None]) -> tuple[str, ...]
 
 def provenance(
     files: CheckpointFiles,
-    model: Model,
+    model: ModelFacts,
     tokenised: Tokenised,
     *,
     seconds: float,

@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from jaxmap.atomic import write_atomic
-from jaxmap.corpus.batches import Plan
+from jaxmap.corpus.batches import BatchPlan
 from jaxmap.store.record import hash_facts
 
 _DONE, _FACTS = "done", "facts"  # beside the arrays
@@ -44,7 +44,7 @@ class UnfinishedScores:
         self._key = ""
         self._saved = time.monotonic()
 
-    def begin(self, plan: Plan, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    def begin(self, plan: BatchPlan, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """Starts, or resumes the results of a run with the same facts, plan and arrays.
 
         Args:

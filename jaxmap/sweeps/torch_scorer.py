@@ -16,7 +16,7 @@ from jaxmap.engine.scores import Scores
 from jaxmap.store.requests import Item
 from jaxmap.store.statistics import scored_as
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
-from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, Model, log_texts
+from jaxmap.sweeps.loaded_checkpoint import LoadedCheckpoint, ModelFacts, log_texts
 
 if TYPE_CHECKING:
     from jaxmap.pytorch.loading import TorchModel
@@ -78,7 +78,7 @@ class TorchScorer(CheckpointScorer):
     def versions(self) -> dict[str, str]:
         return super().versions() | {"torch": importlib.metadata.version("torch")}
 
-    def default_dtype(self, model: Model) -> str:
+    def default_dtype(self, model: ModelFacts) -> str:
         from jaxmap.pytorch.loading import DTYPES
 
         return DTYPES[0]

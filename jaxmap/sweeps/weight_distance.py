@@ -30,7 +30,7 @@ from jaxmap.checkpoint.host_memory import free_memory
 from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.environment import cores
 from jaxmap.errors import InputError, JaxmapError
-from jaxmap.store.weight_distances import WINDOW, Asked, Row, Rows
+from jaxmap.store.weight_distances import WINDOW, DistanceRequest, DistanceRow, DistanceTable
 
 _MOST_THREADS = 8  # the largest number of threads that measure one checkpoint
 SHARE = 0.5  # the share of the free memory for tensors of earlier checkpoints
@@ -98,7 +98,7 @@ class Distances:
     ):
         if window < 1:
             raise InputError("must be at least 1 checkpoint", field="weight_distance", value=window)
-        self._rows = Rows(store_path)
+        self._rows = DistanceTable(store_path)
         check_writable(self._rows.path)
         remove_stale_temps(self._rows.path)
         self._window = window
@@ -118,7 +118,7 @@ class Distances:
         steps = sorted(set(steps))
         with self._lock:
             self._plans[run] = {step: place for place, step in enumerate(steps)}
-            self._rows.ask(Asked(run, tuple(steps), self._window))
+            self._rows.ask(DistanceRequest(run, tuple(steps), self._window))
 
     def known(self, run: str) -> bool:
         """Whether the store has distances of a run."""
@@ -166,11 +166,11 @@ class Distances:
             near = [kept for kept in self._kept if 0 < abs(kept.place - place) <= self._window]
             stay = [kept for kept in near if kept.place > place - self._window]
             latest = sorted([*stay, new], key=lambda kept: kept.place)[-self._room :]
-            held = latest if self._room else []
+            in_memory = latest if self._room else []
             try:
                 with contextlib.ExitStack() as stack:
                     pairs = [
-                        _Pair(kept, found, kept not in held)
+                        _Pair(kept, found, kept not in in_memory)
                         for kept in near
                         if (found := self._open(kept, stack)) is not None
                     ]
@@ -188,13 +188,13 @@ class Distances:
                         sums = squared_distances(stored, olds, threads)
                         for pair, value in zip(met, sums, strict=True):
                             pair.sums.append(value)
-                        if new in held and new.tensors is not None:
+                        if new in in_memory and new.tensors is not None:
                             new.tensors[key] = _owned(stored)
 
                     yield take
-                self._keep([*stay, new], held)
+                self._keep([*stay, new], in_memory)
             except BaseException:
-                self._keep(stay, held)
+                self._keep(stay, in_memory)
                 raise
             self._write(run, new, pairs)
 
@@ -237,10 +237,10 @@ class Distances:
             logging.warning("no weight distance to step %d: %s", kept.step, error)
             return None
 
-    def _keep(self, kept: list[_Kept], held: Sequence[_Kept]) -> None:
+    def _keep(self, kept: list[_Kept], in_memory: Sequence[_Kept]) -> None:
         self._kept = kept
         for one in kept:
-            if one not in held:
+            if one not in in_memory:
                 one.tensors = None
 
     def _write(self, run: str, new: _Kept, pairs: Sequence[_Pair]) -> None:
@@ -260,7 +260,7 @@ class Distances:
             to[early.step, early.commit] = math.nan if differs else math.fsum(pair.sums)
         for (step, commit), to in rows.items():
             if step in self._own.get(run, (step,)):
-                self._rows.add(Row(run, step, commit, to))
+                self._rows.add(DistanceRow(run, step, commit, to))
 
 
 def _owned(stored: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxmap.pytorch.loading import from_folder, import_torch
 from jaxmap.pytorch.structure import Structure
 
 
-class Reference:
+class TransformersModel:
     """transformers' model of a checkpoint folder, on the CPU.
 
     Its attention is scaled_dot_product_attention, or eager where the class has no other. Code of

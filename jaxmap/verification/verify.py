@@ -21,7 +21,7 @@ from jaxmap.engine.scores import score_rows
 from jaxmap.errors import JaxmapError, without_name
 from jaxmap.progress import progress
 from jaxmap.results import Table
-from jaxmap.verification.pytorch import Reference
+from jaxmap.verification.pytorch import TransformersModel
 
 # A float32 score is a sum over layers and tokens of rounded numbers: what two correct programs may
 # differ by grows with the score. PyTorch's own float32 is up to this far from float64 on real
@@ -216,7 +216,7 @@ def _one(
     theirs, their_seconds = _theirs(folder, ids, lens, str(ref))
     exact_N = np.full(len(ids), np.nan)
     if double:
-        reference = Reference(folder, "float64")
+        reference = TransformersModel(folder, "float64")
         for i in range(min(double, len(ids))):
             exact_N[i] = reference.score(*ids[i])
     return Verified(
@@ -243,7 +243,7 @@ def _theirs(
     folder: Path, ids: list[tuple[np.ndarray, int]], lens: bool, desc: str
 ) -> tuple[np.ndarray, float]:
     """PyTorch's float32 scores, as `_ours`, and the seconds that the outputs took."""
-    reference = Reference(folder, "float32")
+    reference = TransformersModel(folder, "float32")
     with progress(len(ids), f"PyTorch: {desc}", "text") as bar:
         started, outputs = time.perf_counter(), []
         for text in ids:

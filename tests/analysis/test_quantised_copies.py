@@ -17,7 +17,7 @@ from support.stores import filled, record, texts
 from jaxmap.analysis.context import Context
 from jaxmap.analysis.quantised_copies import released_copies
 from jaxmap.analysis.scale import measure_scale
-from jaxmap.checkpoint.sources.model_card import Card, parse_card
+from jaxmap.checkpoint.sources.model_card import ModelCard, parse_card
 from jaxmap.checkpoint.storage import bits_of_file_type
 from jaxmap.store import Store
 
@@ -171,19 +171,19 @@ def test_beside_copies_that_were_made_here(tmp_path):
 @pytest.mark.parametrize(
     ("text", "card"),
     [
-        ("---\nbase_model: org/a\n---\n", Card(("org/a",))),
+        ("---\nbase_model: org/a\n---\n", ModelCard(("org/a",))),
         (
             "---\nbase_model: [org/a]\nbase_model_relation: quantized\n---\nx",
-            Card(("org/a",), "quantized"),
+            ModelCard(("org/a",), "quantized"),
         ),
-        ("---\nbase_model:\n- org/a\n- org/b\n- 3\n---", Card(("org/a", "org/b"))),
-        ("\ufeff---\r\nbase_model: org/a\r\n---\r\n", Card(("org/a",))),
-        ("# no facts\n---\nbase_model: org/a\n---\n", Card()),
-        ("---\nbase_model: org/a\n", Card()),
-        ("---\n: [\n---\n", Card()),
-        ("---\n- a\n---\n", Card()),
-        ("", Card()),
-        ("---\nbase_model: org/a\nbase_model_relation: cousin\n---\n", Card(("org/a",))),
+        ("---\nbase_model:\n- org/a\n- org/b\n- 3\n---", ModelCard(("org/a", "org/b"))),
+        ("\ufeff---\r\nbase_model: org/a\r\n---\r\n", ModelCard(("org/a",))),
+        ("# no facts\n---\nbase_model: org/a\n---\n", ModelCard()),
+        ("---\nbase_model: org/a\n", ModelCard()),
+        ("---\n: [\n---\n", ModelCard()),
+        ("---\n- a\n---\n", ModelCard()),
+        ("", ModelCard()),
+        ("---\nbase_model: org/a\nbase_model_relation: cousin\n---\n", ModelCard(("org/a",))),
     ],
 )
 def test_cards(text, card):

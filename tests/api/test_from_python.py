@@ -15,8 +15,8 @@ from support.checkpoints import GPT2, TEXTS, caches, make_checkpoint, write_text
 from support.checkpoints import jaxmap as shell
 
 import jaxmap
-from jaxmap.benchmarking.report import Report
-from jaxmap.benchmarking.speed import Row
+from jaxmap.benchmarking.report import BenchmarkReport
+from jaxmap.benchmarking.speed import SpeedRow
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError, JaxmapError
 
@@ -336,8 +336,8 @@ def test_bench(tmp_path, monkeypatch):
 
     def measure(shapes, **options):
         asked.append((list(shapes), options))
-        rows = [Row("14m", "jaxmap", 100.0, 10.0, 1.0, 2.0, 0.5, 0.0)]
-        return Report({"device": "cpu", "cores": 2}, options, rows)
+        rows = [SpeedRow("14m", "jaxmap", 100.0, 10.0, 1.0, 2.0, 0.5, 0.0)]
+        return BenchmarkReport({"device": "cpu", "cores": 2}, options, rows)
 
     monkeypatch.setattr("jaxmap.benchmarking.speed.measure", measure)
     ran = shell("bench", "--shapes=14m", "--texts=2", "--repeats=1", f"--out={tmp_path}/b.json")

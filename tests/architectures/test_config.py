@@ -10,7 +10,7 @@ from support.cases.core import CASES
 from jaxmap.architectures import coverage
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import families
-from jaxmap.architectures.rows import place_of
+from jaxmap.architectures.rows import row_key_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import abstract, named
@@ -301,7 +301,7 @@ def test_released_recurrent_models(name):
     _, shapes = abstract(spec)
     leaves = named(shapes)
     rows = families()[config["model_type"]].rows(spec)
-    assert {place_of(path, spec).key for path in leaves} <= set(rows)
+    assert {row_key_of(path, spec).key for path in leaves} <= set(rows)
     total = sum(math.prod(leaf.shape) for leaf in leaves.values())
     assert count is None or total == count
 

@@ -9,8 +9,8 @@ import pytest
 from support import REPOSITORY
 
 from jaxmap.benchmarking.interleaved import take_turns
-from jaxmap.benchmarking.report import Report
-from jaxmap.benchmarking.speed import Row, measure
+from jaxmap.benchmarking.report import BenchmarkReport
+from jaxmap.benchmarking.speed import SpeedRow, measure
 from jaxmap.cli import run
 from jaxmap.errors import InputError, JaxmapError
 
@@ -28,9 +28,11 @@ serve(prepare)
 """
 
 
-def recorded() -> Report[Row]:
+def recorded() -> BenchmarkReport[SpeedRow]:
     facts = json.loads(RECORDED.read_text())
-    return Report(facts["machine"], facts["settings"], [Row(**row) for row in facts["rows"]])
+    return BenchmarkReport(
+        facts["machine"], facts["settings"], [SpeedRow(**row) for row in facts["rows"]]
+    )
 
 
 def test_programs_take_turns_and_their_chatter_is_no_answer():
@@ -78,7 +80,7 @@ def test_speed_is_not_half_of_what_was_recorded(tmp_path, capsys, optimised):
     assert run(["bench", "--shapes=70m", "--texts=8", "--repeats=2", f"--out={out}"]) == 0
     text = capsys.readouterr().out
     facts = json.loads(out.read_text())
-    now = {row["name"]: Row(**row) for row in facts["rows"]}
+    now = {row["name"]: SpeedRow(**row) for row in facts["rows"]}
     for rival in ("torch-one", "torch-batched"):
         assert now[rival].worst_nats < 2e-3
         assert f"times as fast as {rival}" in text

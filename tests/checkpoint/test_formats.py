@@ -14,7 +14,7 @@ from support.checkpoints import LLAMA, NEOX, change_tensors, make_checkpoint, re
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import families
-from jaxmap.architectures.rows import place_of
+from jaxmap.architectures.rows import row_key_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
 from jaxmap.checkpoint.account import account, parameter_shapes
@@ -116,7 +116,7 @@ def test_the_head_alone_serves_both(name):
     family = families()[config["model_type"]]
     rows, tensors = family.rows(spec), {}
     for path, shape in parameter_shapes(spec).items():
-        key, layers = place_of(path, spec)
+        key, layers = row_key_of(path, spec)
         row, item = rows[key], shape if layers == (None,) else shape[1:]
         some = range(item[0]) if "{e}" in row.name else (None,)
         item = item[1:] if "{e}" in row.name else item

@@ -22,7 +22,7 @@ from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.model import decoder
-from jaxmap.verification.pytorch import Reference
+from jaxmap.verification.pytorch import TransformersModel
 
 BASE: dict[str, Any] = dict(
     vocab_size=V,
@@ -233,7 +233,7 @@ def test_scores_are_those_of_the_decoded_model(tmp_path):
     folder = make_checkpoint(tmp_path / "hf", WIDE, spread=0.05)
     path = made(folder, kind="Q4_K", file_type=15)
     plain = as_decoded(folder, path, tmp_path / "plain")
-    reference = Reference(plain, "float32")
+    reference = TransformersModel(plain, "float32")
     texts = random_texts(V)
     model = weights.load(opened(path), dtype="float32")
     ours_N = score_tokens(Scorers().of(model), model, make_tokens(texts), batch_tokens=512)
@@ -263,7 +263,7 @@ def test_transformers_reads_the_same_tensors(name, tmp_path):
         empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     theirs = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=empty)["tensors"]
     with weights.opened(opened(path)) as found:
-        named = {name for place in found.places for name in place.names}
+        named = {name for place in found.assignments for name in place.names}
         same = named & set(theirs)
         assert len(same) > 0.6 * len(named)
         for one in same:

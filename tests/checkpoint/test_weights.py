@@ -40,7 +40,7 @@ def account(folder):
     """The places of every parameter, and the names of the tensors in the files."""
     with weights.opened(folder) as found:
         family = found.checkpoint.architecture.family
-        return found.places, found.spec, set(found.tensors), family
+        return found.assignments, found.spec, set(found.tensors), family
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -35,7 +35,7 @@ from jaxmap.demos.folders import build_folder, sole_use
 from jaxmap.demos.model import init_params, leaf_name, optimiser, spec_for
 from jaxmap.demos.result import OUTPUTS, DemoRun
 from jaxmap.demos.run import run_demo
-from jaxmap.demos.settings import DemoConfig, Size
+from jaxmap.demos.settings import DemoConfig, ModelSize
 from jaxmap.demos.train import train_runs, window_starts
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Store
@@ -58,8 +58,8 @@ TINY = dict(
     early=4,
     seeds=2,
     sizes={
-        "xs": Size(width=16, layers=1, heads=1, learning_rate=2e-2),
-        "s": Size(width=32, layers=2, heads=2, learning_rate=1e-2),
+        "xs": ModelSize(width=16, layers=1, heads=1, learning_rate=2e-2),
+        "s": ModelSize(width=32, layers=2, heads=2, learning_rate=1e-2),
     },
     lens=False,
     quantize=(),
@@ -315,7 +315,7 @@ def test_training_text_stops_at_its_limit():
 
 
 def test_first_weights_are_drawn_as_pythias():
-    spec = spec_for(tiny(), Size(width=64, layers=4, heads=4, learning_rate=1e-3))
+    spec = spec_for(tiny(), ModelSize(width=64, layers=4, heads=4, learning_rate=1e-3))
     leaves = jax.tree_util.tree_leaves_with_path(init_params(spec, 0))
     named = {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -334,7 +334,7 @@ def test_first_weights_are_drawn_as_pythias():
 
 
 def test_the_optimiser_warms_up_from_zero_and_decays_only_matrices():
-    size = Size(width=16, layers=1, heads=1, learning_rate=0.1)
+    size = ModelSize(width=16, layers=1, heads=1, learning_rate=0.1)
     config = tiny(warmup=4, steps=8)
     params = jax.tree.map(jnp.ones_like, init_params(spec_for(config, size), 0))
     tx = optimiser(config, size)
@@ -406,7 +406,7 @@ def test_the_command_takes_a_config(tmp_path, monkeypatch):
         ({"finetune_steps": -1}, "finetune_steps is negative"),
         ({"dtypes": ("tf32",)}, "dtypes: 'tf32' is unknown"),
         ({"sizes": {}}, "sizes is empty"),
-        ({"sizes": {"xs": Size(12, 1, 1, 1e-3)}}, "sizes.xs"),
+        ({"sizes": {"xs": ModelSize(12, 1, 1, 1e-3)}}, "sizes.xs"),
     ],
 )
 def test_a_config_that_cannot_be_trained_is_refused(changes, message):
@@ -455,7 +455,7 @@ def test_a_vocabulary_below_the_bytes_is_refused(tmp_path):
 
 
 def test_a_run_that_diverges_is_named(tmp_path):
-    sizes = {"xs": Size(width=16, layers=1, heads=1, learning_rate=float("inf"))}
+    sizes = {"xs": ModelSize(width=16, layers=1, heads=1, learning_rate=float("inf"))}
     config = tiny(sizes=sizes, seeds=1)
     corpus = prepare_corpus(tmp_path, config, documents())
     with pytest.raises(
@@ -507,7 +507,7 @@ def test_a_second_stage_and_a_branch(tmp_path):
 
 
 def test_derived_models_fill_the_rows_of_the_scale(tmp_path):
-    sizes = {"xs": Size(width=32, layers=1, heads=2, learning_rate=2e-2)}
+    sizes = {"xs": ModelSize(width=32, layers=1, heads=2, learning_rate=2e-2)}
     config = tiny(finetune_steps=4, steps=4, warmup=2, seeds=1, sizes=sizes)
     corpus = prepare_corpus(tmp_path, config, documents())
     train_runs(tmp_path, corpus, config)

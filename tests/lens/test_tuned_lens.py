@@ -244,9 +244,9 @@ def test_killed_and_gone_on_with_gives_the_same(learnt, tmp_path):
     tokens = make_tokens(_chain(24, 60, 2))
     training = Training(steps=9, learning_rate=1e-2, batch_tokens=256)
 
-    def run(folder, tell):
+    def run(folder, on_step):
         return train_lens(
-            learnt, tokens, training, folder, vocabulary_block=32, save_every=0, tell=tell
+            learnt, tokens, training, folder, vocabulary_block=32, save_every=0, on_step=on_step
         )
 
     whole = run(tmp_path / "whole", lambda step, loss_L: None)

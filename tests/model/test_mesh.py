@@ -17,7 +17,7 @@ from jaxmap.engine.placement import mesh_for
 from jaxmap.errors import InputError
 from jaxmap.model.mechanisms import Alibi, QkNorm
 from jaxmap.model.mesh import Axes, make, parse
-from jaxmap.model.padded_axis import Extent, extent
+from jaxmap.model.padded_axis import PaddedAxis, padded_axis
 from jaxmap.model.padding import padded_spec
 from jaxmap.model.spec import Kind, Spec
 
@@ -235,7 +235,9 @@ def test_slopes_go_with_their_heads():
     assert wide.slopes == (*slopes, 0.0)
 
 
-@pytest.mark.parametrize("how", [Extent(5, 3, 6, 3), Extent(4, 3, 4, 4), Extent(1, 7, 1, 8)])
+@pytest.mark.parametrize(
+    "how", [PaddedAxis(5, 3, 6, 3), PaddedAxis(4, 3, 4, 4), PaddedAxis(1, 7, 1, 8)]
+)
 def test_padding_can_be_taken_off(how):
     x = np.random.default_rng(0).normal(size=(2, how.groups * how.each, 3))
     padded = how.pad(x, 1)
@@ -247,6 +249,6 @@ def test_padding_can_be_taken_off(how):
 
 def test_every_axis_finds_its_place():
     own = padded_spec(_SPEC, Axes(model=2))
-    assert extent("h", 15, 18, _SPEC, own) == (5, 3, 6, 3)
-    assert extent("g", 5, 6, _SPEC, own) == (1, 5, 1, 6)
-    assert extent(" ", 40, 40, _SPEC, own) == (1, 40, 1, 40)
+    assert padded_axis("h", 15, 18, _SPEC, own) == (5, 3, 6, 3)
+    assert padded_axis("g", 5, 6, _SPEC, own) == (1, 5, 1, 6)
+    assert padded_axis(" ", 40, 40, _SPEC, own) == (1, 40, 1, 40)

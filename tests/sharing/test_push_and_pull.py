@@ -15,7 +15,7 @@ from jaxmap.cli import program
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.sharing.redaction import PublicNames, public_identity
 from jaxmap.sharing.repository import Repository
-from jaxmap.sharing.shared_files import RefusedError, arrived, content_of, files_of
+from jaxmap.sharing.shared_files import NotSharedError, arrived, content_of, files_of
 from jaxmap.store import Item, Store, TextFacts
 
 # Of the Hub's client, about its own HTTP client.
@@ -292,7 +292,7 @@ def test_what_is_damaged_or_foreign_is_refused(shared_file, tmp_path, change, wo
     facts = TextFacts(TEXTS.fingerprint, "", TEXTS.num_bytes)
     assert arrived(path, name, facts)[0].identity.ref == "org/b"
     path.write_bytes(spoilt)
-    with pytest.raises(RefusedError, match=words):
+    with pytest.raises(NotSharedError, match=words):
         arrived(path, name, facts)
 
 

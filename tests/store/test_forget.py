@@ -8,7 +8,12 @@ from jaxmap.store import Failure, Item, Store
 from jaxmap.store.forget import forget
 from jaxmap.store.requests import partial_path
 from jaxmap.store.status import status
-from jaxmap.store.weight_distances import Asked, Row, Rows, read_distances
+from jaxmap.store.weight_distances import (
+    DistanceRequest,
+    DistanceRow,
+    DistanceTable,
+    read_distances,
+)
 from jaxmap.variant import Variant
 
 TEXTS = texts()
@@ -32,11 +37,11 @@ def store(tmp_path) -> Store:
         path = partial_path(made.path, item)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"unfinished")
-    rows = Rows(made.path)
-    rows.ask(Asked("org/m@stage1", (1, 2, 3), 2))
+    rows = DistanceTable(made.path)
+    rows.ask(DistanceRequest("org/m@stage1", (1, 2, 3), 2))
     for run in ("org/m@stage1", "org/m@stage2"):
-        rows.add(Row(run, 2, "c0", {(1, "c0"): 1.0}))
-        rows.add(Row(run, 3, "c0", {(1, "c0"): 4.0, (2, "c0"): 2.0}))
+        rows.add(DistanceRow(run, 2, "c0", {(1, "c0"): 1.0}))
+        rows.add(DistanceRow(run, 3, "c0", {(1, "c0"): 4.0, (2, "c0"): 2.0}))
     return made
 
 
@@ -64,7 +69,7 @@ def test_one_checkpoint_whole_and_nothing_else(store):
     assert found["org/m@stage1"].steps.tolist() == [1, 3]
     assert found["org/m@stage1"].distance[0, 1] == 4.0
     assert found["org/m@stage2"].steps.tolist() == [1, 2, 3]
-    assert Rows(store.path).count() == (1, 1)
+    assert DistanceTable(store.path).count() == (1, 1)
     rewritten = {"asked", "weights"}
     assert {name for name in files(store) - before if name.split("/")[0] not in rewritten} == set()
 

@@ -20,7 +20,12 @@ from jaxmap.store import Failure, Item, Store
 from jaxmap.store.heartbeat import Heartbeat
 from jaxmap.store.status import status
 from jaxmap.store.watch import duration, gave_up, table, watch
-from jaxmap.store.weight_distances import Asked, Row, Rows, read_distances
+from jaxmap.store.weight_distances import (
+    DistanceRequest,
+    DistanceRow,
+    DistanceTable,
+    read_distances,
+)
 
 TEXTS = texts()
 NOON = datetime(2026, 1, 2, 12, 0, 0)
@@ -53,9 +58,9 @@ def tell(store: Store, beat: Heartbeat, **facts) -> None:
 
 def test_the_table(tmp_path):
     store = halfway(tmp_path)
-    rows = Rows(tmp_path)
-    rows.ask(Asked("run", (0, 1, 2, 3), 2))
-    rows.add(Row("run", 2, "c", {(0, "c"): 1.0}))
+    rows = DistanceTable(tmp_path)
+    rows.ask(DistanceRequest("run", (0, 1, 2, 3), 2))
+    rows.add(DistanceRow("run", 2, "c", {(0, "c"): 1.0}))
     with beating(store) as a, beating(store) as b, beating(store) as c:
         tell(store, a, host="gpu1", scored=3, failed=1, seconds=1800, item="run@step2",
              texts=2500, texts_of=10000, all_texts=32500)  # fmt: skip
@@ -132,13 +137,13 @@ def test_ends_when_the_rest_failed(tmp_path):
 def test_missing_distances_are_waited_for(tmp_path):
     store, _ = filled(tmp_path, TEXTS, record(TEXTS, "run", "step0"), record(TEXTS, "run", "step1"))
     store.ask([Item("run", "step0"), Item("run", "step1")])
-    rows = Rows(tmp_path)
-    rows.ask(Asked("run", (0, 1), 10))
+    rows = DistanceTable(tmp_path)
+    rows.ask(DistanceRequest("run", (0, 1), 10))
     report = status(store)
     assert not report.complete
     assert "distances   0 of 1 between weights" in report.text()
     assert gave_up(watch(store, io.StringIO(), 1.0, sleep=pytest.fail))
-    rows.add(Row("run", 1, "c0", {(0, "c0"): 3.0}))
+    rows.add(DistanceRow("run", 1, "c0", {(0, "c0"): 3.0}))
     assert status(store).complete
     assert not gave_up(watch(store, io.StringIO(), 1.0, sleep=pytest.fail))
     assert np.isfinite(read_distances(tmp_path)["run"].distance[0, 1])

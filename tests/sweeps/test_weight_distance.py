@@ -29,8 +29,8 @@ from jaxmap.checkpoint.tensor_difference import squared_distances
 from jaxmap.errors import InputError
 from jaxmap.naming import parse
 from jaxmap.store.weight_distances import (
-    Row,
-    Rows,
+    DistanceRow,
+    DistanceTable,
     WeightDistances,
     read_distances,
     write_distances,
@@ -199,7 +199,7 @@ def test_one_pass_reads_each_checkpoint_once(run13, tmp_path, reads):
     assert distances.steps.tolist() == list(range(0, 13000, 1000))
     np.testing.assert_allclose(distances.distance, within(oracle(run13), 10), rtol=1e-9)
     assert found.missing(RUN, points(13)) == set()
-    assert Rows(tmp_path).count() == (75, 75)
+    assert DistanceTable(tmp_path).count() == (75, 75)
 
 
 def test_a_model_and_a_bare_read_give_the_same(run13, whole, tmp_path):
@@ -315,7 +315,7 @@ def test_a_checkpoint_that_fails_leaves_a_gap(run13, tmp_path):
     expected[5, :] = expected[:, 5] = np.nan
     distances = read_distances(store)[RUN]
     np.testing.assert_allclose(distances.at(np.arange(0, 13000, 1000)), expected, rtol=1e-9)
-    assert Rows(store).count() == (75 - 12, 75)
+    assert DistanceTable(store).count() == (75 - 12, 75)
     unresolved = [p._replace(commit=None) if p.step == 5000 else p for p in points(13)]
     again = planned(store, 13)
     assert again.missing(RUN, unresolved) == set()
@@ -444,12 +444,12 @@ def test_two_runs_one_after_the_other(run13, tmp_path):
 
 
 def test_a_run_s_row_is_completed_not_replaced(tmp_path):
-    rows = Rows(tmp_path)
-    path = rows.add(Row("r", 3, "c", {(1, "a"): 1.0}))
-    assert rows.add(Row("r", 3, "c", {(2, "b"): 2.0, (1, "a"): 5.0})) == path
-    assert Rows(tmp_path).of("r")[3, "c"].to == {(1, "a"): 1.0, (2, "b"): 2.0}
+    rows = DistanceTable(tmp_path)
+    path = rows.add(DistanceRow("r", 3, "c", {(1, "a"): 1.0}))
+    assert rows.add(DistanceRow("r", 3, "c", {(2, "b"): 2.0, (1, "a"): 5.0})) == path
+    assert DistanceTable(tmp_path).of("r")[3, "c"].to == {(1, "a"): 1.0, (2, "b"): 2.0}
     state = path.stat().st_mtime_ns
-    rows.add(Row("r", 3, "c", {(2, "b"): 2.0}))
+    rows.add(DistanceRow("r", 3, "c", {(2, "b"): 2.0}))
     assert path.stat().st_mtime_ns == state
 
 
@@ -458,7 +458,7 @@ def test_rows_beside_a_matrix(tmp_path):
     matrix = np.full((3, 3), np.nan)
     matrix[0, 1], matrix[1, 2] = 1.0, 2.0
     write_distances(tmp_path, WeightDistances("r", np.array([0, 1, 5]), matrix))
-    Rows(tmp_path).add(Row("r", 7, "c", {(5, "b"): 4.0}))
+    DistanceTable(tmp_path).add(DistanceRow("r", 7, "c", {(5, "b"): 4.0}))
     found = read_distances(tmp_path)["r"]
     assert found.steps.tolist() == [0, 1, 5, 7]
     assert found.distance[0, 1] == 1.0
@@ -476,10 +476,10 @@ def test_damaged_rows_count_as_missing(damage, run13, whole, tmp_path):
     again = planned(tmp_path, 13)
     needed = again.missing(RUN, points(13))
     assert needed == set(range(5))
-    assert list(Rows(tmp_path).corrupt()) == [path]
+    assert list(DistanceTable(tmp_path).corrupt()) == [path]
     take_all(again, run13, sorted(needed))
     assert files(tmp_path) == files(whole)
-    assert not Rows(tmp_path).corrupt()
+    assert not DistanceTable(tmp_path).corrupt()
 
 
 def test_from_scoring_to_exponents(run13, tmp_path, reads):
@@ -557,7 +557,7 @@ def test_runs_under_any_names(ref, revision, tmp_path):
     (run,) = {parse(*one).run_name for one in refs}
     for step in steps:
         to = {(other, "c0"): float(step - other) for other in steps if other < step}
-        Rows(tmp_path).add(Row(run, step, "c0", to))
+        DistanceTable(tmp_path).add(DistanceRow(run, step, "c0", to))
     found = measure_diffusion(Context(store), start_from=0, window=4).exponents
     weight = [one for one in found if one.trajectory.space == "weight"]
     np.testing.assert_allclose(weight[0].exponent, 1.0)
@@ -565,10 +565,10 @@ def test_runs_under_any_names(ref, revision, tmp_path):
 
 def test_rows_under_the_run_name_of_an_earlier_version(tmp_path):
     """`run/` was the run of run/step1, run/step2; what was measured then is found and completed."""
-    rows = Rows(tmp_path)
-    rows.add(Row("run/", 2, "c2", {(1, "c1"): 3.0}))
-    again = Rows(tmp_path)
-    again.add(Row("run", 2, "c2", {(0, "c0"): 5.0}))
-    (row,) = Rows(tmp_path).of("run").values()
+    rows = DistanceTable(tmp_path)
+    rows.add(DistanceRow("run/", 2, "c2", {(1, "c1"): 3.0}))
+    again = DistanceTable(tmp_path)
+    again.add(DistanceRow("run", 2, "c2", {(0, "c0"): 5.0}))
+    (row,) = DistanceTable(tmp_path).of("run").values()
     assert row.to == {(0, "c0"): 5.0, (1, "c1"): 3.0}
     assert read_distances(tmp_path)["run"].distance[1, 2] == 3.0

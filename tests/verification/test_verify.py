@@ -12,7 +12,7 @@ from support.reference import lens_logp, make_model, text_logp
 import jaxmap as package
 from jaxmap.errors import InputError
 from jaxmap.verification import verify as module
-from jaxmap.verification.pytorch import Reference
+from jaxmap.verification.pytorch import TransformersModel
 
 CONFIG = dict(
     model_type="llama",
@@ -43,7 +43,7 @@ def texts(tmp_path):
 def test_the_reference_is_transformers_own(llama):
     folder, model = llama
     ids = np.random.default_rng(0).integers(0, 300, 23).astype(np.int32)
-    reference = Reference(folder, "float32")
+    reference = TransformersModel(folder, "float32")
     assert reference.score(ids, 1) == pytest.approx(text_logp(model, ids), abs=1e-4)
     assert reference.score(ids, 7) == pytest.approx(text_logp(model, ids, 7), abs=1e-4)
     np.testing.assert_allclose(reference.score_layers(ids, 1), lens_logp(model, ids), atol=2e-4)

@@ -128,8 +128,8 @@ def _four_bit(
         del found[f"{weight}.{one}"]
     del found[name]
     parts["weight"] = part(tensors, weight, weight, state.file)
-    held = parts["weight"].dtype
-    if held is None or parts["weight"].num_bytes != -(-count // 2):
+    stored = parts["weight"].dtype
+    if stored is None or parts["weight"].num_bytes != -(-count // 2):
         raise InputError(f"{state.file}: {weight} does not hold {count} codes of 4 bits")
     how: dict[str, Any] = dict(shape=shape, block=block, inner=inner, offset=offset)
     meaning = None

@@ -52,7 +52,7 @@ _SHOWN = 8  # names in an error
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenFiles:
     """The files of a listing that form a checkpoint.
 
     Fields:
@@ -80,7 +80,7 @@ class Choice:
         return self.weights if self.weights.endswith(SUFFIX) else None
 
 
-def choose(names: Collection[str], where: str, file: str = "") -> Choice:
+def choose(names: Collection[str], where: str, file: str = "") -> ChosenFiles:
     """Chooses, among the file names of a checkpoint, those that matter.
 
     Args:
@@ -98,7 +98,7 @@ def choose(names: Collection[str], where: str, file: str = "") -> Choice:
             continue
         if one.config_file in top and (weights := one.choose(top)):
             beside = tuple(name for name in QUANTISATION_FILES if name in top)
-            return Choice(one, weights, tuple(tokenizer_files(top)), beside)
+            return ChosenFiles(one, weights, tuple(tokenizer_files(top)), beside)
     if models_in(top):
         return _gguf(top, where, "")
     if "config.json" not in top:
@@ -106,7 +106,7 @@ def choose(names: Collection[str], where: str, file: str = "") -> Choice:
     raise InputError(f"{where}: {_no_weights(names)}")
 
 
-def _gguf(top: Collection[str], where: str, file: str) -> Choice:
+def _gguf(top: Collection[str], where: str, file: str) -> ChosenFiles:
     """A GGUF file: the one that is named, or the only one."""
     models = models_in(top)
     some = ", ".join(models[:_SHOWN]) + (", ..." if len(models) > _SHOWN else "")
@@ -122,7 +122,7 @@ def _gguf(top: Collection[str], where: str, file: str) -> Choice:
     chosen = file or models[0]
     if missing := [name for name in parts_of(chosen) if name not in top]:
         raise InputError(f"{where}: part {missing[0]} of the model is missing")
-    return Choice(GGUF, chosen, tuple(tokenizer_files(top)))
+    return ChosenFiles(GGUF, chosen, tuple(tokenizer_files(top)))
 
 
 def _no_weights(names: Collection[str]) -> str:

@@ -25,7 +25,8 @@ class Coded:
     Fields:
       meaning: the meaning of the arrays; the matrices of several layers can be stacked if theirs is
         the same, or if they are blocks of the same shape.
-      read: returns the arrays, as `meaning.arrays` says; of blocks with the type (`Blocks.held`).
+      read: returns the arrays, as `meaning.arrays` says; of blocks with the type, see
+        `Blocks.in_memory`.
       transposed: whether the tensor itself is (in, out).
     """
 

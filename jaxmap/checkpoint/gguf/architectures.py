@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxmap.checkpoint.gguf import settings as of
-from jaxmap.checkpoint.gguf.metadata import Facts
+from jaxmap.checkpoint.gguf.metadata import Metadata
 from jaxmap.checkpoint.gguf.settings import Values
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
+class GgufArchitecture:
     """One `general.architecture`.
 
     Fields:
@@ -30,7 +30,7 @@ class Architecture:
     model_type: str
     keys: Mapping[str, str]
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    more: tuple[Callable[[Facts], Values], ...] = ()
+    more: tuple[Callable[[Metadata], Values], ...] = ()
     inert: tuple[str, ...] = ()
 
 
@@ -64,70 +64,71 @@ _SOFT_CAPS = {
 WINDOW = {"attention.sliding_window": "sliding_window"}
 _PHI2 = (of.turned_share("partial_rotary_factor"), of.rope)
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "llama": Architecture("llama", _RMS, more=(*_TURNED, of.llama)),
-    "qwen2": Architecture("qwen2", _RMS, more=_TURNED, inert=_MROPE),
-    "qwen2vl": Architecture("qwen2", _RMS, more=_TURNED, inert=_MROPE),
-    "qwen3": Architecture("qwen3", _RMS, more=_TURNED, inert=_MROPE),
-    "qwen2moe": Architecture("qwen2_moe", _RMS, {"norm_topk_prob": False},
+ARCHITECTURES: Mapping[str, GgufArchitecture] = {
+    "llama": GgufArchitecture("llama", _RMS, more=(*_TURNED, of.llama)),
+    "qwen2": GgufArchitecture("qwen2", _RMS, more=_TURNED, inert=_MROPE),
+    "qwen2vl": GgufArchitecture("qwen2", _RMS, more=_TURNED, inert=_MROPE),
+    "qwen3": GgufArchitecture("qwen3", _RMS, more=_TURNED, inert=_MROPE),
+    "qwen2moe": GgufArchitecture("qwen2_moe", _RMS, {"norm_topk_prob": False},
                              (*_TURNED, of.experts, of.shared_expert)),
-    "qwen3moe": Architecture("qwen3_moe", _RMS, {"norm_topk_prob": True}, (*_TURNED, of.experts)),
-    "gemma": Architecture("gemma", _RMS, more=_TURNED),
-    "gemma2": Architecture("gemma2", {**_RMS, **WINDOW, **_SOFT_CAPS},
+    "qwen3moe": GgufArchitecture("qwen3_moe", _RMS, {"norm_topk_prob": True},
+                             (*_TURNED, of.experts)),
+    "gemma": GgufArchitecture("gemma", _RMS, more=_TURNED),
+    "gemma2": GgufArchitecture("gemma2", {**_RMS, **WINDOW, **_SOFT_CAPS},
                            more=(*_TURNED, of.query_scale(46))),
-    "gemma3": Architecture("gemma3_text", {**_RMS, **WINDOW},
+    "gemma3": GgufArchitecture("gemma3_text", {**_RMS, **WINDOW},
                            more=(*_TURNED, of.query_scale(62), of.gemma3)),
-    "phi2": Architecture("phi", _LAYER_NORM, more=_PHI2),
-    "phi3": Architecture("phi3", {**_RMS, **WINDOW},
+    "phi2": GgufArchitecture("phi", _LAYER_NORM, more=_PHI2),
+    "phi3": GgufArchitecture("phi3", {**_RMS, **WINDOW},
                          more=(of.turned_share("partial_rotary_factor"), of.long_rope)),
-    "gpt-oss": Architecture("gpt_oss", {**_RMS, **WINDOW}, more=(of.head_dim, of.gpt_oss)),
-    "gpt2": Architecture("gpt2", _GPT2_KEYS, more=(of.gpt2,)),
-    "starcoder": Architecture("gpt_bigcode", _GPT2_KEYS, more=(of.starcoder,)),
-    "starcoder2": Architecture(
+    "gpt-oss": GgufArchitecture("gpt_oss", {**_RMS, **WINDOW}, more=(of.head_dim, of.gpt_oss)),
+    "gpt2": GgufArchitecture("gpt2", _GPT2_KEYS, more=(of.gpt2,)),
+    "starcoder": GgufArchitecture("gpt_bigcode", _GPT2_KEYS, more=(of.starcoder,)),
+    "starcoder2": GgufArchitecture(
         "starcoder2", {**_SIZES, **WINDOW, "attention.layer_norm_epsilon": "norm_epsilon"},
         more=(*_TURNED, lambda f: {"use_bias": f.has("blk.0.attn_q.bias")})),
-    "falcon": Architecture(
+    "falcon": GgufArchitecture(
         "falcon",
         {**{k: v for k, v in _SIZES.items() if k not in ("feed_forward_length", _KV)},
          "attention.layer_norm_epsilon": "layer_norm_epsilon"},
         more=(of.rope, of.falcon)),
-    "bloom": Architecture("bloom", {
+    "bloom": GgufArchitecture("bloom", {
         "block_count": "n_layer", "embedding_length": "hidden_size",
         "attention.head_count": "n_head", "attention.layer_norm_epsilon": "layer_norm_epsilon"},
         more=(of.bloom,)),
-    "gptneox": Architecture("gpt_neox", {**{k: v for k, v in _LAYER_NORM.items()
+    "gptneox": GgufArchitecture("gpt_neox", {**{k: v for k, v in _LAYER_NORM.items()
                                             if k not in (_KV, "rope.freq_base")},
                                          "rope.freq_base": "rotary_emb_base"},
                             more=(of.turned_share("rotary_pct"), of.rope, of.neox)),
-    "mpt": Architecture("mpt", {
+    "mpt": GgufArchitecture("mpt", {
         "block_count": "n_layers", "embedding_length": "d_model", "context_length": "max_seq_len",
         "attention.head_count": "n_heads", "attention.layer_norm_epsilon": "layer_norm_epsilon"},
         more=(of.mpt,)),
-    "stablelm": Architecture("stablelm", _LAYER_NORM, more=(*_PHI2, of.stablelm)),
-    "olmo": Architecture("olmo", _SIZES, more=(*_TURNED, lambda f: {
+    "stablelm": GgufArchitecture("stablelm", _LAYER_NORM, more=(*_PHI2, of.stablelm)),
+    "olmo": GgufArchitecture("olmo", _SIZES, more=(*_TURNED, lambda f: {
         "clip_qkv": f.get("attention.clamp_kqv")}), inert=("attention.layer_norm_epsilon",)),
-    "olmo2": Architecture("olmo2", _RMS, more=_TURNED),
-    "olmoe": Architecture("olmoe", _RMS, {"norm_topk_prob": False}, (*_TURNED, of.olmoe)),
-    "granite": Architecture("granite", _RMS, more=(*_TURNED, of.granite)),
-    "command-r": Architecture("cohere", _LAYER_NORM, more=(*_TURNED, of.cohere)),
-    "nemotron": Architecture("nemotron", {**_SIZES, "attention.layer_norm_epsilon": "norm_eps"},
+    "olmo2": GgufArchitecture("olmo2", _RMS, more=_TURNED),
+    "olmoe": GgufArchitecture("olmoe", _RMS, {"norm_topk_prob": False}, (*_TURNED, of.olmoe)),
+    "granite": GgufArchitecture("granite", _RMS, more=(*_TURNED, of.granite)),
+    "command-r": GgufArchitecture("cohere", _LAYER_NORM, more=(*_TURNED, of.cohere)),
+    "nemotron": GgufArchitecture("nemotron", {**_SIZES, "attention.layer_norm_epsilon": "norm_eps"},
                              more=(*_PHI2, lambda f: {**of.biases(f), "head_dim": f.head_dim})),
-    "smollm3": Architecture("smollm3", _RMS, more=(*_TURNED, of.smollm3)),
-    "glm4": Architecture("glm4", _RMS, more=(*_PHI2, of.glm4)),
-    "cohere2": Architecture("cohere2", {**_LAYER_NORM, **WINDOW},
+    "smollm3": GgufArchitecture("smollm3", _RMS, more=(*_TURNED, of.smollm3)),
+    "glm4": GgufArchitecture("glm4", _RMS, more=(*_PHI2, of.glm4)),
+    "cohere2": GgufArchitecture("cohere2", {**_LAYER_NORM, **WINDOW},
                             more=(*_TURNED, of.cohere2)),
-    "exaone": Architecture(
+    "exaone": GgufArchitecture(
         "exaone", {**_SIZES, "attention.layer_norm_rms_epsilon": "layer_norm_epsilon"},
         more=_TURNED),
     # As Llama: the converter takes the fused queries, keys and values apart.
-    "internlm2": Architecture("llama", _RMS, more=(*_TURNED, of.biases)),
-    "arcee": Architecture("arcee", _RMS, more=(*_TURNED, of.biases)),
-    "seed_oss": Architecture("seed_oss", _RMS, more=(*_TURNED, of.seed_oss)),
-    "granitemoe": Architecture("granitemoe", _RMS,
+    "internlm2": GgufArchitecture("llama", _RMS, more=(*_TURNED, of.biases)),
+    "arcee": GgufArchitecture("arcee", _RMS, more=(*_TURNED, of.biases)),
+    "seed_oss": GgufArchitecture("seed_oss", _RMS, more=(*_TURNED, of.seed_oss)),
+    "granitemoe": GgufArchitecture("granitemoe", _RMS,
                                more=(*_TURNED, of.granite, of.local_experts)),
-    "deepseek2": Architecture("deepseek_v2", {k: v for k, v in _RMS.items() if k != _KV},
+    "deepseek2": GgufArchitecture("deepseek_v2", {k: v for k, v in _RMS.items() if k != _KV},
                               more=(of.deepseek2,)),
-    "mamba": Architecture("mamba", {
+    "mamba": GgufArchitecture("mamba", {
         "block_count": "num_hidden_layers", "embedding_length": "hidden_size",
         "ssm.conv_kernel": "conv_kernel",
         "ssm.state_size": "state_size", "ssm.time_step_rank": "time_step_rank",

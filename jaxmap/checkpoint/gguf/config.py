@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, Architecture
+from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, GgufArchitecture
 from jaxmap.checkpoint.gguf.header import Header
-from jaxmap.checkpoint.gguf.metadata import Facts
+from jaxmap.checkpoint.gguf.metadata import Metadata
 from jaxmap.checkpoint.gguf.settings import Values
 from jaxmap.errors import InputError
 
@@ -15,7 +15,7 @@ _MAY_BE_NULL = ("sliding_window", "q_lora_rank")  # null is not the same as thei
 _INERT = ("vocab_size", "rope.scaling.finetuned", "tensor_data_layout")
 
 
-def architecture_of(header: Header) -> Architecture:
+def architecture_of(header: Header) -> GgufArchitecture:
     """The entry of a file's architecture.
 
     Raises InputError for one that is not read, and for files that hold no language model.
@@ -42,7 +42,7 @@ def config_of(header: Header, *, is_here: bool = True) -> Values:
     Raises InputError for an unknown architecture, and for metadata that are missing, contradictory
     or not understood.
     """
-    f = Facts(header, is_here)
+    f = Metadata(header, is_here)
     try:
         return _values(architecture_of(header), f)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
@@ -51,7 +51,7 @@ def config_of(header: Header, *, is_here: bool = True) -> Values:
         ) from error
 
 
-def _values(one: Architecture, f: Facts) -> Values:
+def _values(one: GgufArchitecture, f: Metadata) -> Values:
     layers, tensors = f.need("block_count"), len(f.header.tensors)
     if not 0 < layers <= tensors:
         raise InputError(f"{f.where}: {f.last_key} = {layers}, but it has {tensors} tensors")

@@ -21,7 +21,7 @@ _NUMBERS = (
 )
 
 
-class Facts:
+class Metadata:
     """What a header says of its architecture.
 
     Keys are named without `<architecture>.` before them. Every one of them may change a logit, so

@@ -10,28 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jaxmap.checkpoint.gguf.metadata import Facts
+from jaxmap.checkpoint.gguf.metadata import Metadata
 from jaxmap.errors import InputError
 
 Values = dict[str, Any]
 
 
-def head_dim(f: Facts) -> Values:
+def head_dim(f: Metadata) -> Values:
     """Heads that turn whole."""
     f.require("rope.dimension_count", f.head_dim)
     return {"head_dim": f.head_dim}
 
 
-def turned_share(key: str) -> Callable[[Facts], Values]:
+def turned_share(key: str) -> Callable[[Metadata], Values]:
     """Heads of which the first `rope.dimension_count` channels turn."""
 
-    def share(f: Facts) -> Values:
+    def share(f: Metadata) -> Values:
         return {key: f.get("rope.dimension_count", f.head_dim) / f.head_dim}
 
     return share
 
 
-def rope(f: Facts) -> Values:
+def rope(f: Metadata) -> Values:
     """Positions that are scaled, by numbers or by a factor for each frequency."""
     kind = f.get("rope.scaling.type", "none")
     trained = f.get("rope.scaling.original_context_length")
@@ -68,7 +68,7 @@ def long_rope_factors(short: list[float], long: list[float], gain: float, traine
     }
 
 
-def long_rope(f: Facts) -> Values:
+def long_rope(f: Metadata) -> Values:
     """Phi-3's, of models with a long context; its factors are tensors."""
     f.require("rope.scaling.type", "longrope", "none")
     gain = f.get("rope.scaling.attn_factor", 1.0)
@@ -80,14 +80,14 @@ def long_rope(f: Facts) -> Values:
     return {"rope_scaling": long_rope_factors(short, long, gain, trained)}
 
 
-def biases(f: Facts) -> Values:
+def biases(f: Metadata) -> Values:
     return {
         "attention_bias": f.has("blk.0.attn_q.bias"),
         "mlp_bias": f.has("blk.0.ffn_up.bias"),
     }
 
 
-def llama(f: Facts) -> Values:
+def llama(f: Metadata) -> Values:
     """Llama, Mistral with a window, or Mixtral: all call themselves llama."""
     experts, window = f.get("expert_count", 0), f.get("attention.sliding_window", 0)
     used = f.get("expert_used_count", 0)
@@ -102,7 +102,7 @@ def llama(f: Facts) -> Values:
     return found
 
 
-def experts(f: Facts) -> Values:
+def experts(f: Metadata) -> Values:
     return {
         "num_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),
@@ -110,12 +110,12 @@ def experts(f: Facts) -> Values:
     }
 
 
-def shared_expert(f: Facts) -> Values:
+def shared_expert(f: Metadata) -> Values:
     f.get("expert_shared_count")
     return {"shared_expert_intermediate_size": f.need("expert_shared_feed_forward_length")}
 
 
-def olmoe(f: Facts) -> Values:
+def olmoe(f: Metadata) -> Values:
     return {
         "num_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),
@@ -123,7 +123,7 @@ def olmoe(f: Facts) -> Values:
     }
 
 
-def gpt_oss(f: Facts) -> Values:
+def gpt_oss(f: Metadata) -> Values:
     scaling = rope(f).get("rope_scaling")
     if scaling is None or scaling["rope_type"] != "yarn":
         raise InputError(f"{f.where}: rope.scaling.type is missing: this architecture has yarn")
@@ -135,10 +135,10 @@ def gpt_oss(f: Facts) -> Values:
     }
 
 
-def query_scale(large: int) -> Callable[[Facts], Values]:
+def query_scale(large: int) -> Callable[[Metadata], Values]:
     """Gemma's: by the head's width, but of the size with `large` layers by hidden size / heads."""
 
-    def scale(f: Facts) -> Values:
+    def scale(f: Metadata) -> Values:
         if f.need("block_count") == large:
             return {"query_pre_attn_scalar": f.need("embedding_length") // f.heads}
         return {"query_pre_attn_scalar": f.head_dim}
@@ -146,7 +146,7 @@ def query_scale(large: int) -> Callable[[Facts], Values]:
     return scale
 
 
-def gemma3(f: Facts) -> Values:
+def gemma3(f: Metadata) -> Values:
     layers, pattern = f.need("block_count"), f.list_of("attention.sliding_window_pattern")
     if pattern is None:
         period = f.get("attention.sliding_window_pattern", 6)
@@ -159,7 +159,7 @@ def gemma3(f: Facts) -> Values:
     }
 
 
-def falcon(f: Facts) -> Values:
+def falcon(f: Metadata) -> Values:
     f.require("rope.dimension_count", f.head_dim)
     two = f.has("blk.0.attn_norm_2.weight")
     new = two or f.groups > 1
@@ -173,22 +173,22 @@ def falcon(f: Facts) -> Values:
     }
 
 
-def bloom(f: Facts) -> Values:
+def bloom(f: Metadata) -> Values:
     f.require("feed_forward_length", 4 * f.need("embedding_length"))
     f.require("attention.head_count_kv", f.heads)
     return {"seq_length": f.get("context_length", 2048)}
 
 
-def gpt2(f: Facts) -> Values:
+def gpt2(f: Metadata) -> Values:
     f.require("attention.head_count_kv", f.heads)
     return {"n_inner": f.get("feed_forward_length")}
 
 
-def starcoder(f: Facts) -> Values:
+def starcoder(f: Metadata) -> Values:
     return {"n_inner": f.get("feed_forward_length"), "multi_query": f.groups == 1}
 
 
-def mpt(f: Facts) -> Values:
+def mpt(f: Metadata) -> Values:
     f.require("attention.head_count_kv", f.heads)
     f.require("attention.max_alibi_bias", 8.0)
     width, inner = f.need("embedding_length"), f.need("feed_forward_length")
@@ -204,12 +204,12 @@ def mpt(f: Facts) -> Values:
     }
 
 
-def neox(f: Facts) -> Values:
+def neox(f: Metadata) -> Values:
     f.require("attention.head_count_kv", f.heads)
     return {"use_parallel_residual": f.get("use_parallel_residual", True)}
 
 
-def stablelm(f: Facts) -> Values:
+def stablelm(f: Metadata) -> Values:
     return {
         "use_parallel_residual": f.get("use_parallel_residual", not f.has("blk.0.ffn_norm.weight")),
         "use_qkv_bias": f.has("blk.0.attn_q.bias"),
@@ -217,7 +217,7 @@ def stablelm(f: Facts) -> Values:
     }
 
 
-def granite(f: Facts) -> Values:
+def granite(f: Metadata) -> Values:
     return {
         "attention_multiplier": f.get("attention.scale", f.head_dim**-0.5),
         "embedding_multiplier": f.get("embedding_scale", 1.0),
@@ -227,7 +227,7 @@ def granite(f: Facts) -> Values:
     }
 
 
-def cohere(f: Facts) -> Values:
+def cohere(f: Metadata) -> Values:
     return {
         "logit_scale": f.need("logit_scale"),
         "use_qk_norm": f.has("blk.0.attn_q_norm.weight"),
@@ -235,27 +235,27 @@ def cohere(f: Facts) -> Values:
     }
 
 
-def smollm3(f: Facts) -> Values:
+def smollm3(f: Metadata) -> Values:
     layers = range(f.need("block_count"))
     return {"no_rope_layers": [int((layer + 1) % 4 != 0) for layer in layers], **biases(f)}
 
 
-def mamba(f: Facts) -> Values:
+def mamba(f: Metadata) -> Values:
     f.require("ssm.dt_b_c_rms", False)
     f.require("feed_forward_length", 0)
     f.require("attention.head_count", 0)
     return {"use_bias": f.has("blk.0.ssm_in.bias"), "use_conv_bias": f.has("blk.0.ssm_conv1d.bias")}
 
 
-def glm4(f: Facts) -> Values:
+def glm4(f: Metadata) -> Values:
     return {"attention_bias": f.has("blk.0.attn_q.bias"), "head_dim": f.head_dim}
 
 
-def cohere2(f: Facts) -> Values:
+def cohere2(f: Metadata) -> Values:
     return {"logit_scale": f.need("logit_scale"), "attention_bias": f.has("blk.0.attn_q.bias")}
 
 
-def seed_oss(f: Facts) -> Values:
+def seed_oss(f: Metadata) -> Values:
     return {
         "attention_bias": f.has("blk.0.attn_q.bias"),
         "attention_out_bias": f.has("blk.0.attn_output.bias"),
@@ -263,14 +263,14 @@ def seed_oss(f: Facts) -> Values:
     }
 
 
-def local_experts(f: Facts) -> Values:
+def local_experts(f: Metadata) -> Values:
     return {
         "num_local_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),
     }
 
 
-def deepseek2(f: Facts) -> Values:
+def deepseek2(f: Metadata) -> Values:
     """DeepSeek-V2, or V3 where experts are chosen by sigmoids.
 
     llama.cpp keeps the latent keys and values of all heads as one head; `key_length_mla` and

@@ -15,7 +15,7 @@ from jaxmap.checkpoint.gguf.blocks import dtype_of, raw, read_blocks, read_float
 from jaxmap.checkpoint.gguf.header import Header, TensorInfo
 from jaxmap.checkpoint.gguf.inverse_transforms import TRANSPOSED, Heads, Rule, rule_of
 from jaxmap.checkpoint.gguf.joined_tensors import JOINS, joined
-from jaxmap.checkpoint.gguf.metadata import Facts
+from jaxmap.checkpoint.gguf.metadata import Metadata
 from jaxmap.errors import InputError
 from jaxmap.model.encodings.codes import BLOCK_TYPES, KINDS, Blocks
 from jaxmap.model.spec import Spec
@@ -129,7 +129,7 @@ def _every(rows: Any) -> Iterator[Row]:
 
 
 def _heads(header: Header) -> Heads:
-    f = Facts(header)
+    f = Metadata(header)
     heads = f.get("attention.head_count", 0)
     return Heads(heads, f.get("attention.head_count_kv", heads) or heads)
 

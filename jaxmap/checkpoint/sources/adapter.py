@@ -18,7 +18,7 @@ from jaxmap.checkpoint.checkpoint import ADAPTER
 from jaxmap.checkpoint.formats.adapter import CONFIG
 from jaxmap.checkpoint.lora import read_adapter
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.model_card import Card
+from jaxmap.checkpoint.sources.model_card import ModelCard
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus.tokenizer_files import tokenizer_files
 from jaxmap.environment import user_cache
@@ -86,5 +86,5 @@ def fetch(resolved: Resolved, fetch_part: Callable[[Resolved], CheckpointFiles])
         if not folder.is_dir():  # otherwise another process was faster
             raise JaxmapError(f"{resolved.ref}: cannot write {folder}: {error}") from error
     # Files of two sources have no common signature, so they are checked again each time.
-    card = Card((str(resolved.parts[1].ref),), "adapter")
+    card = ModelCard((str(resolved.parts[1].ref),), "adapter")
     return CheckpointFiles(resolved.ref, folder, resolved.commit, (), card)

@@ -26,7 +26,7 @@ from jaxmap.checkpoint.gguf.blocks import dtype_of
 from jaxmap.checkpoint.gguf.config import config_of
 from jaxmap.checkpoint.gguf.header import Header, TruncatedError, parse, read_header
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.model_card import Card
+from jaxmap.checkpoint.sources.model_card import ModelCard
 from jaxmap.checkpoint.sources.types import CheckpointFiles, Resolved
 from jaxmap.corpus import gguf_tokenizer
 from jaxmap.corpus.tokenizer_files import tokenizer_files
@@ -129,7 +129,7 @@ def _of_base(own: CheckpointFiles, header: Header, base: Base) -> tuple[dict[str
     return {}, METADATA
 
 
-def _bases(card: Card, header: Header) -> list[str]:
+def _bases(card: ModelCard, header: Header) -> list[str]:
     """Models on the Hub whose tokenizer may be the file's: of the card, then of the metadata."""
     named = [header.metadata.get("general.base_model.0.repo_url"),
              header.metadata.get("general.source.repo_url")]  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 from jaxmap.checkpoint.formats import choose
 from jaxmap.checkpoint.formats.index import likely_shards
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.model_card import CARD, NO_CARD, Card, parse_card
+from jaxmap.checkpoint.sources.model_card import CARD, NO_CARD, ModelCard, parse_card
 from jaxmap.checkpoint.sources.types import Resolved
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError, JaxmapError
@@ -40,7 +40,7 @@ def names_of(resolved: Resolved) -> list[str]:
     return list(_git_names(resolved.folder, resolved.commit, resolved.ref))
 
 
-def card_of(resolved: Resolved) -> Card:
+def card_of(resolved: Resolved) -> ModelCard:
     """The model card at a commit; an empty one if there is none."""
     done = _git(resolved.folder, "show", f"{resolved.commit}:{CARD}")
     return NO_CARD if done.returncode else parse_card(done.stdout.decode(errors="replace"))

@@ -16,7 +16,7 @@ RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """The models from which a model was made, and how.
 
     Fields:
@@ -28,19 +28,19 @@ class Card:
     relation: str = ""
 
 
-NO_CARD = Card()
+NO_CARD = ModelCard()
 
 
-def card_of(facts: Mapping[str, Any] | None) -> Card:
+def card_of(facts: Mapping[str, Any] | None) -> ModelCard:
     """A card's facts about parents; values of an unexpected form are ignored."""
     facts = facts or {}
     named, relation = facts.get("base_model"), facts.get("base_model_relation")
     names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
     models = dict.fromkeys(one.strip() for one in names if isinstance(one, str) and one.strip())
-    return Card(tuple(models), relation if relation in RELATIONS else "")
+    return ModelCard(tuple(models), relation if relation in RELATIONS else "")
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> ModelCard:
     """The card of a folder; an empty one if it is missing or cannot be read."""
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def read_card(folder: Path) -> Card:
     return parse_card(text)
 
 
-def parse_card(text: str) -> Card:
+def parse_card(text: str) -> ModelCard:
     """The card in the text of a README."""
     import yaml
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jaxmap.checkpoint.refs import Ref
-from jaxmap.checkpoint.sources.model_card import NO_CARD, Card
+from jaxmap.checkpoint.sources.model_card import NO_CARD, ModelCard
 from jaxmap.errors import InputError
 
 
@@ -52,7 +52,7 @@ class Resolved:
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
     parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base; of a GGUF: its files
-    card: Card = NO_CARD  # as far as the Hub's listing tells
+    card: ModelCard = NO_CARD  # as far as the Hub's listing tells
     has_card: bool = False  # whether there is a card that the listing does not tell of
 
     @property
@@ -70,7 +70,7 @@ class CheckpointFiles:
     folder: Path
     commit: str
     files: tuple[FileStat, ...]
-    card: Card = NO_CARD  # what the model's card says; it is no part of the identity
+    card: ModelCard = NO_CARD  # what the model's card says; it is no part of the identity
     tokenizer: str = ""  # where the tokenizer is from, where that is not the files beside the model
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layout import Layout
-from jaxmap.model.padded_axis import Extent
+from jaxmap.model.padded_axis import PaddedAxis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Kernel:
     stacked: bool
     shape: tuple[int, ...]
     inputs: int
-    extents: tuple[Extent, ...]
+    extents: tuple[PaddedAxis, ...]
 
     @property
     def padded(self) -> jax.Array:

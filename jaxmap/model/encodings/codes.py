@@ -146,7 +146,7 @@ class Blocks:
             found["kind"] = Array((), np.dtype(np.int32))
         return found
 
-    def held(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def in_memory(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays of one tensor, {"blocks", "kind": its index in KINDS}, as `arrays` says."""
         width = self.arrays["blocks"].shape[1]
         blocks = arrays["blocks"]

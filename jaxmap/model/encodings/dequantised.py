@@ -11,7 +11,7 @@ from flax import nnx
 from jaxmap.model.layers.linear import contract
 from jaxmap.model.layout import Layout
 from jaxmap.model.mesh import laid_out
-from jaxmap.model.padded_axis import Extent
+from jaxmap.model.padded_axis import PaddedAxis
 
 
 class Codes(Protocol):
@@ -43,7 +43,7 @@ class DequantisedLinear(nnx.Module):
         *,
         inputs_first: bool,
         bias: nnx.Param | None,
-        extents: tuple[Extent, ...] = (),
+        extents: tuple[PaddedAxis, ...] = (),
     ):
         self.equation = equation
         self.weights = weights

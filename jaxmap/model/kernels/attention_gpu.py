@@ -114,14 +114,14 @@ def attend(
         sinks_H,
         back_BT,
         position_BT,
-        _held(q_BTHC, N),
-        _held(k_BTGC, N),
-        _held(v_BTGC, Nv),
+        _join_heads(q_BTHC, N),
+        _join_heads(k_BTGC, N),
+        _join_heads(v_BTGC, Nv),
     )  # fmt: skip
     return out_BTN.reshape(B, T, H, Nv)[..., :Cv]
 
 
-def _held(x_BTHC: jax.Array, width: int) -> jax.Array:
+def _join_heads(x_BTHC: jax.Array, width: int) -> jax.Array:
     """Pads each head with zeros to `width` channels and joins the heads: [B, T, H * width]."""
     B, T, _, C = x_BTHC.shape
     if width != C:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxmap.model.kernels.attention_tpu_kernel import LANES, TILE, Layout, kernel
+from jaxmap.model.kernels.attention_tpu_kernel import LANES, TILE, TileLayout, kernel
 from jaxmap.model.layers.linear import bfloat16_passes
 from jaxmap.model.layers.rope import Turn
 
@@ -32,7 +32,7 @@ _ROOM = 16 << 20  # the most bytes of keys and values of a row in a step
 _VMEM = 32 << 20  # the most bytes of the chip's own memory that a step uses
 
 
-def _layout(H: int, G: int, C: int, Cv: int, dtype: Any) -> Layout:
+def _layout(H: int, G: int, C: int, Cv: int, dtype: Any) -> TileLayout:
     size = jnp.dtype(dtype).itemsize
     shared = 1
     if H == G and Cv == C and LANES % C == 0 and G % (LANES // C) == 0:
@@ -40,10 +40,10 @@ def _layout(H: int, G: int, C: int, Cv: int, dtype: Any) -> Layout:
     own = (LANES * pl.cdiv(C * shared, LANES), LANES * pl.cdiv(Cv * shared, LANES))
     R, count = H // G, G // shared
     # Of one key/value head first, as far as they fit; of several only where all of each do.
-    held = max((n for n in _divisors(R) if n * own[0] * size <= 2 * _WIDTH), default=1)
-    lanes = held * own[0]
-    fit = [n for n in _divisors(count) if n * lanes * size <= _WIDTH and held == R]
-    return Layout(*own, shared, held, max(fit, default=1), R // held)
+    heads = max((n for n in _divisors(R) if n * own[0] * size <= 2 * _WIDTH), default=1)
+    lanes = heads * own[0]
+    fit = [n for n in _divisors(count) if n * lanes * size <= _WIDTH and heads == R]
+    return TileLayout(*own, shared, heads, max(fit, default=1), R // heads)
 
 
 def _divisors(n: int) -> list[int]:
@@ -196,7 +196,7 @@ def _in_lanes(x_BTHC: jax.Array, width: int, shared: int) -> jax.Array:
     return x_BTHC.reshape(B, T, -1)
 
 
-def _cost(B: int, T: int, Q: int, at: Layout, H: int, reach: int, dtype) -> pl.CostEstimate:
+def _cost(B: int, T: int, Q: int, at: TileLayout, H: int, reach: int, dtype) -> pl.CostEstimate:
     """The cost for texts as long as the reach; lanes of padding and of other heads are counted."""
     S, whole = _keys(T, Q, reach)
     windows = sum(

@@ -18,7 +18,7 @@ _NOTHING = -1e30  # a score that no exponential notices; infinities would make N
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class TileLayout:
     """How the channels of heads are laid out in lanes, and how many heads a step takes.
 
     Fields:
@@ -72,7 +72,7 @@ def kernel(
     back_ref,
     position_ref,
     *refs,
-    at: Layout,
+    at: TileLayout,
     T: int,
     Q: int,
     S: int,

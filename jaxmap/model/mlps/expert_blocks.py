@@ -17,7 +17,7 @@ _BLOCK = 64  # the largest number of tokens in a block
 
 
 @dataclasses.dataclass(frozen=True)
-class Blocks:
+class ExpertBlocks:
     """Where each choice is computed.
 
     There are as many blocks as could be needed at most.
@@ -37,7 +37,7 @@ class Blocks:
     size: int
 
     @classmethod
-    def of(cls, index_NK: jax.Array, E: int, size: int, *, some: bool = False) -> Blocks:
+    def of(cls, index_NK: jax.Array, E: int, size: int, *, some: bool = False) -> ExpertBlocks:
         """The blocks for the chosen experts.
 
         Args:
@@ -98,7 +98,7 @@ def in_blocks(
     # Blocks are small if experts get few tokens: even an incomplete block is computed as a whole.
     while block > 8 and block * num_experts > 2 * N * K:
         block //= 2
-    blocks = Blocks.of(index_NK, num_experts, block, some=some)
+    blocks = ExpertBlocks.of(index_NK, num_experts, block, some=some)
 
     def one(_, scanned):
         i, token_b = scanned

@@ -20,7 +20,7 @@ from jaxmap.model.encodings.int8 import Int8Experts, same_text_and_expert
 from jaxmap.model.expert_facts import ClampedSwiglu
 from jaxmap.model.layers.linear import Linear, contract, multiply
 from jaxmap.model.mlps.dense import ACTIVATIONS
-from jaxmap.model.mlps.expert_blocks import Blocks, in_blocks
+from jaxmap.model.mlps.expert_blocks import ExpertBlocks, in_blocks
 
 # Layers with a leading axis of experts.
 Unpacked = FourBitExperts | GroupedExperts | BlockExperts  # one expert at a time
@@ -80,8 +80,8 @@ class ExpertProducts:
 
         assert not isinstance(linears.up, Int8Experts)
         up = jax.eval_shape(linears.up.one, 0)
-        held = isinstance(linears.up, Unpacked) or up.dtype == x_ND.dtype
-        return held and experts_gpu.supported(x_ND.dtype, *up.shape)
+        plain = isinstance(linears.up, Unpacked) or up.dtype == x_ND.dtype
+        return plain and experts_gpu.supported(x_ND.dtype, *up.shape)
 
     def by_kernel(
         self,
@@ -99,7 +99,7 @@ class ExpertProducts:
         from jaxmap.model.kernels import experts_gpu
 
         (N, K), E = index_NK.shape, linears.E
-        blocks = Blocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
+        blocks = ExpertBlocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
         expert_S = blocks.expert(jnp.arange(blocks.count))
 
         def applied(linear: _Floats, x_PD: jax.Array) -> jax.Array:

@@ -55,7 +55,7 @@ def test_layers_of_several_types_are_one_array():
     joined = Blocks.joined([Blocks(SHAPE, (kind,)) for kind in kinds])
     assert joined is not None
     held = [
-        joined.held({"blocks": stored(kind, i), "kind": np.asarray(KINDS.index(kind))})
+        joined.in_memory({"blocks": stored(kind, i), "kind": np.asarray(KINDS.index(kind))})
         for i, kind in enumerate(kinds)
     ]
     blocks_L, kind_L = (jnp.asarray(np.stack([one[n] for one in held])) for n in ("blocks", "kind"))
