@@ -39,8 +39,8 @@ from jaxmap.model.mesh import Axes, axes_of
 from jaxmap.model.spec import Spec
 from jaxmap.progress import progress
 
-__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read", "read_assignments",
-           "shapes", "shapes_on"]  # fmt: skip
+__all__ = ["Model", "Opened", "Take", "Tensor", "load", "observed", "opened", "read",
+           "read_assignments", "shapes", "shapes_on"]  # fmt: skip
 
 Take = Callable[[str, np.ndarray], None]  # a tensor's key and its numbers
 
