@@ -62,6 +62,7 @@ bench: $(VENV)/.installed-dev  ## speed and memory against what one would use in
 
 docs: $(VENV)/.installed-docs  ## the documentation site, build/site/index.html; warnings and dead links are errors
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/site/index.html; its search needs a server: python3 -m http.server -d build/site"
 
 pictures: demo  ## draw the pictures of the documentation anew, from the demo
 	$(BIN)/python docs/generate/pictures.py $(OUT)

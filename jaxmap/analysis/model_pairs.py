@@ -65,8 +65,8 @@ def settings_of_models(context: Context) -> ModelSettings:
         "layer": _of_layers(reader, layered),
     }
     raised = (
-        f"{cleaned.dropped.clipped} scores of {len(cleaned.rows)} models below the floor "
-        f"of {cleaned.dropped.floor:.2f} nats, to which all are raised"
+        f"{cleaned.dropped.clipped:,} scores of {len(cleaned.rows):,} models below the floor "
+        f"of {cleaned.dropped.floor:,.2f} nats, to which all are raised"
     )
     cleaning = [Note("left out, not finite", name) for name in cleaned.dropped.not_finite]
     return ModelSettings(found, (*cleaning, Note("models", raised)))

@@ -84,12 +84,12 @@ class Pretraining:
         found += [Note("identical", str(one)) for one in identical_checkpoints(saved_ones)]
         found += [Note("left out, not finite", name) for name in dropped.not_finite]
         raised = (
-            f"{dropped.clipped} scores of {len(self.ll_KN)} checkpoints raised to the "
-            f"floor of {dropped.floor:.2f} nats"
+            f"{dropped.clipped:,} scores of {len(self.ll_KN):,} checkpoints raised to the "
+            f"floor of {dropped.floor:,.2f} nats"
         )
         jumpy = (
-            f"{len(dropped.texts)} of {len(self.texts) + len(dropped.texts)} texts dropped, those "
-            f"that jump most between checkpoints from step {self.warmup} on"
+            f"{len(dropped.texts):,} of {len(self.texts) + len(dropped.texts):,} texts dropped, "
+            f"those that jump most between checkpoints from step {self.warmup} on"
         )
         return (*found, Note("pretraining", raised), Note("pretraining", jumpy))
 

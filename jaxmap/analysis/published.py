@@ -151,10 +151,10 @@ def _notes(name: str, runs: Sequence[Run], pre: Pretraining) -> tuple[Note, ...]
     dropped = pre.dropped
     found += [Note("left out, not finite", label) for label in dropped.not_finite]
     cleaned = (
-        f"{len(runs)} runs and {len(pre.ll_KN)} checkpoints cleaned together: {dropped.clipped} "
-        f"scores raised to the floor of {dropped.floor:.2f} nats, {len(dropped.texts)} of "
-        f"{len(pre.texts) + len(dropped.texts)} texts dropped, {pre.mean_bytes:.4f} bytes a text "
-        "kept"
+        f"{len(runs)} runs and {len(pre.ll_KN):,} checkpoints cleaned together: "
+        f"{dropped.clipped:,} scores raised to the floor of {dropped.floor:,.2f} nats, "
+        f"{len(dropped.texts):,} of {len(pre.texts) + len(dropped.texts):,} texts dropped, "
+        f"{pre.mean_bytes:.4f} bytes a text kept"
     )
     return (*found, Note(name, cleaned))
 

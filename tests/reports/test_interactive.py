@@ -86,7 +86,7 @@ def test_the_page_tells_the_scale_the_paths_and_what_was_left_out(mapped):
     for told in (
         "How large is a KL?", "intra-type", "Shapes of training paths", "straightness",
         "texts dropped, those that jump most", "over the 3 checkpoints after it",
-        "4-bit versions; scale of 4-bit: absent",
+        "4-bit versions; scale of 4-bit: ",
         "perplexity 5.67 instead of 30",
     ):  # fmt: skip
         assert told in words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 
 from jaxmap.reports.interactive import TITLES
@@ -19,14 +20,22 @@ def section(view: View) -> Section | None:
     lines += [f"map, {note}" for one in view.atlas.maps for note in one.notes]
     if not isinstance(view.diffusion, str):
         lines += [str(note) for note in view.diffusion.notes]
-    lines += [f"{'; '.join(what)}: absent: {why}" for why, what in _absent(view).items()]
     lines = list(dict.fromkeys(_with_short_names(view, line) for line in lines))
-    if not lines:
+    absent = [f"{'; '.join(what)}: {why}" for why, what in _absent(view).items()]
+    if not lines and not absent:
         return None
+    html = _list(lines) if lines else ""
+    if absent:
+        summary = "What the page has no data for, and what it would take"
+        html += f"<details><summary>{summary}</summary>{_list(absent)}</details>"
+    return Section("What was left out, and why", html)
+
+
+def _list(lines: Sequence[str]) -> str:
     items = "".join(f"<li>{_marked(line)}</li>" for line in lines[:MOST])
     if len(lines) > MOST:
-        items += f"<li>and {len(lines) - MOST} more</li>"
-    return Section("What was left out, and why", f'<ul class="plain">{items}</ul>')
+        items += f"<li>and {len(lines) - MOST:,} more</li>"
+    return f'<ul class="plain">{items}</ul>'
 
 
 def _with_short_names(view: View, line: str) -> str:
