@@ -65,7 +65,6 @@ _SINGLE = {
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",
     "xlstm": "xLSTM cells, which the decoder lacks as a mixer",
-    "zamba": "a selective scan in heads with projections of their own, which the decoder lacks",
     "zaya": "convolutions inside attention and a router with an MLP, which the decoder lacks",
 }
 

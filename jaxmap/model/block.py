@@ -18,7 +18,7 @@ from jaxmap.model.mixers.lightning import LightningAttention
 from jaxmap.model.mixers.rglru import RecurrentUnit
 from jaxmap.model.mixers.routed_attention import RoutedAttention
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
-from jaxmap.model.mixers.selective_scan import SelectiveScan
+from jaxmap.model.mixers.selective_scan import SelectiveScan, SelectiveScanOfHeads
 from jaxmap.model.mixers.short_conv import GatedShortConv
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.mixers.two_mixers import TwoMixers
@@ -38,7 +38,8 @@ MIXERS: dict[str, type[Sublayer]] = {
     "rglru": RecurrentUnit,
     "routed_attention": RoutedAttention,
     "selective_scan": SelectiveScan,
-    "shared+selective_scan": SharedThenScan,
+    "selective_scan_of_heads": SelectiveScanOfHeads,
+    "shared+selective_scan_of_heads": SharedThenScan,
     "shared+ssd": SharedThenSsd,
     "short_conv": GatedShortConv,
     "ssd": StateSpaceDuality,

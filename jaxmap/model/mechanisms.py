@@ -171,14 +171,15 @@ class Latent:
 class StateSpace:
     """Facts of state-space mixers: Mamba (arXiv:2312.00752) and Mamba-2 (arXiv:2405.21060).
 
-    The mixers are "selective_scan" (Mamba) and "ssd" (Mamba-2).
+    The mixers are "selective_scan" and "selective_scan_of_heads" (Mamba), and "ssd" (Mamba-2).
 
     Fields:
       inner: the number of channels inside the mixer.
       state: the size of each channel's state.
       taps: the length of the convolution in tokens, the token itself included.
       rank: the width of the low-rank projection of the time steps ("selective_scan").
-      heads: heads of channels that share a time step ("ssd").
+      heads: heads of channels: of those that share a time step ("ssd"), or of those that share the
+        projections that depend on the input ("selective_scan_of_heads").
       groups: groups of heads that share the projections into and out of the state ("ssd").
       step_limit: lower and upper bound of the time steps ("ssd").
       act: the activation after the convolution; the gate is always SiLU.

@@ -146,9 +146,10 @@ class Spec:
     latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
     rglru: Rglru | None = None  # facts of layers with "rglru"
     delta: Delta | None = None  # facts of layers with "delta"
-    ssm: StateSpace | None = None  # facts of layers with "selective_scan" or "ssd"
+    # Facts of layers with "selective_scan", "selective_scan_of_heads" or "ssd", alone or shared.
+    ssm: StateSpace | None = None
     lightning: Lightning | None = None  # facts of layers with "lightning"
-    shared: Shared | None = None  # facts of layers with "shared+ssd" or "shared+selective_scan"
+    shared: Shared | None = None  # facts of layers with "shared+" and a state space
     short_conv: ShortConv | None = None  # facts of layers with "short_conv"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
     window: tuple[int, ...] = ()  # per layer, tokens seen, itself included; 0: all; empty: all

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.mixers.selective_scan import SelectiveScan
+from jaxmap.model.mixers.selective_scan import SelectiveScanOfHeads
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -47,6 +47,6 @@ class SharedThenSsd(_AfterShared):
 
 
 class SharedThenScan(_AfterShared):
-    """With Mamba's mixer."""
+    """With Mamba's mixer, in heads."""
 
-    inner = SelectiveScan
+    inner = SelectiveScanOfHeads

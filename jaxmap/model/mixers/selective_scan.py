@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.layers.linear import Linear, parameter
+from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.recurrence import causal_conv, over_chunks, states_of_chunk
 from jaxmap.model.mlps.dense import ACTIVATIONS
@@ -92,7 +92,7 @@ class SelectiveScan(Sublayer):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         assert spec.ssm is not None
         self.ssm = s = spec.ssm
-        D, I, N, R = spec.D, s.inner, s.state, s.rank  # noqa: E741
+        D, I, N = spec.D, s.inner, s.state  # noqa: E741
         make = dict(dtype=dtype, rngs=rngs)
         bias = (I,) if s.in_bias else None
         self.into = Linear("btd,di->bti", (D, I), bias=bias, **make)
@@ -100,12 +100,12 @@ class SelectiveScan(Sublayer):
         taps = nnx.initializers.normal(0.3)(rngs.params(), (I, s.taps), dtype)
         self.conv = parameter(taps)
         self.conv_bias = parameter(jnp.zeros((I,), dtype)) if s.conv_bias else None
-        self.select = Linear("bti,iz->btz", (I, R + 2 * N), **make)
-        self.step = Linear("btr,ri->bti", (R, I), **make)
-        self.step_bias = parameter(jnp.zeros((I,), dtype))
-        rates = jnp.broadcast_to(jnp.log(jnp.arange(1, N + 1, dtype=jnp.float32)), (I, N))
+        self._make_selection(**make)
+        channels = self._channels
+        self.step_bias = parameter(jnp.zeros(channels, dtype))
+        rates = jnp.broadcast_to(jnp.log(jnp.arange(1, N + 1, dtype=jnp.float32)), (*channels, N))
         self.log_rate = parameter(rates.astype(dtype))
-        self.skip = parameter(jnp.ones((I,), dtype))
+        self.skip = parameter(jnp.ones(channels, dtype))
         self.out = Linear("bti,id->btd", (I, D), bias=(D,) if s.out_bias else None, **make)
 
         def norm(width: int) -> Norm | None:
@@ -113,13 +113,32 @@ class SelectiveScan(Sublayer):
                 return None
             return Norm("rms", (width,), eps=s.eps, scale=s.norm == "scaled", dtype=dtype)
 
-        self.step_norm, self.write_norm, self.read_norm = norm(R), norm(N), norm(N)
+        self.step_norm, self.write_norm, self.read_norm = norm(s.rank), norm(N), norm(N)
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        """The axes of parameters with a number per channel."""
+        return (self.ssm.inner,)
+
+    def _make_selection(self, *, dtype, rngs: nnx.Rngs) -> None:
+        """The projections that make time steps and projections of the state depend on the input."""
+        s, make = self.ssm, dict(dtype=dtype, rngs=rngs)
+        self.select = Linear("bti,iz->btz", (s.inner, s.rank + 2 * s.state), **make)
+        self.step = Linear("btr,ri->bti", (s.rank, s.inner), **make)
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         s, position_BT = self.ssm, geometry.position_BT
         conv_bias_I = None if self.conv_bias is None else self.conv_bias[...]
         x_BTI = causal_conv(self.into(x_BTD, geometry), self.conv[...], conv_bias_I, position_BT)
         x_BTI = ACTIVATIONS[s.act](x_BTI)
+        y_BTI = self._scanned(x_BTI, geometry)
+        y_BTI = y_BTI + x_BTI.astype(jnp.float32) * self.skip[...].astype(jnp.float32).reshape(-1)
+        y_BTI = y_BTI * jax.nn.silu(self.gate(x_BTD, geometry).astype(jnp.float32))
+        return self.out(y_BTI.astype(x_BTD.dtype), geometry)
+
+    def _scanned(self, x_BTI: jax.Array, geometry: Geometry) -> jax.Array:
+        """The selective scan of the convolution's output, float32 [B, T, I]."""
+        s = self.ssm
         step_BTR, write_BTN, read_BTN = (
             part if norm is None else norm(part)
             for part, norm in zip(
@@ -128,18 +147,56 @@ class SelectiveScan(Sublayer):
                 strict=True,
             )
         )
-        x_BTI32 = x_BTI.astype(jnp.float32)
         step_BTI = self.step(step_BTR, geometry).astype(jnp.float32)
-        y_BTI = jax.lax.platform_dependent(
-            x_BTI32,
+        return _scan(
+            x_BTI.astype(jnp.float32),
             jax.nn.softplus(step_BTI + self.step_bias[...].astype(jnp.float32)),
             -jnp.exp(self.log_rate[...].astype(jnp.float32)).T,
             write_BTN.astype(jnp.float32),
             read_BTN.astype(jnp.float32),
-            position_BT == 0,
-            cpu=token_by_token,
-            default=selective_scan,
+            geometry.position_BT == 0,
         )
-        y_BTI = y_BTI + x_BTI32 * self.skip[...].astype(jnp.float32)
-        y_BTI = y_BTI * jax.nn.silu(self.gate(x_BTD, geometry).astype(jnp.float32))
-        return self.out(y_BTI.astype(x_BTD.dtype), geometry)
+
+
+class SelectiveScanOfHeads(SelectiveScan):
+    """Mamba's mixer whose channels are divided into heads with projections of their own (Zamba).
+
+    In array names, H is heads, P the channels of a head. As in the reference, the projections of a
+    head are not linear layers, so quantised copies leave them as they are.
+    """
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        return (self.ssm.heads, self.ssm.inner // self.ssm.heads)
+
+    def _make_selection(self, *, dtype, rngs: nnx.Rngs) -> None:
+        s, normal = self.ssm, nnx.initializers.normal(0.02)
+        H, P = self._channels
+        self.head_select = parameter(normal(rngs.params(), (H, s.rank + 2 * s.state, P), dtype))
+        self.head_step = parameter(normal(rngs.params(), (H, P, s.rank), dtype))
+
+    def _scanned(self, x_BTI: jax.Array, geometry: Geometry) -> jax.Array:
+        s, (B, T, _) = self.ssm, x_BTI.shape
+        x_BTHP = x_BTI.reshape(B, T, s.heads, -1)
+        selected_BTHZ = contract("bthp,hzp->bthz", x_BTHP, self.head_select[...])
+        step_BTHR, write_BTHN, read_BTHN = jnp.split(
+            selected_BTHZ, [s.rank, s.rank + s.state], axis=-1
+        )
+        step_BTHP = contract("bthr,hpr->bthp", step_BTHR, self.head_step[...]).astype(jnp.float32)
+        rate_HPN = -jnp.exp(self.log_rate[...].astype(jnp.float32))
+        # Over heads.
+        scan = jax.vmap(_scan, in_axes=(2, 2, 0, 2, 2, None), out_axes=2)
+        y_BTHP = scan(
+            x_BTHP.astype(jnp.float32),
+            jax.nn.softplus(step_BTHP + self.step_bias[...].astype(jnp.float32)),
+            rate_HPN.swapaxes(1, 2),
+            write_BTHN.astype(jnp.float32),
+            read_BTHN.astype(jnp.float32),
+            geometry.position_BT == 0,
+        )
+        return y_BTHP.reshape(x_BTI.shape)
+
+
+def _scan(*arrays: jax.Array) -> jax.Array:
+    """`selective_scan` in the form that suits the platform."""
+    return jax.lax.platform_dependent(*arrays, cpu=token_by_token, default=selective_scan)

@@ -127,6 +127,22 @@ _ZAMBA2 = dict(
     rms_norm_eps=0.1,
 )
 
+_ZAMBA = dict(
+    model_type="zamba",
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=3,
+    layers_block_type=["hybrid", "mamba", "hybrid"],
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=28,
+    max_position_embeddings=128,
+    n_mamba_heads=4,
+    mamba_d_state=6,
+    mamba_dt_rank=5,
+    rms_norm_eps=0.1,
+)
+
 CASES: dict[str, dict[str, Any]] = {
     "mamba": _MAMBA,
     "mamba-biases": {
@@ -265,6 +281,21 @@ CASES: dict[str, dict[str, Any]] = {
         "hidden_act": "silu",
         "time_step_min": 0.8,
         "mamba_ngroups": 1,
+        "rms_norm_eps": 1e-5,
+    },
+    "zamba": _ZAMBA,
+    "zamba-options": {
+        **_ZAMBA,
+        "num_hidden_layers": 6,
+        "layers_block_type": None,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 0,
+        "mamba_conv_bias": False,
+        "mamba_proj_bias": True,
+        "hidden_act": "silu",
+        "hidden_mamba_act": "gelu",
+        "attention_head_dim": 14,
+        "mamba_dt_rank": "auto",
         "rms_norm_eps": 1e-5,
     },
 }
