@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceReading, processor
+from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceVocabulary, processor
 from jaxmap.corpus.special_tokens import read_special_tokens, switched_tokens
 from jaxmap.corpus.tokenizer_classes import FastClass, fast_class
 from jaxmap.corpus.tokenizer_json import Pipeline
@@ -65,7 +65,7 @@ def read_sentencepiece(
         elif numbers is not None:
             known = numbers[known]
         tokens[content] = known
-    reading = SentencePieceReading(
+    reading = SentencePieceVocabulary(
         model,
         {} if settings.get("split_special_tokens") else tokens,
         prefix=_wants_prefix(path, pieces, kind, settings),
@@ -93,7 +93,7 @@ def _fairseq_numbers(pieces: Any) -> list[int]:
 
 
 def _strips(tokens: Sequence[Any]) -> dict[str, str]:
-    """The tokens that include spaces beside them, see `SentencePieceReading`."""
+    """The tokens that include spaces beside them, see `SentencePieceVocabulary`."""
     sides = {
         token.content: "l" * token.lstrip + "r" * token.rstrip
         for token in tokens

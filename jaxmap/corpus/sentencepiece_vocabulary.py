@@ -14,7 +14,7 @@ from jaxmap.corpus.vocabulary import Vocabulary, rising
 from jaxmap.errors import InputError
 
 
-class SentencePieceReading(Vocabulary):
+class SentencePieceVocabulary(Vocabulary):
     """A SentencePiece model, read by the sentencepiece package.
 
     Args:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceReading
+from jaxmap.corpus.sentencepiece_vocabulary import SentencePieceVocabulary
 from jaxmap.corpus.vocabulary import BackendVocabulary, Vocabulary
 
 
@@ -32,7 +32,7 @@ def restored(text: str) -> tuple[Vocabulary, dict[str, Any]]:
         if state.get("type") == "sentencepiece":
             model = base64.b64decode(state["model"])
             options = {name: state[name] for name in state if name not in ("type", "model")}
-            reading = SentencePieceReading(model, **options)
+            reading = SentencePieceVocabulary(model, **options)
         else:
             backend = Tokenizer.from_str(json.dumps(state))
             backend.encode_special_tokens = rule["split_special_tokens"]
