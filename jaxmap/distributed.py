@@ -172,6 +172,7 @@ class Watch(threading.Thread):
         self._silence_s = silence_s
 
     def run(self) -> None:
+        """Sends this process's heartbeat; ends the process when another one is silent too long."""
         beats = 0
         said: dict[int, str] = {}  # the last that was heard of each, and when
         heard: dict[int, float] = {}

@@ -57,6 +57,7 @@ class Variant:
 
     @property
     def is_quantised(self) -> bool:
+        """Whether the weights were quantised here."""
         return self.quantisation != "none"
 
     @property

@@ -31,6 +31,7 @@ class Floor:
 
     @property
     def dtype(self) -> str:
+        """The precision in which the checkpoint was scored, a key of PRECISIONS."""
         return self.entry.identity.variant.precision
 
 

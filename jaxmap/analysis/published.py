@@ -65,6 +65,7 @@ class Groups:
 
     @property
     def found(self) -> tuple[RunGroup, ...]:
+        """The groups that the store has, sizes first."""
         return tuple(one for one in (self.sizes, self.seeds, self.together) if one is not None)
 
 

@@ -19,7 +19,8 @@ class HasTextSet(Protocol):
     """What holds a text set, as what `texts` returns does."""
 
     @property
-    def text_set(self) -> TextSet: ...
+    def text_set(self) -> TextSet:
+        """The texts of the result."""
 
 
 Path: TypeAlias = str | os.PathLike[str]

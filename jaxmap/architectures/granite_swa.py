@@ -38,6 +38,7 @@ def _windowed(c: Config, spec: Spec) -> Spec:
 
 
 def dense(c: Config) -> Spec:
+    """The spec of a model without experts; raises InputError for unsupported settings."""
     c.assume("rms_norm_eps", 1e-5)
     c.assume("num_key_value_heads", 4)
     c.assume("tie_word_embeddings", True)
@@ -45,6 +46,7 @@ def dense(c: Config) -> Spec:
 
 
 def moe(c: Config) -> Spec:
+    """The spec of a model with experts; raises InputError for unsupported settings."""
     return _windowed(c, granitemoeshared.spec(c))
 
 

@@ -61,10 +61,12 @@ def _facts(c: Config) -> dict[str, Any]:
 
 
 def dense(c: Config) -> Spec:
+    """The spec of a model without experts; raises InputError for unsupported settings."""
     return Spec(**_facts(c))
 
 
 def moe(c: Config) -> Spec:
+    """The spec of a model with experts; raises InputError for unsupported settings."""
     facts = _facts(c)
     top = c.first("moe_topk", "num_experts_per_tok")
     k = top[0] if isinstance(top, list) and top else top

@@ -56,6 +56,7 @@ def _facts(c: Config, F: int) -> dict[str, Any]:
 
 
 def dense(c: Config) -> Spec:
+    """The spec of a model without experts; raises InputError for unsupported settings."""
     F = c.get("block_ff_dim") or c.get("intermediate_size", 12_288)
     c.inert("intermediate_size")
     factor, multiple = c.get("block_ffn_dim_multiplier", 1.0), c.get("block_multiple_of", 256)
@@ -67,6 +68,7 @@ def dense(c: Config) -> Spec:
 
 
 def moe(c: Config) -> Spec:
+    """The spec of a model with experts; raises InputError for unsupported settings."""
     facts = _facts(c, c["intermediate_size"])
     first = c.get("num_dense_layers", 2)
     c.inert("output_router_logits")

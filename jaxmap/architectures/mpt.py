@@ -71,6 +71,7 @@ def spec(c: Config) -> Spec:
 
 
 def by_shapes(spec: Spec, shape_of: ShapeOf) -> Spec:
+    """The spec with the width of the MLP that the stored tensors have."""
     shape = shape_of("transformer.blocks.0.ffn.up_proj.weight")
     return spec if shape is None else dataclasses.replace(spec, F=shape[0])
 

@@ -34,6 +34,7 @@ def mixers(c: Config, L: int) -> tuple[str, ...]:
 
 
 def delta(c: Config) -> Delta:
+    """The facts of the gated delta rule in config.json, with transformers' defaults."""
     return Delta(
         H=c.get("linear_num_value_heads", 32),
         G=c.get("linear_num_key_heads", 16),

@@ -19,9 +19,12 @@ class Standing(Protocol):
     """The results of one contestant on one shape; a dataclass."""
 
     @property
-    def shape(self) -> str: ...
+    def shape(self) -> str:
+        """The name of the model's shape."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the program that was measured."""
 
 
 R = TypeVar("R", bound=Standing)
@@ -42,6 +45,7 @@ class BenchmarkReport(Generic[R]):
     rows: list[R]
 
     def row(self, shape: str, name: str) -> R:
+        """The row of a shape and a program; raises StopIteration where there is none."""
         return next(row for row in self.rows if (row.shape, row.name) == (shape, name))
 
     def save(self, path: str | os.PathLike[str]) -> None:

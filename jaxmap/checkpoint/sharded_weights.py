@@ -58,6 +58,7 @@ class Reader:
         self._specs = (spec, padded)
 
     def sharding(self, leaf: nnx.Variable) -> NamedSharding:
+        """How the devices divide a parameter."""
         return NamedSharding(self._mesh, partition(leaf, self._specs[1], axes_of(self._mesh)))
 
     def num_bytes(self, leaf: nnx.Variable, dtype: np.dtype) -> int:

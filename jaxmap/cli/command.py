@@ -41,10 +41,12 @@ def required(values: flags.FlagValues, *names: str) -> None:
 
 
 def string(values: flags.FlagValues, name: str, default: str | None, text: str) -> None:
+    """Defines a flag whose value is a string."""
     flags.DEFINE_string(name, default, text, flag_values=values)
 
 
 def integer(values: flags.FlagValues, name: str, default: int | None, text: str) -> None:
+    """Defines a flag whose value is an integer, at least 0."""
     flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
 
@@ -55,11 +57,13 @@ def define_store(values: flags.FlagValues, *, made: bool = False) -> None:
 
 
 def define_texts(values: flags.FlagValues, more: str = "") -> None:
+    """Defines --texts; `more` is added to its help."""
     text = "Texts: .jsonl with a `text` field (or `prompt` and `response`), .json, .txt; .gz, .zst."
     string(values, "texts", None, f"{text} {more}".rstrip())
 
 
 def define_models(values: flags.FlagValues) -> None:
+    """Defines --models and --models_file."""
     string(
         values,
         "models",
@@ -77,6 +81,7 @@ def define_models(values: flags.FlagValues) -> None:
 
 
 def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
+    """Defines --runs_file; `more` is added to its help."""
     text = (
         "A .toml or .json file of facts about training runs that names lack: tokens per step, "
         "order, which run continues which (docs/runs.md)."
@@ -90,6 +95,7 @@ def required_models(values: flags.FlagValues) -> None:
 
 
 def define_dtype(values: flags.FlagValues, more: str = "") -> None:
+    """Defines --dtype; `more` is added to its help."""
     text = (
         "The arithmetic. float32: all of it, with weights held as stored. bfloat16, float16: "
         "weights and activations. bfloat16_3x: as float32, but products in three bfloat16 passes. "
@@ -101,6 +107,7 @@ def define_dtype(values: flags.FlagValues, more: str = "") -> None:
 
 
 def define_engine(values: flags.FlagValues, default: str | None) -> None:
+    """Defines --engine."""
     flags.DEFINE_enum(
         "engine",
         default,
@@ -114,6 +121,7 @@ def define_engine(values: flags.FlagValues, default: str | None) -> None:
 
 
 def define_batch_tokens(values: flags.FlagValues) -> None:
+    """Defines --batch_tokens."""
     integer(
         values,
         "batch_tokens",
@@ -124,6 +132,7 @@ def define_batch_tokens(values: flags.FlagValues) -> None:
 
 
 def define_ignored_keys(values: flags.FlagValues) -> None:
+    """Defines --ignore_config_keys."""
     flags.DEFINE_list(
         "ignore_config_keys",
         [],

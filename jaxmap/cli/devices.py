@@ -11,6 +11,7 @@ OF_THE_PROCESS = ("process_id",)
 
 
 def define_devices(values: flags.FlagValues) -> None:
+    """Defines the flags of devices and processes: --mesh, --distributed and the addresses."""
     string(
         values,
         "mesh",

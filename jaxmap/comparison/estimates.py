@@ -9,6 +9,8 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
+    """A number and its standard error, both in the number's unit."""
+
     value: float
     standard_error: float
 

@@ -27,13 +27,16 @@ class StatesSource(Protocol):
     """What computes the final hidden states: a model in memory, or one layer by layer."""
 
     @property
-    def vocabulary(self) -> int: ...
+    def vocabulary(self) -> int:
+        """The number of token ids of the model."""
 
     @property
-    def unembedding(self) -> Unembedding: ...
+    def unembedding(self) -> Unembedding:
+        """The map from final hidden states to logits."""
 
     @property
-    def states_dtype(self) -> np.dtype: ...
+    def states_dtype(self) -> np.dtype:
+        """The dtype of the final hidden states."""
 
     def num_bytes_of_streams(self, packed: BatchPlan) -> int:
         """The bytes of other files that are there meanwhile."""
@@ -52,22 +55,27 @@ class StatesInMemory:
 
     @property
     def vocabulary(self) -> int:
+        """The number of token ids of the model."""
         return self._reference.vocabulary
 
     @property
     def unembedding(self) -> Unembedding:
+        """The map from final hidden states to logits."""
         return self._reference.unembedding
 
     @property
     def states_dtype(self) -> np.dtype:
+        """The dtype of the model's activations."""
         return np.dtype(jnp.dtype(PRECISIONS[self._reference.model.dtype].activations))
 
     def num_bytes_of_streams(self, packed: BatchPlan) -> int:
+        """0: a model in memory needs no files beside its states."""
         return 0
 
     def states(
         self, tokens: Tokens, packed: BatchPlan, streams: Path
     ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yields each batch and its final hidden states, [B, T, E]; `streams` is not used."""
         with progress(len(tokens), "states", "text") as bar:
             for batch in batches(tokens, packed):
                 yield batch, np.asarray(self._reference.read(batch).states)

@@ -28,10 +28,12 @@ class Side:
 
     @property
     def name(self) -> str:
+        """The reference as the user wrote it."""
         return str(self.ref)
 
     @property
     def context(self) -> int | None:
+        """The longest text in tokens; None for no limit."""
         return self.checkpoint.architecture.spec.context
 
     def tokens(self, context: int | None) -> Tokens:

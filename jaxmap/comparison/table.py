@@ -113,6 +113,7 @@ class Comparison(Table):
         return tuple(one.row for one in self.compared)
 
     def rows(self) -> list[tuple[object, ...]]:
+        """The rows of compare.csv."""
         return [_cells(row) for row in self.found]
 
     def details(self) -> pandas.DataFrame:

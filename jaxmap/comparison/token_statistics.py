@@ -61,6 +61,7 @@ class TokenStatistics(Table):
     found: tuple[StatisticsRow, ...]
 
     def rows(self) -> list[tuple[object, ...]]:
+        """The rows of the table."""
         return [dataclasses.astuple(row) for row in self.found]
 
 

@@ -89,6 +89,7 @@ class BatchPlan:
 
     @property
     def num_batches(self) -> int:
+        """The number of batches of all groups."""
         return sum(-(-len(g.rows) // g.B) for g in self.groups)
 
     @property

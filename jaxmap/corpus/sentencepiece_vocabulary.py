@@ -51,15 +51,19 @@ class SentencePieceVocabulary(Vocabulary):
         self._none = processor(model, prefix=False)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, neither cut nor padded."""
         return self._encode(texts, self._start, self._rest)
 
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text as a continuation, without the prefix of a first word."""
         return self._encode(texts, self._none, self._rest)
 
     def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        """For each of `ids`, the character of its text before which it ends."""
         return self._ends(texts, self._start, self._rest)
 
     def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `ends`, for each of `ids_inside`."""
         return self._ends(texts, self._none, self._rest)
 
     def _ends(self, texts: Sequence[str], start: Any, rest: Any) -> list[list[int]]:
@@ -78,6 +82,7 @@ class SentencePieceVocabulary(Vocabulary):
         return out
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The readable text of each token; "" for an id that the model lacks."""
         return [self._pieces.get(i, "").replace("\u2581", " ") for i in ids]
 
     @functools.cached_property
@@ -100,6 +105,7 @@ class SentencePieceVocabulary(Vocabulary):
         return out
 
     def state(self) -> dict[str, Any]:
+        """The model in base64 and the rules beside it, as JSON values."""
         return {
             "type": "sentencepiece",
             "model": base64.b64encode(self._model).decode(),
@@ -111,6 +117,7 @@ class SentencePieceVocabulary(Vocabulary):
         }
 
     def vocabulary(self) -> Mapping[str, int]:
+        """The id of each token."""
         numbers = self._numbers or range(self._none.get_piece_size())
         return {self._none.id_to_piece(n): i for n, i in enumerate(numbers)} | self._tokens
 

@@ -220,6 +220,7 @@ def plain_fields(row: Mapping[str, object]) -> dict[str, str]:
 
 
 def require_utf8(text: str, where: str) -> None:
+    """Raises InputError for a text with a lone surrogate; `where` names it."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

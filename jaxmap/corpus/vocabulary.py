@@ -60,22 +60,27 @@ class BackendVocabulary(Vocabulary):
         backend.no_padding()
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, neither cut nor padded."""
         # Not encode_batch_fast, which leaves out offsets but takes longer.
         batch = self.backend.encode_batch(list(texts), add_special_tokens=False)
         return [one.ids for one in batch]
 
     def ids_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text as a continuation: nothing is put before its first character."""
         return self._inside.ids(texts)
 
     def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        """For each of `ids`, the character of its text before which it ends."""
         # A post-processor may take a space off a token's offsets that belongs to it.
         batch = self._untrimmed.encode_batch(list(texts), add_special_tokens=False)
         return [rising(end for _, end in one.offsets) for one in batch]
 
     def ends_inside(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `ends`, for each of `ids_inside`."""
         return self._inside.ends(texts)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The readable text of each token."""
         byte_level = '"ByteLevel"' in json.dumps(self._state["decoder"])
         if byte_level:
             return [self.backend.decode([i], skip_special_tokens=False) for i in ids]
@@ -103,12 +108,14 @@ class BackendVocabulary(Vocabulary):
         return BackendVocabulary(backend)
 
     def state(self) -> dict[str, Any]:
+        """tokenizer.json without truncation and padding."""
         state = json.loads(self.backend.to_str())
         # Left over from earlier calls or training; without effect when nothing is padded or cut.
         state["truncation"] = state["padding"] = None
         return state
 
     def vocabulary(self) -> Mapping[str, int]:
+        """The id of each token, added ones among them."""
         return self.backend.get_vocab(with_added_tokens=True)
 
 

@@ -42,6 +42,7 @@ class Stage:
         return out / "models" / self.run / self.revision(step)
 
     def revision(self, step: int) -> str:
+        """The name of a checkpoint of this stage, such as "stage2-step40"."""
         return f"{self.name}-step{step}"
 
 

@@ -106,6 +106,7 @@ class BlockLogits:
 
 
 def shift(before: Distribution, max_N: jax.Array) -> jax.Array:
+    """The difference of two running maxima, [N]; 0 before the first block."""
     # Before the first block the maximum may be -inf.
     return jnp.where(before.sum_N > 0, before.max_N - max_N, 0)
 
@@ -113,6 +114,7 @@ def shift(before: Distribution, max_N: jax.Array) -> jax.Array:
 def rescaled(
     sum_N: jax.Array, shift_N: jax.Array, before: Distribution, max_N: jax.Array
 ) -> jax.Array:
+    """A sum of exp(c) x w over earlier blocks, relative to the new maximum `max_N`, float32 [N]."""
     return jnp.exp(before.max_N - max_N) * (sum_N + shift_N * before.sum_N)
 
 

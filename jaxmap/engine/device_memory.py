@@ -41,10 +41,12 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """The sum, in bytes."""
         return self.arguments + self.temporaries + self.output
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> Memory:
+        """Reads the memory analysis of a compiled program."""
         found = compiled.memory_analysis()
         assert found is not None, "no memory analysis on this platform"
         return cls(
@@ -89,6 +91,7 @@ def of_floats(spec: Spec, weights: str, activations: str) -> OnDevices:
 def on_devices_or_floats(
     spec: Spec, dtype: str, weights: str, on_devices: OnDevices | None
 ) -> OnDevices:
+    """`on_devices`, or where it is None floats in the dtypes of the precision `dtype`."""
     precision = PRECISIONS[dtype]
     kind = precision.weights or weights or precision.activations
     return on_devices or of_floats(spec, kind, precision.activations)

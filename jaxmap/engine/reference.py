@@ -22,7 +22,8 @@ class AnyReference(Protocol):
     """
 
     @property
-    def vocabulary(self) -> int: ...
+    def vocabulary(self) -> int:
+        """The number of token ids of the reference."""
 
     def read(self, batch: Batch) -> Reference:
         """What it makes of a batch."""
@@ -42,13 +43,16 @@ class ReferenceModel:
 
     @property
     def vocabulary(self) -> int:
+        """The number of token ids of the model."""
         return self.model.spec.V
 
     @functools.cached_property
     def unembedding(self) -> Unembedding:
+        """The map from final hidden states to logits."""
         return self._scorer.unembedding(self.model.params)
 
     def read(self, batch: Batch) -> Reference:
+        """The final hidden states of a batch, [B, T, E], and the unembedding."""
         return Reference(self._scorer.states(self.model.params, batch), self.unembedding)
 
 

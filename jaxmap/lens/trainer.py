@@ -277,5 +277,6 @@ def _batches(tokens: Tokens, batch_tokens: int) -> list[Batch]:
 
 
 def on_device(batch: Batch) -> tuple[Inputs, jax.Array]:
+    """The inputs of a batch on the default device, and which tokens are no padding, bool [B, T]."""
     arrays = (batch.ids_BT, batch.segment_BT, batch.position_BT, batch.length_BT)
     return Inputs(*map(jnp.asarray, arrays)), jnp.asarray(batch.segment_BT > 0)

@@ -138,6 +138,7 @@ def _learnt(x_BTD: jax.Array, factor_D: nnx.Param | None) -> jax.Array:
 
 
 def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:
+    """A norm of the spec's form over `width` channels; `eps` of 0 means the spec's."""
     return Norm(
         spec.norm,
         (width,),

@@ -43,7 +43,8 @@ class Positions(Protocol):
     """Anything that has the tokens' positions: `Inputs` or `Geometry`."""
 
     @property
-    def position_BT(self) -> jax.Array: ...
+    def position_BT(self) -> jax.Array:
+        """The position of each token in its text, int32 [B, T]."""
 
 
 def first_of_text(where: Positions) -> jax.Array:
@@ -136,6 +137,7 @@ class Geometry:
         platform: str = "",
         adaptive: bool = False,
     ) -> Geometry:
+        """The angles, masks and block sizes that all layers of a batch share."""
         cos = sin = None
         if spec.ropes:
             # [ropes, B, T, 1, rotated/2]

@@ -43,6 +43,7 @@ class Axes:
 
     @property
     def size(self) -> int:
+        """The number of devices."""
         return self.data * self.fsdp * self.model
 
     @property
@@ -100,6 +101,7 @@ def make(axes: Axes, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def axes_of(mesh: Mesh) -> Axes:
+    """The sizes of a mesh's axes."""
     return Axes(**{name: mesh.shape[name] for name in NAMES})
 
 

@@ -63,6 +63,7 @@ class Size:
 
     @property
     def is_context(self) -> bool:
+        """Whether the number is a usual length of context, such as 32k."""
         count = self.value / UNITS[self.unit]
         return count in {"k": _CONTEXT_K, "m": _CONTEXT_M}.get(self.unit, ())
 

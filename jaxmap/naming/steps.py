@@ -60,6 +60,7 @@ class TrainingTime:
 
     @property
     def time(self) -> int | None:
+        """The step, or where none is named the number of tokens; None: a finished model."""
         return self.tokens if self.step is None else self.step
 
 

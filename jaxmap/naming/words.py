@@ -27,6 +27,7 @@ def cut(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def join(texts: Iterable[str]) -> str:
+    """Joins the parts that are not empty with "-", without separators at their ends."""
     stripped = (text.strip(EDGE) for text in texts)
     return "-".join(text for text in stripped if text).replace("/", "-")
 

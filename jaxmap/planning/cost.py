@@ -42,6 +42,7 @@ class Work:
         return tokens * (self.weight_flops + keys * self.key_flops)
 
     def bytes_moved(self, tokens: int, batches: int) -> float:
+        """The memory traffic in bytes: weights once per batch, activations once per token."""
         return batches * self.weight_bytes + tokens * self.stream_bytes
 
 

@@ -47,6 +47,7 @@ class Vector:
 
     @property
     def label(self) -> str:
+        """The label of the result in a store."""
         return checkpoint_name(self.ref, self.revision) + self.variant.label
 
 

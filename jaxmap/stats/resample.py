@@ -33,6 +33,7 @@ class Sample:
 
     @property
     def draws(self) -> int:
+        """The number of draws, the same text counted as often as it was drawn."""
         return int(self.counts.sum())
 
 

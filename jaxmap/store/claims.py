@@ -24,7 +24,8 @@ _TRIES = 10  # of a claim that others take and give back at the same moment
 class Alive(Protocol):
     """Finds out whether a worker, given by its name, is still running."""
 
-    def alive(self, name: str) -> bool: ...
+    def alive(self, name: str) -> bool:
+        """Whether the worker of this name is still at work."""
 
 
 class Claims:

@@ -63,6 +63,7 @@ class Worker:
 
     @property
     def texts_per_second(self) -> float:
+        """The speed over the worker's whole life; NaN before its first second."""
         return self.all_texts / self.seconds if self.seconds > 0 else float("nan")
 
 

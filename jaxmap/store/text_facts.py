@@ -18,11 +18,16 @@ class Texts(Protocol):
     """What a store needs from a TextSet. If num_bytes are floats, they are a given mean."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """The hash of all texts."""
+
     @property
-    def num_bytes(self) -> np.ndarray: ...
+    def num_bytes(self) -> np.ndarray:
+        """The length of each text in UTF-8 bytes, int [N]."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Where the texts are from, for readers."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class TextFacts:
 
     @property
     def mean_bytes(self) -> float:
+        """The mean length of a text in UTF-8 bytes."""
         return float(self.text_bytes.mean())
 
 

@@ -17,17 +17,28 @@ class ModelFacts(Protocol):
     """What a record says of a model, whatever the engine; see `checkpoint.weights.Model`."""
 
     @property
-    def model_type(self) -> str: ...
+    def model_type(self) -> str:
+        """The model_type of config.json."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The precision in which the model is scored."""
+
     @property
-    def stored_dtype(self) -> str: ...
+    def stored_dtype(self) -> str:
+        """The dtype of most weights on disk."""
+
     @property
-    def num_parameters(self) -> int: ...
+    def num_parameters(self) -> int:
+        """The number of weights."""
+
     @property
-    def num_layers(self) -> int | None: ...
+    def num_layers(self) -> int | None:
+        """The number of layers; None where the engine does not know it."""
+
     @property
-    def context(self) -> int | None: ...
+    def context(self) -> int | None:
+        """The longest text in tokens; None for no limit."""
 
 
 M = TypeVar("M", bound=ModelFacts, covariant=True)

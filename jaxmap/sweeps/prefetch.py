@@ -29,10 +29,12 @@ class Stopwatch:
 
     @property
     def wall(self) -> float:
+        """Seconds since the start."""
         return time.perf_counter() - self._wall
 
     @property
     def idle(self) -> float:
+        """Seconds of these in which the process waited, without anything to compute."""
         return max(0.0, self.wall - max(0.0, _busy_seconds() - self._busy))
 
 
@@ -74,6 +76,7 @@ class Prefetcher(Generic[T, R]):
 
     @property
     def started(self) -> bool:
+        """Whether the thread was started."""
         return self._thread is not None
 
     def start(self, depth: int = 1) -> None:

@@ -56,10 +56,12 @@ class Loaded:
 
     @property
     def task(self) -> Task:
+        """The task of the checkpoint."""
         return self.prepared.task
 
     @property
     def resolved(self) -> Resolved:
+        """The checkpoint's commit and files."""
         return self.prepared.resolved
 
 

@@ -31,6 +31,7 @@ class TorchScorer(CheckpointScorer):
         take: weights.Take | None = None,
         items: Sequence[Item] = (),
     ) -> LoadedCheckpoint:
+        """Loads the checkpoint with transformers; `items` is not used."""
         from jaxmap.pytorch.loading import context_of, load
 
         checkpoint = self.checkpoint(files)
@@ -50,6 +51,7 @@ class TorchScorer(CheckpointScorer):
         callbacks: Callbacks = SILENT,
         desc: str = "score",
     ) -> tuple[Scores, Storage]:
+        """The scores of an item and the storage of its weights; `order` is not used."""
         from jaxmap.pytorch.quantize import quantised
         from jaxmap.pytorch.scores import score_texts
 
@@ -71,14 +73,17 @@ class TorchScorer(CheckpointScorer):
         return Scores(per_text, tokens_of, scores.offsets_N1), model.storage
 
     def device(self) -> str:
+        """The name of the device that PyTorch uses."""
         from jaxmap.pytorch.loading import device_name
 
         return device_name()
 
     def versions(self) -> dict[str, str]:
+        """The versions that a record names, torch's among them."""
         return super().versions() | {"torch": importlib.metadata.version("torch")}
 
     def default_dtype(self, model: ModelFacts) -> str:
+        """float32, whatever the weights on disk."""
         from jaxmap.pytorch.loading import DTYPES
 
         return DTYPES[0]

@@ -71,6 +71,7 @@ class Verified:
 
     @property
     def agrees(self) -> bool:
+        """Whether no score, of the output or of a layer, differs by more than is allowed."""
         return max(self.worst, self.worst_layer) <= 1
 
     def nearer(self) -> tuple[int, int]:

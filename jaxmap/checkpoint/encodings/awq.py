@@ -27,6 +27,8 @@ _COLUMNS = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])  # code i of a word -> its colum
 
 
 class Awq(Encoding):
+    """AWQ as AutoAWQ writes it: codes of 4 bits, a zero point and a scale per group of inputs."""
+
     methods = ("awq",)
     bits = 4
 
@@ -44,6 +46,7 @@ class Awq(Encoding):
         )
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces qweight, qzeros and scales of each layer by its weight, [outputs, inputs]."""
         found = dict(tensors)
         for name, codes in tensors.items():
             if not name.endswith(".qweight"):

@@ -33,6 +33,8 @@ _DTYPES = {
 
 
 class BitsAndBytes(Encoding):
+    """bitsandbytes: 8-bit rows, or 4-bit codes in blocks, with or without nested scales."""
+
     methods = ("bitsandbytes",)
 
     def __init__(self, facts: Config):
@@ -51,6 +53,7 @@ class BitsAndBytes(Encoding):
 
     @property
     def label(self) -> str:
+        """ "bnb-int8", "bnb-nf4" or "bnb-fp4"."""
         return (
             "bnb-int8"
             if self.bits == 8
@@ -58,6 +61,7 @@ class BitsAndBytes(Encoding):
         )
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces the codes and scales of each layer by its weight, [outputs, inputs]."""
         found = dict(tensors)
         for name, stored in tensors.items():
             if _STATE in name:

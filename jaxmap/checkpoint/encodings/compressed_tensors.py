@@ -32,6 +32,8 @@ _FORMATS = (
 
 
 class CompressedTensors(Encoding):
+    """compressed-tensors: integers or small floats with scales per tensor, row, group or block."""
+
     methods = ("compressed-tensors",)
 
     def __init__(self, facts: Config):
@@ -61,9 +63,11 @@ class CompressedTensors(Encoding):
 
     @property
     def label(self) -> str:
+        """The format that quantization_config names, such as "pack-quantized"."""
         return str(self.facts.peek("format") or self.methods[0])
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces the codes and scales of each layer by its weight, [outputs, inputs]."""
         found = {n: t for n, t in tensors.items() if not n.endswith(_OF_ACTIVATIONS)}
         for name, stored in tensors.items():
             module, _, last = name.rpartition(".")

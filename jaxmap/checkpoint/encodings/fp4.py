@@ -103,9 +103,11 @@ class ModelOpt(Encoding):
 
     @property
     def label(self) -> str:
+        """The algorithm that quantization_config names, in lower case, such as "nvfp4"."""
         return str(self.facts.peek("quant_algo") or "modelopt").lower()
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces the codes and scales of each layer by its weight, [outputs, inputs]."""
         scales = (".input_scale", ".k_scale", ".v_scale", ".q_scale")
         found = {n: t for n, t in tensors.items() if not n.endswith(scales)}
         for name, stored in tensors.items():

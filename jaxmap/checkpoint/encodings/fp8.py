@@ -28,6 +28,8 @@ _OF_ACTIVATIONS = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", 
 
 
 class Fp8(Encoding):
+    """Weights in 8-bit floats, with one scale per tensor, per row or per block."""
+
     methods = ("fp8", "fbgemm_fp8")
     bits = 8
     approximates = "activations in 8-bit floats"
@@ -44,6 +46,7 @@ class Fp8(Encoding):
         facts.inert("ignored_layers", "modules_to_not_convert", "scale_fmt")
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces each weight in 8-bit floats and its scale by the scaled weight."""
         found = {n: t for n, t in tensors.items() if not n.endswith(_OF_ACTIVATIONS)}
         for name, stored in tensors.items():
             if stored.dtype not in FLOAT8:

@@ -37,6 +37,8 @@ _DYNAMIC = frozenset(
 
 
 class Gptq(Encoding):
+    """GPTQ as AutoGPTQ and GPTQModel write it: codes in int32, zero points and scales per group."""
+
     methods = ("gptq",)
     bits: int
 
@@ -75,9 +77,11 @@ class Gptq(Encoding):
 
     @property
     def label(self) -> str:
+        """The name with the bits of a code, such as "gptq-4bit"."""
         return f"gptq-{self.bits}bit"
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces the tensors of each quantised layer by its weight, [outputs, inputs]."""
         found = dict(tensors)
         for name, codes in tensors.items():
             if not name.endswith(".qweight"):

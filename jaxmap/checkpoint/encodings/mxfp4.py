@@ -29,6 +29,8 @@ def halves(packed: np.ndarray) -> np.ndarray:
 
 
 class Mxfp4(Encoding):
+    """MXFP4 as gpt-oss stores the matrices of its experts."""
+
     methods = ("mxfp4",)
     bits = 4
 
@@ -37,6 +39,7 @@ class Mxfp4(Encoding):
         facts.inert("dequantize", "modules_to_not_convert", "quant_method")
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+        """Replaces the blocks and scales of each matrix by floats, [experts, inputs, outputs]."""
         found = dict(tensors)
         for name, blocks in tensors.items():
             if not name.endswith("_blocks"):

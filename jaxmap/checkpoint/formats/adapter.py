@@ -13,12 +13,16 @@ CONFIG = "adapter_config.json"
 
 
 class Adapter(Safetensors):
+    """An adapter of PEFT whose tensors are in safetensors."""
+
     name = "adapter"
     config_file = CONFIG
     looks_for = ("adapter_model.safetensors",)
 
 
 class PickledAdapter(TorchBin):
+    """An adapter of PEFT whose tensors are in a PyTorch file."""
+
     name = "adapter"
     config_file = CONFIG
     looks_for = ("adapter_model.bin",)

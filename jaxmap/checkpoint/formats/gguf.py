@@ -43,13 +43,17 @@ def parts_of(name: str) -> list[str]:
 
 
 class Gguf(Format):
+    """A GGUF file, in one or several parts; config.json and tokenizer come from its metadata."""
+
     name = "GGUF"
     looks_for: tuple[str, ...] = ()
 
     def choose(self, names: Collection[str]) -> str | None:
+        """The first whole model among the names, or None."""
         return next(iter(models_in(names)), None)
 
     def files(self, folder: Path, chosen: str) -> list[str]:
+        """The names of all parts; raises InputError where one is missing."""
         names = parts_of(chosen)
         for name in names:
             if not (folder / name).exists():
@@ -57,16 +61,20 @@ class Gguf(Format):
         return names
 
     def file_type(self, folder: Path, chosen: str) -> str:
+        """The quantisation of the file, such as "Q4_K_M"."""
         return self._header(folder, chosen).file_type
 
     def named(self, folder: Path, chosen: str) -> Path:
+        """The GGUF file itself, where the folder has a link to it."""
         return _file(folder / chosen)
 
     @property
     def label(self) -> str:
+        """ "gguf"."""
         return "gguf"
 
     def open(self, folder: Path, chosen: str, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        """The tensors under Hugging Face's names, decoded when they are read."""
         from jaxmap.checkpoint.gguf.tensors import tensors_of
 
         config = Config(self.config(folder), str(folder / "config.json"))
@@ -74,6 +82,7 @@ class Gguf(Format):
         return tensors_of(self._header(folder, chosen), family.rows(spec), spec)
 
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        """Not supported: a single part of a model does not say how its tensors are to be read."""
         raise NotImplementedError  # a part of a model says nothing by itself
 
     def _header(self, folder: Path, chosen: str) -> Header:

@@ -22,10 +22,13 @@ from jaxmap.model.encodings.dtypes import NUMBERS
 
 
 class Safetensors(Format):
+    """The format safetensors, in one file or in shards with an index."""
+
     name = "safetensors"
     looks_for: tuple[str, ...] = ("model.safetensors", "model.safetensors.index.json")
 
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        """The tensors of a file, read when asked for; raises InputError for a damaged file."""
         from safetensors import SafetensorError, safe_open
 
         try:

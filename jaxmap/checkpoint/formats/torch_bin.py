@@ -35,10 +35,13 @@ _KINDS = {  # torch's names -> those of safetensors
 
 
 class TorchBin(Format):
+    """PyTorch's .bin files, in one file or in shards with an index; reading them needs torch."""
+
     name = "PyTorch"
     looks_for: tuple[str, ...] = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
+        """The tensors of a file; raises InputError without torch and for anything but tensors."""
         try:
             import torch
         except ImportError:

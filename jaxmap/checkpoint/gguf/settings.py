@@ -81,6 +81,7 @@ def long_rope(f: Metadata) -> Values:
 
 
 def biases(f: Metadata) -> Values:
+    """Whether attention and the MLP have biases, as the tensors show."""
     return {
         "attention_bias": f.has("blk.0.attn_q.bias"),
         "mlp_bias": f.has("blk.0.ffn_up.bias"),
@@ -103,6 +104,7 @@ def llama(f: Metadata) -> Values:
 
 
 def experts(f: Metadata) -> Values:
+    """The number of experts, how many a token uses, and their width."""
     return {
         "num_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),
@@ -111,11 +113,13 @@ def experts(f: Metadata) -> Values:
 
 
 def shared_expert(f: Metadata) -> Values:
+    """The width of the shared expert."""
     f.get("expert_shared_count")
     return {"shared_expert_intermediate_size": f.need("expert_shared_feed_forward_length")}
 
 
 def olmoe(f: Metadata) -> Values:
+    """OLMoE: its experts, and the bound of queries, keys and values."""
     return {
         "num_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),
@@ -124,6 +128,7 @@ def olmoe(f: Metadata) -> Values:
 
 
 def gpt_oss(f: Metadata) -> Values:
+    """gpt-oss: its experts and its YaRN; raises InputError without YaRN."""
     scaling = rope(f).get("rope_scaling")
     if scaling is None or scaling["rope_type"] != "yarn":
         raise InputError(f"{f.where}: rope.scaling.type is missing: this architecture has yarn")
@@ -147,6 +152,7 @@ def query_scale(large: int) -> Callable[[Metadata], Values]:
 
 
 def gemma3(f: Metadata) -> Values:
+    """Gemma 3: the type of each layer, the base of local RoPE, the cap of the logits."""
     layers, pattern = f.need("block_count"), f.list_of("attention.sliding_window_pattern")
     if pattern is None:
         period = f.get("attention.sliding_window_pattern", 6)
@@ -160,6 +166,7 @@ def gemma3(f: Metadata) -> Values:
 
 
 def falcon(f: Metadata) -> Values:
+    """Falcon: which of its three forms the tensors show."""
     f.require("rope.dimension_count", f.head_dim)
     two = f.has("blk.0.attn_norm_2.weight")
     new = two or f.groups > 1
@@ -174,21 +181,25 @@ def falcon(f: Metadata) -> Values:
 
 
 def bloom(f: Metadata) -> Values:
+    """BLOOM: its context; the MLP is four times as wide as the model."""
     f.require("feed_forward_length", 4 * f.need("embedding_length"))
     f.require("attention.head_count_kv", f.heads)
     return {"seq_length": f.get("context_length", 2048)}
 
 
 def gpt2(f: Metadata) -> Values:
+    """GPT-2: the width of its MLP."""
     f.require("attention.head_count_kv", f.heads)
     return {"n_inner": f.get("feed_forward_length")}
 
 
 def starcoder(f: Metadata) -> Values:
+    """GPT-BigCode: the width of its MLP, and whether all heads share keys and values."""
     return {"n_inner": f.get("feed_forward_length"), "multi_query": f.groups == 1}
 
 
 def mpt(f: Metadata) -> Values:
+    """MPT: the width of its MLP, its biases and its bound of queries, keys and values."""
     f.require("attention.head_count_kv", f.heads)
     f.require("attention.max_alibi_bias", 8.0)
     width, inner = f.need("embedding_length"), f.need("feed_forward_length")
@@ -205,11 +216,13 @@ def mpt(f: Metadata) -> Values:
 
 
 def neox(f: Metadata) -> Values:
+    """GPT-NeoX: whether attention and the MLP are parallel."""
     f.require("attention.head_count_kv", f.heads)
     return {"use_parallel_residual": f.get("use_parallel_residual", True)}
 
 
 def stablelm(f: Metadata) -> Values:
+    """StableLM: whether layers are parallel, and which norms and biases the tensors show."""
     return {
         "use_parallel_residual": f.get("use_parallel_residual", not f.has("blk.0.ffn_norm.weight")),
         "use_qkv_bias": f.has("blk.0.attn_q.bias"),
@@ -218,6 +231,7 @@ def stablelm(f: Metadata) -> Values:
 
 
 def granite(f: Metadata) -> Values:
+    """Granite: its multipliers, and its biases."""
     return {
         "attention_multiplier": f.get("attention.scale", f.head_dim**-0.5),
         "embedding_multiplier": f.get("embedding_scale", 1.0),
@@ -228,6 +242,7 @@ def granite(f: Metadata) -> Values:
 
 
 def cohere(f: Metadata) -> Values:
+    """Cohere: the scale of the logits, norms of queries and keys, biases."""
     return {
         "logit_scale": f.need("logit_scale"),
         "use_qk_norm": f.has("blk.0.attn_q_norm.weight"),
@@ -236,11 +251,13 @@ def cohere(f: Metadata) -> Values:
 
 
 def smollm3(f: Metadata) -> Values:
+    """SmolLM3: every fourth layer has no RoPE."""
     layers = range(f.need("block_count"))
     return {"no_rope_layers": [int((layer + 1) % 4 != 0) for layer in layers], **biases(f)}
 
 
 def mamba(f: Metadata) -> Values:
+    """Mamba: its biases."""
     f.require("ssm.dt_b_c_rms", False)
     f.require("feed_forward_length", 0)
     f.require("attention.head_count", 0)
@@ -248,14 +265,17 @@ def mamba(f: Metadata) -> Values:
 
 
 def glm4(f: Metadata) -> Values:
+    """GLM-4: its biases and the width of a head."""
     return {"attention_bias": f.has("blk.0.attn_q.bias"), "head_dim": f.head_dim}
 
 
 def cohere2(f: Metadata) -> Values:
+    """Cohere 2: the scale of the logits, and its biases."""
     return {"logit_scale": f.need("logit_scale"), "attention_bias": f.has("blk.0.attn_q.bias")}
 
 
 def seed_oss(f: Metadata) -> Values:
+    """Seed-OSS: its biases."""
     return {
         "attention_bias": f.has("blk.0.attn_q.bias"),
         "attention_out_bias": f.has("blk.0.attn_output.bias"),
@@ -264,6 +284,7 @@ def seed_oss(f: Metadata) -> Values:
 
 
 def local_experts(f: Metadata) -> Values:
+    """The number of experts and how many a token uses, under Mixtral's names."""
     return {
         "num_local_experts": f.need("expert_count"),
         "num_experts_per_tok": f.need("expert_used_count"),

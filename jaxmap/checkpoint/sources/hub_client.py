@@ -40,6 +40,7 @@ class Hub:
 
     @property
     def is_offline(self) -> bool:
+        """Whether nothing may be asked of the network."""
         from huggingface_hub import constants
 
         return constants.HF_HUB_OFFLINE if self.offline is None else self.offline

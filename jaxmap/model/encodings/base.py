@@ -64,7 +64,8 @@ class LayerEncoding(Protocol):
     """An encoding that is computed from a float model and stays packed on the device."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name, as in the labels of results."""
 
     def linear(self, kernels: Sequence[Kernel]) -> Sequence[nnx.Module]:
         """The layers that replace those whose kernels are stored in one tensor, in order."""
