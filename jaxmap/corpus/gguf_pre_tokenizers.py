@@ -1,6 +1,9 @@
 """How a byte-level tokenizer cuts a text into words, by tokenizer.ggml.pre of a GGUF.
 
-The value names the model whose tokenizer.json it was found in; the pieces are those of that file.
+The value names the model whose tokenizer.json it was found in. The expressions are those of that
+file where it is known, else those of llama.cpp (src/llama-vocab.cpp). Left out, and refused by
+name, are the values that llama.cpp cuts with code of its own (afmoe, superbpe, gemma4 and others),
+and those of embedding models.
 """
 
 from __future__ import annotations
@@ -67,45 +70,102 @@ def _cased(ending: str, numbers: str) -> str:
     )
 
 
+_KIMI_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
+_KIMI_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
+_KIMI = (
+    rf"\p{{Han}}+|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}*{_KIMI_LOWER}+{_ENDINGS}?"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}+{_KIMI_LOWER}*{_ENDINGS}?|\p{{N}}{{1,3}}{_REST}"
+)
+_BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
+# Letters that have two cases, by which DeepSeek's first models cut.
+_CASED = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅ"
+    "Ὀ-Ὅὐ-ὗὙὛὝ\u1f5f-\u1f7dᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌ\u1fd0-\u1fd3\u1fd6-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-\u212dℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛ"
+    "Ꜣ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+_SPACES = "".join(rf"|\s{{{count}}}(?!\S)" for count in (512, 256, 128, 64, 32, 16, 8, 4))
+_JAIS2 = _LLAMA3.removesuffix(r"|\s+(?!\S)|\s+") + _SPACES + r"|\s{1,2}(?!\S)|\s"
+
 _GPT2, _DIGITS = Words(of_gpt2=True), Words(of_gpt2=True, digits=True)
 _NEOX = Words(of_gpt2=True, nfc=True)
+_LLAMA = Words((_LLAMA3,), ignore_merges=True, bos=True)
+_LLAMA_MERGED, _QWEN = Words((_LLAMA3,)), Words((_QWEN2,))
+_QWEN_NFC = Words((_QWEN2,), nfc=True)
+_GPT4O = Words((_cased(_ENDINGS + "?", r"\p{N}{1,3}"),))
+_DEEPSEEK_V3 = Words(
+    (
+        r"\p{N}{1,3}",
+        r"[一-龥぀-ゟ゠-ヿ]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"
+        r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    )
+)
+_BAILING = Words(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]|\s+(?!\S)|\s+",
+    )
+)
+_TINY_AYA = Words((r"\d{1,3}(?=(?:\d{3})*\b)", _cased(_ENDINGS + "?", r"\p{N}{1,3}")))
 
 WORDS: Mapping[str, Words] = {
-    "gpt-2": _GPT2,
-    "phi-2": _GPT2,
-    "mpt": _NEOX,
-    "olmo": _NEOX,
-    "smollm": _DIGITS,
-    "starcoder": _DIGITS,
-    "refact": _DIGITS,
+    **dict.fromkeys(
+        """gpt-2 phi-2 exaone4 gigachat a.x-4.0 mellum modern-bert jais trillion
+        granite-docling jina-es jina-de jina-v2-es jina-v2-de""".split(),
+        _GPT2,
+    ),
+    **dict.fromkeys(("mpt", "olmo"), _NEOX),
+    **dict.fromkeys(
+        "smollm starcoder refact codeshell exaone minerva-7b mellum2".split(), _DIGITS
+    ),
     "command-r": Words(of_gpt2=True, digits=True, nfc=True),
     "falcon": Words(of_gpt2=True, falcon=True),
-    "bloom": Words((r" ?[^(\s|[.,!?…。，、।۔،])]+",)),
-    "llama-bpe": Words((_LLAMA3,), ignore_merges=True, bos=True),
-    "llama3": Words((_LLAMA3,), ignore_merges=True, bos=True),
-    "llama-v3": Words((_LLAMA3,), ignore_merges=True, bos=True),
-    "dbrx": Words((_LLAMA3,)),
-    "glm4": Words((_LLAMA3,)),
-    "chatglm-bpe": Words((_LLAMA3,)),
-    "smaug-bpe": Words((_LLAMA3,)),
-    "qwen2": Words((_QWEN2,), nfc=True),
-    "stablelm2": Words((_QWEN2,)),
-    "deepseek-r1-qwen": Words((_QWEN2,), nfc=True),
+    **dict.fromkeys(("bloom", "poro-chat", "gpt3-finnish"), Words((_BLOOM,))),
+    "viking": Words((_BLOOM, r"\p{N}")),
+    **dict.fromkeys(
+        "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2".split(), _LLAMA
+    ),
+    **dict.fromkeys("dbrx glm4 chatglm-bpe smaug-bpe".split(), _LLAMA_MERGED),
+    "jais-2": Words((_JAIS2,)),
+    **dict.fromkeys("qwen2 deepseek-r1-qwen megrez".split(), _QWEN_NFC),
+    **dict.fromkeys("stablelm2 kormo f2llmv2 hunyuan solar-open grok-2".split(), _QWEN),
+    "qwen35": Words(
+        (
+            rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+            r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        nfc=True,
+    ),
+    "seed-coder": Words(
+        (
+            rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}"
+            r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
+        )
+    ),
     "tekken": Words((_cased("", r"\p{N}"),), ignore_merges=True, bos=True),
-    "gpt-4o": Words((_cased(_ENDINGS + "?", r"\p{N}{1,3}"),)),
+    **dict.fromkeys("gpt-4o llama4 kanana2 talkie minimax-m2".split(), _GPT4O),
+    **dict.fromkeys(("tiny_aya", "cohere2moe"), _TINY_AYA),
+    "youtu": Words(
+        (
+            r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+",
+            _cased(_ENDINGS + "?", r"\p{N}"),
+        ),
+        ignore_merges=True,
+    ),
+    "kimi-k2": Words((_KIMI,)),
+    "deepseek-llm": Words(
+        (
+            r"[\r\n]", rf"\s?[{_CASED}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$",
+            r"[一-龥ࠀ-一가-퟿]+", r"\p{N}+",
+        )
+    ),
     "deepseek-coder": Words(
         (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+"), digits=True
     ),
-    "deepseek-v3": Words(
-        (
-            r"\p{N}{1,3}",
-            r"[一-龥぀-ゟ゠-ヿ]+",
-            r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"
-            r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
-            r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-        )
-    ),
-}
+    **dict.fromkeys("deepseek-v3 hunyuan-dense joyai-llm".split(), _DEEPSEEK_V3),
+    **dict.fromkeys("bailingmoe bailingmoe2 llada-moe".split(), _BAILING),
+}  # fmt: skip
 
 # What files from before tokenizer.ggml.pre mean, or those that say "default".
 BY_ARCHITECTURE: Mapping[str, str] = {

@@ -274,6 +274,16 @@ def gate_and_up(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
     return {"ffn_gate_exps.weight": w[:, :F], "ffn_up_exps.weight": w[:, F:]}
 
 
+def granite_shared(c: Config) -> Config:
+    length = c["shared_intermediate_size"]
+    return {**granite(c), **experts(c), "expert_shared_feed_forward_length": length}
+
+
+def shared_gate_and_up(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
+    F = c["shared_intermediate_size"]
+    return {"ffn_gate_shexp.weight": w[:F], "ffn_up_shexp.weight": w[F:]}
+
+
 def of_latent(w: np.ndarray, c: Config) -> dict[str, np.ndarray]:
     each = w.reshape(heads(c), -1, w.shape[1])
     keys = each[:, : c["qk_nope_head_dim"]]
@@ -347,6 +357,15 @@ CONVERTERS: dict[str, Converter] = {
         both(granite, experts),
         QK,
         {r"\.(input_linear\.weight|gate_up_proj)$": gate_and_up},
+    ),
+    "granitemoeshared": Converter(
+        "granitemoe",
+        granite_shared,
+        QK,
+        {
+            r"moe\.(input_linear\.weight|experts\.gate_up_proj)$": gate_and_up,
+            r"shared_mlp\.input_linear\.weight$": shared_gate_and_up,
+        },
     ),
     "deepseek_v2": Converter("deepseek2", deepseek2, parts={r"kv_b_proj\.weight$": of_latent}),
     "deepseek_v3": Converter("deepseek2", deepseek2, parts={r"kv_b_proj\.weight$": of_latent}),

@@ -125,7 +125,7 @@ ARCHITECTURES: Mapping[str, GgufArchitecture] = {
     "arcee": GgufArchitecture("arcee", _RMS, more=(*_TURNED, of.biases)),
     "seed_oss": GgufArchitecture("seed_oss", _RMS, more=(*_TURNED, of.seed_oss)),
     "granitemoe": GgufArchitecture("granitemoe", _RMS,
-                               more=(*_TURNED, of.granite, of.local_experts)),
+                               more=(*_TURNED, of.granite, of.local_experts, of.shared_mlp)),
     "deepseek2": GgufArchitecture("deepseek_v2", {k: v for k, v in _RMS.items() if k != _KV},
                               more=(of.deepseek2,)),
     "mamba": GgufArchitecture("mamba", {

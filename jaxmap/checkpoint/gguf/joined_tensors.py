@@ -21,12 +21,14 @@ class Join(NamedTuple):
       target: the name of the joined tensor, with `{l}` for the layer.
       joined: the entries of the tensors at one place of the first axis -> that of the joined one.
       flat: whether the first axis is merged with the next.
+      axes: 0 for tensors that are joined whole, without such an axis.
     """
 
     names: tuple[str, ...]
     target: str
     joined: Callable[[Sequence[np.ndarray]], np.ndarray]
     flat: bool = False
+    axes: int = 1
 
 
 def _in_turn(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -53,6 +55,8 @@ JOINS: Mapping[str, tuple[Join, ...]] = {
     "granitemoe": (
         Join(("ffn_gate_exps.weight", "ffn_up_exps.weight"),
              "model.layers.{l}.block_sparse_moe.input_linear.weight", _one_after_another),
+        Join(("ffn_gate_shexp.weight", "ffn_up_shexp.weight"),
+             "model.layers.{l}.shared_mlp.input_linear.weight", _one_after_another, axes=0),
     ),
     "deepseek2": (
         Join(("attn_k_b.weight", "attn_v_b.weight"),
@@ -75,18 +79,18 @@ def joined(header: Header, names: Sequence[str], how: Join) -> Stored:
     first = infos[0]
     dtype = np.dtype(np.result_type(*(dtype_of(i, n) for i, n in zip(infos, names, strict=True))))
     try:
-        (count,) = {info.shape[0] for info in infos}
-        empty = [np.broadcast_to(np.ones((), dtype), info.shape[1:]) for info in infos]
+        (count,) = {info.shape[0] for info in infos} if how.axes else {1}
+        empty = [np.broadcast_to(np.ones((), dtype), info.shape[how.axes :]) for info in infos]
         item = how.joined(empty).shape
     except ValueError:
         shapes = " and ".join(f"{name} {list(header.tensors[name].shape)}" for name in names)
         raise InputError(f"{first.file}: shapes do not go together: {shapes}") from None
-    shape = (count * item[0], *item[1:]) if how.flat else (count, *item)
+    shape = (count * item[0], *item[1:]) if how.flat or not how.axes else (count, *item)
 
     def read() -> np.ndarray:
         into = np.empty((count, *item), dtype)
         for at in range(count):
-            parts = [read_floats(i, n, at, 1) for i, n in zip(infos, names, strict=True)]
+            parts = [read_floats(i, n, at, how.axes) for i, n in zip(infos, names, strict=True)]
             into[at] = how.joined(parts)
         return into.reshape(shape)
 

@@ -291,6 +291,12 @@ def local_experts(f: Metadata) -> Values:
     }
 
 
+def shared_mlp(f: Metadata) -> Values:
+    """Granite's MLP beside the experts, which other files of the architecture lack."""
+    size = f.get("expert_shared_feed_forward_length", 0)
+    return {"model_type": "granitemoeshared", "shared_intermediate_size": size} if size else {}
+
+
 def deepseek2(f: Metadata) -> Values:
     """DeepSeek-V2, or V3 where experts are chosen by sigmoids.
 

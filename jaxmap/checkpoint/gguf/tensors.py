@@ -98,7 +98,8 @@ class _Table:
             own = f"blk.{layer}.{own}"
             return own if own in tensors else None
         own = self._usual(pattern, layer)
-        return next((name for name in (own, f"{own}.weight") if name in tensors), None)
+        names = () if own is None else (own, f"{own}.weight")
+        return next((name for name in names if name in tensors), None)
 
     def each_expert(
         self, pattern: str, layer: int | None, tensors: Mapping[str, Any]
