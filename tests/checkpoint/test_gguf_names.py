@@ -16,9 +16,9 @@ from support.gguf_files import CONVERTERS
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.specs import spec_of
-from jaxmap.checkpoint.gguf import architectures, config, facts, settings
+from jaxmap.checkpoint.gguf import architectures, config, metadata, settings
 from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES
-from jaxmap.checkpoint.gguf.joins import JOINS
+from jaxmap.checkpoint.gguf.joined_tensors import JOINS
 from jaxmap.checkpoint.gguf.tensors import _every, _Table
 
 # Tensors of the package's lists that are not read, by architecture. Buffers of all, and:
@@ -94,7 +94,7 @@ def keys_read() -> set[str]:
     found: set[Any] = set()
     for one in ARCHITECTURES.values():
         found |= {*one.keys, *one.inert}
-    for module in (architectures, config, facts, settings):
+    for module in (architectures, config, metadata, settings):
         text = inspect.getsource(module)
         found |= {*re.findall(r"\bf\.(?:get|need|require|number|list_of)\(\s*\"([\w.]+)\"", text)}
     return found

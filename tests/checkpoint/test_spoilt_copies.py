@@ -90,6 +90,28 @@ def test_scales_that_are_no_numbers(name, checkpoints, tmp_path):
         refused(spoilt(tmp_path, coded, {**tensors, part: bad}), f"{name}, NaN in {part}")
 
 
+@pytest.mark.parametrize("name", ["gptq", "awq", "pack-quantized", "int-quantized", "nvfp4"])
+def test_a_part_that_is_one_number_or_none(name, checkpoints, tmp_path):
+    """Read where one scale is that of a whole tensor, else refused; without a warning."""
+    coded, tensors = checkpoints(name)
+    for part in parts_of(tensors):
+        value = tensors[part]
+        for other in (value.reshape(-1)[0].reshape(()), value[..., :0], value.reshape(-1)[:0]):
+            folder = spoilt(tmp_path, coded, {**tensors, part: other})
+            try:
+                weights.load(folder, dtype="float32")
+            except InputError as error:
+                assert UP in str(error), f"{name}, {part}: {error}"
+                continue
+            assert not other.shape, f"{name}, {part}"
+
+
+def test_eight_bit_of_bitsandbytes_in_another_order(checkpoints, tmp_path):
+    coded, tensors = checkpoints("bnb-int8")
+    other = {**tensors, f"{UP}.weight_format": np.array(1, np.uint8)}
+    refused(spoilt(tmp_path, coded, other), "columns in tiles")
+
+
 def test_several_scales_of_a_whole_tensor(checkpoints, tmp_path):
     for name, part in (("nvfp4", "weight_global_scale"), ("modelopt", "weight_scale_2")):
         coded, tensors = checkpoints(name)

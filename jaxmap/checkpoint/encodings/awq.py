@@ -61,7 +61,7 @@ class Awq(Encoding):
             for one in parts:
                 del found[f"{module}.{one}"]
             inputs, outputs = codes.shape[0], codes.shape[1] * 8
-            groups = parts["scales"].shape[0]
+            groups = next(iter(parts["scales"].shape), 0)
             check_shape(parts["scales"], f"{module}.scales", (groups, outputs))
             check_shape(parts["qzeros"], f"{module}.qzeros", (groups, outputs // 8))
             if groups < 1 or inputs % groups:

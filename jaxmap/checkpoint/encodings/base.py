@@ -78,7 +78,8 @@ def weight_of(
     file = next(iter(parts.values())).file
 
     def read() -> np.ndarray:
-        weight = decode({part: stored.read() for part, stored in parts.items()})
+        with np.errstate(all="ignore"):  # weights that are not finite are refused when loaded
+            weight = decode({part: stored.read() for part, stored in parts.items()})
         if weight.shape != shape:
             raise InputError(f"{file}: {name} is decoded to {weight.shape}, not {shape}")
         with np.errstate(over="ignore"):  # infinite weights are refused when they are loaded
@@ -87,8 +88,9 @@ def weight_of(
     def codes() -> dict[str, np.ndarray]:
         assert pack is not None
         assert meaning is not None
-        arrays = pack({part: stored.read() for part, stored in parts.items()})
-        return {n: np.asarray(arrays[n], like.dtype) for n, like in meaning.arrays.items()}
+        with np.errstate(all="ignore"):
+            arrays = pack({part: stored.read() for part, stored in parts.items()})
+            return {n: np.asarray(arrays[n], like.dtype) for n, like in meaning.arrays.items()}
 
     coded = None if meaning is None else Coded(meaning, codes)
     return Stored(file, shape, dtype, kind, read, read, tuple(parts.values()), coded)

@@ -74,7 +74,12 @@ class BitsAndBytes(Encoding):
                     raise InputError(f"{codes.file}: {module}.weight is not a matrix of int8")
                 check_shape(stored, name, codes.shape[:1])
                 del found[name]
-                found.pop(f"{module}.weight_format", None)
+                order = found.pop(f"{module}.weight_format", None)
+                if order is not None and order.read().any():
+                    raise InputError(
+                        f"{stored.file}: {module}.weight_format: only rows (0) are read; save the "
+                        "copy again with a bitsandbytes from 2024 or later"
+                    )
                 parts = {"weight": codes, "SCB": stored}
                 exact = not self.approximates
                 found[f"{module}.weight"] = weight_of(

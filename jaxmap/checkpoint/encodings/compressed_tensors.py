@@ -219,7 +219,7 @@ def _check_parts(
                 f"{scale.file}: {module}.{name} of {list(parts[name].shape)} does not fit a weight "
                 f"of {list(shape)}"
             )
-    if inputs % columns:
+    if not columns or inputs % columns:
         raise InputError(
             f"{scale.file}: {module}.weight_scale has {columns} groups of {inputs} inputs"
         )

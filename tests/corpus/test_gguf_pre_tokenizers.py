@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
+from jaxmap.corpus.gguf_pre_tokenizers import WORDS
 from jaxmap.corpus.gguf_tokenizer import files
-from jaxmap.corpus.gguf_words import WORDS
 from jaxmap.errors import InputError
 
 TEXT = "Don't 1234 AbC\n\n  x!\n"
