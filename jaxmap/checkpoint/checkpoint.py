@@ -13,6 +13,8 @@ from jaxmap.architectures.registry import family_of, type_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
+from jaxmap.checkpoint.formats.adapter import CONFIG as ADAPTER_CONFIG
+from jaxmap.checkpoint.formats.base import behind_link
 from jaxmap.checkpoint.storage import bits_of_file_type
 from jaxmap.model.spec import Spec
 
@@ -59,13 +61,15 @@ class Checkpoint:
 
     @property
     def where(self) -> Path:
-        """The name in messages: the folder, or the GGUF file of which the folder was made."""
+        """The name in messages: the folder, or the file or adapter of which the folder was made."""
+        if self.has_adapter:
+            return behind_link(self.folder / ADAPTER / ADAPTER_CONFIG).parent
         found, chosen = formats.weights_of(self.folder)
         return found.named(self.folder, chosen)
 
     def config(self) -> Config:
         """config.json, with no keys read yet; raises InputError if it is missing or damaged."""
-        path = self.folder / "config.json"
+        path = behind_link(self.folder / "config.json")
         values = read_json(path)
         if not values.get("quantization_config"):
             for name, method in formats.QUANTISATION_FILES.items():

@@ -19,7 +19,7 @@ import numpy as np
 from jaxmap.architectures.config import Config, read_json
 from jaxmap.checkpoint.encodings.base import Arrays, weight_of
 from jaxmap.checkpoint.formats.adapter import CONFIG
-from jaxmap.checkpoint.formats.base import Stored
+from jaxmap.checkpoint.formats.base import Stored, behind_link
 from jaxmap.errors import InputError
 
 _PART = re.compile(
@@ -60,7 +60,7 @@ def read_adapter(folder: Path, tensors: Mapping[str, Stored]) -> LoraAdapter:
 
     Raises InputError for adapters other than LoRA, and for settings that are not supported.
     """
-    path = folder / CONFIG
+    path = behind_link(folder / CONFIG)
     facts = Config(read_json(path), str(path))
     kind = facts.get("peft_type")
     if kind != "LORA":
@@ -193,16 +193,16 @@ def _sum(
         raise InputError(f"{file}: {module}.lora_{min(left)} does not go with the settings")
     a, b = (parts[part].shape for part in pair)
     turned = embeds or bool(facts.get("fan_in_fan_out"))
-    rows, columns = weight.shape[::-1] if turned else weight.shape
-    if len(weight.shape) != 2 or a != (a[0], columns) or b != (rows, a[0]):
+    shape = weight.shape[::-1] if turned else weight.shape
+    if not len(shape) == len(a) == 2 or a[1] != shape[1] or b != (shape[0], a[0]):
         raise InputError(
             f"{file}: {module}: lora A {list(a)} and B {list(b)} do not fit a weight of "
             f"{list(weight.shape)}"
         )
-    if dora and math.prod(parts["magnitude_vector"].shape) != rows:
+    if dora and math.prod(parts["magnitude_vector"].shape) != shape[0]:
         raise InputError(
             f"{file}: {module}.lora_magnitude_vector has shape "
-            f"{list(parts['magnitude_vector'].shape)}: must be {rows} numbers"
+            f"{list(parts['magnitude_vector'].shape)}: must be {shape[0]} numbers"
         )
     rank = _of(facts.get("rank_pattern"), module, facts["r"])
     if rank != a[0]:

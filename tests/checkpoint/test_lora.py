@@ -304,6 +304,7 @@ def test_settings_that_are_refused(facts, message, tmp_path):
         (lambda t: t.pop(A), "lacks its lora_A"),
         (lambda t: t.update({A: t[A][:, :-1]}), "do not fit a weight"),
         (lambda t: t.update({A.replace("1.mlp", "7.mlp"): t[A]}), "the base has no"),
+        (lambda t: t.update({A: np.zeros((), np.float32)}), r"lora A \[\] and B .* do not fit"),
         (lambda t: t[A].fill(np.nan), "NaN or infinite weights in .*up_proj"),
         (lambda t: t.update({"x.lora_Q": t[A]}), "a part of LoRA that is not"),
         (lambda t: t.update({"base_model.model.score.weight": t[A]}), "nothing claims"),
@@ -314,8 +315,44 @@ def test_tensors_that_are_refused(change, message, tmp_path):
     stored = make_adapter(tmp_path / "adapter", base, UP)
     change(stored)
     write_adapter(tmp_path / "adapter", base, stored)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         loaded(tmp_path / "adapter")
+    assert str(tmp_path / "adapter") in str(caught.value)  # not a folder of the cache
+
+
+class Runs:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_pickled_adapters(tmp_path):
+    """adapter_model.bin is read as the same tensors are; what would run is not run."""
+    torch = pytest.importorskip("torch")
+    base, adapter = make_checkpoint(tmp_path / "base", LLAMA), tmp_path / "adapter"
+    stored = make_adapter(adapter, base, UP)
+    want = loaded(adapter)
+    (adapter / "adapter_model.safetensors").unlink()
+    path, mark = adapter / "adapter_model.bin", tmp_path / "ran"
+    tensors = {name: torch.from_numpy(value) for name, value in stored.items()}
+    torch.save(tensors, path)
+    same(loaded(adapter), want)
+    for content, message in (
+        (Runs(mark), "refused, it holds more than tensors"),
+        ({**tensors, "x": Runs(mark)}, "refused, it holds more than tensors"),
+        ({**tensors, 1: tensors[A]}, "1 is not the name of a tensor"),
+        ({**tensors, "x": 1}, "x is a int, not a tensor"),
+        ([1], "holds a list, not named tensors"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=message) as caught:
+            loaded(adapter)
+        assert str(caught.value).startswith(f"{path}: ") or "adapter_model.bin" in str(caught.value)
+        assert not mark.exists()
 
 
 def test_lengths_of_another_number(tmp_path):

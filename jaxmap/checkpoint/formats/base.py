@@ -128,10 +128,11 @@ class Format(ABC):
         """
         tensors: dict[str, Stored] = {}
         for file in self.files(folder, chosen):
-            for name, stored in self.open_file(folder / file, stack).items():
+            path = behind_link(folder / file)
+            for name, stored in self.open_file(path, stack).items():
                 if name in tensors:
                     where = tensors[name].file.name
-                    raise InputError(f"{folder / file}: tensor {name} is in {where} too")
+                    raise InputError(f"{path}: tensor {name} is in {where} too")
                 tensors[name] = stored
         return tensors
 
@@ -151,6 +152,18 @@ class Format(ABC):
     @abstractmethod
     def open_file(self, path: Path, stack: contextlib.ExitStack) -> Mapping[str, Stored]:
         """The tensors of one file."""
+
+
+def behind_link(path: Path) -> Path:
+    """The file that a link of the same name leads to, which is the one that the user knows.
+
+    Folders of the cache that are made of several sources hold such links. Links of the Hub's cache
+    lead to files of other names, and stay as they are.
+    """
+    if not path.is_symlink():
+        return path
+    target = path.parent / path.readlink()
+    return target if target.name == path.name else path
 
 
 def fill(array: np.ndarray, path: Path, start: int, name: str) -> None:

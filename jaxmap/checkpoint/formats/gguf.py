@@ -7,14 +7,13 @@ A checkpoint's folder has the file, or links to it, and a config.json that its m
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.specs import spec_of
-from jaxmap.checkpoint.formats.base import Format, Stored
+from jaxmap.checkpoint.formats.base import Format, Stored, behind_link
 from jaxmap.checkpoint.gguf.header import SPLIT, Header, read_headers
 from jaxmap.errors import InputError
 
@@ -66,7 +65,7 @@ class Gguf(Format):
 
     def named(self, folder: Path, chosen: str) -> Path:
         """The GGUF file itself, where the folder has a link to it."""
-        return _file(folder / chosen)
+        return behind_link(folder / chosen)
 
     @property
     def label(self) -> str:
@@ -86,9 +85,4 @@ class Gguf(Format):
         raise NotImplementedError  # a part of a model says nothing by itself
 
     def _header(self, folder: Path, chosen: str) -> Header:
-        return read_headers([_file(folder / name) for name in self.files(folder, chosen)])
-
-
-def _file(path: Path) -> Path:
-    """What a link leads to: messages name the file that the user knows."""
-    return Path(os.path.join(path.parent, os.readlink(path))) if path.is_symlink() else path
+        return read_headers([behind_link(folder / name) for name in self.files(folder, chosen)])

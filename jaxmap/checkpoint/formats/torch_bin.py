@@ -77,6 +77,8 @@ class TorchBin(Format):
 
         tensors = {}
         for name, value in content.items():
+            if not isinstance(name, str):
+                raise InputError(f"{path}: {name!r:.60} is not the name of a tensor")
             if not isinstance(value, torch.Tensor):
                 raise InputError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
             kind = kinds.get(value.dtype, str(value.dtype))
