@@ -1,7 +1,7 @@
 """The architectures of GGUF files: which metadata is which setting of config.json.
 
 An entry of ARCHITECTURES says of one `general.architecture` which metadata key is which setting,
-what its graph in llama.cpp fixes, and what has to be worked out (`settings.py`).
+what its graph in llama.cpp fixes, and what has to be worked out (`settings`, `rope_settings`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxmap.checkpoint.gguf import rope_settings as rope
 from jaxmap.checkpoint.gguf import settings as of
 from jaxmap.checkpoint.gguf.metadata import Metadata
-from jaxmap.checkpoint.gguf.settings import Values
+from jaxmap.checkpoint.gguf.rope_settings import Values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +56,14 @@ _GPT2_KEYS = {
     "context_length": "n_positions",
     "attention.layer_norm_epsilon": "layer_norm_epsilon",
 }
-_TURNED = (of.head_dim, of.rope)
+_TURNED = (rope.head_dim, rope.rope)
 _MROPE = ("rope.dimension_sections",)  # of pictures: in text all coordinates are the position
 _SOFT_CAPS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
 }
 WINDOW = {"attention.sliding_window": "sliding_window"}
-_PHI2 = (of.turned_share("partial_rotary_factor"), of.rope)
+_PHI2 = (rope.turned_share("partial_rotary_factor"), rope.rope)
 
 ARCHITECTURES: Mapping[str, GgufArchitecture] = {
     "llama": GgufArchitecture("llama", _RMS, more=(*_TURNED, of.llama)),
@@ -80,8 +81,8 @@ ARCHITECTURES: Mapping[str, GgufArchitecture] = {
                            more=(*_TURNED, of.query_scale(62), of.gemma3)),
     "phi2": GgufArchitecture("phi", _LAYER_NORM, more=_PHI2),
     "phi3": GgufArchitecture("phi3", {**_RMS, **WINDOW},
-                         more=(of.turned_share("partial_rotary_factor"), of.long_rope)),
-    "gpt-oss": GgufArchitecture("gpt_oss", {**_RMS, **WINDOW}, more=(of.head_dim, of.gpt_oss)),
+                         more=(rope.turned_share("partial_rotary_factor"), rope.long_rope)),
+    "gpt-oss": GgufArchitecture("gpt_oss", {**_RMS, **WINDOW}, more=(rope.head_dim, of.gpt_oss)),
     "gpt2": GgufArchitecture("gpt2", _GPT2_KEYS, more=(of.gpt2,)),
     "starcoder": GgufArchitecture("gpt_bigcode", _GPT2_KEYS, more=(of.starcoder,)),
     "starcoder2": GgufArchitecture(
@@ -91,7 +92,7 @@ ARCHITECTURES: Mapping[str, GgufArchitecture] = {
         "falcon",
         {**{k: v for k, v in _SIZES.items() if k not in ("feed_forward_length", _KV)},
          "attention.layer_norm_epsilon": "layer_norm_epsilon"},
-        more=(of.rope, of.falcon)),
+        more=(rope.rope, of.falcon)),
     "bloom": GgufArchitecture("bloom", {
         "block_count": "n_layer", "embedding_length": "hidden_size",
         "attention.head_count": "n_head", "attention.layer_norm_epsilon": "layer_norm_epsilon"},
@@ -99,7 +100,7 @@ ARCHITECTURES: Mapping[str, GgufArchitecture] = {
     "gptneox": GgufArchitecture("gpt_neox", {**{k: v for k, v in _LAYER_NORM.items()
                                             if k not in (_KV, "rope.freq_base")},
                                          "rope.freq_base": "rotary_emb_base"},
-                            more=(of.turned_share("rotary_pct"), of.rope, of.neox)),
+                            more=(rope.turned_share("rotary_pct"), rope.rope, of.neox)),
     "mpt": GgufArchitecture("mpt", {
         "block_count": "n_layers", "embedding_length": "d_model", "context_length": "max_seq_len",
         "attention.head_count": "n_heads", "attention.layer_norm_epsilon": "layer_norm_epsilon"},

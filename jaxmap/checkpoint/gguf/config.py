@@ -7,7 +7,7 @@ import difflib
 from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES, WINDOW, GgufArchitecture
 from jaxmap.checkpoint.gguf.header import Header
 from jaxmap.checkpoint.gguf.metadata import Metadata
-from jaxmap.checkpoint.gguf.settings import Values
+from jaxmap.checkpoint.gguf.rope_settings import Values
 from jaxmap.errors import InputError
 
 _OPTIONAL = ("attention.head_count_kv", "rope.freq_base", *WINDOW)
