@@ -83,6 +83,23 @@ class Config:
         if self._values.get(key) is None:
             self._values = {**self._values, key: value}
 
+    def by_layer(self, key: str, layers: int) -> list[Any]:
+        """The values of a key that is a list with one entry per layer, or one value for all.
+
+        From then on the key has the first layer's value. Raises InputError if a list has another
+        length.
+        """
+        values = self._values.get(key)
+        if not isinstance(values, list):
+            return [self[key]] * layers
+        if len(values) != layers:
+            raise InputError(f"{self.where}: {key} has {len(values)} entries for {layers} layers")
+        for value in values:
+            self._values = {**self._values, key: value}
+            self.get(key)
+        self._values = {**self._values, key: values[0]}
+        return values
+
     def child(self, key: str) -> Config | None:
         """A nested object, whose keys are counted too; None if it is absent, null or empty."""
         value = self.get(key)

@@ -55,7 +55,6 @@ _SINGLE = {
     "diffllama": "the difference of two softmaxes; the decoder has no such attention",
     "dory": "normed embeddings and a head of its own kind; the page is not written",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
-    "gemma3n_text": "four residual streams and embeddings per layer, which the decoder lacks",
     "hrm_text": "its blocks run several times in a hierarchy; the decoder runs each once",
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layers.altup import AlternatingUpdates, AugmentedResidual
+from jaxmap.model.layers.layer_embedding import EmbeddingBranch
 from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
@@ -26,6 +28,8 @@ from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
 from jaxmap.model.sublayer import Sublayer
+
+KeysValues = tuple[jax.Array, jax.Array]
 
 # The values of Kind.mixer and Kind.mlp. Each class says itself what it supports.
 MIXERS: dict[str, type[Sublayer]] = {
@@ -58,7 +62,11 @@ def quantisable(part: str) -> bool:
 
 
 class Block(nnx.Module):
-    """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity."""
+    """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity.
+
+    With several residual streams (`Spec.altup`) it is x_BTPD -> x_BTPD. Beside its output a layer
+    returns the keys and values that it keeps for later layers; None if it keeps none.
+    """
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         self.parallel = spec.parallel
@@ -79,6 +87,10 @@ class Block(nnx.Module):
         make = dict(dtype=dtype, rngs=rngs)
         self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)
         self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
+        self.kind = kind
+        self.altup = AlternatingUpdates(spec, **make) if spec.altup else None
+        self.laurel = AugmentedResidual(spec, **make) if spec.laurel_rank else None
+        self.embedding = EmbeddingBranch(spec, **make) if spec.layer_embedding else None
 
     def _normed(self, slot: str, x: jax.Array) -> jax.Array:
         norm = getattr(self, slot)
@@ -86,22 +98,57 @@ class Block(nnx.Module):
             x = x.astype(activations_dtype(norm.scale[...]))
         return x if norm is None else norm(x)
 
-    def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+    def __call__(
+        self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+    ) -> tuple[jax.Array, KeysValues | None]:
+        if self.altup is None:
+            y_BTD, kept = self._branches(x_BTD, geometry, facts)
+            if self.embedding is not None:
+                y_BTD = y_BTD + self.embedding(y_BTD, facts.embedding_BTP)
+            return y_BTD, kept
+        guess_BTPD = self.altup.predicted(x_BTD)
+        y_BTD, kept = self._branches(guess_BTPD[:, :, self.altup.active], geometry, facts)
+        x_BTPD = self.altup.corrected(guess_BTPD, y_BTD)
+        if self.embedding is not None:  # of all streams but the first
+            more_BTD = self.embedding(self.altup.output(x_BTPD), facts.embedding_BTP)
+            x_BTPD = x_BTPD.at[:, :, 1:].add(more_BTD[:, :, None])
+        return x_BTPD, kept
+
+    def _mixed(
+        self, h_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+    ) -> tuple[jax.Array, KeysValues | None]:
+        """The mixer's output, and the keys and values that the layer keeps."""
+        attn = self.attn
+        assert attn is not None
+        if not isinstance(attn, Attention) or not (self.kind.keeps or self.kind.reads):
+            return attn(h_BTD, geometry, facts), None
+        keys_values = facts.shared if self.kind.reads else attn.keys_values(h_BTD, geometry, facts)
+        assert keys_values is not None
+        kept = keys_values if self.kind.keeps else None
+        return attn.attended(h_BTD, keys_values, geometry, facts), kept
+
+    def _branches(
+        self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+    ) -> tuple[jax.Array, KeysValues | None]:
+        """The residual stream after the mixer and the MLP."""
         if self.attn is None or self.mlp is None:
-            return self._one_branch(x_BTD, geometry, facts)
+            return self._one_branch(x_BTD, geometry, facts), None
         h_BTD = self._normed("attn_in", x_BTD)
-        attn = self._normed("attn_out", self.attn(h_BTD, geometry, facts))
+        mixed, kept = self._mixed(h_BTD, geometry, facts)
+        attn = self._normed("attn_out", mixed)
         if self.parallel:
             norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
             h_BTD = h_BTD if norm is None else norm(x_BTD)
             mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
-            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts)
+            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts), kept
         if self.residual_normed:
             x_BTD = h_BTD
         f = self.factors
         x_BTD = _learnt(_times(x_BTD, f.mixer_stream), self.attn_stream)
         attn = _times(attn, f.mixer)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
+        if self.laurel is not None:
+            u_BTD = self.laurel(u_BTD, h_BTD)
         h_BTD = self._normed("mlp_in", u_BTD)
         mlp = self.mlp(h_BTD, geometry, facts)
         if self.residual_normed:
@@ -109,7 +156,7 @@ class Block(nnx.Module):
         u_BTD = _learnt(_times(u_BTD, f.mlp_stream), self.mlp_stream)
         mlp = _times(self._normed("mlp_out", mlp), f.mlp)
         y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
-        return y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD
+        return (y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD), kept
 
     def _one_branch(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         """A layer that is a mixer alone, or an MLP alone."""

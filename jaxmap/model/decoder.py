@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.block import Block, norm_of
+from jaxmap.model.block import Block, KeysValues, norm_of
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
+from jaxmap.model.layers.altup import Expansion
+from jaxmap.model.layers.layer_embedding import LayerEmbeddings
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
 from jaxmap.model.layers.logits import LogitAdjustment
 from jaxmap.model.mesh import gathered
@@ -46,6 +48,9 @@ class Decoder(nnx.Module):
             if spec.positions
             else None
         )
+
+        self.layer_embeddings = LayerEmbeddings(spec, **make) if spec.layer_embedding else None
+        self.streams = Expansion(spec, **make) if spec.altup else None
 
         def stack(kind: Kind, count: int) -> Block:
             @nnx.split_rngs(splits=count)
@@ -128,7 +133,8 @@ class Decoder(nnx.Module):
     ) -> tuple[jax.Array, Any]:
         """Runs the blocks over a batch.
 
-        Returns the residual stream after the last block, x_BTD, and the results of `read`.
+        Returns the residual stream after the last block, x_BTD (x_BTPD with several streams), and
+        the results of `read`.
 
         Args:
           inputs: a batch of packed texts.
@@ -141,12 +147,20 @@ class Decoder(nnx.Module):
             argument.
         """
         geometry = self._geometry(inputs, reach, block, platform, adaptive)
-        x_BTD = self.residual_start(inputs)
+        x_BTD, embedding_LBTP = self._start(inputs)
         taps = []
-        for blocks, (_, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
+        kept: dict[str, KeysValues] = {}
+        for blocks, (kind, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
             facts, of = LayerFacts.of(self.spec, start, stop), slice(start, stop)
+            if embedding_LBTP is not None:
+                facts = dataclasses.replace(facts, embedding_BTP=embedding_LBTP[of])
             own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
-            x_BTD, tap = self._through(blocks, x_BTD, geometry, facts, read, own)
+            shared = kept[kind.reads] if kind.reads else None
+            x_BTD, (tap, keys_values) = self._through(
+                blocks, x_BTD, geometry, facts, read, own, shared
+            )
+            if kind.keeps:
+                kept[kind.keeps] = jax.tree.map(operator.itemgetter(-1), keys_values)
             taps.append(tap)
         if read is None:
             return x_BTD, None
@@ -154,8 +168,23 @@ class Decoder(nnx.Module):
 
     def residual_start(self, inputs: Inputs) -> jax.Array:
         """The residual stream before the first block in its own dtype, x_BTD."""
+        return self._start(inputs)[0]
+
+    def _start(self, inputs: Inputs) -> tuple[jax.Array, jax.Array | None]:
+        """The residual stream before the first block, and each layer's embedding of each token.
+
+        Their shapes are x_BTD (x_BTPD with several streams) and [L, B, T, P]; None instead of the
+        second in models without such embeddings.
+        """
         x_BTD = self.embedded(inputs)
-        return x_BTD.astype(jnp.float32) if self.spec.residual_float32 else x_BTD
+        if self.spec.residual_float32:
+            x_BTD = x_BTD.astype(jnp.float32)
+        embedding_LBTP = None
+        if self.layer_embeddings is not None:
+            embedding_LBTP = self.layer_embeddings(inputs.ids_BT, x_BTD)
+        if self.streams is not None:
+            x_BTD = self.streams.expanded(x_BTD)
+        return x_BTD, embedding_LBTP
 
     def residual_through(
         self,
@@ -210,20 +239,30 @@ class Decoder(nnx.Module):
         facts: LayerFacts,
         read: Callable[..., Any] | None = None,
         own: tuple = (),
+        shared: KeysValues | None = None,
     ) -> tuple[jax.Array, Any]:
-        """Runs stacked blocks; `own` is the part of `beside` that belongs to them."""
+        """Runs stacked blocks; returns x_BTD and, per layer, the result of `read` and what it keeps.
+
+        Args:
+          own: the part of `beside` that belongs to these blocks.
+          shared: keys and values of an earlier layer that these blocks use (`Kind.reads`).
+        """
         graph, weights = nnx.split(blocks)
 
         def layer(x_BTD, scanned):
             weights, facts, beside = scanned
+            facts = dataclasses.replace(facts, shared=shared)
             tap = None if read is None else read(x_BTD, *beside)
             block = nnx.merge(graph, gathered(weights, self.spec))
-            return block(x_BTD, geometry, facts), tap
+            x_BTD, keys_values = block(x_BTD, geometry, facts)
+            return x_BTD, (tap, keys_values)
 
         return jax.lax.scan(layer, x_BTD, (weights, facts, own))
 
     def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
         """The states that the head multiplies: the residual stream, normalised and projected."""
+        if self.streams is not None:
+            x_BTD = self.streams.averaged(x_BTD)
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
         # A float32 residual stream ends here.
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))

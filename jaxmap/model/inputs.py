@@ -71,6 +71,9 @@ class LayerFacts:
       chunk: int32, tokens of the pieces of a text that do not see each other; 0: one piece; None
         if no layer has pieces.
       decay: float32 [H], the decay rates of lightning attention; None in models without it.
+      cutoff: float32, see `Spec.cutoff`; None if no layer has one.
+      embedding_BTP: the layer's embedding of each token (`Spec.layer_embedding`); None: none.
+      shared: keys and values of an earlier layer (`Kind.reads`); None: the layer's own.
     """
 
     scale: jax.Array
@@ -80,6 +83,9 @@ class LayerFacts:
     after: jax.Array
     chunk: jax.Array | None = None
     decay: jax.Array | None = None
+    cutoff: jax.Array | None = None
+    embedding_BTP: jax.Array | None = None
+    shared: tuple[jax.Array, jax.Array] | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -97,7 +103,8 @@ class LayerFacts:
         decay = None
         if spec.lightning is not None:
             decay = jnp.asarray(spec.lightning.rates[start:stop], jnp.float32)
-        return dataclasses.replace(facts, chunk=chunk, decay=decay)
+        cutoff = jnp.asarray(spec.cutoff[start:stop], jnp.float32) if spec.cutoff else None
+        return dataclasses.replace(facts, chunk=chunk, decay=decay, cutoff=cutoff)
 
 
 @dataclasses.dataclass(frozen=True)

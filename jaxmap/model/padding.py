@@ -32,7 +32,8 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
     Padding never makes a device store or compute more than the undivided axis would. Heads are
     not padded if a norm or a bias (`Spec.value_bias`) covers all of them together, if layers differ
     in their number, or if a mixer does not support it (`Sublayer.pads_heads`); likewise the width
-    (`pads_width`) and under a norm of its own. Every device then has the whole axis.
+    (`pads_width`) and under a norm of its own, or a cutoff that depends on all channels. Every
+    device then has the whole axis.
     """
     m = axes.model
     if m == 1:
@@ -58,7 +59,7 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
                 )
                 changes["alibi"] = Alibi(tuple(slopes.tolist()), spec.alibi.rounded)
     pads_width = all(MLPS[kind.mlp].pads_width for kind in kinds if kind.mlp != "none")
-    if pads_width and not spec.inner_norm:
+    if pads_width and not spec.inner_norm and not spec.cutoff:
         wide: dict[str, Any] = {
             "F": _up(spec.F, m),
             "kinds": tuple(dataclasses.replace(k, F=k.F and _up(k.F, m)) for k in spec.kinds),

@@ -26,6 +26,7 @@ from jaxmap.model.mechanisms import (
     StateSpace,
     Temperature,
 )
+from jaxmap.model.streams import AltUp, LayerEmbedding
 
 # Where a block may normalise; a slot that is left out is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
@@ -82,6 +83,9 @@ class Kind:
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       residual: factors in the sums of the residual stream.
       shared: the number of the layer among those with a shared block (`Spec.shared`), from 0.
+      keeps: the name under which later layers find the keys and values of the last of these layers;
+        "": none look for them.
+      reads: the name of the keys and values that these layers use instead of their own; "": own.
     """
 
     mixer: str = "attention"
@@ -92,6 +96,8 @@ class Kind:
     out_bias: bool = False
     residual: ResidualFactors = ResidualFactors()
     shared: int = 0
+    keeps: str = ""
+    reads: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +127,9 @@ class Spec:
     residual_scale: float = 1.0  # on each branch before it is added
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32
+    altup: AltUp | None = None  # several residual streams
+    laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
+    layer_embedding: LayerEmbedding | None = None  # embeddings of tokens for each layer
     multipliers: Multipliers = Multipliers()
     norm: str = "rms"  # a key of norms.NORMS
     norm_scale: bool = True
@@ -132,6 +141,7 @@ class Spec:
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: QkNorm | None = None
+    v_norm: bool = False  # the channels of each value head are RMS-normalised, without a scale
     clip_qkv: float = 0.0  # bound on queries, keys and values; 0: none
     clip_normed: bool = False  # clip after the query norm instead of before
     softcap: float = 0.0  # scores become softcap tanh(score / softcap); 0: none
@@ -161,6 +171,9 @@ class Spec:
     inner_norm: bool = False  # of an MLP's inner activations, before they are projected back
     gated: bool = True
     mlp_bias: bool = False
+    # Per layer: the gate of a dense MLP, before its activation, becomes max(0, gate - mean - cutoff
+    # x standard deviation), both over its channels; -inf: as it is; empty: as it is everywhere.
+    cutoff: tuple[float, ...] = ()
     experts: Experts | None = None  # facts of layers with Kind.mlp "experts"
 
     # Ends.
@@ -199,7 +212,7 @@ class Spec:
             raise ValueError("ropes that turn different channels")
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
-        for name in ("scale", "window", "chunk", "rope_of", "kinds"):
+        for name in ("scale", "window", "chunk", "rope_of", "kinds", "cutoff"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")

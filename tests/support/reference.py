@@ -112,8 +112,9 @@ def lens_logits(
 
     def after(module, args, output):
         stream = output if isinstance(output, torch.Tensor) else output[0]
-        read = [translate(i, state[-1]) for i, state in enumerate(states)]
-        stream = torch.stack([*read, stream[-1]])
+        batch = stream.ndim - 3  # several streams are stacked on an axis before the batch
+        read = [translate(i, state.select(batch, -1)) for i, state in enumerate(states)]
+        stream = torch.stack([*read, stream.select(batch, -1)], dim=batch)
         return stream if isinstance(output, torch.Tensor) else (stream, *output[1:])
 
     hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]

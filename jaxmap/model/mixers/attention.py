@@ -44,8 +44,10 @@ class Attention(Sublayer):
         self.spec = spec
         make = dict(dtype=dtype, rngs=rngs)
         self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
-        self.k = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
-        self.v = Linear("btd,dgc->btgc", (D, G, C), bias=(G, C) if spec.qkv_bias else None, **make)
+        of_keys = dict(bias=(G, C) if spec.qkv_bias else None, **make)
+        own = not kind.reads
+        self.k = Linear("btd,dgc->btgc", (D, G, C), **of_keys) if own else None
+        self.v = Linear("btd,dgc->btgc", (D, G, C), **of_keys) if own else None
         out_bias = (D,) if spec.out_bias or kind.out_bias else None
         self.o = Linear("bthc,hcd->btd", (H, C, D), bias=out_bias, **make)
         gate_bias = (H, C) if spec.qkv_bias else None
@@ -53,7 +55,12 @@ class Attention(Sublayer):
             Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
         )
         self.q_norm = _qk_norm(spec, H, "h", dtype)
-        self.k_norm = _qk_norm(spec, G, "g", dtype)
+        self.k_norm = _qk_norm(spec, G, "g", dtype) if own else None
+        self.v_norm = (
+            Norm("rms", (C,), eps=spec.eps, scale=False, dtype=dtype)
+            if own and spec.v_norm
+            else None
+        )
         self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
         self.value_bias = ValueBias(spec, **make) if spec.value_bias else None
         self.mixed_norm = (
@@ -63,21 +70,33 @@ class Attention(Sublayer):
         )
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+        return self.attended(x_BTD, self.keys_values(x_BTD, geometry, facts), geometry, facts)
+
+    def keys_values(
+        self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+    ) -> tuple[jax.Array, jax.Array]:
+        """Keys, before they are rotated, and values, [B, T, G, C] each."""
+        assert self.k is not None and self.v is not None, "a layer without keys of its own"
+        k = self._prepared(self.k(x_BTD, geometry), self.k_norm, facts)
+        v = self._clipped(self.v(x_BTD, geometry))
+        return k, v if self.v_norm is None else self.v_norm(v)
+
+    def attended(
+        self,
+        x_BTD: jax.Array,
+        keys_values: tuple[jax.Array, jax.Array],
+        geometry: Geometry,
+        facts: LayerFacts,
+    ) -> jax.Array:
+        """The layer's output, x_BTD, with given keys and values (see `keys_values`)."""
         spec = self.spec
-        q, k, v = self.q(x_BTD, geometry), self.k(x_BTD, geometry), self.v(x_BTD, geometry)
-        if spec.clip_qkv and not spec.clip_normed:
-            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
-        late = spec.qk_norm is not None and spec.qk_norm.after_rope
-        if not late:
-            q, k = self._normed(q, k, facts)
-        if spec.clip_qkv and spec.clip_normed:
-            q, k, v = (jnp.clip(z, -spec.clip_qkv, spec.clip_qkv) for z in (q, k, v))
+        q, (k, v) = self._prepared(self.q(x_BTD, geometry), self.q_norm, facts), keys_values
         turn = turn_of(spec, geometry, facts)
-        if late or spec.temperature is not None:  # what follows the rope
+        if self.late or spec.temperature is not None:  # what follows the rope
             if turn is not None:
                 q, k, turn = turn(q), turn(k), None
-            if late:
-                q, k = self._normed(q, k, facts)
+            if self.late:
+                q, k = self._normed(q, self.q_norm, facts), self._normed(k, self.k_norm, facts)
             if spec.temperature is not None:
                 q = q * _warmth(spec.temperature, geometry, facts).astype(q.dtype)
         mixed_BTHC = attend(
@@ -94,19 +113,32 @@ class Attention(Sublayer):
             mixed_BTHC = _over_all(self.mixed_norm, mixed_BTHC)
         return self.o(mixed_BTHC, geometry)
 
-    def _normed(
-        self, q_BTHC: jax.Array, k_BTGC: jax.Array, facts: LayerFacts
-    ) -> tuple[jax.Array, jax.Array]:
-        """Queries and keys normalised as `Spec.qk_norm` says."""
-        norm = self.spec.qk_norm
-        if norm is None or self.q_norm is None or self.k_norm is None:
-            return q_BTHC, k_BTGC
-        apply = _over_all if norm.over == "all" else Norm.__call__
-        q, k = apply(self.q_norm, q_BTHC), apply(self.k_norm, k_BTGC)
-        if norm.turned_only and -1 in self.spec.rope_of:
-            has_rope = facts.rope >= 0
-            q, k = jnp.where(has_rope, q, q_BTHC), jnp.where(has_rope, k, k_BTGC)
-        return q, k
+    @property
+    def late(self) -> bool:
+        """Whether queries and keys are normalised after they are rotated."""
+        return self.spec.qk_norm is not None and self.spec.qk_norm.after_rope
+
+    def _clipped(self, z: jax.Array) -> jax.Array:
+        bound = self.spec.clip_qkv
+        return jnp.clip(z, -bound, bound) if bound else z
+
+    def _prepared(self, z: jax.Array, norm: Norm | None, facts: LayerFacts) -> jax.Array:
+        """Projected queries or keys as they are before the rotation: clipped and normalised."""
+        if not self.spec.clip_normed:
+            z = self._clipped(z)
+        if not self.late:
+            z = self._normed(z, norm, facts)
+        return self._clipped(z) if self.spec.clip_normed else z
+
+    def _normed(self, z: jax.Array, norm: Norm | None, facts: LayerFacts) -> jax.Array:
+        """Queries or keys normalised as `Spec.qk_norm` says."""
+        facts_of = self.spec.qk_norm
+        if facts_of is None or norm is None:
+            return z
+        normed = _over_all(norm, z) if facts_of.over == "all" else norm(z)
+        if facts_of.turned_only and -1 in self.spec.rope_of:
+            return jnp.where(facts.rope >= 0, normed, z)
+        return normed
 
 
 def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.inputs import Geometry
+from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.spec import Kind, Spec
@@ -111,7 +111,9 @@ class Mlp(Sublayer):
             "btf,fd->btd", (F, D), bias=(D,) if spec.mlp_bias else None, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
+    def __call__(
+        self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts | None = None
+    ) -> jax.Array:
         act = self.learned or activation(self.act, geometry, x_BTD.dtype)
         m = self.multipliers
         up_BTF = self.up(x_BTD, geometry)
@@ -119,6 +121,21 @@ class Mlp(Sublayer):
             inner_BTF = act(up_BTF)
         else:
             gate_BTF = self.gate(x_BTD, geometry)
+            if facts is not None and facts.cutoff is not None:
+                gate_BTF = _largest(gate_BTF, facts.cutoff)
             inner_BTF = act(gate_BTF if m.gate == 1 else gate_BTF * m.gate) * up_BTF
         y_BTD = self.down(inner_BTF if self.norm is None else self.norm(inner_BTF), geometry)
         return y_BTD if m.mlp_out == 1 else y_BTD * m.mlp_out
+
+
+def _largest(gate_BTF: jax.Array, cutoff: jax.Array) -> jax.Array:
+    """Keeps what exceeds mean + cutoff x standard deviation of a token's channels, less this sum.
+
+    The channels are taken for normally distributed, so that a share of them remains that is the
+    normal distribution's beyond `cutoff` (Gemma 3n). A cutoff of -inf keeps all as they are.
+    """
+    gate32 = gate_BTF.astype(jnp.float32)
+    spread = jnp.std(gate32, axis=-1, keepdims=True)
+    least = jnp.mean(gate32, axis=-1, keepdims=True) + spread * jnp.maximum(cutoff, -1e4)
+    beyond = jax.nn.relu(gate32 - least)
+    return jnp.where(cutoff == -jnp.inf, gate_BTF, beyond.astype(gate_BTF.dtype))

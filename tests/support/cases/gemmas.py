@@ -1,0 +1,50 @@
+"""Tiny configurations of Gemma 3n, whose residual stream is several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NEAR, _FULL = "sliding_attention", "full_attention"
+# Five layers of their own and three that use the keys and values of the fourth and the fifth.
+_GEMMA3N = dict(
+    model_type="gemma3n_text",
+    vocab_size=97,
+    vocab_size_per_layer_input=90,  # ids beyond have the embedding of token 0
+    hidden_size=40,
+    intermediate_size=52,
+    num_hidden_layers=7,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=14,
+    max_position_embeddings=128,
+    sliding_window=11,
+    layer_types=[_NEAR, _FULL, _NEAR, _FULL, _NEAR, _NEAR, _FULL],
+    num_kv_shared_layers=3,
+    hidden_size_per_layer_input=6,
+    altup_num_inputs=3,
+    laurel_rank=5,
+    activation_sparsity_pattern=[0.8, 0.8, 0.3, 0.0, 0.0, 0.0, 0.5],
+    rope_parameters={
+        _FULL: {"rope_type": "default", "rope_theta": 5000.0},
+        _NEAR: {"rope_type": "default", "rope_theta": 70.0},
+    },
+)
+
+CASES: dict[str, dict[str, Any]] = {
+    "gemma3n_text": _GEMMA3N,
+    "gemma3n_text-options": {
+        **_GEMMA3N,
+        "intermediate_size": [52, 52, 44, 44, 52, 60, 60],
+        "num_kv_shared_layers": 0,
+        "altup_num_inputs": 4,
+        "altup_active_idx": 1,
+        "altup_correct_scale": False,
+        "activation_sparsity_pattern": None,
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "hidden_activation": "silu",
+        "final_logit_softcapping": 3.0,
+        "rms_norm_eps": 0.3,
+        "rope_parameters": None,
+    },
+}
