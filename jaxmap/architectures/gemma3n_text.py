@@ -23,8 +23,13 @@ from jaxmap.model.streams import AltUp, LayerEmbedding
 
 PAPER = "Google DeepMind 2025, Gemma 3n"
 PREFIX = llama.PREFIX
-# Files have projections of keys and values even of layers that use those of an earlier one.
-INERT_TENSORS = (*llama.INERT_TENSORS, r"\.self_attn\.(k_proj|v_proj|k_norm)\.")
+# Files have projections of keys and values even of layers that use those of an earlier one, and a
+# scale of the active stream even where altup_correct_scale says that it is not applied.
+INERT_TENSORS = (
+    *llama.INERT_TENSORS,
+    r"\.self_attn\.(k_proj|v_proj|k_norm)\.",
+    r"\.altup\.correct_output_scale$",
+)
 
 
 def shared_kinds(c: Config, near: tuple[bool, ...], shared: int) -> tuple[Kind, ...]:
