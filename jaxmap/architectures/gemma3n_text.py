@@ -139,6 +139,17 @@ def layer_embedding_rows() -> dict[str, Row]:
     }
 
 
+def _stream_rows(spec: Spec) -> dict[str, Row]:
+    """The projections of every stream but the first, before the layers and after them."""
+    assert spec.altup is not None
+    parts = {"enter": "altup_projections", "leave": "altup_unembed_projections"}
+    return {
+        f"streams/{part}/{i}/kernel": Row(f"model.{name}.{i}.weight", "z d -> d z")
+        for part, name in parts.items()
+        for i in range(spec.altup.streams - 1)
+    }
+
+
 def rows(spec: Spec) -> dict[str, Row]:
     layer = "model.layers.{l}"
     altup, laurel = f"{layer}.altup", f"{layer}.laurel"
@@ -147,8 +158,7 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn/q_norm", f"{layer}.self_attn.q_norm"),
         **norm("blocks/attn/k_norm", f"{layer}.self_attn.k_norm"),
         **layer_embedding_rows(),
-        "streams/enter/kernel": Row("model.altup_projections.{e}.weight", "z d -> d z"),
-        "streams/leave/kernel": Row("model.altup_unembed_projections.{e}.weight", "z d -> d z"),
+        **_stream_rows(spec),
         **norm("blocks/altup/router_norm", f"{altup}.router_norm"),
         **linear("blocks/altup/router", f"{altup}.modality_router", "p d -> d p"),
         **linear("blocks/altup/predict", f"{altup}.prediction_coefs", "(j i) p -> p j i"),

@@ -27,8 +27,8 @@ _SHARED = (
     ),
     (
         """
-        apertus1p5_text cohere_compass_text dots3_note dots3_note_text emu3 fuyu gemma4 gemma4_unified git
-        got_ocr2 mllama moss_transcribe_diarize phi4_multimodal qwen4_exp
+        apertus1p5_text cohere_compass_text dots3_note dots3_note_text emu3 fuyu gemma4
+        gemma4_unified git got_ocr2 mllama moss_transcribe_diarize phi4_multimodal qwen4_exp
         """,
         "made for pictures or sound beside text; the page of its text model is not written",
     ),

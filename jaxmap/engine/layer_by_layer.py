@@ -28,6 +28,7 @@ from jaxmap.engine.scorer import kernels_for
 from jaxmap.engine.scores import Results, check_ids
 from jaxmap.engine.statistics import DEFAULT, chosen
 from jaxmap.engine.unembedding import Unembedding
+from jaxmap.errors import InputError
 from jaxmap.model.decoder import Decoder
 from jaxmap.model.inputs import Inputs, LayerFacts
 from jaxmap.model.layers.linear import computing_in
@@ -45,9 +46,17 @@ class LayerByLayer:
     Fields:
       vocabulary: the number of tokens that it has.
       width: D.
+
+    Raises InputError for a model whose layers read more than the residual stream.
     """
 
     def __init__(self, found: Opened, dtype: str):
+        if not found.spec.layers_stand_alone:
+            raise InputError(
+                f"{found.name}: its layers read embeddings of their own, or keys and values of "
+                "earlier layers, so that it cannot be read layer by layer; give it more memory",
+                field="layer_by_layer",
+            )
         self.vocabulary, self.width = found.spec.V, found.spec.D
         self._spec, self._dtype = found.spec, dtype
         self._weights = LayerWeights(found, dtype)

@@ -33,7 +33,10 @@ class Translators:
 
 
 def translated(x_BTD: jax.Array, one: Translators) -> jax.Array:
-    """Applies one layer's map, `one` without its layer axis, to x_BTD; keeps the dtype."""
+    """Applies one layer's map, `one` without its layer axis, to x_BTD; keeps the dtype.
+
+    With several residual streams, x_BTPD, the map is applied to each.
+    """
     x32_BTD = x_BTD.astype(jnp.float32)
-    moved_BTD = contract("btd,ed->bte", x32_BTD, one.weight_LDD) + one.bias_LD
+    moved_BTD = contract("...d,ed->...e", x32_BTD, one.weight_LDD) + one.bias_LD
     return (x32_BTD + moved_BTD).astype(x_BTD.dtype)

@@ -104,13 +104,14 @@ class Block(nnx.Module):
         if self.altup is None:
             y_BTD, kept = self._branches(x_BTD, geometry, facts)
             if self.embedding is not None:
-                y_BTD = y_BTD + self.embedding(y_BTD, facts.embedding_BTP)
+                y_BTD = y_BTD + self.embedding(y_BTD, facts.embedding_BTP, geometry)
             return y_BTD, kept
-        guess_BTPD = self.altup.predicted(x_BTD)
+        guess_BTPD = self.altup.predicted(x_BTD, geometry)
         y_BTD, kept = self._branches(guess_BTPD[:, :, self.altup.active], geometry, facts)
-        x_BTPD = self.altup.corrected(guess_BTPD, y_BTD)
+        x_BTPD = self.altup.corrected(guess_BTPD, y_BTD, geometry)
         if self.embedding is not None:  # of all streams but the first
-            more_BTD = self.embedding(self.altup.output(x_BTPD), facts.embedding_BTP)
+            active_BTD = self.altup.output(x_BTPD)
+            more_BTD = self.embedding(active_BTD, facts.embedding_BTP, geometry)
             x_BTPD = x_BTPD.at[:, :, 1:].add(more_BTD[:, :, None])
         return x_BTPD, kept
 
@@ -148,7 +149,7 @@ class Block(nnx.Module):
         attn = _times(attn, f.mixer)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
         if self.laurel is not None:
-            u_BTD = self.laurel(u_BTD, h_BTD)
+            u_BTD = self.laurel(u_BTD, h_BTD, geometry)
         h_BTD = self._normed("mlp_in", u_BTD)
         mlp = self.mlp(h_BTD, geometry, facts)
         if self.residual_normed:

@@ -181,9 +181,9 @@ class Decoder(nnx.Module):
             x_BTD = x_BTD.astype(jnp.float32)
         embedding_LBTP = None
         if self.layer_embeddings is not None:
-            embedding_LBTP = self.layer_embeddings(inputs.ids_BT, x_BTD)
+            embedding_LBTP = self.layer_embeddings(inputs, x_BTD)
         if self.streams is not None:
-            x_BTD = self.streams.expanded(x_BTD)
+            x_BTD = self.streams.expanded(x_BTD, inputs)
         return x_BTD, embedding_LBTP
 
     def residual_through(
@@ -241,7 +241,7 @@ class Decoder(nnx.Module):
         own: tuple = (),
         shared: KeysValues | None = None,
     ) -> tuple[jax.Array, Any]:
-        """Runs stacked blocks; returns x_BTD and, per layer, the result of `read` and what it keeps.
+        """Runs stacked blocks; returns x_BTD and, per layer, the result of `read` and what is kept.
 
         Args:
           own: the part of `beside` that belongs to these blocks.
@@ -262,7 +262,7 @@ class Decoder(nnx.Module):
     def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
         """The states that the head multiplies: the residual stream, normalised and projected."""
         if self.streams is not None:
-            x_BTD = self.streams.averaged(x_BTD)
+            x_BTD = self.streams.averaged(x_BTD, inputs)
         h_BTD = x_BTD if self.final_norm is None else self.final_norm(x_BTD)
         # A float32 residual stream ends here.
         h_BTD = h_BTD.astype(activations_dtype(self.embed[...]))

@@ -97,9 +97,15 @@ class LayerFacts:
         every = spec.halve_every or L + 1
         branch = np.asarray([0.5 ** (i // every) for i in range(L)], np.float32)
         after = np.asarray([1 if (i + 1) % every else 0.5 for i in range(L)], np.float32)
-        arrays = (scale, window, of, branch, after)
         chunk = jnp.asarray(spec.chunk[start:stop], jnp.int32) if any(spec.chunk) else None
-        facts = cls(*(jnp.asarray(fact[start:stop]) for fact in arrays))
+        of_these = slice(start, stop)
+        facts = cls(
+            scale=jnp.asarray(scale[of_these]),
+            window=jnp.asarray(window[of_these]),
+            rope=jnp.asarray(of[of_these]),
+            branch=jnp.asarray(branch[of_these]),
+            after=jnp.asarray(after[of_these]),
+        )
         decay = None
         if spec.lightning is not None:
             decay = jnp.asarray(spec.lightning.rates[start:stop], jnp.float32)

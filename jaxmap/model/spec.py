@@ -224,6 +224,11 @@ class Spec:
         if self.context is not None and self.context < 2:
             raise ValueError(f"a context of {self.context} tokens leaves nothing to score")
 
+    @property
+    def layers_stand_alone(self) -> bool:
+        """Whether a layer reads the residual stream alone, nothing of other layers or of tokens."""
+        return self.layer_embedding is None and not any(kind.reads for kind in self.kinds)
+
     def stacks(self) -> Iterator[tuple[Kind, int, int]]:
         """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1)."""
         start = 0

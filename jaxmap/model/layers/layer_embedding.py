@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.inputs import Inputs, Positions
 from jaxmap.model.layers.linear import Linear, activated, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mlps.dense import ACTIVATIONS
@@ -18,7 +19,7 @@ from jaxmap.model.spec import Spec
 
 
 class LayerEmbeddings(nnx.Module):
-    """Token ids and embedding x_BTD -> what each layer is given, [L, B, T, P].
+    """Tokens and their embedding x_BTD -> what each layer is given, [L, B, T, P].
 
     The sum of a row of a table and a normalised projection of the embedding, over sqrt(2).
     """
@@ -32,11 +33,12 @@ class LayerEmbeddings(nnx.Module):
         self.project = Linear("btd,dlp->btlp", (D, L, P), dtype=dtype, rngs=rngs)
         self.norm = Norm("rms", (P,), eps=spec.eps, dtype=dtype)
 
-    def __call__(self, ids_BT: jax.Array, x_BTD: jax.Array) -> jax.Array:
+    def __call__(self, inputs: Inputs, x_BTD: jax.Array) -> jax.Array:
+        ids_BT = inputs.ids_BT
         table_VLP = self.table[...]
         V, _, P = table_VLP.shape
         row_BTLP = activated(table_VLP[jnp.where(ids_BT < V, ids_BT, 0)]) * math.sqrt(P)
-        seen_BTLP = self.norm(self.project(x_BTD) * x_BTD.shape[-1] ** -0.5)
+        seen_BTLP = self.norm(self.project(x_BTD, inputs) * x_BTD.shape[-1] ** -0.5)
         return jnp.moveaxis((seen_BTLP + row_BTLP) * (1 / math.sqrt(2)), 2, 0)
 
 
@@ -51,6 +53,9 @@ class EmbeddingBranch(nnx.Module):
         self.project = Linear("btp,pd->btd", (P, spec.D), **make)
         self.norm = Norm("rms", (spec.D,), eps=spec.eps, dtype=dtype)
 
-    def __call__(self, x_BTD: jax.Array, embedding_BTP: jax.Array) -> jax.Array:
-        gated_BTP = ACTIVATIONS[self.act](self.gate(x_BTD)) * embedding_BTP
-        return self.norm(self.project(gated_BTP))
+    def __call__(
+        self, x_BTD: jax.Array, embedding_BTP: jax.Array | None, where: Positions
+    ) -> jax.Array:
+        assert embedding_BTP is not None
+        gated_BTP = ACTIVATIONS[self.act](self.gate(x_BTD, where)) * embedding_BTP
+        return self.norm(self.project(gated_BTP, where))

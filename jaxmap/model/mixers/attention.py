@@ -76,7 +76,8 @@ class Attention(Sublayer):
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
     ) -> tuple[jax.Array, jax.Array]:
         """Keys, before they are rotated, and values, [B, T, G, C] each."""
-        assert self.k is not None and self.v is not None, "a layer without keys of its own"
+        assert self.k is not None, "a layer without keys of its own"
+        assert self.v is not None
         k = self._prepared(self.k(x_BTD, geometry), self.k_norm, facts)
         v = self._clipped(self.v(x_BTD, geometry))
         return k, v if self.v_norm is None else self.v_norm(v)

@@ -48,3 +48,15 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": None,
     },
 }
+CASES["gemma3n"] = dict(
+    model_type="gemma3n",
+    text_config=_GEMMA3N,
+    vision_config=dict(model_type="gemma3n_vision", hidden_size=8, vocab_size=2),
+    audio_config=dict(
+        hidden_size=8,
+        vocab_size=2,
+        conf_num_hidden_layers=1,
+        conf_num_attention_heads=2,
+        sscp_conv_channel_size=(2, 2),
+    ),
+)
