@@ -14,9 +14,8 @@ are linear layers in both.
 A block that several layers share is not quantised, nor are the adapters in it: transformers leaves
 out every layer whose weights are tied.
 
-It also leaves out a model's last parameter, whatever it is:
-in the text-only form of Gemma 3n the projection of its last stream, which is quantised here, as it
-is in its multimodal form.
+It also leaves out a model's last parameter, whatever it is: in the text-only form of Gemma 3n the
+projection of its last stream, which is quantised here, as it is in its multimodal form.
 """
 
 from __future__ import annotations

@@ -123,7 +123,9 @@ class Block(nnx.Module):
         assert attn is not None
         if not isinstance(attn, Attention) or not (self.kind.keeps or self.kind.reads):
             return attn(h_BTD, geometry, facts), None
-        keys_values = facts.shared if self.kind.reads else attn.keys_values(h_BTD, geometry, facts)
+        keys_values = (
+            facts.keys_values if self.kind.reads else attn.keys_values(h_BTD, geometry, facts)
+        )
         assert keys_values is not None
         kept = keys_values if self.kind.keeps else None
         return attn.attended(h_BTD, keys_values, geometry, facts), kept

@@ -155,9 +155,9 @@ class Decoder(nnx.Module):
             if embedding_LBTP is not None:
                 facts = dataclasses.replace(facts, embedding_BTP=embedding_LBTP[of])
             own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
-            shared = kept[kind.reads] if kind.reads else None
+            earlier = kept[kind.reads] if kind.reads else None
             x_BTD, (tap, keys_values) = self._through(
-                blocks, x_BTD, geometry, facts, read, own, shared
+                blocks, x_BTD, geometry, facts, read, own, earlier
             )
             if kind.keeps:
                 kept[kind.keeps] = jax.tree.map(operator.itemgetter(-1), keys_values)
@@ -239,19 +239,19 @@ class Decoder(nnx.Module):
         facts: LayerFacts,
         read: Callable[..., Any] | None = None,
         own: tuple = (),
-        shared: KeysValues | None = None,
+        earlier: KeysValues | None = None,
     ) -> tuple[jax.Array, Any]:
         """Runs stacked blocks; returns x_BTD and, per layer, the result of `read` and what is kept.
 
         Args:
           own: the part of `beside` that belongs to these blocks.
-          shared: keys and values of an earlier layer that these blocks use (`Kind.reads`).
+          earlier: keys and values of an earlier layer that these blocks use (`Kind.reads`).
         """
         graph, weights = nnx.split(blocks)
 
         def layer(x_BTD, scanned):
             weights, facts, beside = scanned
-            facts = dataclasses.replace(facts, shared=shared)
+            facts = dataclasses.replace(facts, keys_values=earlier)
             tap = None if read is None else read(x_BTD, *beside)
             block = nnx.merge(graph, gathered(weights, self.spec))
             x_BTD, keys_values = block(x_BTD, geometry, facts)

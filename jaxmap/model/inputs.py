@@ -73,7 +73,7 @@ class LayerFacts:
       decay: float32 [H], the decay rates of lightning attention; None in models without it.
       cutoff: float32, see `Spec.cutoff`; None if no layer has one.
       embedding_BTP: the layer's embedding of each token (`Spec.layer_embedding`); None: none.
-      shared: keys and values of an earlier layer (`Kind.reads`); None: the layer's own.
+      keys_values: those of an earlier layer (`Kind.reads`); None: the layer's own.
     """
 
     scale: jax.Array
@@ -85,7 +85,7 @@ class LayerFacts:
     decay: jax.Array | None = None
     cutoff: jax.Array | None = None
     embedding_BTP: jax.Array | None = None
-    shared: tuple[jax.Array, jax.Array] | None = None
+    keys_values: tuple[jax.Array, jax.Array] | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:

@@ -227,7 +227,9 @@ class Spec:
     @property
     def layers_stand_alone(self) -> bool:
         """Whether a layer reads the residual stream alone, nothing of other layers or of tokens."""
-        return self.layer_embedding is None and not any(kind.reads for kind in self.kinds)
+        if self.layer_embedding is not None or self.shared is not None:
+            return False
+        return not any(kind.reads for kind in self.kinds)
 
     def stacks(self) -> Iterator[tuple[Kind, int, int]]:
         """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1)."""
