@@ -13,6 +13,12 @@ from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import TextTokenizer, Tokens, load_tokenizer
 from jaxmap.stats.alignment import Spans
 
+# What compares two models without common tokens.
+INSTEAD = (
+    "Use bits per byte, or KL over texts: both are of bytes, and statistics of parts are taken "
+    "between bytes where tokens of both models end."
+)
+
 
 class Side:
     """A checkpoint as found, and its tokens of the text set; the weights are read when wanted."""
@@ -49,14 +55,18 @@ class Side:
 
 
 def shared_tokens(texts: TextSet, reference: Side, model: Side) -> Tokens | str:
-    """The ids that both have of the texts, cut to the shorter context; where they differ, how: the
-    first text that they read differently, and how many there are."""
+    """The token ids that both models read the texts as, cut to the shorter context.
+
+    Where the two cannot be compared token by token, a string says why, as what follows the model's
+    name: the first text that they read as other ids, and how many there are; or the first id that
+    means another token to each of them.
+    """
     contexts = [c for c in (model.context, reference.context) if c is not None]
     context = min(contexts, default=None)
     theirs, ours = reference.tokens(context), model.tokens(context)
     if np.array_equal(theirs.ids, ours.ids) and np.array_equal(theirs.offsets, ours.offsets):
         if np.array_equal(theirs.first_scored, ours.first_scored):
-            return theirs
+            return _other_vocabulary(reference, model) or theirs
         n = int(np.flatnonzero(theirs.first_scored != ours.first_scored)[0])
         return (
             f"reads text {n} as the same tokens as {reference.name}, but scores them from token "
@@ -68,6 +78,36 @@ def shared_tokens(texts: TextSet, reference: Side, model: Side) -> Tokens | str:
         f"reads text {n} ({texts.texts[n]!r:.40}) as other tokens than {reference.name}: "
         f"{_ids(ours, n)[:6].tolist()}... and {_ids(theirs, n)[:6].tolist()}... ({count} "
         f"texts differ)"
+    )
+
+
+def _other_vocabulary(reference: Side, model: Side) -> str:
+    """Which ids mean other tokens to a model than to the reference; "" where none do.
+
+    Only ids of both vocabularies count. Added tokens do not: a fine-tune gives the rows of reserved
+    tokens new names.
+    """
+    if reference.tokenizer.fingerprint == model.tokenizer.fingerprint:
+        return ""
+    readings = reference.tokenizer.reading, model.tokenizer.reading
+    added = readings[0].added_ids() | readings[1].added_ids()
+    theirs, ours = ({i: t for t, i in one.vocabulary().items()} for one in readings)
+    shared = sorted(theirs.keys() & ours.keys() - added)
+    spelt = [i for i in shared if theirs[i] != ours[i]]
+    # Two formats may spell one token in two ways; what it stands for is the same.
+    pieces = {i: two for i, *two in zip(spelt, *(one.pieces(spelt) for one in readings), strict=True)}
+    partial = [i for i in spelt if all("\ufffd" in piece for piece in pieces[i])]
+    others = [i for i in spelt if pieces[i][0] != pieces[i][1]]
+    if len(partial) + len(others) == len(spelt):
+        # Both spell tokens alike, so that parts of characters can be told apart by their spelling.
+        others = sorted({*others, *partial})
+    if not others:
+        return ""
+    i = others[0]
+    return (
+        f"reads the texts as the same ids as {reference.name}, but id {i} is {ours[i]!r} in its "
+        f"vocabulary and {theirs[i]!r} in the other ({len(others):,} of {len(shared):,} ids that "
+        "both have differ)"
     )
 
 

@@ -15,6 +15,7 @@ from jaxmap.comparison.details import COLUMNS as DETAIL_COLUMNS
 from jaxmap.comparison.estimates import Estimate
 from jaxmap.comparison.model_card import card
 from jaxmap.comparison.page import page_about
+from jaxmap.comparison.sides import INSTEAD
 from jaxmap.comparison.stored_comparison import Numbers, Pair
 from jaxmap.comparison.subsets import TextRow
 from jaxmap.comparison.table_row import COLUMNS, TableRow, row_of
@@ -185,7 +186,7 @@ class Comparison(Table):
                 f"{row.model} beside {row.reference}: {row.texts:,} texts, {row.tokens:,} tokens"
             ]
             if one.other_tokens:
-                lines += [f"  no token KL: {one.other_tokens}"]
+                lines += [f"  no token KL: {one.other_tokens}. {INSTEAD}"]
             else:
                 lines += [
                     f"  token KL {kl} nats (median {number(row.token_kl_median)}, 99 % "

@@ -121,6 +121,9 @@ class SentencePieceVocabulary(Vocabulary):
         numbers = self._numbers or range(self._none.get_piece_size())
         return {self._none.id_to_piece(n): i for n, i in enumerate(numbers)} | self._tokens
 
+    def added_ids(self) -> frozenset[int]:
+        return frozenset(self._tokens.values())
+
 
 def _surfaces(model: Any, text: str) -> list[str]:
     """The characters that each piece covers; of the bytes of one character, the last has it."""

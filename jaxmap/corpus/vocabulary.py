@@ -50,6 +50,10 @@ class Vocabulary(ABC):
     def vocabulary(self) -> Mapping[str, int]:
         """The id of each token."""
 
+    @abstractmethod
+    def added_ids(self) -> frozenset[int]:
+        """The ids of tokens that were added to the vocabulary, such as special tokens."""
+
 
 class BackendVocabulary(Vocabulary):
     """A vocabulary read by the tokenizers library."""
@@ -117,6 +121,9 @@ class BackendVocabulary(Vocabulary):
     def vocabulary(self) -> Mapping[str, int]:
         """The id of each token, added ones among them."""
         return self.backend.get_vocab(with_added_tokens=True)
+
+    def added_ids(self) -> frozenset[int]:
+        return frozenset(self.backend.get_added_tokens_decoder())
 
 
 def rising(ends: Iterable[int]) -> list[int]:
