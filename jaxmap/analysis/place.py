@@ -14,6 +14,7 @@ from jaxmap.analysis import genealogy
 from jaxmap.analysis.resample import ChosenTexts, map_of, plain, read_sample
 from jaxmap.corpus.texts import load_texts
 from jaxmap.errors import InputError
+from jaxmap.figures.digits import with_error
 from jaxmap.figures.figure import Figures, save_figures
 from jaxmap.results import Result
 from jaxmap.stats.centre import coordinates
@@ -93,8 +94,8 @@ class Placing(Result):
             kl_K, error_K = one.divergence
             k = int(kl_K.argmin())
             lines.append(
-                f"{one.model}: nearest is {self.others[k]}, KL {kl_K[k]:.3g} +- {error_K[k]:.1g} "
-                "bits per byte"
+                f"{one.model}: nearest is {self.others[k]}, KL "
+                f"{with_error(float(kl_K[k]), float(error_K[k]))} bits per byte"
             )
         return "\n".join([*lines, ""])
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from jaxmap.errors import InputError
+from jaxmap.figures.digits import number
 from jaxmap.stats.divergence import kl_pairs
 
 if TYPE_CHECKING:
@@ -112,16 +113,16 @@ def _of_run(
         if all(farther(side, across) for side in ((b - 1, b), (b, b + 1))):
             off.add(b)
             said = (
-                f"off both neighbours: KL {kl[b - 1, b]:.3g} and {kl[b, b + 1]:.3g} to them, "
-                f"{kl[across]:.3g} between them"
+                f"off both neighbours: KL {number(kl[b - 1, b])} and {number(kl[b, b + 1])} to "
+                f"them, {number(kl[across])} between them"
             )
             found.append(Suspect("off", name, steps[b], said, (steps[b],)))
     for t in range(2, count):
         near = min(range(max(0, t - BACK), t - 1), key=lambda s: kl[s, t])
         if t - 1 not in off and farther((t - 1, t), (near, t)):
             said = (
-                f"goes back to step {steps[near]}: KL {kl[near, t]:.3g} to it, "
-                f"{kl[t - 1, t]:.3g} to step {steps[t - 1]}"
+                f"goes back to step {steps[near]}: KL {number(kl[near, t])} to it, "
+                f"{number(kl[t - 1, t])} to step {steps[t - 1]}"
             )
             found.append(Suspect("restart", name, steps[t], said, tuple(steps[near + 1 : t])))
     for t in range(1, count):

@@ -78,6 +78,7 @@ def compare(
         texts with each value of them.
       page: whether to write compare.html too, a self-contained page with the texts that differ
         most, each token coloured by its divergence, and what both models find likeliest there.
+        `report` of the store shows three of them in any case.
       keep_states: 16 or 32: the reference's final hidden states are kept in the store in so many
         bits (2 or 4 bytes x width a token), and it is not in memory while others are compared with
         it. They are computed once; of a reference that has changed since they are computed anew.

@@ -55,7 +55,8 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "page",
         False,
-        "Write compare.html too: the texts that differ most, each token coloured by its KL.",
+        "Write compare.html too, a page of the texts that differ most, each token coloured by its "
+        "KL. jaxmap report shows three of them in any case.",
         flag_values=values,
     )
     integer(
@@ -138,8 +139,8 @@ has no token KL: bits per byte of both are compared between the bytes where toke
 --out has four files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
 and shares with standard errors over texts, of all tokens, by how sure the reference is, by kind of
 token, and by the fields of --by. compare_texts.csv: the texts that differ most, and where in them.
-compare.md: a table for a model card. --page adds compare.html, which shows such texts.
-`jaxmap report` of the store shows all of it too.
+compare.md: a table for a model card. --page adds compare.html, which shows such texts token by
+token, coloured by their divergence. `jaxmap report` of the store shows all of this too.
 
 --lens=logit or --lens=tuned:DIR adds a row for each layer of each model, in the pass that is made
 anyway. A reference that does not fit in memory is read layer by layer (--layer_by_layer).

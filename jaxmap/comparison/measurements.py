@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxmap.checkpoint import weights
 from jaxmap.comparison import stored_comparison
 from jaxmap.comparison.alignment import AlignedComparison
 from jaxmap.comparison.identity import common_facts, hash_of_ids
+from jaxmap.comparison.layers import LensOf, by_layer
 from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.comparison.quantised_copies import Copies
 from jaxmap.comparison.reference import ComparisonReference
@@ -29,14 +29,14 @@ from jaxmap.engine.reference import AnyReference, KeptReference, ReferenceModel
 from jaxmap.engine.scorer import Lens, Scorers
 from jaxmap.engine.scores import Scores, score_rows
 from jaxmap.engine.statistics import DEFAULT
-from jaxmap.engine.translators import Translators
 from jaxmap.errors import InputError
-from jaxmap.lens.tuned_lens import TunedLens, find_lens
+from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.stats.alignment import Spans
 from jaxmap.store import Store
-from jaxmap.variant import LOGIT, Variant
+from jaxmap.variant import Variant
 
-Read = TypeVar("Read")  # what is had of the reference
+Read = TypeVar("Read")  # what a comparison needs of the reference
+Likeliest = Mapping[str, np.ndarray] | None
 
 
 class Measured(NamedTuple):
@@ -46,11 +46,14 @@ class Measured(NamedTuple):
       path: the file of the numbers.
       pair: what was compared with what.
       found: the numbers.
+      likeliest: of a model that was measured just now, what it and the reference find likeliest at
+        every token, see LIKELIEST; None: not known.
     """
 
     path: Path
     pair: Pair
     found: Numbers
+    likeliest: Likeliest = None
 
 
 class Measurements:
@@ -87,10 +90,15 @@ class Measurements:
 
         def measure(
             model: weights.Model, reference: AnyReference, lens: Lens, desc: str
-        ) -> Iterator[Numbers]:
-            scores = self._scores(model, tokens, desc, STATISTICS.values(), reference, lens)
-            for per_token in _by_layer(scores.per_token, lens):
-                yield TokenComparison.of(per_token, scores.offsets_N1)
+        ) -> Iterator[tuple[Numbers, Likeliest]]:
+            # The likeliest tokens come from what the statistics need anyway. Of all layers they
+            # would take much memory: with a lens they are found in a pass over a few texts.
+            more = LIKELIEST if lens is False else ()
+            wanted = (*STATISTICS.values(), *more)
+            scores = self._scores(model, tokens, desc, wanted, reference, lens)
+            likeliest = {name: scores.per_token[name] for name in more} or None
+            for per_token in by_layer(scores.per_token, lens):
+                yield TokenComparison.of(per_token, scores.offsets_N1), likeliest
 
         # The reference is read first: with kept states it is gone before the model comes.
         read = partial(self.reference.on, tokens, side)
@@ -111,10 +119,10 @@ class Measurements:
 
         def measure(
             model: weights.Model, theirs: tuple[np.ndarray, Spans], lens: Lens, desc: str
-        ) -> Iterator[Numbers]:
+        ) -> Iterator[tuple[Numbers, Likeliest]]:
             scores, spans = self._scores(model, tokens, desc, lens=lens), side.spans(tokens)
-            for per_token in _by_layer(scores.per_token, lens):
-                yield AlignedComparison.of(per_token["log_likelihood"], spans, *theirs)
+            for per_token in by_layer(scores.per_token, lens):
+                yield AlignedComparison.of(per_token["log_likelihood"], spans, *theirs), None
 
         read = partial(self.reference.own_log_likelihoods, side)
         return self._read_or_measure(side, quantisation, copies, facts, read, measure, why)
@@ -126,7 +134,7 @@ class Measurements:
         copies: Copies,
         facts: Mapping[str, Any],
         read_reference: Callable[[], Read],
-        measure: Callable[[weights.Model, Read, Lens, str], Iterator[Numbers]],
+        measure: Callable[[weights.Model, Read, Lens, str], Iterator[tuple[Numbers, Likeliest]]],
         other_tokens: str = "",
     ) -> Iterator[Measured]:
         """The model's own output first, then its layers, all measured in one pass."""
@@ -139,7 +147,7 @@ class Measurements:
                 labels.append(f"{side.name}{own.label}")
                 of_layer = {**facts, "lens": lens.name, "layer": layer}
                 paths.append(stored_comparison.path_of(self._store.path, labels[-1], of_layer))
-        known = [stored_comparison.load(path) for path in paths]
+        known, likeliest = [stored_comparison.load(path) for path in paths], None
         if not all(known):
             reference = read_reference()
             model = copies.get(quantisation)
@@ -147,7 +155,9 @@ class Measurements:
             through: Lens = False if lens is None or all(known[1:]) else lens.read(side, model)
             found = list(measure(model, reference, through, label))
             found = [found[-1], *found[:-1]]
-            for number, numbers in enumerate(found):
+            for number, (numbers, of_tokens) in enumerate(found):
+                if number == 0:
+                    likeliest = of_tokens
                 if known[number] is None:
                     pair = dataclasses.replace(
                         self._pair(self.reference.name, labels[number], model),
@@ -156,22 +166,22 @@ class Measurements:
                     )
                     stored_comparison.save(paths[number], pair, numbers)
                     known[number] = pair, numbers
-        for path, one in zip(paths, known, strict=True):
+        for number, (path, one) in enumerate(zip(paths, known, strict=True)):
             assert one is not None
-            yield Measured(path, *one)
+            yield Measured(path, *one, None if number else likeliest)
 
-    def _lens_of(self, side: Side, quantisation: str) -> _LensOf | None:
+    def _lens_of(self, side: Side, quantisation: str) -> LensOf | None:
         """The lens through which the layers of a model are read; copies have none."""
         if not self._options.lens or quantisation != "none":
             return None
         if self._options.tuned_lens:
             ref = side.ref
-            return _LensOf(find_lens(Path(self._options.tuned_lens), ref.name, ref.revision))
-        return _LensOf(None)
+            return LensOf(find_lens(Path(self._options.tuned_lens), ref.name, ref.revision))
+        return LensOf(None)
 
     def likeliest(
         self,
-        path: Path,
+        one: Measured,
         chosen: Sequence[int],
         side: Side,
         tokens: Tokens,
@@ -180,14 +190,23 @@ class Measurements:
     ) -> dict[str, np.ndarray]:
         """What both models find likeliest at every token of a few texts, see LIKELIEST.
 
+        The answer is kept beside the file of the comparison.
+
         Args:
-          path: the file of the comparison, beside which the answer is kept.
+          one: the comparison.
           chosen: the texts.
           side, copies, quantisation: the model.
           tokens: of all texts.
         """
-        kept_at = path.with_name(f"{path.stem}.likeliest.npz")
-        if (arrays := read_likeliest(kept_at, chosen)) is None:
+        kept_at = one.path.with_name(f"{one.path.stem}.likeliest.npz")
+        if (arrays := read_likeliest(kept_at, chosen)) is not None:
+            return arrays
+        if one.likeliest is not None:
+            start_N1 = np.concatenate([[0], np.cumsum(tokens.num_scored, dtype=np.int64)])
+            places = [np.arange(*start_N1[n : n + 2].tolist()) for n in chosen]
+            at = np.concatenate([np.zeros(0, np.int64), *places])
+            arrays = {name: value[at] for name, value in one.likeliest.items()}
+        else:
             reference = self.reference.on(tokens, side)
             if isinstance(reference, KeptReference):
                 reference = reference.of_texts(chosen)
@@ -195,7 +214,7 @@ class Measurements:
             few = of_texts(tokens, chosen)
             scored = self._scores(model, few, "likeliest tokens", LIKELIEST, reference)
             arrays = {name: scored.per_token[name] for name in LIKELIEST}
-            keep_likeliest(kept_at, chosen, arrays)
+        keep_likeliest(kept_at, chosen, arrays)
         return arrays
 
     def reference_floor(self) -> Floor:
@@ -264,29 +283,3 @@ class Measurements:
             texts=self._texts.fingerprint,
             command=self._command,
         )
-
-
-class _LensOf(NamedTuple):
-    """The logit lens, or a model's tuned lens."""
-
-    tuned: TunedLens | None
-
-    @property
-    def name(self) -> str:
-        """What results depend on, as in `Variant.lens`."""
-        return LOGIT if self.tuned is None else self.tuned.translators
-
-    def read(self, side: Side, model: weights.Model) -> Lens:
-        if self.tuned is None:
-            return True
-        spec = model.spec
-        return Translators(*map(jnp.asarray, self.tuned.read(side.resolved.commit, spec.L, spec.D)))
-
-
-def _by_layer(per_token: Mapping[str, np.ndarray], lens: Lens) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of each layer, the model's own output last."""
-    if lens is False:
-        yield dict(per_token)
-        return
-    for layer in range(len(next(iter(per_token.values())))):
-        yield {name: array[layer] for name, array in per_token.items()}

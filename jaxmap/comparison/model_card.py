@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxmap.comparison.estimates import percent
+from jaxmap.comparison.sides import INSTEAD
+from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import number, with_error
 
 if TYPE_CHECKING:
@@ -24,12 +26,12 @@ def card(found: Comparison) -> str:
     with_floors = any(one.floor is not None for one in found.compared)
     heads = _HEADS + (_FLOORS if with_floors else ())
     lines = [_line(heads), _line([":--", ":--", *["--:"] * (len(heads) - 2)])]
-    lines += [_line(_cells(one, with_floors)) for one in found.compared]
+    named = list(zip(map(_escaped, found.names[1]), found.compared, strict=True))
+    lines += [_line(_cells(name, one, with_floors)) for name, one in named]
     about = [" ".join([_what_it_is(found), *_floor_words(found, with_floors)])]
     about += [
-        f"\n{_escaped(one.row.model)} has no token KL: it {one.other_tokens}. The two are compared "
-        "between bytes where tokens of both end."
-        for one in found.compared
+        f"\n{name} has no token KL: it {_escaped(found.why_no_token_kl(one))}. {INSTEAD}"
+        for name, one in named
         if one.other_tokens
     ]
     if found.command:
@@ -41,13 +43,13 @@ def _what_it_is(found: Comparison) -> str:
     first = found.found[0] if found.found else None
     on = f" on {first.texts:,} texts ({first.tokens:,} tokens)" if first else ""
     return (
-        f"Compared with {_escaped(found.reference)}{on}, text set "
+        f"Compared with {_escaped(found.names[0])}{on}, text set "
         f"{found.texts_fingerprint[:16]}. *Token KL* is the mean over tokens of "
         "KL(reference || model) of the next-token distributions, over the whole vocabulary. "
         "*Same top 5* is the share of the reference's five likeliest tokens that are among the "
         "model's. *KL* is the estimate from the variance of log-likelihoods over texts (Oyama et "
         "al. 2025), another quantity, in which models with any tokenizers can be compared. "
-        "\u00b1 is one standard error over texts."
+        f"\u00b1 is one standard error over texts. {RAW}"
     )
 
 
@@ -63,11 +65,11 @@ def _floor_words(found: Comparison, with_floors: bool) -> list[str]:
     return words
 
 
-def _cells(one: Compared, with_floors: bool) -> list[str]:
+def _cells(name: str, one: Compared, with_floors: bool) -> list[str]:
     row = one.row
     same_top_5 = one.of_all_tokens("same_top_5").value
     cells = [
-        _escaped(row.model),
+        name,
         row.format,
         number(row.bits_per_weight),
         number(row.gib),

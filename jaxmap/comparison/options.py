@@ -26,7 +26,7 @@ class ComparisonOptions:
       states_budget: bytes that they may take.
       layer_by_layer: "yes": the reference's states are computed with one layer's weights in memory
         at a time; "no": they are not; "auto": if its weights do not fit.
-      page: whether the texts that differ most are looked into, for a page.
+      page: whether compare.html is written too.
       batch_tokens: tokens per batch; None: a default for the device.
       ignore_config_keys: keys of config.json declared without effect on the logits.
     """

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jaxmap.comparison.coloured_texts import coloured_texts
 from jaxmap.comparison.coloured_texts_script import SCRIPT, STYLE
 from jaxmap.comparison.page_tables import layers_table, models_table, parts_tables
-from jaxmap.comparison.short_names import short_names
 from jaxmap.comparison.token_views import SHOWN
+from jaxmap.figures.captions import RAW
 from jaxmap.reports.page import page_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def page_about(found: Comparison) -> str:
     """The page, which loads nothing. Texts are shown of each model that was looked into."""
     first = found.found[0]
-    [name] = short_names([found.reference])
+    name, _ = found.names
     title = f"Beside {name}, token by token"
     layers = layers_table(found)
     body = [
@@ -27,7 +27,7 @@ def page_about(found: Comparison) -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p class="lead">The reference is {escape(found.reference)}: {first.texts:,} texts, '
         f"{first.tokens:,} tokens; text set "
-        f"<code>{escape(found.texts_fingerprint[:16])}</code></p>",
+        f"<code>{escape(found.texts_fingerprint[:16])}</code>. {RAW}</p>",
         "<h2>Models</h2>",
         models_table(found),
         f"<h2>Layers</h2>{layers}" if layers else "",

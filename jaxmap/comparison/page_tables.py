@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from jaxmap.comparison.details import ALL
 from jaxmap.comparison.estimates import percent
-from jaxmap.comparison.short_names import short_names
 from jaxmap.figures.digits import number, with_error
 from jaxmap.reports.section import table
 
@@ -124,8 +123,7 @@ def _one_line(span: str) -> str:
 
 def _named(found: Comparison) -> list[tuple[str, Compared]]:
     """The models with names that are as short as they can be."""
-    names = short_names([one.row.model for one in found.compared])
-    return list(zip(names, found.compared, strict=True))
+    return list(zip(found.names[1], found.compared, strict=True))
 
 
 def paragraph(text: str) -> str:

@@ -17,15 +17,18 @@ from jaxmap.comparison.page_tables import (
     parts_tables,
     texts_table,
 )
-from jaxmap.comparison.short_names import short_names
+from jaxmap.comparison.sides import INSTEAD
 from jaxmap.comparison.store_card import collect
 from jaxmap.comparison.table import Comparison
 from jaxmap.figures import kl_and_size, kl_by_layer
+from jaxmap.figures.captions import RAW
 from jaxmap.figures.digits import with_error
+from jaxmap.reports.model_names import shown_names
 from jaxmap.reports.section import Picture, Section
 from jaxmap.store import Store
 
 MOST_TEXTS = 3  # of a model that are shown token by token: compare.html has more
+MOST_MODELS = 12  # that have texts token by token
 
 
 def sections_of(store: Store) -> tuple[Section, ...]:
@@ -36,9 +39,9 @@ def sections_of(store: Store) -> tuple[Section, ...]:
     pairs = [pair for pair, _ in stored_comparison.all_pairs(store.path) if not pair.is_floor]
     references = list(dict.fromkeys(pair.reference for pair in pairs))
     compared = [collect(store, name) for name in references]
-    coloured = [coloured_texts(found, MOST_TEXTS) for found in compared]
+    coloured = [coloured_texts(found, MOST_TEXTS, MOST_MODELS) for found in compared]
     last = max((n for n, html in enumerate(coloured) if html), default=-1)
-    shown = short_names(references)
+    shown = shown_names(references)
     sections = []
     for n, (found, name, anchor) in enumerate(zip(compared, shown, _anchors(shown), strict=True)):
         # One script, after the last block, serves all of them.
@@ -64,17 +67,17 @@ def _section(found: Comparison, name: str, anchor: str, number: int, texts: str)
         f"<p>At every token of {first.texts:,} texts the next-token distributions of two models "
         "are compared over the whole vocabulary: token KL is the mean of KL(reference || model). "
         "It is another quantity than the KL over texts of this page, which stands in the column "
-        f"beside. ± is one standard error over texts. The reference is {escape(found.reference)}."
-        "</p>",
+        f"beside. ± is one standard error over texts. The reference is {escape(found.reference)}. "
+        f"{RAW}</p>",
         models_table(found),
     ]
     if (floor := found.reference_floor) is not None:
         said = f"token KL {with_error(*floor.token_kl)} nats, which is what rounding alone does."
         words.append(paragraph(f"The reference beside itself in {floor.dtype}: {said}"))
-    names = short_names([one.row.model for one in found.compared])
-    for short, one in zip(names, found.compared, strict=True):
+    for short, one in zip(found.names[1], found.compared, strict=True):
         if one.other_tokens and one.layer is None:
-            words.append(paragraph(f"{short} has no token KL: it {one.other_tokens}."))
+            why = found.why_no_token_kl(one)
+            words.append(paragraph(f"{short} has no token KL: it {why}. {INSTEAD}"))
     if layers := layers_table(found):
         words.append(_folded("Layers", layers))
     words += [_folded(head, tables) for head, tables in parts_tables(found)]
@@ -98,7 +101,7 @@ def _pictures(found: Comparison, name: str, number: int) -> Iterator[Picture]:
             "Each point is a model: the size of its weights and its KL from the reference, "
             "per token (left) and over texts (right); bars are one standard error. The line "
             "joins those that no other beats in both; the dashed line is what rounding alone "
-            "does, where it was measured.",
+            f"does, where it was measured. {RAW}",
         )
     if (layers := kl_by_layer.draw(found)) is not None:
         yield Picture(
@@ -107,5 +110,5 @@ def _pictures(found: Comparison, name: str, number: int) -> Iterator[Picture]:
             layers,
             "What each layer predicts through the lens, beside what the reference predicts: KL per "
             "token (left) and over texts (right), from the embedding (0) to the model's own "
-            "output; bands are one standard error.",
+            f"output; bands are one standard error. {RAW}",
         )

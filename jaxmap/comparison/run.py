@@ -20,7 +20,7 @@ from jaxmap.comparison.details import details_of
 from jaxmap.comparison.measurements import Measured, Measurements
 from jaxmap.comparison.options import ComparisonOptions
 from jaxmap.comparison.quantised_copies import Copies
-from jaxmap.comparison.sides import Side, shared_tokens
+from jaxmap.comparison.sides import INSTEAD, Side, shared_tokens
 from jaxmap.comparison.stored_texts import KeptTexts
 from jaxmap.comparison.subsets import by_fields, by_kind, worst_texts
 from jaxmap.comparison.table import Compared, Comparison, Floor
@@ -59,6 +59,7 @@ def compare_models(
         reference_floor=runner.reference_floor() if options.floor_dtype and found else None,
         failures=tuple(failures),
         command=command,
+        page=options.page,
     )
 
 
@@ -82,7 +83,7 @@ class _Runner:
         copies = self._measurements.copies(side)
         tokens = shared_tokens(self._texts, self.reference, side)
         if isinstance(tokens, str):
-            logging.warning("%s: no token KL: %s", side.name, tokens)
+            logging.warning("%s: no token KL: %s. %s", side.name, tokens, INSTEAD)
         for quantisation in self._options.quantisations:
             if isinstance(tokens, str):
                 yield from self._by_stretch(side, quantisation, copies, tokens)
@@ -101,10 +102,10 @@ class _Runner:
             )
             worst = worst_texts(found, self._texts, spans)
             views: tuple[TextView, ...] = ()
-            if self._options.page and one.pair.layer is None:
+            if one.pair.layer is None:
                 chosen = chosen_texts(found, worst)
                 arrays = self._measurements.likeliest(
-                    one.path, chosen, side, tokens, copies, quantisation
+                    one, chosen, side, tokens, copies, quantisation
                 )
                 pieces = self.reference.tokenizer.reading.pieces
                 views = views_of(self._texts, chosen, found, spans, arrays, pieces)
@@ -125,7 +126,7 @@ class _Runner:
                 kinds = by_kind(self._texts, (found.start_S, found.end_S), found.offsets_N1)
             details = aligned_details(found, bytes_N, of_texts=self._of_texts, of_stretches=kinds)
             worst = worst_aligned_texts(found, self._texts)
-            shown = self._options.page and one.pair.layer is None
+            shown = one.pair.layer is None
             views = aligned_views(self._texts, found, worst) if shown else ()
             about = KeptTexts(tuple(details), tuple(worst), views)
             floor = self._floor(one, side, quantisation, tokens, copies)

@@ -95,7 +95,9 @@ def _other_vocabulary(reference: Side, model: Side) -> str:
     shared = sorted(theirs.keys() & ours.keys() - added)
     spelt = [i for i in shared if theirs[i] != ours[i]]
     # Two formats may spell one token in two ways; what it stands for is the same.
-    pieces = {i: two for i, *two in zip(spelt, *(one.pieces(spelt) for one in readings), strict=True)}
+    pieces = {
+        i: two for i, *two in zip(spelt, *(one.pieces(spelt) for one in readings), strict=True)
+    }
     partial = [i for i in spelt if all("\ufffd" in piece for piece in pieces[i])]
     others = [i for i in spelt if pieces[i][0] != pieces[i][1]]
     if len(partial) + len(others) == len(spelt):

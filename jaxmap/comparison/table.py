@@ -23,6 +23,7 @@ from jaxmap.comparison.token_views import TextView
 from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.figures.digits import number, with_error
 from jaxmap.figures.figure import Figures
+from jaxmap.reports.model_names import shown_names
 from jaxmap.results import Table
 from jaxmap.tables import to_frame, write_csv
 
@@ -50,7 +51,7 @@ class Compared(NamedTuple):
       details: all statistics.
       floor: the model beside itself in another arithmetic, if that was asked.
       worst: the texts that differ most.
-      views: some of them token by token, if a page was asked.
+      views: some of them, and a typical one, token by token.
       other_tokens: how its tokens differ from the reference's; "": they do not.
       layer: the layer that was read through a lens; None: the model's own output.
     """
@@ -94,7 +95,11 @@ class Comparison(Table):
     Fields:
       reference: its name.
       compared: each model beside it.
+      texts_fingerprint: of the text set.
       reference_floor: the reference beside itself in another arithmetic, where it was asked.
+      failures: the models that could not be compared, with the errors.
+      command: the command that made the comparison; "": not known.
+      page: whether `save` writes compare.html.
     """
 
     file = "compare.csv"
@@ -107,6 +112,19 @@ class Comparison(Table):
     reference_floor: Floor | None = None
     failures: tuple[tuple[str, JaxmapError], ...] = ()
     command: str = ""
+    page: bool = False
+
+    @property
+    def names(self) -> tuple[str, list[str]]:
+        """The reference and each model by the names that reports show, without their folders."""
+        labels = [self.reference, *(one.row.model for one in self.compared)]
+        unique = list(dict.fromkeys(labels))
+        shown = dict(zip(unique, shown_names(unique), strict=True))
+        return shown[self.reference], [shown[label] for label in labels[1:]]
+
+    def why_no_token_kl(self, one: Compared) -> str:
+        """How a model's tokens differ from the reference's, with the reference's shown name."""
+        return one.other_tokens.replace(self.reference, self.names[0])
 
     @property
     def found(self) -> tuple[TableRow, ...]:
@@ -141,8 +159,8 @@ class Comparison(Table):
             raise (InputError if only_input else JaxmapError)(reasons)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes the table, compare_statistics.csv, compare_texts.csv, compare.md and, where texts
-        were looked into, compare.html into `folder`, which is made, and names them."""
+        """Writes the table, compare_statistics.csv, compare_texts.csv, compare.md and, if `page`,
+        compare.html into `folder`, which is made if it does not exist; returns the paths."""
         folder = Path(folder)
         page = folder / "compare.md"
         write_atomic(page, self.markdown().encode("utf-8", errors="surrogateescape"))
@@ -151,7 +169,7 @@ class Comparison(Table):
         texts = folder / "compare_texts.csv"
         write_csv(texts, TEXT_COLUMNS, self._text_rows())
         files = [*super().save(folder), details, texts, page]
-        if any(one.views for one in self.compared):
+        if self.page and self.compared:
             files.append(folder / "compare.html")
             write_atomic(files[-1], page_about(self).encode("utf-8", errors="replace"))
         return files
@@ -194,7 +212,8 @@ class Comparison(Table):
                     f"  same top token {row.same_top_token:.1%}",
                 ]
             lines += [
-                f"  bits per byte {row.bits_per_byte:.4g} ({row.delta_bits_per_byte:+.3g})",
+                f"  bits per byte {number(row.bits_per_byte)} "
+                f"(change {with_error(*one.delta_bits_per_byte, signed=True)})",
                 f"  KL from the variance over texts {variance} bits per byte",
                 *_floor_lines(one.floor),
             ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
 from jaxmap.figures.figure import new_figure
 from jaxmap.stats.pareto import pareto_front
 
@@ -42,6 +42,7 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
         _panel(right, gib_P, np.array(kl), labels, floor, "kl")
         left.set_ylabel("token KL from the reference (nats)")
         right.set_ylabel("KL over texts (bits per byte)")
+        captions.write_above(figure, captions.RAW)
     return figure
 
 

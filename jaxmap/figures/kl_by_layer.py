@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxmap.figures import style
+from jaxmap.figures import captions, style
 from jaxmap.figures.figure import new_figure
 from jaxmap.figures.lines import draw_line, run_legend, run_styles
 
@@ -48,6 +48,7 @@ def draw(found: Comparison, width: float = 7.2) -> Figure | None:
             axes.xaxis.get_major_locator().set_params(integer=True)
             style.plain_log_axis(axes)
         run_legend(figure, styles)
+        captions.write_above(figure, captions.RAW)
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from jaxmap.figures.digits import fixed, number, with_error
 from jaxmap.figures.figure import svg_of
 from jaxmap.reports.methods_text import PUBLISHED
 from jaxmap.reports.page import page_of
@@ -58,12 +59,12 @@ CAPTIONS = {
 def page(found: Reproduction) -> str:
     """One HTML file that opens offline."""
     parts = [f"<h1>{escape(TITLE)}</h1>", f'<p class="lead">{escape(LEAD)}</p>', _scale(found)]
-    for number, (name, figure) in enumerate(found.draw().items(), 1):
+    for count, (name, figure) in enumerate(found.draw().items(), 1):
         title, caption = CAPTIONS[name]
         caption = " ".join([caption, *found.said_of_coordinates(name)])
         parts.append(
             f"<h2>{escape(title)}</h2><figure>"
-            f'<div class="wide">{inline_svg(svg_of(figure), f"p{number}")}</div>'
+            f'<div class="wide">{inline_svg(svg_of(figure), f"p{count}")}</div>'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     parts += [_groups(found), _methods(), _notes(found)]
@@ -75,13 +76,13 @@ def _scale(found: Reproduction) -> str:
     for row in found.scale.rows:
         one, setting = row.summary, row.setting
         if not one.n:
-            rows.append((setting.name, "–", f"absent: {setting.reason}", *["–"] * 5, "0"))
+            rows.append((setting.name, "–", f"absent: {setting.reason}", *["–"] * 4, "0"))
             continue
-        numbers = (f"{value:.4g}" for value in (one.median, one.mean, one.q25, one.q75))
+        median = with_error(one.median, one.standard_error)
+        numbers = (median, *map(number, (one.mean, one.q25, one.q75)))
         scores = "cleaned" if setting.cleaned else "raw"
-        error = f"{one.standard_error:.1g}"
-        rows.append((setting.name, setting.group, scores, *numbers, error, f"{one.n:,}"))
-    heads = ("setting", "group", "scores", "median", "mean", "25 %", "75 %", "±", "pairs")
+        rows.append((setting.name, setting.group, scores, *numbers, f"{one.n:,}"))
+    heads = ("setting", "group", "scores", "median", "mean", "25 %", "75 %", "pairs")
     return (
         "<h2>The scale of KL</h2><p>KL divergence in ten settings, bits per byte, by the published "
         "recipe. ±: standard error of the median with the texts as the sample.</p>"
@@ -103,7 +104,7 @@ def _groups(found: Reproduction) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "–" if value != value else f"{value:,.4f}"
+        return fixed(value, 4)
     return str(value)
 
 

@@ -171,6 +171,9 @@ def test_copies_their_files_and_what_is_kept(models, texts, tmp_path, monkeypatc
     assert {row["statistic"] for row in details} >= {"token_kl_q999", "perplexity_ratio"}
     assert "±" in page
     assert "jaxmap compare" in page
+    assert "| llama+int8 | int8 |" in page
+    assert "Compared with llama on 6 texts" in page
+    assert "Scores: raw" in page
     loads = watch(monkeypatch)
     (out / "compare.csv").unlink()
     again = jaxmap("compare", *flags)
@@ -245,6 +248,16 @@ def test_kept_states(models, texts, tmp_path, monkeypatch, bits):
         theirs = [view.tokens[0].reference_likeliest[0][1] for view in other.views]
         ours = [view.tokens[0].reference_likeliest[0][1] for view in one.views]
         assert ours == pytest.approx(theirs, rel=2e-3)
+    # Without what was found at these texts it is found again, in a pass over them alone.
+    for path in (store / "comparisons").glob("*.likeliest.npz"):
+        path.unlink()
+    [again] = package.compare(gemma, texts, store, **asked).compared
+    for view, before in zip(again.views, kept.compared[0].views, strict=True):
+        for token, earlier in zip(view.tokens, before.tokens, strict=True):
+            assert [text for text, _ in token.likeliest] == [t for t, _ in earlier.likeliest]
+            for side in ("likeliest", "reference_likeliest"):
+                said = [p for _, p in getattr(token, side)]
+                assert said == pytest.approx([p for _, p in getattr(earlier, side)], rel=1e-4)
     # Another model later: the states are there.
     written = states.stat().st_mtime_ns
     package.compare(llama, texts, store, **asked).raise_for_failures()

@@ -10,7 +10,6 @@ from support.browser import CHROMIUM, Browser
 from support.checkpoints import LLAMA, make_checkpoint, write_texts
 
 import jaxmap as package
-from jaxmap.comparison.short_names import short_names
 from jaxmap.errors import InputError
 
 
@@ -24,7 +23,7 @@ def place(tmp_path_factory):
     package.score([root / "a/base", root / "b/base", root / "tuned"], texts, store)
     for name in ("a/base", "b/base"):
         package.compare(
-            root / "tuned", texts, store, reference=root / name, quantize="none,nf4", page=True
+            root / "tuned", texts, store, reference=root / name, quantize="none,nf4"
         ).raise_for_failures()
     package.report(store, out=root / "report.html")
     return root
@@ -50,7 +49,7 @@ def test_sections_links_and_texts(place):
     tokens = [[token.text for token in view.tokens] for view in shown.compared[0].views]
     views = json.loads(blocks[0])["views"]
     assert [[token[0] for token in text] for text in views[0]] == tokens[:3]
-    # A later run without a page leaves them there.
+    # A later run reads them.
     package.compare(place / "tuned", place / "texts.jsonl", place / "store",
                     reference=place / "a/base")  # fmt: skip
     again = package.report(place / "store").html
@@ -82,8 +81,3 @@ def test_in_a_browser(place, tmp_path):
         told = browser.run("document.getElementById('token-tip').innerText")
         assert told.count("%") == 12
         assert browser.errors == []
-
-
-def test_names_are_as_long_as_they_have_to_be():
-    assert short_names(["x/a/m", "x/b/m", "y/n", "y/n"]) == ["a/m", "b/m", "n", "n"]
-    assert short_names(["m", "x/m"]) == ["m", "x/m"]
