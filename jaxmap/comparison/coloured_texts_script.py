@@ -55,15 +55,15 @@ for (const block of document.querySelectorAll(".coloured")) {
   const select = block.querySelector("select");
   if (!select) continue;
   select.closest(".controls").hidden = false;
-  const show = () => {
-    show(null);
+  const choose = () => {
+    explain(null);
     for (const one of block.querySelectorAll("[data-model]"))
       one.hidden = one.dataset.model !== select.value;
   };
-  select.addEventListener("change", show);
-  show();
+  select.addEventListener("change", choose);
+  choose();
 }
-function show(token) {
+function explain(token) {
   if (chosen) chosen.classList.remove("chosen");
   chosen = token;
   tip.hidden = !token;
@@ -101,10 +101,10 @@ function likeliest(own, reference) {
 }
 const tokenOf = e => e.target instanceof Element ? e.target.closest(".token") : null;
 document.addEventListener("pointerover", e => {
-  if (tokenOf(e) || e.pointerType === "mouse") show(tokenOf(e));
+  if (tokenOf(e) || e.pointerType === "mouse") explain(tokenOf(e));
 });
-document.addEventListener("click", e => show(tokenOf(e)));
-document.addEventListener("keydown", e => { if (e.key === "Escape") show(null); });
-addEventListener("scroll", () => show(null), { passive: true });
+document.addEventListener("click", e => explain(tokenOf(e)));
+document.addEventListener("keydown", e => { if (e.key === "Escape") explain(null); });
+addEventListener("scroll", () => explain(null), { passive: true });
 }
 </script>"""
