@@ -10,8 +10,8 @@ from jaxmap.errors import InputError
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("200GB", 200e9), ("1.5TB", 1.5e12), ("64GiB", 64 * 2**30), ("12", 12), ("3 kb", 3000),
-     ("10M", 1e7), ("0", 0)],
+    [("200GB", 200e9), ("1.5TB", 1.5e12), ("64GiB", 64 * 2**30), ("12B", 12), ("3 kb", 3000),
+     ("10M", 1e7), ("0", 0), (12, 12), (0, 0)],
 )  # fmt: skip
 def test_sizes(text, size):
     assert parse_size(text, "x") == size
@@ -21,6 +21,22 @@ def test_sizes(text, size):
 def test_sizes_that_are_none(text):
     with pytest.raises(InputError, match="is not a size"):
         parse_size(text, "cache_budget")
+
+
+@pytest.mark.parametrize("text", ["200", "1.5", " 12 "])
+def test_sizes_without_a_unit(text):
+    number = text.strip()
+    with pytest.raises(InputError) as caught:
+        parse_size(text, "cache_budget")
+    assert str(caught.value) == (
+        f"cache_budget: {text!r} has no unit; write it as {number}GB, {number}MB or {number}B (bytes)"
+    )
+
+
+@pytest.mark.parametrize("size", [-1, 1.5e9, True])
+def test_numbers_that_are_no_bytes(size):
+    with pytest.raises(InputError, match="is not a number of bytes"):
+        parse_size(size, "cache_budget")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def commands() -> str:
     for name, command in COMMANDS.items():
         parts += [f"\n## jaxmap {name} {{ #{name} }}\n", _paragraphs(command.details), ""]
         rows = [
-            (f"`--{flag}`", _default(default), help_text)
+            (f"`--{flag}`", _default(default) or command.need_of(flag), help_text)
             for flag, default, help_text in flags_of(name)
         ]
         parts.append(_table(("flag", "default", ""), rows))

@@ -84,7 +84,7 @@ def compare(
         it. They are computed once; of a reference that has changed since they are computed anew.
         16 bits are bfloat16 where states are computed in it, which loses nothing, else float16. 0:
         both are in memory, if they fit.
-      states_budget: the most that these states may take on the disk, in bytes or as "200GB".
+      states_budget: the most that these states may take on the disk, as "20GB"; an int is in bytes.
       layer_by_layer: "auto": a reference whose weights take more than nine tenths of the memory is
         read one layer at a time: all texts go through a layer before the next one is read, and its
         states are kept in the store as with `keep_states`, in as many bits as they are computed in
@@ -94,7 +94,7 @@ def compare(
 
     Raises InputError for a parameter, texts, a store or a reference that cannot be used.
     """
-    from jaxmap.api.run_options import size_of
+    from jaxmap.byte_sizes import parse_size
     from jaxmap.lens.tuned_lens import parse_lens
     from jaxmap.precision import check_precision
     from jaxmap.variant import parse_quantisations
@@ -132,7 +132,7 @@ def compare(
         by=names_of(by),
         page=page,
         keep_states=keep_states,
-        states_budget=size_of(states_budget),
+        states_budget=parse_size(states_budget, "states_budget"),
         layer_by_layer=layer_by_layer,
         batch_tokens=batch_tokens,
         ignore_config_keys=names_of(ignore_config_keys),

@@ -76,7 +76,7 @@ def plan(
     lens: bool = False,
     batch_tokens: int | None = None,
     largest_batch: bool = True,
-    texts: int = 10_000,
+    n: int = 10_000,
     tokens: int = 270,
     out: Path | None = None,
     ignore_config_keys: Names = (),
@@ -98,7 +98,7 @@ def plan(
       lens: whether every layer is read.
       batch_tokens: tokens per batch of each group of devices; None: a default for the device.
       largest_batch: whether to find the largest batch that fits, too.
-      texts: how many texts the times are for.
+      n: how many texts the times are for.
       tokens: tokens per text.
       out: a .jsonl file to which the figures are added as a line.
       ignore_config_keys: as of `score`.
@@ -126,7 +126,7 @@ def plan(
             lens=lens,
             batch_tokens=batch_tokens,
             largest_batch=largest_batch,
-            texts=texts,
+            texts=n,
             tokens=tokens,
             ignore_config_keys=names_of(ignore_config_keys),
         )
@@ -164,7 +164,7 @@ class Benchmark(Result):
 def bench(
     *,
     shapes: Names = ("70m", "160m"),
-    texts: int = 64,
+    n: int = 64,
     repeats: int = 3,
     dtype: str = "float32",
     stored: str = "float16",
@@ -179,7 +179,7 @@ def bench(
 
     Args:
       shapes: of Pythia: 14m, 70m, 160m, 410m, 1.4b, 6.9b.
-      texts: how many texts, of 150 to 350 tokens.
+      n: how many texts, of 150 to 350 tokens.
       repeats: timed turns of each, after one that is not timed.
       dtype: of the arithmetic: float32, bfloat16 or float16.
       stored: of the weights on disk.
@@ -192,7 +192,7 @@ def bench(
 
     if out is not None:
         check_file(out, ".json")
-    for name, value in (("texts", texts), ("repeats", repeats)):
+    for name, value in (("n", n), ("repeats", repeats)):
         if value < 1:
             raise InputError(f"{value} is too few: give at least 1", field=name)
     known = ("float32", "bfloat16", "float16")
@@ -201,7 +201,7 @@ def bench(
             raise InputError(f"{one!r} is unknown; known: {', '.join(known)}", field=name)
     report = measure(
         names_of(shapes),
-        texts=texts,
+        texts=n,
         repeats=repeats,
         dtype=dtype,
         stored=stored,

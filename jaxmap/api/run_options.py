@@ -41,7 +41,7 @@ def of_the_run(
     """These parameters as fields of Settings."""
     from jaxmap.byte_sizes import parse_size
 
-    if isinstance(cache_budget, str):
+    if cache_budget is not None:
         cache_budget = parse_size(cache_budget, "cache_budget")
     return dict(save_every=save_every, cache_budget=cache_budget, mesh=mesh, batch=batch or "")
 
@@ -52,10 +52,3 @@ def shard_of(index: int, count: int) -> tuple[int, int]:
         message = f"of `shard_count={count}` it is one from 0 to {count - 1}"
         raise InputError(message, field="shard_index", value=index)
     return index, count
-
-
-def size_of(size: int | str, name: str = "states_budget") -> int:
-    """The bytes of a size, given as a number or as text such as "200GB"."""
-    from jaxmap.byte_sizes import parse_size
-
-    return parse_size(size, name) if isinstance(size, str) else size

@@ -102,8 +102,9 @@ def score(
         default for the device.
       ignore_config_keys: keys of config.json that you know to have no effect on the logits.
       save_every: seconds between two saves of a model's unfinished scores; 0: after every batch.
-      cache_budget: the most downloaded weights to keep, in bytes or as "200GB"; what was scored is
-        deleted when room is needed, but never what was in the cache before. None: no limit.
+      cache_budget: the most downloaded weights to keep, as "200GB"; an int is in bytes. What was
+        scored is deleted when room is needed, but never what was in the cache before. None: no
+        limit.
       batch: "auto": as many tokens per batch as memory holds, found by compiling ahead of time.
       shard_index, shard_count: which share of the models to do, from 0, of how many.
       mesh: devices per axis, as "data=4,model=2", or "auto"; None: one device where there is one,

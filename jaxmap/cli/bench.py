@@ -14,7 +14,7 @@ def _define_bench(values: flags.FlagValues) -> None:
         "Comma-separated shapes of Pythia: 14m, 70m, 160m, 410m, 1.4b, 6.9b.",
         flag_values=values,
     )
-    integer(values, "texts", 64, "How many texts, of 150 to 350 tokens.")
+    integer(values, "n", 64, "How many texts are scored, of 150 to 350 tokens.")
     integer(values, "repeats", 3, "Timed turns of each, after one that is not.")
     flags.DEFINE_enum(
         "dtype",
@@ -44,7 +44,7 @@ def _bench(values: flags.FlagValues) -> int:
 
     found = bench(
         shapes=values.shapes,
-        texts=values.texts,
+        n=values.n,
         repeats=values.repeats,
         dtype=values.dtype,
         stored=values.stored,
@@ -64,9 +64,10 @@ published way (torch-one: one text at a time, full log-softmax) and with length-
 Real tokens a second, share of the matmul rate, peak memory. A few minutes; keep the machine quiet.
 
   jaxmap bench
-  jaxmap bench --shapes=70m --texts=32 --out=bench.json
+  jaxmap bench --shapes=70m --n=32 --out=bench.json
 """,
         _define_bench,
         _bench,
+        renamed={"texts": "n"},
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from absl import flags
 
@@ -23,6 +23,8 @@ class Command:
       run: runs the command with the parsed flags; returns the exit code.
       required: the names of flags that must have a value.
       words: what may stand after the command's name and changes nothing: `jaxmap lens train`.
+      one_of: groups of flags of which at least one must have a value.
+      renamed: other names that somebody may write for a flag, each with the flag's own name.
     """
 
     summary: str
@@ -31,13 +33,24 @@ class Command:
     run: Callable[[flags.FlagValues], int]
     required: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def check_required(self, values: flags.FlagValues) -> None:
+        """Raises InputError for the first flag that must have a value and has none."""
+        for names in [*((name,) for name in self.required), *self.one_of]:
+            if not any(values[name].value for name in names):
+                others = "".join(f", or --{name}" for name in names[1:])
+                see = f"see `jaxmap {values.command} --help`"
+                raise InputError(f"--{names[0]} is required{others}; {see}")
 
-def required(values: flags.FlagValues, *names: str) -> None:
-    """Raises InputError for the first of these flags that has no value."""
-    for name in names:
-        if not values[name].value:
-            raise InputError(f"--{name} is required; see `jaxmap {values.command} --help`")
+    def need_of(self, name: str) -> str:
+        """What --help adds to a flag that must have a value: "required"; "" to any other."""
+        for names in self.one_of:
+            if name in names:
+                others = " or ".join(f"--{one}" for one in names if one != name)
+                return f"this or {others} is required"
+        return "required" if name in self.required else ""
 
 
 def string(values: flags.FlagValues, name: str, default: str | None, text: str) -> None:
@@ -80,6 +93,12 @@ def define_models(values: flags.FlagValues) -> None:
     )
 
 
+OTHER_NAMES_OF_QUANTIZE = dict.fromkeys(
+    ("quantise", "quantisation", "quantization", "quantised", "quantized"), "quantize"
+)
+MODELS = ("models", "models_file")  # of which one must have a value
+
+
 def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
     """Defines --runs_file; `more` is added to its help."""
     text = (
@@ -87,11 +106,6 @@ def define_runs_file(values: flags.FlagValues, more: str = "") -> None:
         "order, which run continues which (docs/runs.md)."
     )
     string(values, "runs_file", None, f"{text} {more}".rstrip())
-
-
-def required_models(values: flags.FlagValues) -> None:
-    """`models` or `models_file`, or both."""
-    required(values, "models_file" if values.models_file else "models")
 
 
 def define_dtype(values: flags.FlagValues, more: str = "") -> None:

@@ -6,6 +6,8 @@ from absl import flags
 
 from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
+    MODELS,
+    OTHER_NAMES_OF_QUANTIZE,
     Command,
     define_batch_tokens,
     define_dtype,
@@ -14,7 +16,6 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     integer,
-    required_models,
     string,
 )
 from jaxmap.cli.lens import define_lens
@@ -66,7 +67,12 @@ def _define(values: flags.FlagValues) -> None:
         "16 or 32: keep the reference's final hidden states in the store in so many bits, so that "
         "it need not be in memory beside each model. 0: it is.",
     )
-    string(values, "states_budget", "20GB", "The most that these states may take on the disk.")
+    string(
+        values,
+        "states_budget",
+        "20GB",
+        "The most that these states may take on the disk, as 20GB or 1.5TB.",
+    )
     flags.DEFINE_enum(
         "layer_by_layer",
         "auto",
@@ -80,7 +86,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required_models(values)
     from jaxmap.api.comparison import compare
 
     found = compare(
@@ -158,6 +163,8 @@ Run the same command again after a crash: what is measured is kept in the store.
         _define,
         _run,
         required=("store", "texts", "reference", "out"),
+        one_of=(MODELS,),
+        renamed=OTHER_NAMES_OF_QUANTIZE,
     ),
     "card": Command(
         "the table and figure for a model card, from what was compared",

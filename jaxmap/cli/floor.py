@@ -6,13 +6,13 @@ from absl import flags
 
 from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
+    MODELS,
     Command,
     define_batch_tokens,
     define_ignored_keys,
     define_models,
     define_store,
     define_texts,
-    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -36,7 +36,6 @@ def _define_floor(values: flags.FlagValues) -> None:
 
 
 def _floor(values: flags.FlagValues) -> int:
-    required_models(values)
     from jaxmap.api.floors import floor
 
     found = floor(
@@ -73,5 +72,6 @@ are written out, so that its floor can be measured on any machine.
         _define_floor,
         _floor,
         required=("store", "texts"),
+        one_of=(MODELS,),
     ),
 }

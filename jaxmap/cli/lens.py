@@ -6,13 +6,13 @@ from absl import flags
 
 from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
+    MODELS,
     Command,
     define_dtype,
     define_ignored_keys,
     define_models,
     define_texts,
     integer,
-    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -67,7 +67,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required_models(values)
     from jaxmap.api.lenses import train_lens
     from jaxmap.errors import InputError
 
@@ -108,5 +107,6 @@ translators.safetensors holds weight [L, D, D] and bias [L, D] of h + weight h +
         _run,
         words=("train",),
         required=("texts", "out"),
+        one_of=(MODELS,),
     ),
 }

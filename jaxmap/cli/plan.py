@@ -37,7 +37,7 @@ def _define_plan(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "largest_batch", True, "Look for the largest batch that fits.", flag_values=values
     )
-    integer(values, "texts", 10_000, "Texts that the times are for.")
+    integer(values, "n", 10_000, "How many texts the times are for.")
     integer(values, "tokens", 270, "Tokens per text.")
     string(values, "out", None, "A .jsonl to which the figures are added, one line per plan.")
     define_ignored_keys(values)
@@ -54,7 +54,7 @@ def _plan(values: flags.FlagValues) -> int:
         lens=values.lens,
         batch_tokens=values.batch_tokens,
         largest_batch=values.largest_batch,
-        texts=values.texts,
+        n=values.n,
         tokens=values.tokens,
         out=values.out,
         ignore_config_keys=values.ignore_config_keys,
@@ -80,5 +80,6 @@ code 1: it does not fit.
         _define_plan,
         _plan,
         required=("model", "mesh"),
+        renamed={"texts": "n"},
     ),
 }

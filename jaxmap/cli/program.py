@@ -39,7 +39,7 @@ from jaxmap.cli import (
     training_runs,
     verify,
 )
-from jaxmap.cli.command import Command, required, string
+from jaxmap.cli.command import Command, string
 from jaxmap.cli.output import as_flags, message_of
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.version import __version__
@@ -81,9 +81,8 @@ def _help(name: str, values: flags.FlagValues) -> str:
     command = COMMANDS[name]
     lines = [f"jaxmap {name}: {command.summary}", "", command.details.rstrip(), "", "flags:"]
     for key, default, text in _described(values):
-        more = f" (default: {default})" if default else ""
-        if key in command.required and not default:
-            more = " (required)"
+        need = "" if default else command.need_of(key)
+        more = f" (default: {default})" if default else f" ({need})" if need else ""
         text = textwrap.fill(f"{text}{more}", 94, break_on_hyphens=False)
         lines.append(f"  --{key}\n{textwrap.indent(text, ' ' * 6)}")
     return "\n".join([*lines, ""])
@@ -122,6 +121,9 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
     try:
         rest = values([name, *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
+        new = COMMANDS[name].renamed.get(error.flagname)
+        if new is not None:
+            raise InputError(f"--{error.flagname} is called --{new} here") from None
         near = difflib.get_close_matches(error.flagname, [k for k in values if k not in _OWN], 1)
         hint = f"; did you mean --{near[0]}?" if near else ""
         raise InputError(
@@ -161,7 +163,7 @@ def run(arguments: Sequence[str]) -> int:
         if values.help:
             print(_help(name, values), end="")
             return 0
-        required(values, *COMMANDS[name].required)
+        COMMANDS[name].check_required(values)
         try:
             return COMMANDS[name].run(values)
         except (RuntimeError, AssertionError):

@@ -22,7 +22,7 @@ def _define_resample(values: flags.FlagValues) -> None:
         "tell models apart (kl).",
         flag_values=values,
     )
-    integer(values, "seed", 0, "Of the draw; the same one chooses the same texts.")
+    integer(values, "seed", 0, "Seed of the draw; the same one chooses the same texts.")
 
 
 def _resample(values: flags.FlagValues) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from absl import flags
 
 from jaxmap.cli.command import (
+    MODELS,
+    OTHER_NAMES_OF_QUANTIZE,
     Command,
     define_batch_tokens,
     define_dtype,
@@ -15,7 +17,6 @@ from jaxmap.cli.command import (
     define_store,
     define_texts,
     integer,
-    required_models,
 )
 from jaxmap.cli.lens import define_lens
 from jaxmap.cli.sweep import define_run, define_statistics, report, run_options
@@ -50,7 +51,6 @@ def _define_score(values: flags.FlagValues) -> None:
 
 
 def _score(values: flags.FlagValues) -> int:
-    required_models(values)
     from jaxmap.api.scoring import score
 
     return report(
@@ -92,5 +92,7 @@ A model that fails is recorded with the reason while the others continue.
         _define_score,
         _score,
         required=("store", "texts"),
+        one_of=(MODELS,),
+        renamed=OTHER_NAMES_OF_QUANTIZE,
     ),
 }

@@ -7,7 +7,7 @@ import math
 from absl import flags
 
 from jaxmap.cli import exit_codes
-from jaxmap.cli.command import Command, define_store, required, string
+from jaxmap.cli.command import Command, define_store, string
 from jaxmap.cli.output import as_flags
 
 WATCH = 5.0  # seconds between two looks
@@ -68,7 +68,6 @@ def _define_export(values: flags.FlagValues) -> None:
 
 
 def _export(values: flags.FlagValues) -> int:
-    required(values, "store", "released" if values.released else "out")
     from jaxmap.api.stores import export
 
     print(export(values.store, out=values.out, released=values.released).text(), end="")
@@ -163,6 +162,8 @@ folder, as far as the store fills them; of an imported store the same files, bit
 """,
         _define_export,
         _export,
+        required=("store",),
+        one_of=(("out", "released"),),
     ),
     "kl": Command(
         "KL divergences between models, in bits per byte",

@@ -44,9 +44,8 @@ def define_run(values: flags.FlagValues) -> None:
         values,
         "cache_budget",
         None,
-        "The most downloaded weights to keep, as 200GB or 1.5TB (a number without a unit is in "
-        "bytes): what was scored is deleted "
-        "when room is needed, but never what was in the cache before.",
+        "The most downloaded weights to keep, as 200GB or 1.5TB: what was scored is deleted when "
+        "room is needed, but never what was in the cache before.",
     )
     flags.DEFINE_enum(
         "batch",

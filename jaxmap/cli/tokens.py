@@ -31,7 +31,7 @@ def _define(values: flags.FlagValues) -> None:
     )
     integer(values, "block", 256, "The bytes of a block.")
     integer(values, "draws", 1000, "Resamples of the bootstrap.")
-    integer(values, "seed", 0, "Of the bootstrap.")
+    integer(values, "seed", 0, "Seed of the bootstrap.")
     flags.DEFINE_float(
         "clip",
         None,

@@ -6,12 +6,12 @@ from absl import flags
 
 from jaxmap.cli import exit_codes
 from jaxmap.cli.command import (
+    MODELS,
     Command,
     define_ignored_keys,
     define_models,
     define_texts,
     integer,
-    required_models,
     string,
 )
 from jaxmap.cli.output import as_flags
@@ -36,7 +36,6 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _run(values: flags.FlagValues) -> int:
-    required_models(values)
     from jaxmap.api.verification import verify
 
     found = verify(
@@ -71,5 +70,6 @@ Exit codes: 0 all models agree; 1 one differs; 2 one could not be loaded.
         _define,
         _run,
         required=("texts",),
+        one_of=(MODELS,),
     ),
 }

@@ -340,8 +340,8 @@ def test_bench(tmp_path, monkeypatch):
         return BenchmarkReport({"device": "cpu", "cores": 2}, options, rows)
 
     monkeypatch.setattr("jaxmap.benchmarking.speed.measure", measure)
-    ran = shell("bench", "--shapes=14m", "--texts=2", "--repeats=1", f"--out={tmp_path}/b.json")
-    found = jaxmap.bench(shapes="14m", texts=2, repeats=1)
+    ran = shell("bench", "--shapes=14m", "--n=2", "--repeats=1", f"--out={tmp_path}/b.json")
+    found = jaxmap.bench(shapes="14m", n=2, repeats=1)
     assert asked[0] == asked[1]
     assert found.text() == ran.out
     path, table = found.save(tmp_path / "out")

@@ -77,7 +77,7 @@ def test_counts_below_one_are_refused():
 def test_speed_is_not_half_of_what_was_recorded(tmp_path, capsys, optimised):
     pytest.importorskip("torch")
     out = tmp_path / "bench.json"
-    assert run(["bench", "--shapes=70m", "--texts=8", "--repeats=2", f"--out={out}"]) == 0
+    assert run(["bench", "--shapes=70m", "--n=8", "--repeats=2", f"--out={out}"]) == 0
     text = capsys.readouterr().out
     facts = json.loads(out.read_text())
     now = {row["name"]: SpeedRow(**row) for row in facts["rows"]}

@@ -64,7 +64,7 @@ def arguments_of(command: str, stores: Path) -> list[str]:
         store, texts = "whole", "few.jsonl" if command == "place" else texts
     more = [one.replace("STORES", str(stores)) for one in MORE.get(command, [])]
     flags = define(command)
-    needs_texts = "texts" in flags and command not in ("bench", "plan", "dynamics", "tokens")
+    needs_texts = "texts" in flags and command not in ("dynamics", "tokens")
     return [
         command,
         *([f"--store={stores}/{store}"] if "store" in flags else []),

@@ -54,11 +54,52 @@ def test_help_of_a_command(name):
     said = " ".join(ran.out.split())
     for key in own:
         assert f"--{key} {' '.join(values[key].help.split())}" in said
+        need = cli.COMMANDS[name].need_of(key)
+        if need and values[key].default is None:
+            assert f"{' '.join(values[key].help.split())} ({need})" in said
     shown = re.findall(r"^  --(\w+)$", ran.out, re.MULTILINE)
     assert sorted(shown) == sorted(own), "help shows a flag that is not the command's"
     assert re.search(rf"^  jaxmap {name} .*--.*$", ran.out, re.MULTILINE), "an example"
     assert max(len(line) for line in ran.out.splitlines()) <= 100
     assert len(ran.out.splitlines()[0]) > len(f"jaxmap {name}: ")
+
+
+def test_alternatives_of_a_required_flag_are_marked_and_told():
+    for name in ("score", "lens", "floor", "compare", "verify"):
+        said = " ".join(jaxmap(name, "--help").out.split())
+        assert "(this or --models_file is required)" in said
+        assert "(this or --models is required)" in said
+    said = jaxmap("export", "--help").out
+    assert "(this or --out is required)" in said
+    assert "(this or --released is required)" in said
+    ran = jaxmap("export", "--store=s")
+    assert ran.code == 2
+    assert "--out is required, or --released" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [("plan", "texts", "n"), ("bench", "texts", "n")]
+    + [(one, f"quanti{old}", "quantize") for one in ("score", "compare") for old in
+       ("sation", "zation", "se")],
+)  # fmt: skip
+def test_another_name_of_a_flag_is_answered_with_its_name(command, old, new):
+    ran = jaxmap(command, f"--{old}=3")
+    assert ran.code == 2
+    assert ran.err == f"jaxmap: --{old} is called --{new} here\n"
+
+
+def test_flags_of_one_name_are_of_one_kind():
+    """`--texts` is a file wherever it is a flag; what a number counts has one name, and so on."""
+    kinds: dict[str, dict[str, set[str]]] = {}
+    for name in cli.COMMANDS:
+        values = program.define(name)
+        for key in values:
+            kind = type(values[key].parser).__name__.removeprefix("_")
+            kinds.setdefault(key, {}).setdefault(kind, set()).add(name)
+    differ = {key: found for key, found in kinds.items() if len(found) > 1}
+    # `plan` and `verify` know one lens only; `dynamics` takes one field of the texts, not several.
+    assert set(differ) == {"lens", "by"}, differ
 
 
 def test_help_is_asked_for_in_every_common_way():

@@ -273,7 +273,7 @@ def test_a_cache_within_its_budget(served, monkeypatch):
         return found
 
     monkeypatch.setattr(preparation, "fetch", watched)
-    ran = sweep(config, place / "store", f"--cache_budget={2 * size + 10}")
+    ran = sweep(config, place / "store", f"--cache_budget={2 * size + 10}B")
     assert (ran.code, ran.out) == (0, "6 scored, 0 already done, 0 failed\n")
     assert len(most) == 6
     assert max(most) == 3 * size  # the two of the budget and the one that was there
@@ -343,7 +343,7 @@ def test_what_a_killed_sweep_downloaded_is_still_its_own(served, monkeypatch):
             sweep(config, store, "--cache_budget=1GB")
     assert len(cached(place)) >= 2
     [size] = set(cached(place).values())
-    ran = sweep(config, store, f"--cache_budget={2 * size}")
+    ran = sweep(config, store, f"--cache_budget={2 * size}B")
     assert (ran.code, ran.out) == (0, "5 scored, 1 already done, 0 failed\n")
     assert sum(cached(place).values()) == blobs(place) == 2 * size
     assert len(list((store / cache.FOLDER).glob("*.json"))) == 2
