@@ -29,7 +29,8 @@ def test_sizes_without_a_unit(text):
     with pytest.raises(InputError) as caught:
         parse_size(text, "cache_budget")
     assert str(caught.value) == (
-        f"cache_budget: {text!r} has no unit; write it as {number}GB, {number}MB or {number}B (bytes)"
+        f"cache_budget: {text!r} has no unit; "
+        f"write it as {number}GB, {number}MB or {number}B (bytes)"
     )
 
 

@@ -23,6 +23,7 @@ from jaxmap.stats.embed import Embedding, pca
 from jaxmap.stats.resample import place, project
 from jaxmap.stats.units import variance_per_kl
 from jaxmap.store import Store
+from jaxmap.store.text_facts import difference
 from jaxmap.tables import to_frame, write_csv
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def place_new(store: Store, chosen: str | os.PathLike[str] | ChosenTexts, new: S
     else:
         sample, texts = read_sample(chosen), load_texts(chosen)
     if texts.fingerprint != new.texts.fingerprint:
-        raise InputError(f"{new.path}: scored on other texts than {chosen}")
+        raise InputError(f"{new.path}: scored on {difference(new.texts, texts)} than {chosen}")
     num_texts = len(store.texts.text_bytes)
     if not len(sample.texts) or sample.texts.max() >= num_texts:
         raise InputError(f"{chosen}: names texts that {store.path} does not have")

@@ -61,10 +61,14 @@ def write_pmi(conditional: Store, unconditional: Store, out: str | os.PathLike[s
 
 def common(conditional: Store, unconditional: Store) -> list[tuple[Entry, Entry]]:
     """The results of both stores, model by model, in the order of `conditional`."""
-    if not np.array_equal(conditional.texts.text_bytes, unconditional.texts.text_bytes):
+    given_N, alone_N = conditional.texts.text_bytes, unconditional.texts.text_bytes
+    if not np.array_equal(given_N, alone_N):
+        hint = ""
+        if np.array_equal(np.sort(given_N), np.sort(alone_N)):
+            hint = ": they have the same lengths in another order, so score them in one order"
         raise InputError(
             f"{unconditional.path}: its texts are not the responses of {conditional.path}, one for "
-            "one"
+            f"one{hint}"
         )
     alone = {entry.label: entry for entry in unconditional.records()}
     pairs = [(one, alone[one.label]) for one in conditional.records() if one.label in alone]

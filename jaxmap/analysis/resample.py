@@ -25,6 +25,7 @@ from jaxmap.stats.resample import Sample, Scheme, choose_texts, probabilities
 from jaxmap.store import Store
 from jaxmap.store.labels import of_one_engine
 from jaxmap.store.record import Entry
+from jaxmap.store.text_facts import order_hint
 
 if TYPE_CHECKING:
     import pandas
@@ -85,7 +86,10 @@ def choose(
     so many texts cannot be drawn.
     """
     if texts.fingerprint != store.texts.fingerprint:
-        raise InputError(f"{texts.source}: not the texts that {store.path} was scored on")
+        raise InputError(
+            f"{texts.source}: not the texts that {store.path} was scored on"
+            f"{order_hint(store.texts, texts)}"
+        )
     _, ll_KN, _ = map_of(store)
     try:
         sample = choose_texts(probabilities(double_centre(ll_KN), scheme), unique, seed)

@@ -8,6 +8,7 @@ from jaxmap.api.arguments import Names, Path, StoreLike, Texts, texts_of
 from jaxmap.api.contexts import context_of, saved
 from jaxmap.errors import InputError
 from jaxmap.output_paths import check_folder
+from jaxmap.store.text_facts import order_hint
 
 if TYPE_CHECKING:
     from jaxmap.analysis.context import Context
@@ -71,6 +72,9 @@ def _domains(context: Context, texts: Texts | None, by: str | None) -> list[str]
     text_set = texts_of(texts)
     if text_set.fingerprint != context.store.texts.fingerprint:
         raise InputError(
-            "are not the texts that the store was made with", field="texts", value=text_set.source
+            "are not the texts that the store was made with"
+            + order_hint(context.store.texts, text_set),
+            field="texts",
+            value=text_set.source,
         )
     return text_set.values(by)

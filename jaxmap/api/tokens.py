@@ -8,6 +8,7 @@ from jaxmap.api.arguments import Names, Path, StoreLike, Texts, names_of, open_f
 from jaxmap.api.contexts import saved
 from jaxmap.errors import InputError
 from jaxmap.output_paths import check_folder
+from jaxmap.store.text_facts import order_hint
 
 if TYPE_CHECKING:
     from jaxmap.comparison.token_statistics import TokenStatistics
@@ -67,7 +68,9 @@ def tokens(
     text_set = None if texts is None else texts_of(texts)
     if text_set is not None and text_set.fingerprint != opened.texts.fingerprint:
         raise InputError(
-            "are not the texts that the store was made with", field="texts", value=text_set.source
+            "are not the texts that the store was made with" + order_hint(opened.texts, text_set),
+            field="texts",
+            value=text_set.source,
         )
     names = names_of(by)
     if names and text_set is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import JaxmapError, without_name
+from jaxmap.lens.seen_texts import warn_of_seen_texts
 from jaxmap.store import Store
 
 
@@ -44,6 +46,9 @@ def compare_models(
     Raises InputError if the reference cannot be read.
     """
     runner = _Runner(options, texts, Measurements(options, texts, store, command))
+    if options.lens and options.tuned_lens:
+        models = [(ref.name, ref.revision) for ref in options.refs]
+        warn_of_seen_texts(Path(options.tuned_lens), models, texts)
     found: list[Compared] = []
     failures: list[tuple[str, JaxmapError]] = []
     for ref in options.refs:

@@ -80,6 +80,22 @@ class TextSet:
         return digest.hexdigest()
 
     @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """The first 128 bits of the sha256 of each text, after its prompt, in hexadecimal."""
+        prompts = self.prompts or ("",) * len(self.texts)
+        made = []
+        for prompt, text in zip(prompts, self.texts, strict=True):
+            before = prompt.encode("utf-8")
+            whole = len(before).to_bytes(8, "little") + before + text.encode("utf-8")
+            made.append(hashlib.sha256(whole).hexdigest()[:32])
+        return tuple(made)
+
+    @cached_property
+    def unordered_fingerprint(self) -> str:
+        """The sha256, in hexadecimal, of the texts whatever their order."""
+        return hashlib.sha256("".join(sorted(self.digests)).encode()).hexdigest()
+
+    @cached_property
     def num_bytes(self) -> np.ndarray:
         """The UTF-8 bytes of each text or response, without its prompt, int64 [N]."""
         return np.array([len(text.encode("utf-8")) for text in self.texts], np.int64)

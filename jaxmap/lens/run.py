@@ -22,6 +22,7 @@ from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.engine.scorer import VOCABULARY_BLOCK
 from jaxmap.environment import versions
 from jaxmap.errors import InputError, JaxmapError, without_name
+from jaxmap.lens.seen_texts import write_trained_texts
 from jaxmap.lens.trainer import Training, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
 from jaxmap.progress import progress
@@ -188,6 +189,7 @@ def _one(
         save_every=save_every,
         desc=desc,
     )
+    write_trained_texts(folder, texts, trained.train_index)
     write_lens(
         folder,
         *(jax.device_get(one) for one in jax.tree.leaves(trained.translators)),

@@ -172,15 +172,21 @@ class Trained:
       logit_L, tuned_L: mean KL(final || lens) of the logit lens and of this lens over the held-out
         tokens, nats per token, float64 [L].
       held_out_tokens: the number of these tokens.
-      train_texts, held_out_texts: the numbers of texts.
+      train_index: the indices of the texts that it was trained on, ascending.
+      held_out_texts: the number of the texts that it was measured on.
     """
 
     translators: Translators
     logit_L: np.ndarray
     tuned_L: np.ndarray
     held_out_tokens: int
-    train_texts: int
+    train_index: np.ndarray
     held_out_texts: int
+
+    @property
+    def train_texts(self) -> int:
+        """The number of texts that it was trained on."""
+        return len(self.train_index)
 
 
 def train_lens(
@@ -218,7 +224,8 @@ def train_lens(
             f"{len(usable)} texts of two tokens or more cannot be split into training and "
             f"held-out ones at `held_out={training.held_out:g}`: give more texts"
         )
-    train = _batches(_only(tokens, np.sort(order[num_held_out:])), training.batch_tokens)
+    train_index = np.sort(order[num_held_out:])
+    train = _batches(_only(tokens, train_index), training.batch_tokens)
     optimiser = training.optimiser()
     tuner = Tuner(model.graph, optimiser, vocabulary_block=vocabulary_block, dtype=model.dtype)
     translators = Translators.identity(model.spec.L, model.spec.D)
@@ -252,9 +259,7 @@ def train_lens(
         given = (*on_device(batch), batch.reach)
         logit_L += np.asarray(tuner.measure(model.params, translators, *given))
         tuned_L += np.asarray(tuner.measure(model.params, state[0], *given))
-    return Trained(
-        state[0], logit_L / count, tuned_L / count, count, len(usable) - num_held_out, num_held_out
-    )
+    return Trained(state[0], logit_L / count, tuned_L / count, count, train_index, num_held_out)
 
 
 def _which(seed: int, step: int, count: int) -> int:

@@ -129,7 +129,7 @@ def shared_texts(repository: Repository, contents: RepositoryContents) -> TextFa
         path = repository.download(TEXTS, contents.commit, Path(folder))
         try:
             texts = text_facts.read(path)
-            given = (texts.fingerprint, texts.source)
+            given = (texts.fingerprint, texts.source, texts.unordered_fingerprint)
             lines = all(isinstance(one, str) and one.isprintable() for one in given)
             sizes = texts.text_bytes
             if not lines or sizes.ndim != 1 or not len(sizes) or not (sizes > 0).all():
@@ -139,7 +139,11 @@ def shared_texts(repository: Repository, contents: RepositoryContents) -> TextFa
                 f"its {TEXTS} is damaged", field="repo", value=repository.name
             ) from error
     return TextFacts(
-        texts.fingerprint, public_source(texts.source), texts.text_bytes, texts.measured
+        texts.fingerprint,
+        public_source(texts.source),
+        texts.text_bytes,
+        texts.measured,
+        texts.unordered_fingerprint,
     )
 
 

@@ -139,8 +139,9 @@ def _contents(repository: Repository) -> RepositoryContents:
 def _check_texts(repository: Repository, contents: RepositoryContents, store: Store) -> None:
     theirs = shared_texts(repository, contents)
     if theirs is not None and theirs.fingerprint != store.texts.fingerprint:
+        what = text_facts.difference(theirs, store.texts)
         raise InputError(
-            f"holds results on other texts ({theirs.fingerprint[:12]}, {len(theirs.text_bytes)} "
+            f"holds results on {what} ({theirs.fingerprint[:12]}, {len(theirs.text_bytes)} "
             f"texts) than {store.path} ({store.texts.fingerprint[:12]}, "
             f"{len(store.texts.text_bytes)} texts): name another repository",
             field="repo",

@@ -68,8 +68,9 @@ class Store:
         create_atomic(path / "store.json", text_facts.encode(texts))
         store = cls(path, text_facts.read(path / "store.json"))
         if store.texts.fingerprint != texts.fingerprint:
+            what = text_facts.difference(store.texts, texts)
             raise InputError(
-                f"{path}: made with other texts ({store.texts.fingerprint[:12]}, "
+                f"{path}: made with {what} ({store.texts.fingerprint[:12]}, "
                 f"{len(store.texts.text_bytes)} texts from {store.texts.source}) than these "
                 f"({texts.fingerprint[:12]}, {len(texts.num_bytes)} texts from {texts.source}): "
                 f"use another `store`, or the same texts"

@@ -42,6 +42,7 @@ class TextFacts:
     source: str
     text_bytes: np.ndarray  # [N], int64 when measured
     measured: bool = True
+    unordered_fingerprint: str = ""  # the same for any order of the texts; "": not known
 
     @property
     def num_bytes(self) -> np.ndarray:
@@ -54,6 +55,22 @@ class TextFacts:
         return float(self.text_bytes.mean())
 
 
+def difference(some: Texts, others: Texts) -> str:
+    """How two sets of texts differ, for messages: "other texts", or that their order differs."""
+    known = _unordered(some), _unordered(others)
+    same = all(known) and known[0] == known[1]
+    return "the same texts in another order" if same else "other texts"
+
+
+def order_hint(some: Texts, others: Texts) -> str:
+    """What to add to "not the texts of the store": that only their order differs, or nothing."""
+    return "" if difference(some, others) == "other texts" else ", but the same in another order"
+
+
+def _unordered(texts: Texts) -> str:
+    return getattr(texts, "unordered_fingerprint", "")
+
+
 def encode(texts: Texts) -> bytes:
     """The content of store.json for a text set."""
     facts: dict[str, Any] = {
@@ -62,6 +79,8 @@ def encode(texts: Texts) -> bytes:
         "fingerprint": texts.fingerprint,
         "source": texts.source,
     }
+    if unordered := _unordered(texts):
+        facts["unordered_fingerprint"] = unordered
     num_bytes = np.asarray(texts.num_bytes)
     if np.issubdtype(num_bytes.dtype, np.integer):
         facts["text_bytes"] = num_bytes.tolist()
@@ -80,7 +99,8 @@ def read(path: Path) -> TextFacts:
             text_bytes = np.array(facts["text_bytes"], dtype=np.int64)
         else:
             text_bytes = np.full(facts["num_texts"], float(facts["stated_mean_bytes"]))
-        return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured)
+        unordered = facts.get("unordered_fingerprint", "")
+        return TextFacts(facts["fingerprint"], facts["source"], text_bytes, measured, unordered)
     except (CorruptError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: {error}: use another `store`, or the version of jaxmap that made it"

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -80,6 +81,11 @@ def score_models(
         follower = Follower()
         scorer = scorer_type(texts, store, settings, follower)
         return Outcome(follows=follower.follow(scorer.load_part, scorer.score_part))
+    if settings.tuned_lens:
+        from jaxmap.lens.seen_texts import warn_of_seen_texts
+
+        models = [(ref.name, ref.revision) for ref in refs]
+        warn_of_seen_texts(Path(settings.tuned_lens), models, texts)
     store.ask((item for ref in refs for item in items_of(ref)), command)
     tasks = plan_tasks(
         refs, share(refs, index, count, names), items_of, settings.weight_distance, names
