@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,7 @@ def kernels_for(platform: str) -> dict[str, Any]:
     )
 
 
+Compiling: TypeAlias = Callable[[], AbstractContextManager[object]]
 _PROGRAMS = 8  # the number of architectures whose compiled programs are kept
 
 
@@ -47,6 +50,7 @@ class Scorer:
     Args:
       graph: the structure of the models.
       vocabulary_block, query_block, dtype, mesh, platform: see `Forward`.
+      compiling: returns a context in which each program is compiled.
 
     Fields:
       compilations: the number of compiled programs, one for each batch shape and set of statistics.
@@ -61,8 +65,10 @@ class Scorer:
         dtype: str = "float32",
         mesh: Mesh | None = None,
         platform: str = "",
+        compiling: Compiling = nullcontext,
     ):
         self.mesh = mesh
+        self._compiling = compiling
         self.compilations = 0
         self._programs: dict[tuple, jax.stages.Compiled] = {}
         self._last: tuple[Tokens, int, BatchPlan] | None = None
@@ -176,7 +182,8 @@ class Scorer:
         key = (tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves), reach, lens, statistics)
         if key not in self._programs:
             lowered = self._score.lower(*args, reach=reach, lens=lens, statistics=statistics)
-            self._programs[key] = lowered.compile()
+            with self._compiling():
+                self._programs[key] = lowered.compile()
             del lowered
             give_back()  # the compiler's memory, as much as the weights of a small model
         return self._programs[key]
@@ -203,10 +210,16 @@ class Scorer:
 
 
 class Scorers:
-    """Scorers by architecture and dtype; the least recently used is dropped with its programs."""
+    """Scorers by architecture and dtype; the least recently used is dropped with its programs.
 
-    def __init__(self, capacity: int = _PROGRAMS):
+    Args:
+      capacity: the number of scorers that are kept.
+      compiling: returns a context in which each program is compiled.
+    """
+
+    def __init__(self, capacity: int = _PROGRAMS, *, compiling: Compiling = nullcontext):
         self._capacity = capacity
+        self._compiling = compiling
         self._lock = threading.Lock()  # one thread loads while another scores
         self._scorers: OrderedDict[tuple, Scorer] = OrderedDict()
 
@@ -219,6 +232,7 @@ class Scorers:
                     model.graph,
                     dtype=model.dtype,
                     mesh=model.mesh,
+                    compiling=self._compiling,
                     **kernels_for(jax.default_backend()),
                 )
                 while len(self._scorers) > self._capacity:

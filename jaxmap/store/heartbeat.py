@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,7 @@ class Worker:
     texts_of: int  # all texts of that item
     all_texts: int  # texts of all items that are done
     seconds: float  # since it started
+    doing: str = ""  # "loading" or "compiling" before scores come
 
     @property
     def items_per_second(self) -> float:
@@ -88,7 +89,7 @@ class Heartbeat:
         self._facts = dict(
             name=self.name, host=host, pid=pid, started=_started(pid), place=_place(), clock=0.0,
             beat=0, command=command, total=total, scored=0, found=0, failed=0, item="", texts=0,
-            texts_of=0, all_texts=0, seconds=0.0,
+            texts_of=0, all_texts=0, seconds=0.0, doing="",
         )  # fmt: skip
 
     def __enter__(self) -> Heartbeat:
@@ -114,6 +115,11 @@ class Heartbeat:
         """Reports that an item begins."""
         with self._lock:
             self._facts.update(item=label, texts=0, texts_of=0)
+
+    def doing(self, word: str) -> None:
+        """Reports what is done before scores come: "loading", "compiling"; "": it has ended."""
+        with self._lock:
+            self._facts.update(doing=word)
 
     def texts(self, done: int, of: int) -> None:
         """Reports the number of texts of the item that are done."""
@@ -211,8 +217,8 @@ def _read(path: Path) -> Worker | None:
     """None for a file that is gone or damaged; CorruptError where its handle stays stale."""
     try:
         facts = asked_again(lambda: decode_json(path))
-        facts.pop("format")
-        return Worker(**facts)
+        known = {field.name for field in fields(Worker)}  # a later version may say more
+        return Worker(**{name: fact for name, fact in facts.items() if name in known})
     except (CorruptError, TypeError) as error:
         if is_stale(error):
             raise

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxmap.errors import without_name
 from jaxmap.results import Table
 from jaxmap.store import Store
 from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.identical_checkpoints import IdenticalCheckpoints, identical_checkpoints
+from jaxmap.store.outlook import bar, outlook
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
 from jaxmap.store.token_rules import TokenCheck, check_tokens
@@ -52,6 +54,11 @@ class StatusReport(Table):
         there, asked = self.distances
         return not (self.failed or self.missing) and there == asked
 
+    @property
+    def num_asked(self) -> int:
+        """The number of requested items."""
+        return len(self.done) + len(self.failed) + len(self.missing)
+
     def rows(self) -> list[tuple[object, ...]]:
         """One row per requested item.
 
@@ -75,18 +82,26 @@ class StatusReport(Table):
 
     def text(self) -> str:
         """A summary, with one line for everything that may need attention."""
-        asked = len(self.done) + len(self.failed) + len(self.missing)
         lines = [
             f"store       {self.path}",
             f"texts       {self.num_texts}, {self.mean_bytes:.1f} bytes each on average, "
             f"from {self.source}",
-            f"results     {len(self.results)}",
-            f"done        {len(self.done)} of {asked} asked for",
-            f"failed      {len(self.failed)}",
-            *_some(f"{one.item.label}: {one.reason}" for one in self.failed),
-            f"missing     {len(self.missing)}",
-            *_some(item.label for item in self.missing),
+            f"results     {len(self.results):,}",
         ]
+        if self.num_asked or not self.results:
+            lines += [
+                f"done        {len(self.done):,} of {self.num_asked:,} asked for",
+                f"failed      {len(self.failed):,}",
+                *_some(map(failure_line, self.failed)),
+                f"missing     {len(self.missing):,}",
+                *_some(item.label for item in self.missing),
+            ]
+        else:
+            lines.append("asked for   nothing here: the results were imported, pulled or derived")
+        if any(seen.lives for seen in self.workers) and self.num_asked:
+            shown = bar(len(self.done), self.num_asked)
+            left = outlook(self.complete, len(self.missing), self.workers)
+            lines.append(f"progress    {shown} {left}")
         copies = [e for e in self.entries if e.bits is not None and e.variant.is_output]
         if copies:
             copies.sort(key=lambda entry: entry.num_bytes or 0)
@@ -96,7 +111,7 @@ class StatusReport(Table):
             ]
         there, asked_for = self.distances
         if asked_for:
-            lines.append(f"distances   {there} of {asked_for} between weights")
+            lines.append(f"distances   {there:,} of {asked_for:,} between weights")
         if self.workers:
             lines += [
                 f"running     {sum(seen.lives for seen in self.workers)} (`watch` shows more)",
@@ -213,11 +228,21 @@ def _of_copy(entry: Entry) -> str:
     return f"{entry.label}: {entry.file_type}, {bits:.3g} bits per weight, {size:.3g} GiB"
 
 
+def failure_line(failure: Failure) -> str:
+    """The item and the reason, in which the model's name is not repeated."""
+    item = failure.item
+    name = checkpoint_name(item.ref, item.revision)
+    return f"{item.label}: {without_name(failure.reason, item.label, name, item.ref)}"
+
+
 def _of_worker(seen: Seen) -> str:
     worker = seen.worker
     if not seen.lives:
         return f"{worker.host} {worker.pid}: gone, it was at {worker.item or 'nothing'}"
-    return f"{worker.host} {worker.pid}: {worker.item or 'between two items'}"
+    item = worker.item or worker.doing or "between two items"
+    if worker.item and worker.texts_of:
+        item += f" ({worker.texts:,} of {worker.texts_of:,} texts)"
+    return f"{worker.host} {worker.pid}: {item}"
 
 
 def _some(lines: Iterable[str]) -> list[str]:

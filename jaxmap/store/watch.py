@@ -11,7 +11,8 @@ from typing import TextIO
 
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
-from jaxmap.store.status import StatusReport, status
+from jaxmap.store.outlook import bar, duration, outlook, rate_text
+from jaxmap.store.status import StatusReport, failure_line, status
 from jaxmap.store.weight_distances import DistanceTable
 
 SHOWN = 5  # the largest number of failures shown
@@ -61,47 +62,40 @@ def gave_up(report: StatusReport) -> bool:
 def table(report: StatusReport, now: datetime) -> str:
     """The table: what is done, the rate, the remaining time, and each worker."""
     living = [seen for seen in report.workers if seen.lives]
-    asked = len(report.done) + len(report.failed) + len(report.missing)
+    asked, (there, wanted) = report.num_asked, report.distances
+    if asked or not report.results:
+        done = (
+            f"{bar(len(report.done), asked)} {len(report.done):,} of {asked:,} done, "
+            f"{len(report.failed):,} failed, {len(report.missing):,} to do, {len(living)} running"
+        )
+    else:
+        done = f"{len(report.results):,} results, none of which was asked for here"
     lines = [
         f"{report.path}   {now:%H:%M:%S} UTC",
-        f"{_bar(len(report.done), asked)} {len(report.done)} of {asked} done, "
-        f"{len(report.failed)} failed, {len(report.missing)} to do, {len(living)} running",
-        _outlook(report, living),
+        done,
+        outlook(report.complete, len(report.missing), report.workers),
     ]
-    there, wanted = report.distances
     if wanted:
-        lines.append(f"{there} of {wanted} distances between weights")
+        lines.append(f"{there:,} of {wanted:,} distances between weights")
     if report.workers:
         lines += ["", *_aligned([_COLUMNS, *map(_cells, report.workers)])]
     if report.failed:
         lines += ["", "failed (run the same command again to retry):"]
-        lines += [f"  {one.item.label}: {one.reason}" for one in report.failed[:SHOWN]]
+        lines += [f"  {failure_line(one)}" for one in report.failed[:SHOWN]]
         if len(report.failed) > SHOWN:
             lines.append(f"  ... and {len(report.failed) - SHOWN} more")
     return "\n".join(lines) + "\n"
-
-
-def _outlook(report: StatusReport, living: Sequence[Seen]) -> str:
-    rates = [seen.worker.items_per_second for seen in living]
-    rate = sum(one for one in rates if not math.isnan(one))
-    if report.complete:
-        return "all done"
-    if not living:
-        return "no worker is running" if report.missing else "nothing runs; run it again to retry"
-    if not report.missing:
-        return "the last items are in progress"
-    if not rate:
-        return "no rate yet"
-    return f"{3600 * rate:.3g} per hour, about {duration(len(report.missing) / rate)} to go"
 
 
 def _cells(seen: Seen) -> tuple[str, ...]:
     worker = seen.worker
     rate, texts = 3600 * worker.items_per_second, worker.texts_per_second
     beat = "?" if math.isnan(seen.age) else duration(seen.age)
-    item = worker.item or "-"
+    item = worker.item or worker.doing or "-"
     if worker.texts_of:
-        item += f" ({worker.texts} of {worker.texts_of} texts)"
+        item += f" ({worker.texts:,} of {worker.texts_of:,} texts)"
+    elif worker.item and worker.doing == "compiling":
+        item += " (compiling)"
     if not seen.lives:
         item = f"gone; was at {item}"
     elif seen.age > _SILENT:
@@ -112,8 +106,8 @@ def _cells(seen: Seen) -> tuple[str, ...]:
         str(worker.scored),
         str(worker.found),
         str(worker.failed),
-        "-" if math.isnan(rate) or not seen.lives else f"{rate:.3g}",
-        "-" if math.isnan(texts) or not seen.lives else f"{texts:.3g}",
+        "-" if math.isnan(rate) or not seen.lives else rate_text(rate),
+        "-" if math.isnan(texts) or not seen.lives else rate_text(texts),
         item,
     )
 
@@ -129,23 +123,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for row in rows
     ]
-
-
-def _bar(done: int, of: int, width: int = 20) -> str:
-    full = width * done // of if of else 0
-    return "[" + "#" * full + "." * (width - full) + "]"
-
-
-def duration(seconds: float) -> str:
-    """The two largest units: 45 s, 3 min 10 s, 2 h 5 min, 3 d 4 h."""
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        amount, left = divmod(left, size)
-        if amount or (unit == "s" and not parts):
-            parts.append(f"{amount} {unit}")
-        elif parts:
-            break
-        if len(parts) == 2:
-            break
-    return " ".join(parts)

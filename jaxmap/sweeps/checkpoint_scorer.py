@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,10 @@ from jaxmap.sweeps.resume import UnfinishedScores
 from jaxmap.sweeps.settings import Settings
 
 
+def _untold(word: str) -> None:
+    pass
+
+
 class CheckpointScorer:
     """Loads checkpoints and scores them; compiled programs and tokens are shared between them.
 
@@ -56,7 +61,12 @@ class CheckpointScorer:
       store: the store, from which results are read; only unfinished scores are written to it.
       settings: how every checkpoint is scored.
       hosts: the processes that score each checkpoint together with this one.
+
+    Fields:
+      tell: called with "loading" or "compiling" when that begins, and with "" when it ends.
     """
+
+    tell: Callable[[str], object]
 
     def __init__(
         self, texts: TextSet, store: Store, settings: Settings, hosts: Hosts | None = None
@@ -64,7 +74,9 @@ class CheckpointScorer:
         self.texts = texts
         self.store = store
         self.settings = settings
-        self.scorers = Scorers()
+        self.tell = _untold
+        self.scorers = Scorers(compiling=self._compiling)
+        self._compiling_logged = self._loading = False
         cache = user_cache() / "tokenizers"
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
@@ -84,9 +96,15 @@ class CheckpointScorer:
           take: called with each stored tensor when it is read.
           items: the items for which it will be scored.
         """
-        if isinstance(self._hosts, Leader):
-            return self._hosts.load(files, lambda: self.load_part(files, take))
-        return self.load_part(files, take, items)
+        self._compiling_logged, self._loading = False, True
+        self.tell("loading")
+        try:
+            if isinstance(self._hosts, Leader):
+                return self._hosts.load(files, lambda: self.load_part(files, take))
+            return self.load_part(files, take, items)
+        finally:
+            self._loading = False
+            self.tell("")
 
     def checkpoint(self, files: CheckpointFiles) -> Checkpoint:
         """The checkpoint's folder, with the keys of config.json to ignore from the settings."""
@@ -218,6 +236,18 @@ class CheckpointScorer:
         per_text = {name: np.atleast_2d(array) for name, array in scores.items()}
         tokens_of = {name: np.atleast_2d(array) for name, array in scores.per_token.items()}
         return Scores(per_text, tokens_of, scores.offsets_N1), model.storage
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """The context in which a program is compiled."""
+        if not self._compiling_logged:
+            logging.info("compiling for this architecture; later checkpoints of it need no wait")
+            self._compiling_logged = True
+        self.tell("compiling")
+        try:
+            yield
+        finally:
+            self.tell("loading" if self._loading else "")
 
     def _compile(
         self,

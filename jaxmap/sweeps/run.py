@@ -18,6 +18,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
 from jaxmap.store import Store
 from jaxmap.store.identical_checkpoints import identical_checkpoints
+from jaxmap.store.weight_distances import DistanceRequest, DistanceTable
 from jaxmap.sweeps.checkpoint_scorer import CheckpointScorer
 from jaxmap.sweeps.folder_identity import as_known
 from jaxmap.sweeps.hosts import Follower, Leader
@@ -27,7 +28,7 @@ from jaxmap.sweeps.outcome import Ending, Outcome
 from jaxmap.sweeps.schedule import in_order, share
 from jaxmap.sweeps.settings import PLAIN, Settings
 from jaxmap.sweeps.sweep import Sweep
-from jaxmap.sweeps.tasks import plan_tasks
+from jaxmap.sweeps.tasks import plan_tasks, requested_distances
 from jaxmap.variant import JAX
 
 __all__ = ["Outcome", "score_models", "told_to_stop"]
@@ -90,6 +91,9 @@ def score_models(
     tasks = plan_tasks(
         refs, share(refs, index, count, names), items_of, settings.weight_distance, names
     )
+    rows = DistanceTable(store.path)
+    for run, steps in requested_distances(refs, settings.weight_distance, names).items():
+        rows.ask(DistanceRequest(run, steps, settings.weight_distance))
     if not distributed.several():
         scorer = scorer_type(texts, store, settings)
         outcome = Sweep(scorer, tasks, stop=stop, command=command, limits=limits).run()

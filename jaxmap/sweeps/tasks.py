@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from jaxmap.checkpoint.refs import Ref
 from jaxmap.errors import InputError
-from jaxmap.naming import GRAMMAR, Names
+from jaxmap.naming import GRAMMAR, Name, Names
 from jaxmap.store.requests import Item
 
 
@@ -52,6 +52,18 @@ class Task:
         return self.time
 
 
+def requested_distances(
+    refs: Sequence[Ref], window: int, given: Names = GRAMMAR
+) -> dict[str, tuple[int, ...]]:
+    """The steps of each run whose weight distances are requested, of all workers.
+
+    The arguments are those of `plan_tasks`. It is known before the first checkpoint is read, so
+    that the number of requested distances does not grow during a sweep.
+    """
+    steps = _steps_of_runs(refs, [given.parse(ref.name, ref.revision) for ref in refs], window)
+    return {run: tuple(sorted(found)) for run, found in steps.items() if len(found) > 1}
+
+
 def plan_tasks(
     refs: Sequence[Ref],
     mine: range,
@@ -69,18 +81,8 @@ def plan_tasks(
       given: the parser of names, with the given facts about runs.
     """
     names = [given.parse(ref.name, ref.revision) for ref in refs]
-    runs = [name.run_name if window and name.time is not None else None for name in names]
-    steps: dict[str, dict[int, int]] = {}  # run -> step -> index in refs; one checkpoint per step
-    for place, (name, run) in enumerate(zip(names, runs, strict=True)):
-        if run is None or name.time is None:
-            continue
-        other = steps.setdefault(run, {}).setdefault(name.time, place)
-        if other != place:
-            raise InputError(
-                f"{refs[other]} and {refs[place]} are both {name.unit} {name.time} of the run "
-                f"{run}; distances need exactly one: remove the other",
-                field="weight_distance",
-            )
+    runs = [_run_of(name, window) for name in names]
+    steps = _steps_of_runs(refs, names, window)
     groups: dict[str, Group] = {}
     tasks: list[Task] = []
     for place in mine:
@@ -99,3 +101,30 @@ def plan_tasks(
             group = groups[run]
         tasks.append(Task(ref, tuple(items_of(ref)), group, len(tasks), names[place].time))
     return tasks
+
+
+def _run_of(name: Name, window: int) -> str | None:
+    """The run of a checkpoint, if distances to `window` earlier ones are requested."""
+    return name.run_name if window and name.time is not None else None
+
+
+def _steps_of_runs(
+    refs: Sequence[Ref], names: Sequence[Name], window: int
+) -> dict[str, dict[int, int]]:
+    """From a run to its steps, and from each step to the index of its checkpoint in `refs`.
+
+    Raises InputError for two checkpoints of one step.
+    """
+    steps: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(names):
+        run = _run_of(name, window)
+        if run is None or name.time is None:
+            continue
+        other = steps.setdefault(run, {}).setdefault(name.time, place)
+        if other != place:
+            raise InputError(
+                f"{refs[other]} and {refs[place]} are both {name.unit} {name.time} of the run "
+                f"{run}; distances need exactly one: remove the other",
+                field="weight_distance",
+            )
+    return steps

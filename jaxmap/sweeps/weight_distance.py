@@ -113,7 +113,8 @@ class Distances:
     def plan(self, run: str, steps: Sequence[int]) -> None:
         """Sets the checkpoints of a run: all that any process requests, even if some fail.
 
-        The window counts these checkpoints. The request for their distances is stored.
+        The window counts these checkpoints. The request for their distances is stored, if that
+        was not done at the start of the sweep.
         """
         steps = sorted(set(steps))
         with self._lock:

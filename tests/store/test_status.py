@@ -43,7 +43,7 @@ def test_everything_that_can_be_said(tmp_path):
     text = report.text()
     for part in (
         "done        1 of 4 asked for",
-        "failed      1\n  b: b: no config.json",
+        "failed      1\n  b: no config.json",
         "missing     2\n  c@step1+int8\n  damaged",
         "superseded  1",
         "  a of commit 0123456789ab",

@@ -18,8 +18,9 @@ from support.stores import filled, record, texts
 
 from jaxmap.store import Failure, Item, Store
 from jaxmap.store.heartbeat import Heartbeat
+from jaxmap.store.outlook import duration, rate_text
 from jaxmap.store.status import status
-from jaxmap.store.watch import duration, gave_up, table, watch
+from jaxmap.store.watch import gave_up, table, watch
 from jaxmap.store.weight_distances import (
     DistanceRequest,
     DistanceRow,
@@ -71,17 +72,17 @@ def test_the_table(tmp_path):
     assert lines[0] == f"{tmp_path}   12:00:00 UTC"
     assert lines[1] == "[#####...............] 1 of 4 done, 1 failed, 2 to do, 2 running"
     # 4.25 items in half an hour; two are left
-    assert lines[2] == "8.5 per hour, about 14 min 7 s to go"
+    assert lines[2] == "8.5 an hour, about 14 min 7 s to go"
     assert lines[3] == "1 of 5 distances between weights"
     cells = {line.split()[0]: line.split() for line in lines[6:9]}
     pid = str(os.getpid())
     assert lines[5].split() == "worker beat scored found failed an hour texts/s now at".split()
     assert cells["gpu1"][:2] == ["gpu1", pid]
     assert cells["gpu1"][4:9] == ["3", "0", "1", "8.5", "18.1"]
-    assert cells["gpu1"][9:] == "run@step2 (2500 of 10000 texts)".split()
+    assert cells["gpu1"][9:] == "run@step2 (2,500 of 10,000 texts)".split()
     assert cells["gpu2"] == ["gpu2", "17", "?", "0", "7", "0", "-", "0", "-"]
     assert cells["gpu3"][-4:] == "gone; was at run@step9".split()
-    assert lines[-1] == "  run@step1: run@step1: no such revision"
+    assert lines[-1] == "  run@step1: no such revision"
     assert len({line.index("run@step2") if "gpu1" in line else 0 for line in lines}) == 2
 
 
@@ -179,6 +180,50 @@ def test_status_names_the_workers(tmp_path):
     assert f"{os.getpid()}: gone, it was at run@step3\n" in text
     assert a.name != b.name
     assert "running" not in status(store).text()
+
+
+def test_a_word_while_a_model_is_loaded_and_compiled(tmp_path):
+    store = halfway(tmp_path)
+    with beating(store, doing="loading"):
+        assert "no rate yet: loading" in table(status(store), NOON)
+        assert f"{os.getpid()}: loading" in status(store).text()
+    with beating(store, item="run@step2", doing="compiling"):
+        assert "run@step2 (compiling)" in table(status(store), NOON)
+
+
+def test_what_a_later_version_says_of_a_worker_is_passed_over(tmp_path):
+    store = halfway(tmp_path)
+    with beating(store) as beat:
+        tell(store, beat, mood="fine")
+        assert [seen.lives for seen in status(store).workers] == [True]
+
+
+def test_one_look_says_how_far_a_sweep_is(tmp_path):
+    store = halfway(tmp_path)
+    assert "progress" not in status(store).text()
+    with beating(store) as beat:
+        tell(store, beat, scored=4000, failed=0, seconds=3600)
+        text = status(store).text()
+    assert "progress    [#####...............] 4,000 an hour, about 2 s to go" in text
+    assert "done        1 of 4 asked for" in text
+
+
+def test_results_that_nobody_asked_for(tmp_path):
+    store, _ = filled(tmp_path, TEXTS, record(TEXTS, "a"), record(TEXTS, "b"))
+    text = status(store).text()
+    assert "results     2\n" in text
+    assert "0 of 0" not in text + table(status(store), NOON)
+    assert "imported, pulled or derived" in text
+    assert "2 results, none of which was asked for here" in table(status(store), NOON)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0, "0"), (0.0004, "< 0.01"), (0.05, "0.05"), (8.512, "8.51"), (99.94, "99.9"),
+     (99.96, "100"), (1234.4, "1,234"), (98765432.1, "98,765,432")],
+)  # fmt: skip
+def test_rates(rate, text):
+    assert rate_text(rate) == text
 
 
 @pytest.mark.parametrize(

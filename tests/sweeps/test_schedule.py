@@ -7,8 +7,13 @@ from collections import Counter
 import pytest
 
 from jaxmap.checkpoint.refs import Ref, parse_refs
+from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
+from jaxmap.store import Store
+from jaxmap.store.weight_distances import DistanceTable
+from jaxmap.sweeps.run import score_models
 from jaxmap.sweeps.schedule import in_order, run_name, share
+from jaxmap.sweeps.settings import Settings
 from jaxmap.sweeps.tasks import plan_tasks
 
 PYTHIA = "EleutherAI/pythia-{1.4b,410m,6.9b}@step{143000,0,1000}"
@@ -88,3 +93,19 @@ def test_two_checkpoints_of_one_step_are_refused_where_distances_are_wanted():
     with pytest.raises(InputError, match="a@step1000 and a@step-1000 are both step 1000") as caught:
         plan_tasks(refs, range(3), lambda ref: [ref], 1)
     assert caught.value.field == "weight_distance"
+
+
+@pytest.mark.parametrize("shard", [(0, 1), (0, 2), (1, 2)])
+def test_distances_are_requested_before_the_first_checkpoint_is_read(shard, tmp_path):
+    """So that the totals of `jaxmap status` are there from the start, whoever starts first."""
+    texts = TextSet(("a text", "another"))
+    refs = parse_refs(f"{tmp_path}/run@step{{0:3000:1000}},{tmp_path}/other@step{{0:2000:1000}}")
+    for name in ("run", "other"):
+        for step in (0, 1000, 2000):
+            (tmp_path / name / f"step{step}").mkdir(parents=True)
+    store = Store.create(tmp_path / "store", texts)
+    settings = Settings(weight_distance=2)
+    outcome = score_models(refs, texts, store, settings, shard=shard, stop=lambda: True)
+    assert outcome.stopped
+    assert DistanceTable(store.path).count() == (0, 1 + 2 + 1)
+    assert len(store.missing()) == 5
