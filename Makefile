@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+DIST ?= dist
 # Tests run side by side; each worker takes about 2 GB.
 WORKERS ?= 2
 # XLA's own default, which `make test` lowers (tests/conftest.py).
 OPTIMISED := --xla_backend_optimization_level=3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all parity check format bench docs pictures clean
+.PHONY: help demo test test-all parity check format bench docs pictures wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -67,5 +68,9 @@ docs: $(VENV)/.installed-docs  ## the documentation site, build/site/index.html;
 pictures: demo  ## draw the pictures of the documentation anew, from the demo
 	$(BIN)/python docs/generate/pictures.py $(OUT)
 
-clean:  ## remove the virtual environment and the demo
-	rm -rf $(VENV) $(OUT) build/site
+wheel: | $(VENV)/bin/python  ## dist/jaxmap-VERSION-py3-none-any.whl, for pip install
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(DIST) .
+	@ls $(DIST)/jaxmap-*.whl
+
+clean:  ## remove the virtual environment, the wheel and the demo
+	rm -rf $(VENV) $(OUT) $(DIST) build/site
