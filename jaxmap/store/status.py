@@ -82,22 +82,20 @@ class StatusReport(Table):
 
     def text(self) -> str:
         """A summary, with one line for everything that may need attention."""
+        done = f"{len(self.done):,} of {self.num_asked:,} asked for"
+        if self.results and not self.num_asked:
+            done = "nothing was asked for here: the results were imported, pulled or derived"
         lines = [
             f"store       {self.path}",
             f"texts       {self.num_texts}, {self.mean_bytes:.1f} bytes each on average, "
             f"from {self.source}",
             f"results     {len(self.results):,}",
+            f"done        {done}",
+            f"failed      {len(self.failed):,}",
+            *_some(map(failure_line, self.failed)),
+            f"missing     {len(self.missing):,}",
+            *_some(item.label for item in self.missing),
         ]
-        if self.num_asked or not self.results:
-            lines += [
-                f"done        {len(self.done):,} of {self.num_asked:,} asked for",
-                f"failed      {len(self.failed):,}",
-                *_some(map(failure_line, self.failed)),
-                f"missing     {len(self.missing):,}",
-                *_some(item.label for item in self.missing),
-            ]
-        else:
-            lines.append("asked for   nothing here: the results were imported, pulled or derived")
         if any(seen.lives for seen in self.workers) and self.num_asked:
             shown = bar(len(self.done), self.num_asked)
             left = outlook(self.complete, len(self.missing), self.workers)
