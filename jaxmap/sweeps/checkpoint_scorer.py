@@ -28,6 +28,7 @@ from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
 from jaxmap.precision import default_dtype
+from jaxmap.progress import activity
 from jaxmap.store import Store
 from jaxmap.store.record import Identity, Record
 from jaxmap.store.requests import Item, partial_path
@@ -76,7 +77,7 @@ class CheckpointScorer:
         self.settings = settings
         self.tell = _untold
         self.scorers = Scorers(compiling=self._compiling)
-        self._compiling_logged = self._loading = False
+        self._loading = False
         cache = user_cache() / "tokenizers"
         self._tokenised = TokenisedTexts(texts, store.path / "tokens", cache)
         self._hosts = hosts
@@ -96,7 +97,7 @@ class CheckpointScorer:
           take: called with each stored tensor when it is read.
           items: the items for which it will be scored.
         """
-        self._compiling_logged, self._loading = False, True
+        self._loading = True
         self.tell("loading")
         try:
             if isinstance(self._hosts, Leader):
@@ -240,12 +241,10 @@ class CheckpointScorer:
     @contextmanager
     def _compiling(self) -> Iterator[None]:
         """The context in which a program is compiled."""
-        if not self._compiling_logged:
-            logging.info("compiling for this architecture; later checkpoints of it need no wait")
-            self._compiling_logged = True
         self.tell("compiling")
         try:
-            yield
+            with activity("compiling; later checkpoints of this architecture need no wait"):
+                yield
         finally:
             self.tell("loading" if self._loading else "")
 
