@@ -50,7 +50,7 @@ from jaxmap.sweeps.resume import UnfinishedScores
 from jaxmap.sweeps.settings import Settings
 
 
-def _untold(word: str) -> None:
+def _no_progress(word: str) -> None:
     pass
 
 
@@ -64,10 +64,10 @@ class CheckpointScorer:
       hosts: the processes that score each checkpoint together with this one.
 
     Fields:
-      tell: called with "loading" or "compiling" when that begins, and with "" when it ends.
+      progress: called with "loading" or "compiling" when that begins, and with "" when it ends.
     """
 
-    tell: Callable[[str], object]
+    progress: Callable[[str], object]
 
     def __init__(
         self, texts: TextSet, store: Store, settings: Settings, hosts: Hosts | None = None
@@ -75,7 +75,7 @@ class CheckpointScorer:
         self.texts = texts
         self.store = store
         self.settings = settings
-        self.tell = _untold
+        self.progress = _no_progress
         self.scorers = Scorers(compiling=self._compiling)
         self._loading = False
         cache = user_cache() / "tokenizers"
@@ -98,14 +98,14 @@ class CheckpointScorer:
           items: the items for which it will be scored.
         """
         self._loading = True
-        self.tell("loading")
+        self.progress("loading")
         try:
             if isinstance(self._hosts, Leader):
                 return self._hosts.load(files, lambda: self.load_part(files, take))
             return self.load_part(files, take, items)
         finally:
             self._loading = False
-            self.tell("")
+            self.progress("")
 
     def checkpoint(self, files: CheckpointFiles) -> Checkpoint:
         """The checkpoint's folder, with the keys of config.json to ignore from the settings."""
@@ -241,12 +241,12 @@ class CheckpointScorer:
     @contextmanager
     def _compiling(self) -> Iterator[None]:
         """The context in which a program is compiled."""
-        self.tell("compiling")
+        self.progress("compiling")
         try:
             with activity("compiling; later checkpoints of this architecture need no wait"):
                 yield
         finally:
-            self.tell("loading" if self._loading else "")
+            self.progress("loading" if self._loading else "")
 
     def _compile(
         self,

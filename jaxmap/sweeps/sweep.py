@@ -81,7 +81,7 @@ class Sweep:
             remove_stale_temps(path / folder)
         with Heartbeat(path, total, self._command) as heartbeat:
             claims = Claims(path, heartbeat.name, Workers(path))
-            self._scorer.tell = heartbeat.doing
+            self._scorer.progress = heartbeat.doing
             recorder = Recorder(self._scorer, self._store, heartbeat, checkpoints, self._stop)
             try:
                 tasks, waits = self._tasks, 0

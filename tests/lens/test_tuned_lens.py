@@ -24,12 +24,14 @@ from jaxmap.analysis.model_pairs import settings_of_models
 from jaxmap.checkpoint import weights
 from jaxmap.cli import program
 from jaxmap.corpus.batches import batches, plan
+from jaxmap.corpus.texts import load_texts
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.engine.translators import Translators
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
 from jaxmap.lens.loss import distribution, kl
+from jaxmap.lens.seen_texts import TRAINED_TEXTS, count_seen
 from jaxmap.lens.trainer import Training, Tuner, on_device, train_lens
 from jaxmap.lens.tuned_lens import FACTS, TENSORS, find_lens, parse_lens, read_lens
 from jaxmap.model.inputs import Inputs
@@ -313,8 +315,9 @@ def trained(tmp_path_factory):
 def test_a_folder_that_says_what_it_is(trained):
     home, model, texts, given, ran = trained
     (folder,) = (home / "lenses").iterdir()
-    assert {path.name for path in folder.iterdir()} == {FACTS, TENSORS}
+    assert {path.name for path in folder.iterdir()} == {FACTS, TENSORS, TRAINED_TEXTS}
     facts = json.loads((folder / FACTS).read_text())
+    assert 0 < count_seen(read_lens(folder), load_texts(texts)) == facts["train_texts"]
     assert facts["ref"] == str(model)
     assert facts["commit"].startswith("sha256:")
     assert (facts["layers"], facts["width"], facts["vocabulary"]) == (2, 16, 300)
@@ -343,6 +346,8 @@ def test_scored_beside_the_logit_lens(trained, tmp_path):
     before = {e.label: Store.open(store).load(e) for e in Store.open(store).records()}
     ran = score(store, texts, model, lens=f"tuned:{home / 'lenses'}")
     assert (ran.code, ran.out.split(",")[0]) == (0, "1 scored")
+    [told] = [line for line in ran.messages if "was trained on" in line]
+    assert told.startswith(f"--lens=tuned:{home / 'lenses'}: the tuned lens was trained on ")
     opened = Store.open(store)
     entries = {entry.label: entry for entry in opened.records()}
     layers = [f"#layer{i:02d}" for i in range(3)]
@@ -368,7 +373,6 @@ def test_scored_beside_the_logit_lens(trained, tmp_path):
     lens = find_lens(home / "lenses", str(model), None)
     loaded = weights.load(model, dtype="float32")
     translators = Translators(*map(jnp.asarray, lens.read(lens.commit, 2, 16)))
-    from jaxmap.corpus.texts import load_texts
     from jaxmap.corpus.tokens import load_tokenizer
 
     tokens = load_tokenizer(model).encode(load_texts(texts), 256)
