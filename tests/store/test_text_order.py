@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.stores import record
 
-from jaxmap.api.kept_tokens import tokens
+from jaxmap.api.tokens import tokens
 from jaxmap.corpus.texts import TextSet
 from jaxmap.errors import InputError
 from jaxmap.store import Store
