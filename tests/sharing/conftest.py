@@ -1,4 +1,4 @@
-"""A Hub on this machine, for tests of shared stores."""
+"""A Hub on this machine and a store that is shared through it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from functools import partial
 
 import pytest
 from support.dataset_hub import DatasetHub, serve
+from support.shared_stores import FILES, HERE, TEXTS, entropy_of, hub_record
+from support.stores import filled, record
 
 from jaxmap.checkpoint.sources.retry import Retry
+from jaxmap.store import Store
 
 
 @pytest.fixture
@@ -24,3 +27,17 @@ def hub(monkeypatch):
         impatient = partial(Retry, sleep=lambda seconds: None)
         monkeypatch.setattr("jaxmap.sharing.repository.Retry", impatient)
         yield made
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    first = hub_record("org/a", model={"num_parameters": 1000, "tokenizer": "/home/alice/t",
+                                       "base": ["org/b", "/home/alice/x", HERE],
+                                       "note": "/home/alice"})  # fmt: skip
+    made, _ = filled(
+        tmp_path / "ours", TEXTS, first, hub_record("org/b", 1), hub_record("org/c", 2),
+        hub_record("org/a", quantisation="int8"), hub_record("org/a", layer=1),
+        record(TEXTS, HERE, commit="sha256:" + "0" * 64, files=FILES),
+    )  # fmt: skip
+    made.add(entropy_of(first))
+    return made

@@ -1,8 +1,8 @@
+"""A store: what comes back, how results are named and ordered, as a data set."""
+
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,21 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
-from support.stores import FakeTexts, filled, record, texts
+from support.stores import filled, record, texts
 
 from jaxmap.corpus.texts import TextSet
-from jaxmap.errors import InputError, JaxmapError
-from jaxmap.store import Failure, Item, Store
-from jaxmap.variant import Variant
+from jaxmap.store import Store
 
 TEXTS = texts()
 
 
 def labels(store):
     return [entry.label for entry in store.records()]
-
-
-# What comes back
 
 
 def test_a_record_comes_back_whole(tmp_path):
@@ -95,9 +90,6 @@ def test_a_real_text_set_makes_a_store(tmp_path):
     of = TextSet(("one", "zwölf"), None, "here")
     Store.create(tmp_path, of)
     assert Store.open(tmp_path).texts.text_bytes.tolist() == [3, 6]
-
-
-# Labels and order
 
 
 def test_labels_and_order(tmp_path):
@@ -175,280 +167,6 @@ def test_known_files(tmp_path):
     )
     assert Store.open(tmp_path).known_files("dir", None) == [(files, "c2"), (files[:1], "c1")]
     assert store.known_files("dir", "step1") == []
-
-
-# What is refused
-
-
-def test_scores_that_are_not_finite_are_refused(tmp_path):
-    store = Store.create(tmp_path, TEXTS)
-    for bad in (np.nan, np.inf, -np.inf):
-        scores = np.full(len(TEXTS), -1.0)
-        scores[[3, 5]] = bad
-        with pytest.raises(InputError, match=r"org/name@step1.* 2 of 50 texts are NaN or inf"):
-            store.add(record(TEXTS, revision="step1", scores=scores))
-    assert store.records() == []
-    assert os.listdir(tmp_path / "records") == []
-
-
-def test_a_record_of_the_wrong_length_or_texts_is_refused(tmp_path):
-    store = Store.create(tmp_path, TEXTS)
-    with pytest.raises(ValueError, match="shape"):
-        store.add(record(TEXTS, scores=np.zeros(len(TEXTS) + 1)))
-    with pytest.raises(InputError, match="other texts"):
-        store.add(record(texts(49)))
-
-
-def test_a_store_made_with_other_texts(tmp_path):
-    Store.create(tmp_path, TEXTS)
-    other = FakeTexts("b" * 64, TEXTS.num_bytes[:20], "others.jsonl")
-    with pytest.raises(InputError) as caught:
-        Store.create(tmp_path, other)
-    message = str(caught.value)
-    for part in (str(tmp_path), "a50000000000", "b" * 12, "some texts.jsonl", "others.jsonl"):
-        assert part in message
-    assert "another `store`" in message
-    assert "\n" not in message
-    Store.create(tmp_path, TEXTS)
-
-
-def test_paths_that_are_no_store(tmp_path):
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "file", tmp_path / "file" / "x"):
-        with pytest.raises(InputError, match="file"):
-            Store.create(path, TEXTS)
-        with pytest.raises(InputError, match="file"):
-            Store.open(path)
-    for path in (tmp_path / "empty", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=r"no store.json.*`store`"):
-            Store.open(path)
-    with pytest.raises(InputError, match="no texts"):
-        Store.create(tmp_path / "empty", FakeTexts("0", np.zeros(0, np.int64)))
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}'])
-def test_a_store_json_that_cannot_be_read(tmp_path, content):
-    (tmp_path / "store.json").write_text(content)
-    with pytest.raises(InputError, match=r"store\.json: "):
-        Store.open(tmp_path)
-    with pytest.raises(InputError, match=r"store\.json: "):
-        Store.create(tmp_path, TEXTS)
-    assert (tmp_path / "store.json").read_text() == content
-
-
-def test_a_read_only_store_opens_but_is_not_written(tmp_path, monkeypatch):
-    store, _ = filled(tmp_path, TEXTS, record(TEXTS))
-    before = sorted(tmp_path.rglob("*"))
-
-    def refuses(path, *args, **kwargs):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
-
-    # Permissions do not stop root, so the call that would fail is made to.
-    monkeypatch.setattr("builtins.open", refuses)
-    with pytest.raises(InputError, match="read-only"):
-        Store.create(tmp_path, TEXTS)
-    with pytest.raises(InputError, match="read-only"):
-        store.add(record(TEXTS, "other"))
-    monkeypatch.undo()
-    assert len(Store.open(tmp_path).records()) == 1
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_disk_that_fills_up(tmp_path, monkeypatch):
-    store, _ = filled(tmp_path, TEXTS, record(TEXTS))
-
-    def fails(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fails)
-    for act in (
-        lambda: store.add(record(TEXTS, "other")),
-        lambda: store.add_failure(Failure(Item("other"), "why")),
-        lambda: store.ask([Item("other")]),
-    ):
-        with pytest.raises(InputError, match=f"{tmp_path}.*disk is full"):
-            act()
-    monkeypatch.undo()
-    again = Store.open(tmp_path)
-    assert labels(again) == ["org/name"]
-    assert (again.failures(), again.asked(), again.corrupt()) == ([], [], {})
-
-
-# Damage
-
-
-def flip(data: bytes, place: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: data[:5],
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-1],
-        lambda data: data + b"x",
-        lambda data: bytes(len(data)),
-        lambda data: flip(data, 3),  # the length of the header
-        lambda data: flip(data, data.index(b"c0")),  # the commit
-        lambda data: flip(data, len(data) - 9),  # a number
-        lambda data: flip(data, len(data) // 2),
-        lambda data: data.replace(b'"jaxmap"', b'"jaxmup"'),
-    ],
-)
-def test_a_damaged_record_is_named_and_absent(tmp_path, damage, caplog):
-    one, other = record(TEXTS), record(TEXTS, "other")
-    _, (entry, _) = filled(tmp_path, TEXTS, one, other)
-    entry.path.write_bytes(damage(entry.path.read_bytes()))
-
-    store = Store.create(tmp_path, TEXTS)
-    with caplog.at_level("WARNING"):
-        assert labels(store) == ["other"]
-        assert labels(store) == ["other"]
-    assert len([r for r in caplog.records if str(entry.path) in r.getMessage()]) == 1
-    assert list(store.corrupt()) == [entry.path]
-    assert store.find(one.identity) is None
-    store.add(one)
-    assert labels(store) == ["org/name", "other"]
-    assert store.corrupt() == {}
-
-
-def test_every_flipped_bit_is_noticed(tmp_path):
-    one = record(TEXTS)
-    store, (entry,) = filled(tmp_path, TEXTS, one)
-    data = entry.path.read_bytes()
-    rng = np.random.default_rng(0)
-    for place in rng.choice(len(data), 150, replace=False):
-        entry.path.write_bytes(flip(data, int(place)))
-        found = Store.open(tmp_path).find(one.identity)
-        # A flip may leave the file with the same meaning (a letter of an escape): never another.
-        if found is not None:
-            np.testing.assert_array_equal(store.load(found).log_likelihood, one.log_likelihood)
-
-
-def test_a_record_damaged_after_opening(tmp_path):
-    store, (entry,) = filled(tmp_path, TEXTS, record(TEXTS))
-    entry.path.write_bytes(flip(entry.path.read_bytes(), -9 + entry.path.stat().st_size))
-    with pytest.raises(JaxmapError, match="checksum"):
-        store.load(entry)
-
-
-def test_a_record_of_another_store_is_left_out(tmp_path):
-    store, _ = filled(tmp_path / "a", TEXTS, record(TEXTS))
-    of = texts(50, "other")
-    _, (foreign,) = filled(tmp_path / "b", of, record(of, "foreign"))
-    foreign.path.rename(tmp_path / "a" / "records" / foreign.path.name)
-    assert labels(store) == ["org/name"]
-    (reason,) = store.corrupt().values()
-    assert "other texts" in reason
-
-
-def test_a_record_of_a_later_version_is_left_out(tmp_path, monkeypatch):
-    store = Store.create(tmp_path, TEXTS)
-    monkeypatch.setattr("jaxmap.store.record_files.FORMAT", 3)
-    store.add(record(TEXTS))
-    monkeypatch.undo()
-    store = Store.open(tmp_path)
-    assert store.records() == []
-    assert "format is 3" in next(iter(store.corrupt().values()))
-
-
-def test_damaged_notes_are_absent(tmp_path):
-    store = Store.create(tmp_path, TEXTS)
-    store.ask([Item("a")])
-    store.add_failure(Failure(Item("b"), "why"))
-    for path in [*(tmp_path / "asked").iterdir(), *(tmp_path / "failures").iterdir()]:
-        path.write_text('{"format": 1}')
-    store = Store.open(tmp_path)
-    assert (store.asked(), store.failures()) == ([], [])
-    assert len(store.corrupt()) == 2
-    store.ask([Item("a")])
-    store.add_failure(Failure(Item("b"), "why"))
-    assert store.asked() == [Item("a")]
-    assert len(store.failures()) == 1
-    assert store.corrupt() == {}
-
-
-# Requests and failures
-
-
-def test_asked_missing_failed_done(tmp_path):
-    store = Store.create(tmp_path, TEXTS)
-    items = [Item("a", f"step{step}") for step in (10, 2)] + [
-        Item("b", variant=Variant(lens="logit"))
-    ]
-    store.ask(items)
-    store.ask(items)
-    store.ask([*items[:1], Item("b")])
-    assert len(list((tmp_path / "asked").iterdir())) == 2
-    assert [item.label for item in store.missing()] == ["a@step2", "a@step10", "b", "b#lens"]
-
-    failure = Failure(items[0], "no weights", "input", commit="c0", versions={"jax": "1"})
-    store.add_failure(Failure(items[0], "network down"))
-    store.add_failure(failure)
-    assert Store.open(tmp_path).failures() == [failure]
-    assert items[0] not in store.missing()
-
-    store.add(record(TEXTS, "a", "step10"))
-    assert store.failures() == []
-    assert [item.label for item in store.missing()] == ["a@step2", "b", "b#lens"]
-
-    store.add_failure(Failure(items[2], "out of memory"))
-    for layer in (None, 0, 1):
-        store.add(record(TEXTS, "b", layer=layer, num_layers=2))
-        assert not store.is_done(items[2])
-    assert store.failures() != []
-    store.add(record(TEXTS, "b", layer=2, num_layers=2))
-    assert store.is_done(items[2])
-    assert store.failures() == []
-    assert [item.label for item in store.missing()] == ["a@step2"]
-
-
-def test_layers_of_two_commits_do_not_make_one_lens(tmp_path):
-    store, _ = filled(
-        tmp_path,
-        TEXTS,
-        record(TEXTS, num_layers=1),
-        record(TEXTS, layer=0, num_layers=1),
-        record(TEXTS, layer=1, num_layers=1, commit="c1"),
-    )
-    assert not store.is_done(Item("org/name", variant=Variant(lens="logit")))
-    assert store.is_done(Item("org/name"))
-    assert not store.is_done(Item("org/name"), "c1")
-
-
-def test_items_know_their_results(tmp_path):
-    _, (default, asked, quantised) = filled(
-        tmp_path,
-        TEXTS,
-        record(TEXTS, dtype="float32"),
-        record(TEXTS, dtype="float16", is_default_dtype=False),
-        record(TEXTS, dtype="float32", quantisation="int8"),
-    )
-    for item, expected in (
-        (Item("org/name"), default),
-        (Item("org/name", variant=Variant(precision="float32")), default),
-        (Item("org/name", variant=Variant(precision="float16")), asked),
-        (Item("org/name", variant=Variant(quantisation="int8")), quantised),
-        (Item("org/name", "step1"), None),
-    ):
-        found = [one for one in (default, asked, quantised) if item.matches(one)]
-        assert found == [one for one in (expected,) if one is not None], item
-
-
-def test_a_failure_of_a_moved_model_stands_until_the_new_commit_is_scored(tmp_path):
-    store, _ = filled(tmp_path, TEXTS, record(TEXTS, commit="old"))
-    item = Item("org/name")
-    store.add_failure(Failure(item, "NaN", commit="new"))
-    store.settle(item, "new")
-    assert len(store.failures()) == 1
-    store.add(record(TEXTS, commit="new"))
-    assert store.failures() == []
-
-
-# Size
 
 
 def test_each_record_is_read_once(tmp_path, monkeypatch):

@@ -22,6 +22,10 @@ from jaxmap.sweeps.run import score_models
 from jaxmap.sweeps.settings import PLAIN, Settings
 from support.checkpoints import NO_TORCH, TEXTS, Ran, caches, jaxmap, make_checkpoint, write_texts
 
+STEPS = (0, 1, 2, 4, 8, 16)  # of the runs that most tests sweep
+# A sweep of them that does all at once.
+ALL = dict(lens=True, quantize=("none", "int8"), weight_distance=2)
+
 # Waits for the Hub are cut short; what is scored and loaded is written down.
 _PROGRAM = (
     NO_TORCH
@@ -70,6 +74,12 @@ def write_config(path: Path, models: Sequence[str], texts: Path, **fields: objec
     lines = ["from jaxmap.sweeps.config_schema import config_dict", "", "def get_config():"]
     path.write_text("\n".join([*lines, f"    return config_dict(**{fields!r})"]) + "\n")
     return path
+
+
+def config_of(place: Path, **fields: object) -> Path:
+    """The config of a sweep of `family(place, STEPS)` on `place`/texts.jsonl."""
+    models = [f"{place}/run0@step{{{','.join(map(str, STEPS))}}}"]
+    return write_config(place / "config.py", models, place / "texts.jsonl", **fields)
 
 
 def sweep(config: Path, store: Path, *extra: str) -> Ran:

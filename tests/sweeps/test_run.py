@@ -1,15 +1,11 @@
-"""`jaxmap score` as a whole: what is skipped, retried, superseded; killed runs, shared stores."""
+"""A run of `jaxmap score`: scores are those of PyTorch, and what is done is not done again."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import random
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -19,9 +15,7 @@ from support import checkpoints
 from support.checkpoints import (
     LLAMA,
     NEOX,
-    NO_TORCH,
     TEXTS,
-    caches,
     change_tensors,
     jaxmap,
     make_checkpoint,
@@ -40,6 +34,7 @@ from jaxmap.engine.scorer import Scorers
 from jaxmap.store import Store
 
 NORM = "gpt_neox.final_layer_norm.weight"
+
 NATS = 2e-3
 
 
@@ -80,9 +75,6 @@ def torch_scores(folder: Path, texts, prompts=None, context=256) -> list[float]:
 def loads(monkeypatch):
     """The folders that are loaded."""
     return watch(monkeypatch)
-
-
-# What a score is ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [NEOX, LLAMA], ids=["gpt_neox-float16", "llama"])
@@ -175,9 +167,6 @@ def test_names_with_spaces_and_other_alphabets(texts, tmp_path):
     assert [entry.label for entry in Store.open(store).records()] == [str(folder)]
     assert jaxmap("export", f"--store={store}", f"--out={tmp_path}/aus gäbe.npz").code == 0
     assert np.load(tmp_path / "aus gäbe.npz")["model"].tolist() == [str(folder)]
-
-
-# What is computed again --------------------------------------------------------------------------
 
 
 def test_finished_work_is_not_loaded_again(texts, tmp_path, loads):
@@ -334,78 +323,3 @@ def test_steps_of_a_run(texts, tmp_path):
         difference = ll[row["model_a"]] - ll[row["model_b"]]
         wanted = difference.var() / (2 * mean_bytes * np.log(2))
         assert float(row["kl_bits_per_byte"]) == pytest.approx(wanted, rel=1e-9)
-
-
-# Killed and shared -------------------------------------------------------------------------------
-
-PROGRAM = f"{NO_TORCH}\nfrom jaxmap.cli import main; main()"
-
-
-def start(store: Path, texts: Path, models: list[Path]) -> subprocess.Popen:
-    """`jaxmap score` in a process of its own (without torch, which would take longer to import)."""
-    listed = ",".join(map(str, models))
-    flags = [f"--store={store}", f"--texts={texts}", f"--models={listed}"]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "score", *flags],
-        env={**os.environ, "XDG_CACHE_HOME": caches()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def records(store: Path) -> int:
-    return len(list((store / "records").glob("[!.]*.safetensors")))
-
-
-@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_and_run_again(kills, texts, tmp_path):
-    """Kills fall on the scoring itself: each comes soon after a new record has appeared."""
-    count = 30 if kills == 5 else 150
-    models = [make_checkpoint(tmp_path / "run" / f"step{i}", seed=i) for i in range(count)]
-    assert score(tmp_path / "whole", texts, *models).code == 0
-    moments = random.Random(11)
-    counts = []
-    for kill in range(kills):
-        process = start(tmp_path / "store", texts, models)
-        done, deadline = records(tmp_path / "store"), time.monotonic() + 120
-        while records(tmp_path / "store") == done and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.08))
-        process.kill()
-        output, _ = process.communicate()
-        assert process.returncode == -9, f"kill {kill}: {output}"
-        counts.append(records(tmp_path / "store"))
-        assert 0 < len(Store.open(tmp_path / "store").records()) == counts[-1] < count
-    assert counts == sorted(set(counts)), "each run went on from where the last one was killed"
-
-    process = start(tmp_path / "store", texts, models)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert f"{count - counts[-1]} scored, {counts[-1]} already done, 0 failed" in output
-    assert identical(vectors(tmp_path / "store"), vectors(tmp_path / "whole"))
-    assert not list((tmp_path / "store").rglob("*.tmp"))
-
-    for store in ("store", "whole"):
-        status = jaxmap("status", f"--store={tmp_path}/{store}")
-        assert (status.code, status.out.count(f"{count} of {count}")) == (0, 1)
-        for command, name in (("export", "npz"), ("export", "csv"), ("kl", "kl.csv")):
-            out = tmp_path / f"{store}.{name}"
-            assert jaxmap(command, f"--store={tmp_path}/{store}", f"--out={out}").code == 0
-    for name in ("npz", "csv", "kl.csv"):
-        assert (tmp_path / f"store.{name}").read_bytes() == (
-            tmp_path / f"whole.{name}"
-        ).read_bytes()
-
-
-def test_two_processes_on_one_store(texts, tmp_path):
-    models = [make_checkpoint(tmp_path / f"m{i}", seed=i) for i in range(4)]
-    first = start(tmp_path / "store", texts, models)
-    second = start(tmp_path / "store", texts, models[::-1])
-    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert score(tmp_path / "whole", texts, *models).code == 0
-    assert identical(vectors(tmp_path / "store"), vectors(tmp_path / "whole"))
-    store = Store.open(tmp_path / "store")
-    assert (store.superseded(), store.corrupt(), store.missing()) == ([], {}, [])

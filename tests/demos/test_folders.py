@@ -1,0 +1,40 @@
+"""Folders of the demo: built whole or not at all, used by one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.demos import documents, tiny
+
+from jaxmap.demos.folders import build_folder, sole_use
+from jaxmap.demos.run import run_demo
+from jaxmap.errors import InputError
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        run_demo(tmp_path / "file", tiny(), documents())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_two_demos_in_one_folder_are_refused(tmp_path):
+    with (
+        sole_use(tmp_path),
+        pytest.raises(InputError, match="another demo is running"),
+        sole_use(tmp_path),
+    ):
+        pass
+    with sole_use(tmp_path):  # and free again afterwards
+        pass
+
+
+def test_a_folder_that_fails_half_way_is_not_there(tmp_path):
+    def fill(folder: Path) -> None:
+        (folder / "first").write_text("1")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        build_folder(tmp_path / "whole", fill)
+    assert list(tmp_path.iterdir()) == []
