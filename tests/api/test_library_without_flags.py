@@ -22,7 +22,7 @@ OTHERS = {
     "hardware/gpus.py",
     "reports/css.py",
     "reports/svg.py",
-    "sharing/card.py",
+    "sharing/dataset_card.py",
 }
 
 
