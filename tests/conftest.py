@@ -36,6 +36,9 @@ def _without_ours(flags: str) -> list[str]:
     return [flag for flag in flags.split() if flag not in CHEAPER and not flag.startswith(LEVEL)]
 
 
+# PyTorch's threads wait for one another longer than they compute, on models of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if LEVEL not in os.environ.get("XLA_FLAGS", ""):
     others = _without_ours(os.environ.get("XLA_FLAGS", ""))
     os.environ["XLA_FLAGS"] = " ".join([*others, f"{LEVEL}=0", *_known(CHEAPER)])
@@ -45,6 +48,7 @@ if LEVEL not in os.environ.get("XLA_FLAGS", ""):
 def optimised(monkeypatch):
     """Programs that the test starts compile as a user's do: for what measures speed."""
     monkeypatch.setenv("XLA_FLAGS", " ".join(_without_ours(os.environ["XLA_FLAGS"])))
+    monkeypatch.delenv("OMP_NUM_THREADS")
 
 
 @pytest.fixture
