@@ -74,6 +74,17 @@ def test_counts_below_one_are_refused():
         run(["bench", "--repeats=0"])
 
 
+def test_contestants_compute_the_same(tmp_path, capsys):
+    """Each in a process of its own, on the smallest shape; all of them in the slow test."""
+    pytest.importorskip("torch")
+    out, few = tmp_path / "bench.json", ["--rivals=torch-batched", "--texts=2", "--repeats=1"]
+    assert run(["bench", "--shapes=14m", *few, f"--out={out}"]) == 0
+    assert "times as fast as torch-batched" in capsys.readouterr().out
+    rows = {row["name"]: SpeedRow(**row) for row in json.loads(out.read_text())["rows"]}
+    assert rows["torch-batched"].worst_nats < 2e-3
+
+
+@pytest.mark.slow
 def test_speed_is_not_half_of_what_was_recorded(tmp_path, capsys, optimised):
     pytest.importorskip("torch")
     out = tmp_path / "bench.json"
