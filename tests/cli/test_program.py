@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -161,12 +161,17 @@ finally:
 
 
 def test_help_takes_less_than_a_second():
-    # The best of some: other programs are running too.
+    """Of a processor's time, however busy the machine is; the least of some."""
+
+    def processor_seconds() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
     for _ in range(10):
-        start = time.perf_counter()
+        before = processor_seconds()
         assert python("from jaxmap.cli import main; main()", "--help").returncode == 0
-        seconds.append(time.perf_counter() - start)
+        seconds.append(processor_seconds() - before)
         if seconds[-1] < 1:
             return
     raise AssertionError(f"jaxmap --help took {seconds} s")

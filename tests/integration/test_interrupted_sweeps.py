@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -58,10 +58,12 @@ def test_what_was_scored_before_the_end_is_not_scored_again(how, tmp_path, batch
     process = Process(
         "score", f"--store={store}", f"--texts={texts}", f"--models={models[0]},{models[1]}",
         "--lens", "--batch_tokens=128", "--save_every=" + ("0" if how == signal.SIGKILL else "999"),
-        log=tmp_path / "log", pause=0.1,
+        log=tmp_path / "log", hold=7,
     )  # fmt: skip
     assert process.wait_for(1 + 7)
     process.process.send_signal(how)
+    if how != signal.SIGKILL:
+        process.go()
     code, output = process.finish()
     assert len(list((store / "partial").glob("[!.]*.npz"))) == 1, output
     assert Store.open(store).records() == []
@@ -79,8 +81,8 @@ def test_what_was_scored_before_the_end_is_not_scored_again(how, tmp_path, batch
     assert (ran.code, ran.out) == (0, "2 scored, 0 already done, 0 failed\n")
     if how != signal.SIGKILL:
         assert process.batches + len(batches) == whole
-    else:  # those that were under way are lost
-        assert whole <= process.batches + len(batches) <= whole + 4
+    else:  # the one that was under way is lost, and what was not yet written
+        assert whole < process.batches + len(batches) <= whole + 4
         assert len(batches) < whole - 2
     assert contents(store) == contents(tmp_path / "whole")
     is_clean(store)
@@ -131,10 +133,18 @@ def test_two_workers_share_the_work(tmp_path, loads):
     texts, store = many_texts(tmp_path / "texts.jsonl"), tmp_path / "store"
     other = Process(
         "score", f"--store={store}", f"--texts={texts}", "--models=" + ",".join(map(str, models)),
-        "--batch_tokens=128", log=tmp_path / "log", pause=0.01,
+        "--batch_tokens=128", log=tmp_path / "log", hold=2,
     )  # fmt: skip
-    assert other.wait_for(1)
-    outcome = run(store, texts, models, Settings(batch_tokens=128), limits=Limits(busy_s=0.1))
+    assert other.wait_for(1 + 2)
+
+    def both_work() -> bool:
+        """Asked between batches: the other goes on when this one has begun."""
+        if loads:
+            other.go()
+        return False
+
+    settings, limits = Settings(batch_tokens=128), Limits(busy_s=0.1)
+    outcome = run(store, texts, models, settings, limits=limits, stop=both_work)
     code, output = other.finish()
     assert (outcome.ending, code) == ("done", 0), output
     assert sorted(loads + other.loads) == [f"m{i}" for i in range(6)]
@@ -156,15 +166,24 @@ def test_a_dead_workers_run_is_taken_over(tmp_path, loads, caplog):
         batch_tokens=128,
     )  # fmt: skip
     store = tmp_path / "store"
-    other = Process(
-        "sweep", f"--config={config}", f"--store={store}", log=tmp_path / "log", pause=0.02
-    )
-    assert other.wait_for(1)
-    killer = threading.Timer(0.5, other.process.kill)
-    killer.start()
+    other = Process("sweep", f"--config={config}", f"--store={store}", log=tmp_path / "log", hold=2)
+    assert other.wait_for(1 + 2)
+
+    class KillsIt(logging.Handler):
+        """Once it is said here that the other worker is waited for."""
+
+        def emit(self, message: logging.LogRecord) -> None:
+            if "waiting for 6 tasks" in message.getMessage():
+                other.process.kill()
+
+    absl, kills_it = logging.getLogger("absl"), KillsIt()
+    absl.addHandler(kills_it)
     models = [f"{tmp_path}/run0@step{{0:6:1}}"]
     settings = Settings(weight_distance=2, batch_tokens=128)
-    outcome = run(store, texts, models, settings, limits=Limits(busy_s=0.1))
+    try:
+        outcome = run(store, texts, models, settings, limits=Limits(busy_s=0.1))
+    finally:
+        absl.removeHandler(kills_it)
     assert other.finish()[0] == -9
     assert outcome.ending == "done"
     assert "waiting for 6 tasks of other workers" in caplog.text

@@ -40,7 +40,7 @@ def start(folder):
     return process, process.stdout.readline().strip()
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -62,7 +62,7 @@ def test_what_a_worker_tells(tmp_path):
         until(lambda: Workers(tmp_path).look()[0].worker.beat > first.worker.beat + 2)
         ((worker, age, lives),) = [(s.worker, s.age, s.lives) for s in Workers(tmp_path).look()]
         assert lives
-        assert 0 <= age < 5
+        assert 0 <= age < 60
         assert (worker.scored, worker.found, worker.failed, worker.total) == (1, 1, 1, 5)
         assert (worker.item, worker.texts, worker.texts_of) == ("d", 25, 50)
         assert worker.all_texts == 75
@@ -135,8 +135,8 @@ def test_elsewhere_it_lives_while_its_file_changes(tmp_path, monkeypatch):
 
 
 def test_age(tmp_path):
+    started = time.monotonic()
     with Heartbeat(tmp_path, 1, interval=600):
-        started = time.monotonic()
         time.sleep(0.1)
         (seen,) = Workers(tmp_path).look()
         assert 0.1 <= seen.age <= time.monotonic() - started + 0.1
@@ -150,7 +150,7 @@ def test_a_clock_that_jumps_is_not_read(shift, tmp_path, monkeypatch):
         workers = Workers(tmp_path)
         (seen,) = workers.look()
         assert seen.lives
-        assert seen.age < 5
+        assert seen.age < 60
         assert workers.alive(beat.name)
 
 

@@ -268,5 +268,5 @@ def test_ctrl_c(tmp_path):
             break
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")

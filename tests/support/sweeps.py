@@ -26,7 +26,8 @@ STEPS = (0, 1, 2, 4, 8, 16)  # of the runs that most tests sweep
 # A sweep of them that does all at once.
 ALL = dict(lens=True, quantize=("none", "int8"), weight_distance=2)
 
-# Waits for the Hub are cut short; what is scored and loaded is written down.
+# Waits for the Hub are cut short; what is scored and loaded is written down; before one batch the
+# process waits until a file is there.
 _PROGRAM = (
     NO_TORCH
     + """
@@ -34,6 +35,7 @@ import os, time
 really = time.sleep
 time.sleep = lambda seconds: really(min(seconds, 0.05))
 log, pause = os.environ["SWEEP_LOG"], float(os.environ["SWEEP_PAUSE"])
+hold, go, begun = int(os.environ["SWEEP_HOLD"]), os.environ["SWEEP_GO"], 0
 
 def note(word):
     with open(log, "a") as file:
@@ -44,7 +46,12 @@ from jaxmap.engine import scorer
 score, load = scorer.Scorer.score_batch, weights.load
 
 def score_batch(self, *arguments, **options):
+    global begun
     note("batch")
+    begun += 1
+    end = time.monotonic() + 900
+    while begun == hold and not os.path.exists(go) and time.monotonic() < end:
+        really(0.01)
     really(pause)
     return score(self, *arguments, **options)
 
@@ -100,6 +107,13 @@ class Process:
     """`jaxmap sweep` (or another command) in a process of its own, that can be killed.
 
     `batches` counts the batches that were begun, `loads` names the folders that were loaded.
+
+    Args:
+      arguments: the command and its flags.
+      log: the file in which the process notes batches and loads.
+      pause: seconds that it waits before each batch.
+      hold: the number of the batch, from 1, before which it waits until `go` is called; 0: none.
+      env: further environment variables.
     """
 
     def __init__(
@@ -107,9 +121,10 @@ class Process:
         *arguments: str,
         log: Path,
         pause: float = 0.0,
+        hold: int = 0,
         env: dict[str, str] | None = None,
     ):
-        self._log = log
+        self._log, self._go = log, log.with_name(f"{log.name} go")
         log.touch()
         self._begun = len(log.read_text().splitlines())
         self.process = subprocess.Popen(
@@ -119,12 +134,18 @@ class Process:
                 "XDG_CACHE_HOME": caches(),
                 "SWEEP_LOG": str(log),
                 "SWEEP_PAUSE": str(pause),
+                "SWEEP_HOLD": str(hold),
+                "SWEEP_GO": str(self._go),
                 **(env or {}),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def go(self) -> None:
+        """Lets the process score the batch before which it waits."""
+        self._go.touch()
 
     def lines(self) -> list[str]:
         return self._log.read_text().splitlines()[self._begun :]
@@ -137,7 +158,7 @@ class Process:
     def loads(self) -> list[str]:
         return [line.removeprefix("load ") for line in self.lines() if line.startswith("load ")]
 
-    def wait_for(self, lines: int, deadline: float = 120.0) -> bool:
+    def wait_for(self, lines: int, deadline: float = 600.0) -> bool:
         """Until so many things were done; false when the process ended before."""
         end = time.monotonic() + deadline
         while len(self.lines()) < lines:
@@ -147,7 +168,7 @@ class Process:
             time.sleep(0.002)
         return True
 
-    def finish(self, *, kill: bool = False, timeout: float = 120.0) -> tuple[int, str]:
+    def finish(self, *, kill: bool = False, timeout: float = 600.0) -> tuple[int, str]:
         if kill:
             self.process.kill()
         try:
