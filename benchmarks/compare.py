@@ -10,11 +10,16 @@ process, and what the work took on top of what was resident after loading (Linux
             ways, both log-probabilities, entropies and the likeliest tokens
   scorings  jaxmap scores one model and then the other: log-likelihoods alone
   compare   jaxmap compares them: all statistics of `jaxmap compare`
+  kept      the same beside a reference whose final hidden states were kept in 16 bits before, and
+            which is not in memory: one model is read, and the states from a file
+  aligned   as of models with two tokenizers: both are scored, and their log-probabilities summed
+            over stretches of bytes; here one token in three ends two bytes later in one of them
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import statistics
 import sys
@@ -89,38 +94,101 @@ def torch_compared(folder: Path, texts: list[np.ndarray]) -> Work:
     return work
 
 
-def jaxmap_both(folder: Path, texts: list[np.ndarray], compared: bool) -> Work:
-    """The engine as `jaxmap score` runs it twice, or as `jaxmap compare` runs it."""
-    import jax
+class JaxmapPair:
+    """A model and a larger one as jaxmap has them, and what is done with the two."""
 
-    from jaxmap.comparison.token_comparison import STATISTICS
-    from jaxmap.engine.reference import ReferenceModel
-    from jaxmap.engine.scores import score_rows
+    def __init__(self, folder: Path, texts: list[np.ndarray]):
+        import jax
 
-    scorer, first, tokens = jaxmap_model(folder, texts, "float32")
-    larger = jax.tree.map(lambda leaf: leaf * LARGER, first.params)
-    second = dataclasses.replace(first, params=larger)
-    reference = ReferenceModel(scorer, first)
+        self.scorer, self.first, self.tokens = jaxmap_model(folder, texts, "float32")
+        larger = jax.tree.map(lambda leaf: leaf * LARGER, self.first.params)
+        self.second = dataclasses.replace(self.first, params=larger)
 
-    def compare() -> dict[str, Any]:
-        names = tuple(STATISTICS.values())
-        found = score_rows(
-            scorer, second, tokens, statistics=names, per_token=True, reference=reference
-        )
-        return {"kl": found["token_kl"].tolist()}
+    def scorings(self) -> Work:
+        """The engine as `jaxmap score` runs it twice."""
+        from jaxmap.engine.scores import score_rows
 
-    def score() -> dict[str, Any]:
-        for model in (first, second):
-            score_rows(scorer, model, tokens)
-        return {"kl": None}
+        def work() -> dict[str, Any]:
+            for model in (self.first, self.second):
+                score_rows(self.scorer, model, self.tokens)
+            return {"kl": None}
 
-    return compare if compared else score
+        return work
+
+    def compare(self) -> Work:
+        """The engine as `jaxmap compare` runs it, with both models in memory."""
+        from jaxmap.engine.reference import ReferenceModel
+
+        return self._beside(ReferenceModel(self.scorer, self.first))
+
+    def kept(self) -> Work:
+        """The engine as `jaxmap compare --keep_states=16` runs it from the second model on."""
+        from jaxmap.comparison.hidden_states import StatesInMemory, kept_reference
+        from jaxmap.engine.reference import ReferenceModel
+
+        source = StatesInMemory(ReferenceModel(self.scorer, self.first))
+        packed = self.scorer.packed(self.tokens, None, self.first.spec.D)
+        self.folder = tempfile.TemporaryDirectory()  # lives as long as the process
+        path = Path(self.folder.name) / "states.npy"
+        reference = kept_reference(path, source, self.tokens, packed, bits=16, budget=2**40)
+        del self.first
+        return self._beside(reference)
+
+    def aligned(self) -> Work:
+        """The engine as `jaxmap compare` runs it for models with two tokenizers."""
+        from jaxmap.comparison.alignment import AlignedComparison
+        from jaxmap.engine.scores import score_rows
+        from jaxmap.stats.alignment import Spans
+
+        num_N = self.tokens.num_scored
+        offsets_N1 = np.concatenate([[0], np.cumsum(num_N, dtype=np.int64)])
+        at_M = np.arange(offsets_N1[-1]) - np.repeat(offsets_N1[:-1], num_N)
+        # Bytes where tokens end: every 4 of one model; of the other 6, 2 and 4 in turns.
+        ends = 4 * at_M + 4, 4 * at_M + np.array([6, 4, 4])[at_M % 3]
+        spans = []
+        for end_M in ends:
+            start_M = np.where(at_M == 0, 0, np.concatenate([[0], end_M[:-1]]))
+            spans.append(Spans(start_M, end_M, offsets_N1))
+
+        def work() -> dict[str, Any]:
+            first, second = (
+                score_rows(self.scorer, model, self.tokens, per_token=True).per_token[
+                    "log_likelihood"
+                ]
+                for model in (self.first, self.second)
+            )
+            AlignedComparison.of(second, spans[1], first, spans[0])
+            return {"kl": None}
+
+        return work
+
+    def _beside(self, reference: Any) -> Work:
+        from jaxmap.comparison.token_comparison import STATISTICS
+        from jaxmap.comparison.token_views import LIKELIEST
+        from jaxmap.engine.scores import score_rows
+
+        names = (*STATISTICS.values(), *LIKELIEST)
+
+        def work() -> dict[str, Any]:
+            found = score_rows(
+                self.scorer,
+                self.second,
+                self.tokens,
+                statistics=names,
+                per_token=True,
+                reference=reference,
+            )
+            return {"kl": found["token_kl"].tolist()}
+
+        return work
 
 
 CONTESTANTS = {
     "torch": torch_compared,
-    "scorings": lambda folder, texts: jaxmap_both(folder, texts, compared=False),
-    "compare": lambda folder, texts: jaxmap_both(folder, texts, compared=True),
+    "scorings": lambda folder, texts: JaxmapPair(folder, texts).scorings(),
+    "compare": lambda folder, texts: JaxmapPair(folder, texts).compare(),
+    "kept": lambda folder, texts: JaxmapPair(folder, texts).kept(),
+    "aligned": lambda folder, texts: JaxmapPair(folder, texts).aligned(),
 }
 
 
@@ -163,11 +231,10 @@ def text(rows: list[Row]) -> str:
         for row in rows
     ]
     of = {row.name: row for row in rows}
-    own = of["compare"]
-    for name in ("scorings", "torch"):
-        other = of[name]
+    for ours, name in itertools.product(("compare", "kept", "aligned"), ("scorings", "torch")):
+        own, other = of[ours], of[name]
         lines.append(
-            f"compare / {name}: {own.seconds / other.seconds:.2f} x the time "
+            f"{ours} / {name}: {own.seconds / other.seconds:.2f} x the time "
             f"({own.best_seconds / other.best_seconds:.2f} of the fastest turns), "
             f"{own.peak_mib / other.peak_mib:.2f} x the memory"
         )
