@@ -1,4 +1,4 @@
-"""Two models with different tokenizers, on stretches between bytes where tokens of both end."""
+"""Compares two models with different tokenizers, between bytes where tokens of both end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from jaxmap.stats.alignment import Spans, align
 
 @dataclasses.dataclass(frozen=True)
 class AlignedComparison:
-    """Two models on the stretches of N texts, text after text; see `jaxmap.stats.alignment`.
+    """Two models on the S stretches of N texts, text after text; see `jaxmap.stats.alignment`.
 
     Fields:
-      log_likelihood_S: the sum of the model's log-probabilities of its tokens there, nats, float64.
-      reference_log_likelihood_S: the reference's, of its own tokens.
-      tokens_S, reference_tokens_S: how many these are, int64.
-      start_S, end_S: bytes of the text, int64.
+      log_likelihood_S: the sum of the model's log-probabilities of its tokens in each stretch,
+        nats, float64.
+      reference_log_likelihood_S: the same of the reference, over its own tokens.
+      tokens_S, reference_tokens_S: the number of each model's tokens in a stretch, int64.
+      start_S, end_S: the first byte of each stretch in its text, and its last byte + 1, int64.
       shared_S: whether both models score these bytes.
       offsets_N1: int64; text n has the stretches offsets_N1[n] to offsets_N1[n + 1], exclusive.
     """
@@ -45,7 +46,13 @@ class AlignedComparison:
     def of(
         cls, ll_M: np.ndarray, spans: Spans, reference_ll_L: np.ndarray, reference_spans: Spans
     ) -> AlignedComparison:
-        """From both models' log-probabilities of their own tokens, and the bytes of these."""
+        """Sums both models' log-probabilities over the stretches that they have in common.
+
+        Args:
+          ll_M: the model's log-probability of each of its scored tokens, nats.
+          spans: the bytes of these tokens.
+          reference_ll_L, reference_spans: the same of the reference.
+        """
         at = align(spans, reference_spans)
         return cls(
             at.sums(ll_M, at.of_M),
@@ -60,12 +67,12 @@ class AlignedComparison:
 
     @property
     def text_S(self) -> np.ndarray:
-        """The text of each stretch."""
+        """The index of the text of each stretch, int64."""
         return np.repeat(np.arange(len(self.offsets_N1) - 1), np.diff(self.offsets_N1))
 
     @property
     def delta_S(self) -> np.ndarray:
-        """How many nats the reference is the better one by; 0 where they do not score the same."""
+        """The reference's log-likelihood minus the model's, nats; 0 where only one scores."""
         return np.where(self.shared_S, self.reference_log_likelihood_S - self.log_likelihood_S, 0.0)
 
     def per_text(self, value_S: np.ndarray) -> np.ndarray:
@@ -100,14 +107,14 @@ def aligned_details(
     of_texts: Mapping[str, np.ndarray] | None = None,
     of_stretches: Mapping[str, np.ndarray] | None = None,
 ) -> list[Detail]:
-    """Bits per byte of both, of all texts, of some, and of kinds of stretches.
+    """Returns bits per byte of both models for all texts, for subsets of them, and for kinds.
 
     Args:
-      found: the two models.
-      bytes_N: UTF-8 bytes of what is scored of each text.
-      of_texts: names of parts of the text set, and which texts they are, bool [N].
-      of_stretches: names of kinds, and which stretches they are, bool [S]; those count that both
-        score.
+      found: the comparison.
+      bytes_N: UTF-8 bytes of the scored part of each text.
+      of_texts: masks of subsets of the texts, bool [N], by name.
+      of_stretches: masks of kinds of stretches, bool [S], by name; only stretches that both models
+        score are counted.
     """
     everything_S = np.ones(len(found.start_S), bool)
     details = [*_details(ALL, found, everything_S, bytes_N, np.ones(len(bytes_N), bool))]
@@ -153,9 +160,15 @@ def _details(
 def worst_aligned_texts(
     found: AlignedComparison, texts: TextSet, most: int = WORST
 ) -> list[TextRow]:
-    """The texts that differ most, in nats a byte over their stretches, and the worst span of each.
+    """Returns the texts that differ most, the worst first, each with its worst span of stretches.
 
-    What only one of the models scores does not count.
+    The difference of a text is the sum of the absolute differences at its stretches, divided by
+    their bytes. Stretches that only one of the models scores are left out.
+
+    Args:
+      found: the comparison.
+      texts: the text set.
+      most: the largest number of texts.
     """
     delta_S, mean_N = found.delta_S, _difference(found)
     shared_N, tokens_N = found.per_text(found.shared_S), found.per_text(found.tokens_S)
@@ -186,7 +199,7 @@ def worst_aligned_texts(
 
 
 def _difference(found: AlignedComparison) -> np.ndarray:
-    """How much two models differ on each text: nats a byte, whichever is the better one."""
+    """The mean absolute difference of each text, nats per byte, float64 [N]."""
     length_S = np.where(found.shared_S, found.end_S - found.start_S, 0)
     return found.per_text(np.abs(found.delta_S)) / np.maximum(found.per_text(length_S), 1)
 
@@ -194,7 +207,7 @@ def _difference(found: AlignedComparison) -> np.ndarray:
 def aligned_views(
     texts: TextSet, found: AlignedComparison, worst: Sequence[TextRow]
 ) -> tuple[TextView, ...]:
-    """The texts that differ most and one in the middle, stretch by stretch."""
+    """Returns the texts that differ most, and one of median difference, stretch by stretch."""
     views = []
     shared_N = found.per_text(found.shared_S)
     for n in few_of(worst, _difference(found), shared_N > 0):

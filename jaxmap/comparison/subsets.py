@@ -1,5 +1,7 @@
-"""Parts of a comparison: texts by their fields, tokens by what they are, the texts and spans that
-differ most."""
+"""Subsets of a comparison: texts by their fields, tokens by their kind, and the worst texts.
+
+The worst texts are those whose predictions differ most, each with its worst span of tokens.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ SPAN = 8  # tokens
 WORST = 100  # texts of a model that are listed
 
 CAPITALISED = "capitalised"  # names, and what begins a sentence
-# The first that a token's text is, whole; spaces around letters and digits do not count. Code is
-# what prose seldom has: identifiers with an underscore or an inner capital, brackets and operators.
+# A token is of the first kind whose pattern matches all of its text, without the spaces around it.
+# Code is what is rare in prose: identifiers with an underscore or an inner capital, brackets and
+# operators.
 KINDS = {
     "white space": r"\s+",
     "digits": r"\s*\d+\s*",
@@ -29,13 +32,22 @@ KINDS = {
     "other letters": r"\s*[^\W\d_]+\s*",
     "punctuation": r"\s*[^\w\s]+\s*",
 }
-# How often a capitalised token's text is seen among all: rare names are unlike frequent ones.
+# Capitalised tokens by how often their text occurs in the text set; models differ more at rare
+# names.
 FREQUENCIES = {"seen once": 1, "seen 2 to 9 times": 2, "seen 10 times or more": 10}
 PARTIAL, MIXED = "part of a character or special", "mixed"
 
 
 def by_fields(texts: TextSet, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Which texts have each value of these fields, bool [N], by "field=value", most frequent first.
+    """Returns masks of the texts with each value of some fields.
+
+    Args:
+      texts: the text set of N texts.
+      names: fields of the texts, such as "source" or "meta.pile_set_name".
+
+    Returns:
+      bool [N] by "field=value", the most frequent value of a field first. Values beyond the
+      MOST_VALUES most frequent are taken together as "field: all others".
 
     Raises InputError for a field that no text has.
     """
@@ -52,8 +64,16 @@ def by_fields(texts: TextSet, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def by_kind(texts: TextSet, spans: tuple[np.ndarray, np.ndarray], offsets_N1: np.ndarray) -> dict:
-    """Which tokens are of each kind, bool [M], by "token: kind"; those capitalised by how often
-    their text is seen."""
+    """Returns masks of the tokens of each kind, see KINDS.
+
+    Args:
+      texts: the text set.
+      spans: the first byte of each token in its text, and its last byte + 1, int64 [M].
+      offsets_N1: int64; text n has the tokens offsets_N1[n] to offsets_N1[n + 1], exclusive.
+
+    Returns:
+      bool [M] by "token: KIND". Capitalised tokens are divided by how often their text occurs.
+    """
     patterns = {name: re.compile(pattern) for name, pattern in KINDS.items()}
     kind_M, said_M = [], []
     for n, text in enumerate(texts.texts):
@@ -86,17 +106,18 @@ def by_kind(texts: TextSet, spans: tuple[np.ndarray, np.ndarray], offsets_N1: np
 
 @dataclasses.dataclass(frozen=True)
 class TextRow:
-    """A text whose predictions differ much, and in it the span that differs most.
+    """One of the texts whose predictions differ most, and its worst span; a row of a table.
 
     Fields:
-      text: its place in the set, from 0.
-      tokens: scored ones.
-      token_kl_nats: mean over them; NaN, as that of the span, where two tokenizers differ.
-      delta_nats: how much less likely the model finds the text than the reference.
-      first_byte, last_byte: of the worst span of 8 tokens (or fewer), last one excluded.
-      span_kl_nats: mean over its tokens.
-      span_delta_nats: how much less likely the model finds the span than the reference.
-      span: its text.
+      text: the index of the text in the set, from 0.
+      tokens: the number of its scored tokens.
+      token_kl_nats: the mean of KL(reference || model) over them, nats; NaN between two tokenizers.
+      delta_nats: the reference's log-likelihood of the text minus the model's, nats.
+      first_byte, last_byte: the bytes of the worst span of 8 tokens (or fewer), the last excluded.
+      span_kl_nats: the mean of KL(reference || model) over the tokens of the span, nats; NaN
+        between two tokenizers.
+      span_delta_nats: the reference's log-likelihood of the span minus the model's, nats.
+      span: the text of the span.
     """
 
     text: int
@@ -116,8 +137,16 @@ def worst_texts(
     spans: tuple[np.ndarray, np.ndarray],
     most: int = WORST,
 ) -> list[TextRow]:
-    """The texts with the largest mean KL, the largest first; those with fewer tokens than a span
-    come last."""
+    """Returns the texts with the largest mean token KL, the largest first.
+
+    Texts with fewer tokens than a span come last; texts without scored tokens are left out.
+
+    Args:
+      found: the comparison.
+      texts: the text set.
+      spans: the first byte of each scored token, and its last byte + 1, int64 [M].
+      most: the largest number of texts.
+    """
     tokens_N = found.tokens_N
     kl_N = found.per_text(found.kl_M) / np.maximum(tokens_N, 1)
     delta_N = found.per_text(found.reference_log_likelihood_M) - found.per_text(

@@ -1,4 +1,4 @@
-"""What kept log-probabilities of tokens say, with no model: `jaxmap tokens`."""
+"""Statistics of stored log-probabilities of tokens, without a model: `jaxmap tokens`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxmap.store import Store, token_spans
 from jaxmap.store.record import Entry
 from jaxmap.store.statistics import TOKEN_LOG_LIKELIHOOD
 
-# Units, the widest first, and the names of the KLs over them.
+# Resampling units, the largest first, and the statistic that is half the variance over each.
 KL_OVER = {"text": "kl_bits_per_byte", "block": "kl_over_blocks", "token": "kl_over_tokens"}
 UNITS = tuple(KL_OVER)
 ALL = "all"
@@ -29,7 +29,7 @@ ALL = "all"
 
 @dataclasses.dataclass(frozen=True)
 class StatisticsRow:
-    """A statistic of one model, or of one beside a reference; the columns of tokens.csv.
+    """A statistic of a model, or of a model and a reference; the columns of tokens.csv.
 
     Fields:
       subset: "all"; "field=value", the texts with it; "kind: ...", the tokens of a kind.
@@ -38,8 +38,9 @@ class StatisticsRow:
         log-likelihoods (the estimator of the papers); kl_over_blocks and kl_over_tokens, the same
         with blocks of bytes, or tokens, in place of texts.
       value: bits per byte.
-      standard_error: by a bootstrap over units; NaN where a unit is less than what varies.
-      units: how many there are.
+      standard_error: from a bootstrap over units; NaN if the statistic is a variance over larger
+        units than those, or if there is one unit only.
+      units: the number of units.
     """
 
     reference: str
@@ -67,15 +68,16 @@ class TokenStatistics(Table):
 
 @dataclasses.dataclass(frozen=True)
 class Resampling:
-    """How standard errors are found, and what is read of the tokens.
+    """How standard errors are computed, and how log-probabilities are clipped before.
 
     Fields:
-      unit: what is drawn with replacement: "text", "block" or "token" (or what two tokenizers have
-        in common in its place, see `align`).
+      unit: what is drawn with replacement: "text", "block" or "token"; between two tokenizers a
+        stretch stands for a token, see `align`.
       block: bytes of a block; a stretch belongs to the block of its last byte.
       draws, seed: of the bootstrap.
-      clip: log-probabilities below minus so many nats count as that; None: as they are.
-      max_bytes: only what ends within the first so many bytes of a text counts; None: all.
+      clip: log-probabilities below -clip nats are raised to -clip; None: they are not.
+      max_bytes: only tokens that end within the first `max_bytes` bytes of a text are counted;
+        None: all are.
     """
 
     unit: str = "text"
@@ -94,16 +96,16 @@ def token_statistics(
     texts: TextSet | None = None,
     by: Sequence[str] = (),
 ) -> TokenStatistics:
-    """Statistics of all results of a store that have log-probabilities of tokens.
+    """Returns statistics of all results of a store that have log-probabilities of tokens.
 
     Args:
       store: the store.
-      how: the resampling unit, and clippings.
-      reference: the name of a result that the others stand beside; None: none.
-      texts: the store's texts, for kinds of tokens and for `by`.
+      how: the resampling unit and the clippings.
+      reference: the name of the result with which the others are compared; None: none is.
+      texts: the store's texts; statistics by kind of token and by field need them.
       by: fields of the texts.
 
-    Raises InputError where no result has them, or the reference is not among those.
+    Raises InputError if no result has log-probabilities of tokens, or the reference has none.
     """
     shown = store.records()
     entries = [entry for entry in shown if TOKEN_LOG_LIKELIHOOD in entry.statistics]
@@ -133,7 +135,7 @@ def token_statistics(
 
 @dataclasses.dataclass(frozen=True)
 class _Kept:
-    """Log-probabilities of a result, float64 [M], and the bytes of its tokens."""
+    """The stored log-probabilities of a result, nats, float64 [M], and the bytes of its tokens."""
 
     ll_M: np.ndarray
     spans: Spans
@@ -152,14 +154,14 @@ class _Kept:
         return cls(ll_M if how.clip is None else np.maximum(ll_M, -how.clip), spans)
 
 
-# Of the chosen stretches, what a statistic is computed from: columns of a matrix that is summed
-# over the stretches of each unit.
+# Statistics are computed from sums over the chosen stretches: these are the columns of the matrix
+# that is summed over the stretches of each unit.
 _OURS, _THEIRS, _BYTES = range(3)
 Of = Callable[[np.ndarray], np.ndarray]  # sums [R, columns] -> the statistic of each draw [R]
 
 
 class _Beside:
-    """A model and a reference (or itself) on the stretches that both tokenisations have."""
+    """A model and a reference (or the model itself) on the stretches of both tokenisations."""
 
     def __init__(
         self,
@@ -184,7 +186,7 @@ class _Beside:
     def subsets(
         self, of_texts: Mapping[str, np.ndarray], texts: TextSet | None
     ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Name -> stretches, bool [S], and texts, bool [N]; None: these are no whole texts."""
+        """Masks by name: stretches, bool [S], and texts, bool [N], or None for parts of texts."""
         whole_N = np.ones(len(self._bytes_N), bool)
         chosen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {ALL: (self._inside_S, whole_N)}
         for name, some_N in of_texts.items():

@@ -1,4 +1,4 @@
-"""Texts token by token: the divergence at each, and what both models find likeliest there."""
+"""A few texts token by token: the KL at each token, and both models' likeliest tokens there."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ LIKELIEST = (
 
 @dataclasses.dataclass(frozen=True)
 class TokenView:
-    """A token of a text, or a stretch where two tokenizers differ (`jaxmap.comparison.alignment`).
+    """A token of a text, or between two tokenizers a stretch (`jaxmap.comparison.alignment`).
 
     Fields:
-      text: what it stands for; "" for a part of a character.
-      kl: KL(reference || model) of the predictions of it, nats; of a stretch, how many nats less
-        likely it is to the model than to the reference.
-      logp, reference_logp: its own log-probability.
-      likeliest, reference_likeliest: tokens that each finds likeliest, and their probabilities;
-        none of a stretch.
+      text: the characters that it stands for; "" for a part of a character.
+      kl: KL(reference || model) of the next-token distributions at its place, nats; of a stretch,
+        the reference's log-probability minus the model's, nats.
+      logp, reference_logp: the log-probability of the token or stretch itself, nats.
+      likeliest, reference_likeliest: the tokens with the largest probabilities in the model and in
+        the reference, with these, the largest first; empty for a stretch.
     """
 
     text: str
@@ -50,7 +50,13 @@ class TokenView:
 
 @dataclasses.dataclass(frozen=True)
 class TextView:
-    """A text: its place in the set, what stands before the first scored token, and the tokens."""
+    """A text token by token.
+
+    Fields:
+      text: its index in the set, from 0.
+      before: its characters before the first scored token.
+      tokens: its scored tokens.
+    """
 
     text: int
     before: str
@@ -58,14 +64,20 @@ class TextView:
 
 
 def chosen_texts(found: TokenComparison, worst: Sequence[TextRow]) -> list[int]:
-    """The texts that differ most, and after them the one in the middle of all."""
+    """Returns the indices of the SHOWN worst texts, and of the one with the median of mean KL."""
     tokens_N = found.tokens_N
     kl_N = found.per_text(found.kl_M) / np.maximum(tokens_N, 1)
     return few_of(worst, kl_N, tokens_N > 0)
 
 
 def few_of(worst: Sequence[TextRow], value_N: np.ndarray, scored_N: np.ndarray) -> list[int]:
-    """The first of `worst`, and the text with the median of `value_N` among those scored."""
+    """Returns the indices of the first SHOWN texts of `worst`, and of the text of median value.
+
+    Args:
+      worst: the texts that differ most, the worst first.
+      value_N: how much each text differs.
+      scored_N: whether each text has scored tokens; the others do not count for the median.
+    """
     chosen = [row.text for row in worst[:SHOWN]]
     scored = np.flatnonzero(scored_N)
     if len(scored):
@@ -75,7 +87,7 @@ def few_of(worst: Sequence[TextRow], value_N: np.ndarray, scored_N: np.ndarray) 
 
 
 def of_texts(tokens: Tokens, chosen: Sequence[int]) -> Tokens:
-    """The tokens of some texts alone."""
+    """Returns the tokens of some texts alone, as a text set of their own."""
     parts = [tokens.ids[tokens.offsets[n] : tokens.offsets[n + 1]] for n in chosen]
     ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
     rest = (one[list(chosen)] for one in (tokens.first_scored, tokens.truncated, tokens.apart))
@@ -84,7 +96,7 @@ def of_texts(tokens: Tokens, chosen: Sequence[int]) -> Tokens:
 
 
 def keep_likeliest(path: Path, chosen: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes what was found of these texts, beside their comparison."""
+    """Writes the arrays of LIKELIEST at the tokens of these texts, whole or not at all."""
     file = io.BytesIO()
     named: dict[str, Any] = {"texts": np.array(chosen, np.int64), **arrays}
     np.savez_compressed(file, **named)
@@ -92,7 +104,7 @@ def keep_likeliest(path: Path, chosen: Sequence[int], arrays: Mapping[str, np.nd
 
 
 def read_likeliest(path: Path, chosen: Sequence[int]) -> dict[str, np.ndarray] | None:
-    """What `keep_likeliest` wrote; None where it is not there, or damaged, or of other texts."""
+    """Reads what `keep_likeliest` wrote; None if it is missing, damaged or of other texts."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -111,12 +123,15 @@ def views_of(
     arrays: Mapping[str, np.ndarray],
     pieces: Callable[[Sequence[int]], list[str]],
 ) -> tuple[TextView, ...]:
-    """The chosen texts, token by token.
+    """Returns the chosen texts token by token.
 
     Args:
-      texts, found, spans: of all texts.
-      arrays: of the scored tokens of the chosen ones, see LIKELIEST.
-      pieces: ids -> what they stand for.
+      texts: the text set.
+      chosen: the indices of the texts.
+      found: the comparison on all texts, M tokens.
+      spans: the first byte of each scored token, and its last byte + 1, int64 [M].
+      arrays: the arrays of LIKELIEST at the scored tokens of the chosen texts, text after text.
+      pieces: from ids to the characters that each stands for.
     """
     ids = np.unique(np.concatenate([arrays[name].reshape(-1) for name in LIKELIEST[::2]]))
     known = ids[ids >= 0].tolist()
