@@ -188,8 +188,10 @@ def _on_gpu(
     if "__gpu$xla.gpu.triton" in op.line and "transcendentals" in op.line:
         declared = _declared(op)
         exponentials = declared["transcendentals"]
+        largest = max((computation[name].shape for name in op.operands), key=hlo.bytes_of)
+        rate = gpu.flops_by_dtype.get(hlo.dtype_of(largest), gpu.flops)
         return gpu.launch + max(
-            declared["flops"] / gpu.flops
+            declared["flops"] / rate
             + exponentials / gpu.exponentials
             + _VECTOR * exponentials / gpu.vector,
             declared["bytes_accessed"] / gpu.bandwidth,

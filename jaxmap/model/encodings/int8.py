@@ -194,6 +194,7 @@ class Int8Experts(nnx.Module):
         expert_M: jax.Array,
         group_M: jax.Array,
         multiplied: Callable[[Callable[[jax.Array, jax.Array], jax.Array], jax.Array], jax.Array],
+        grouped: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     ) -> jax.Array:
         """Multiplies each row of activations by its expert's kernel, float32 [M, O].
 
@@ -203,6 +204,8 @@ class Int8Experts(nnx.Module):
           group_M: numbers the pairs of text and expert, from `same_text_and_expert`.
           multiplied: (run, rows) -> the results of run(expert, rows of this expert), in the order
             of the rows.
+          grouped: (rows, weights [E, O, I]) -> the product of each row with the transposed matrix
+            of its expert, int32 of int8 and else float32; None: `multiplied` serves.
         """
 
         def small(code_MI: jax.Array) -> jax.Array:
@@ -210,9 +213,18 @@ class Int8Experts(nnx.Module):
                 weight_OI = self.weight[...][expert]
                 return jnp.einsum("bi,oi->bo", code_bI, weight_OI, preferred_element_type=jnp.int32)
 
-            return multiplied(run, code_MI).astype(jnp.float32) * self.absmax[...][expert_M]
+            if grouped is None:
+                sum_MO = multiplied(run, code_MI)
+            else:
+                sum_MO = grouped(code_MI, self.weight[...])
+            return sum_MO.astype(jnp.float32) * self.absmax[...][expert_M]
 
         def large(rest_MC: jax.Array, columns: Columns) -> jax.Array:
+            if grouped is not None:
+                weight_EOC = self.weight[...][:, :, columns]
+                rest_EOC = jax.vmap(dequantise_rows)(weight_EOC, self.absmax[...])
+                return grouped(rest_MC, rest_EOC.astype(rest_MC.dtype))
+
             def run(expert: jax.Array, rest_bC: jax.Array) -> jax.Array:
                 weight_OC = self.weight[...][expert][:, columns]
                 rest_OC = dequantise_rows(weight_OC, self.absmax[...][expert])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,13 @@ _LEAST = 16  # the fewest rows, columns and channels that the matrix units multi
 
 
 def supported(dtype: jnp.dtype, *sizes: int) -> bool:
-    """Whether the kernel multiplies matrices of these sizes; operands must have 16 bits."""
-    return dtype in (jnp.bfloat16, jnp.float16) and all(size % _LEAST == 0 for size in sizes)
+    """Whether the kernel multiplies matrices of these sizes, of operands of this dtype.
+
+    They must be float16, bfloat16, float32 or int8, which takes twice as many channels at a time.
+    """
+    known = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.int8)
+    least = 2 * _LEAST if dtype == jnp.int8 else _LEAST
+    return dtype in known and all(size % least == 0 for size in sizes)
 
 
 def block_size(choices: int, E: int) -> int:
@@ -43,43 +49,55 @@ def multiply(
     bias_EF: jax.Array | None,
     expert_S: jax.Array,
     *,
+    out_dtype: Any = None,
+    transposed: bool = False,
     interpret: bool = False,
 ) -> jax.Array:
     """Multiplies each block of tokens with its expert's matrix and adds the bias.
+
+    float32 is multiplied as float32, not in the fewer bits of TF32.
 
     Args:
       x_PD: the tokens of all blocks, P = S x the size of a block.
       kernel_EDF: the matrices of all experts, of the same dtype.
       bias_EF: their biases; None: there are none.
       expert_S: the expert of each block.
+      out_dtype: the dtype of the result; None: that of the tokens, of int8 int32.
+      transposed: whether the matrices are [E, F, D].
       interpret: whether to interpret the kernel on any platform.
 
-    Returns [P, F], summed in float32, in the dtype of the tokens.
+    Returns [P, F], summed in float32, of int8 in int32.
     """
-    (P, D), (E, _, F), S = x_PD.shape, kernel_EDF.shape, len(expert_S)
+    (P, D), E, S = x_PD.shape, kernel_EDF.shape[0], len(expert_S)
+    F = kernel_EDF.shape[1 if transposed else 2]
+    whole = x_PD.dtype == jnp.int8
+    out_dtype = jnp.dtype(out_dtype or (jnp.int32 if whole else x_PD.dtype))
     rows, columns = P // S, _power_of_2(min(F, _COLUMNS))
     tiles = pl.cdiv(F, columns)
     biases = () if bias_EF is None else (bias_EF.astype(jnp.float32),)
     return pl.pallas_call(
-        partial(_kernel, columns=columns, channels=math.gcd(D, _CHANNELS)),
+        partial(
+            _kernel, columns=columns, transposed=transposed,
+            channels=math.gcd(D, _CHANNELS if x_PD.dtype.itemsize <= 2 else _CHANNELS // 2),
+        ),
         grid=(tiles, S),
         in_specs=[
             pl.BlockSpec((1,), lambda f, s: (s,)),
             pl.BlockSpec((rows, D), lambda f, s: (s, 0)),
-            pl.BlockSpec((E, D, F), lambda f, s: (0, 0, 0)),
+            pl.BlockSpec(kernel_EDF.shape, lambda f, s: (0, 0, 0)),
             *[pl.BlockSpec((E, F), lambda f, s: (0, 0))] * len(biases),
         ],
         out_specs=pl.BlockSpec((rows, F), lambda f, s: (s, 0)),
-        out_shape=jax.ShapeDtypeStruct((P, F), x_PD.dtype),
+        out_shape=jax.ShapeDtypeStruct((P, F), out_dtype),
         compiler_params=plgpu.CompilerParams(num_warps=8 if rows > 64 else 4, num_stages=3),
         metadata={
             "flops": str(2 * P * D * tiles * columns),
             "transcendentals": "0",
-            "bytes_accessed": str(x_PD.nbytes + kernel_EDF.nbytes + P * F * x_PD.dtype.itemsize),
+            "bytes_accessed": str(x_PD.nbytes + kernel_EDF.nbytes + P * F * out_dtype.itemsize),
         },
         interpret=interpret,
         name="experts",
-    )(expert_S, x_PD, kernel_EDF, *biases)
+    )(expert_S, x_PD, kernel_EDF, *biases)  # fmt: skip
 
 
 def _power_of_2(n: int) -> int:
@@ -87,7 +105,7 @@ def _power_of_2(n: int) -> int:
     return 1 << (n.bit_length() - 1)
 
 
-def _kernel(expert_ref, x_ref, kernel_ref, *refs, columns: int, channels: int):
+def _kernel(expert_ref, x_ref, kernel_ref, *refs, columns: int, channels: int, transposed: bool):
     """One program: a block of tokens and `columns` columns of its expert's matrix."""
     *bias_refs, out_ref = refs
     rows, D = x_ref.shape
@@ -98,9 +116,16 @@ def _kernel(expert_ref, x_ref, kernel_ref, *refs, columns: int, channels: int):
 
     def add(k, sum_bF):
         inner = pl.ds(k * channels, channels)
-        return sum_bF + plgpu.dot(x_ref[:, inner], kernel_ref[expert, inner, own])
+        x_bK = x_ref[:, inner]
+        if transposed:
+            kernel_KF = kernel_ref[expert, own, inner].T
+        else:
+            kernel_KF = kernel_ref[expert, inner, own]
+        how = jax.lax.Precision.HIGHEST if x_bK.dtype == jnp.float32 else None
+        return sum_bF + plgpu.dot(x_bK, kernel_KF, precision=how)
 
-    start = jnp.zeros((rows, columns), jnp.float32)
+    whole = x_ref.dtype == jnp.int8
+    start = jnp.zeros((rows, columns), jnp.int32 if whole else jnp.float32)
     y_bF = jax.lax.fori_loop(0, D // channels, add, start)
     for bias_ref in bias_refs:
         y_bF = y_bF + bias_ref[expert, own][None]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.layers import fused
 from jaxmap.precision import PRECISIONS, Precision
 
 _PRECISION: contextvars.ContextVar[Precision | None] = contextvars.ContextVar(
@@ -144,23 +145,65 @@ class Linear(nnx.Module):
         """Applies the layer to activations. Only Int8Linear reads more of `where` (`Positions`).
 
         On an accelerator (`Geometry.platform`) heads and channels are one axis of the product, so
-        that the result lies in memory as the kernels read it.
+        that the result lies in memory as the kernels read it. On a GPU a kernel adds the bias
+        where one can (`fused.multiply`).
         """
-        if getattr(where, "platform", ""):
+        platform = getattr(where, "platform", "")
+        if platform == "gpu" and self.bias is not None:
+            y = by_gpu_kernel([self], x)
+            if y is not None:
+                return y
+        if platform:
             return self._as_matrix(x)
         y = contract(self.equation, x, self.kernel[...], out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)
 
-    def _as_matrix(self, x: jax.Array) -> jax.Array:
-        """The same with one axis for all that is summed over, and one for all that comes of it."""
+    @property
+    def inner(self) -> int:
+        """The number of axes of the kernel that are summed over, its first ones."""
+        return sum(letter in self.letters for letter in self.equation.split(",")[0])
+
+    @property
+    def matrix(self) -> jax.Array:
+        """The kernel with one axis for all inputs of an output, and one for all outputs."""
         kernel = self.kernel[...]
-        inner = sum(letter in self.letters for letter in self.equation.split(",")[0])
-        lead, outer = x.shape[: x.ndim - inner], kernel.shape[inner:]
-        width = math.prod(kernel.shape[:inner])
-        x_K, kernel_KN = x.reshape(*lead, width), kernel.reshape(width, -1)
-        y = contract("...k,kn->...n", x_K, kernel_KN, out_dtype=jnp.float32)
+        return kernel.reshape(math.prod(kernel.shape[: self.inner]), -1)
+
+    def _as_matrix(self, x: jax.Array) -> jax.Array:
+        """The product of x and `matrix`."""
+        lead, outer = x.shape[: x.ndim - self.inner], self.kernel.shape[self.inner :]
+        y = contract("...k,kn->...n", x.reshape(*lead, -1), self.matrix, out_dtype=jnp.float32)
         if self.bias is not None:
             y = y + self.bias[...].reshape(-1).astype(jnp.float32)
         return y.astype(x.dtype).reshape(*lead, *outer)
+
+
+def by_gpu_kernel(
+    linears: Sequence[nnx.Module], x: jax.Array, act: str = "", *, interpret: bool = False
+) -> jax.Array | None:
+    """act(first x), of two layers act(first x) * (second x), by the kernel for GPUs.
+
+    Args:
+      linears: one or two layers of the same shape.
+      x: the activations.
+      act, interpret: see `fused.multiply`.
+
+    Returns the result in the dtype of x, or None where the kernel cannot compute it (see there), or
+    a layer is no `Linear` but a packed one.
+    """
+    plain = [linear for linear in linears if type(linear) is Linear]
+    if len(plain) < len(linears):
+        return None
+    first = plain[0]
+    lead, outer = x.shape[: x.ndim - first.inner], first.kernel.shape[first.inner :]
+    biases = [None if linear.bias is None else linear.bias[...].reshape(-1) for linear in plain]
+    y_NF = fused.multiply(
+        x.reshape(math.prod(lead), -1),
+        [linear.matrix for linear in plain],
+        biases,
+        act,
+        interpret=interpret,
+    )
+    return None if y_NF is None else y_NF.reshape(*lead, *outer)

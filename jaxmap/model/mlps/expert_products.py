@@ -78,9 +78,10 @@ class ExpertProducts:
         """Whether the kernel for GPUs computes layers of this form for tokens of this dtype."""
         from jaxmap.model.kernels import experts_gpu  # importing Pallas takes a while
 
-        assert not isinstance(linears.up, Int8Experts)
+        if isinstance(linears.up, Int8Experts):
+            return experts_gpu.supported(jnp.dtype(jnp.int8), *linears.up.weight.shape[1:])
         up = jax.eval_shape(linears.up.one, 0)
-        plain = isinstance(linears.up, Unpacked) or up.dtype == x_ND.dtype
+        plain = isinstance(linears.up, Unpacked) or x_ND.dtype in (up.dtype, jnp.float32)
         return plain and experts_gpu.supported(x_ND.dtype, *up.shape)
 
     def by_kernel(
@@ -102,13 +103,21 @@ class ExpertProducts:
         blocks = ExpertBlocks.of(index_NK, E, experts_gpu.block_size(N * K, E), some=some)
         expert_S = blocks.expert(jnp.arange(blocks.count))
 
+        def product(a: jax.Array, b: jax.Array, **_: Any) -> jax.Array:
+            return experts_gpu.multiply(
+                a, b, None, expert_S, out_dtype=jnp.float32, interpret=interpret
+            )
+
         def applied(linear: _Floats, x_PD: jax.Array) -> jax.Array:
-            if isinstance(linear, Linear):
-                kernel_EDF = linear.kernel[...]
-            else:
-                kernel_EDF = jax.vmap(linear.one)(jnp.arange(E)).astype(x_PD.dtype)
+            kernel_EDF = _unpacked(linear)
             bias_EF = None if linear.bias is None else linear.bias[...]
-            return experts_gpu.multiply(x_PD, kernel_EDF, bias_EF, expert_S, interpret=interpret)
+            if x_PD.dtype != jnp.float32:
+                kernel_EDF = kernel_EDF.astype(x_PD.dtype)
+                return experts_gpu.multiply(
+                    x_PD, kernel_EDF, bias_EF, expert_S, interpret=interpret
+                )
+            y_PF = multiply(product, x_PD, kernel_EDF)
+            return _biased(linear, y_PF, jnp.repeat(expert_S, blocks.size))
 
         x_PD = x_ND.at[blocks.token_P].get(mode="fill", fill_value=0)
         y_PD = self._expert(linears, applied, x_PD)
@@ -122,8 +131,13 @@ class ExpertProducts:
         first_N: jax.Array,
         *,
         some: bool = False,
+        kernel: bool = False,
+        interpret: bool = False,
     ) -> jax.Array:
-        """`in_blocks` in LLM.int8(), whose outlier columns are found per text and expert."""
+        """`in_blocks` in LLM.int8(), whose outlier columns are found per text and expert.
+
+        With `kernel` by the kernel for GPUs; `interpret` runs it on any platform.
+        """
         (N, K), E = index_NK.shape, linears.E
         expert_M = index_NK.reshape(-1)
         group_M = same_text_and_expert(first_N, expert_M, E)
@@ -133,8 +147,29 @@ class ExpertProducts:
         ) -> jax.Array:
             return in_blocks(run, x_MI, expert_M[:, None], E, some=some)[:, 0]
 
+        def grouped(x_MI: jax.Array, weight_EOI: jax.Array) -> jax.Array:
+            from jaxmap.model.kernels import experts_gpu
+
+            size = experts_gpu.block_size(N * K, E)
+            blocks = ExpertBlocks.of(expert_M[:, None], E, size, some=some)
+            expert_S = blocks.expert(jnp.arange(blocks.count))
+
+            def product(a: jax.Array, b: jax.Array, **_: Any) -> jax.Array:
+                out_dtype = jnp.int32 if a.dtype == jnp.int8 else jnp.float32
+                return experts_gpu.multiply(
+                    *(a, b, None, expert_S),
+                    out_dtype=out_dtype,
+                    transposed=True,
+                    interpret=interpret,
+                )
+
+            x_PI = x_MI.at[blocks.token_P].get(mode="fill", fill_value=0)
+            whole = x_MI.dtype == jnp.int8
+            y_PO = product(x_PI, weight_EOI) if whole else multiply(product, x_PI, weight_EOI)
+            return blocks.choices(y_PO, some=some)
+
         def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
-            y_MO = layer(x_MI, expert_M, group_M, multiplied)
+            y_MO = layer(x_MI, expert_M, group_M, multiplied, grouped if kernel else None)
             return _biased(layer, y_MO, expert_M).astype(x_MI.dtype)
 
         return self._expert(linears, applied, jnp.repeat(x_ND, K, axis=0)).reshape(N, K, -1)
@@ -177,6 +212,13 @@ class ExpertProducts:
         else:
             hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
         return applied(linears.down, hidden_NF)
+
+
+def _unpacked(linear: _Floats) -> jax.Array:
+    """The matrices of all experts, which packed layers unpack."""
+    if isinstance(linear, Linear):
+        return linear.kernel[...]
+    return jax.vmap(linear.one)(jnp.arange(linear.stacked))
 
 
 def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """Mixture of experts (Shazeer et al. 2017, arXiv:1701.06538), computed for the chosen experts only.
 
 The tokens of each expert are gathered into blocks, and the blocks are computed one after another
-with the weights of their expert. In 16 bits on a GPU, a kernel computes all blocks at once. On
+with the weights of their expert. On a GPU a kernel computes all blocks at once. On
 TPUs `jax.lax.ragged_dot` does the same in one call, since they have an instruction for it;
 elsewhere it becomes a product with all experts (on a CPU, 16 experts took 16 times the operations
 and 22 times the time of one).
@@ -138,9 +138,10 @@ class RoutedExperts(Sublayer):
         """
         products = self.products
         blocks = partial(products.in_blocks, linears, some=some)
+        by_kernel = on_gpu and products.fit_the_kernel(linears, x_ND)
         if isinstance(linears.up, Int8Experts):
-            y_NKD = products.in_int8(linears, x_ND, index_NK, first_N, some=some)
-        elif on_gpu and products.fit_the_kernel(linears, x_ND):
+            y_NKD = products.in_int8(linears, x_ND, index_NK, first_N, some=some, kernel=by_kernel)
+        elif by_kernel:
             y_NKD = products.by_kernel(linears, x_ND, index_NK, some=some)
         elif isinstance(linears.up, Unpacked):
             y_NKD = blocks(x_ND, index_NK)
