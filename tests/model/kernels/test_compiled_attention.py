@@ -40,7 +40,7 @@ CASES: dict[str, tuple[dict, str]] = {
     "float32": (dict(dtype="float32"), "v5e"),
     "bfloat16_3x": (dict(dtype="bfloat16_3x"), "v5e"),
     "rows of 1,000 tokens": (dict(T=1000), ""),
-    "texts of 32,768 tokens": (dict(H=32, G=8, C=128, T=32768, reach=32768), "v5e h100"),
+    "texts of 32,768 tokens": (dict(H=32, G=8, C=128, T=32768, reach=32768), "h100"),
 }
 
 
