@@ -68,6 +68,6 @@ Real tokens a second, share of the matmul rate, peak memory. A few minutes; keep
 """,
         _define_bench,
         _bench,
-        renamed={"texts": "n"},
+        former={"texts": "n"},
     ),
 }

@@ -25,6 +25,7 @@ class Command:
       words: what may stand after the command's name and changes nothing: `jaxmap lens train`.
       one_of: groups of flags of which at least one must have a value.
       renamed: other names that somebody may write for a flag, each with the flag's own name.
+      former: names that flags had in earlier versions, each with today's; they still work.
     """
 
     summary: str
@@ -35,6 +36,7 @@ class Command:
     words: tuple[str, ...] = ()
     one_of: tuple[tuple[str, ...], ...] = ()
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    former: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def check_required(self, values: flags.FlagValues) -> None:
         """Raises InputError for the first flag that must have a value and has none."""

@@ -80,6 +80,6 @@ code 1: it does not fit.
         _define_plan,
         _plan,
         required=("model", "mesh"),
-        renamed={"texts": "n"},
+        former={"texts": "n"},
     ),
 }

@@ -119,7 +119,7 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
     if arguments and arguments[0] in COMMANDS[name].words:
         arguments = arguments[1:]
     try:
-        rest = values([name, *arguments])[1:]
+        rest = values([name, *(_of_today(name, one) for one in arguments)])[1:]
     except flags.UnrecognizedFlagError as error:
         new = COMMANDS[name].renamed.get(error.flagname)
         if new is not None:
@@ -137,6 +137,16 @@ def parse(name: str, arguments: Sequence[str]) -> flags.FlagValues:
             f"see `jaxmap {name} --help`"
         )
     return values
+
+
+def _of_today(name: str, argument: str) -> str:
+    """An argument with today's name of its flag; a former name is answered with a warning."""
+    flag, equals, value = argument.partition("=")
+    new = COMMANDS[name].former.get(flag.lstrip("-")) if flag.startswith("-") else None
+    if new is None:
+        return argument
+    logging.warning("%s is called --%s now", flag, new)
+    return f"--{new}{equals}{value}"
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -130,7 +130,7 @@ def columns(entries: list[Entry]) -> dict[str, np.ndarray]:
         "commit": np.array([one.commit for one in ones], dtype=str),
         "step": np.array([-1 if step is None else step for step in steps], dtype=np.int64),
         "dtype": np.array([one.precision for one in variants], dtype=str),
-        "quantize": np.array([one.quantisation for one in variants], dtype=str),
+        "quantisation": np.array([one.quantisation for one in variants], dtype=str),
         "layer": np.array(
             [-1 if one.layer is None else one.layer for one in variants], dtype=np.int64
         ),

@@ -79,14 +79,25 @@ def test_alternatives_of_a_required_flag_are_marked_and_told():
 
 @pytest.mark.parametrize(
     ("command", "old", "new"),
-    [("plan", "texts", "n"), ("bench", "texts", "n")]
-    + [(one, f"quanti{old}", "quantize") for one in ("score", "compare") for old in
-       ("sation", "zation", "se")],
-)  # fmt: skip
+    [
+        (command, f"quanti{old}", "quantize")
+        for command in ("score", "compare")
+        for old in ("sation", "zation", "se")
+    ],
+)
 def test_another_name_of_a_flag_is_answered_with_its_name(command, old, new):
     ran = jaxmap(command, f"--{old}=3")
     assert ran.code == 2
     assert ran.err == f"jaxmap: --{old} is called --{new} here\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "bench"])
+def test_the_former_name_of_a_flag_works_and_warns(command, caplog):
+    for arguments in (["--texts=3"], ["--texts", "3"]):
+        assert program.parse(command, arguments).n == 3
+        assert caplog.messages[-1] == "--texts is called --n now"
+    assert program.parse(command, ["--n=4"]).n == 4
+    assert len(caplog.messages) == 2
 
 
 def test_flags_of_one_name_are_of_one_kind():
