@@ -139,7 +139,7 @@ def by_turns(num_models: int, num_texts: int, turns: int) -> tuple[float, float]
 
 
 def own_memory() -> int:
-    """Bytes of the process that are no file's, or 0 where the system does not tell."""
+    """Bytes of the process that are no file's, or 0 where the system does not report it."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)

@@ -227,7 +227,7 @@ def map_of_many() -> list[str]:
         "",
         f"- **Result**: K x K x 8 bytes = {MANY**2 * 8 / 1e9:,.0f} GB in one .npy, float64, with "
         f"a working copy of the vectors beside it, K x N x 8 = {values * 8 / 1e9:,.0f} GB; the "
-        "room is taken before work begins.",
+        "space is reserved before work begins.",
         f"- **Memory**: two strips of results, the one being made and the one before, 2 x {T:,} x "
         f"K x 8 = {strips / 2**30:,.1f} GiB, and what does not grow with K: of the measured "
         f"{run['peak_bytes'] / 2**20:,.0f} MiB its strips are {known / 2**20:,.0f}, which leaves "
@@ -273,9 +273,9 @@ def write() -> None:
         "PFLOP: 2 x the weights that a token meets, and attention to half a text, times the "
         "passes that the arithmetic with weights takes (bfloat16_3x: three for float16 weights, "
         "two for bfloat16 ones). The roofline is the longer of arithmetic at the vendor's rate and "
-        "of the memory traffic, without what devices tell each other: no run is faster. Modelled "
+        "of the memory traffic, without exchanges between devices: no run is faster. Modelled "
         "is what the operations of the compiled program add up to, one after another, what devices "
-        f"tell each other included, for texts of up to {reach_of(one['tokens_per_text'])} tokens "
+        f"exchanges included, for texts of up to {reach_of(one['tokens_per_text'])} tokens "
         "([accelerators.md](accelerators.md)); padding, loading and reading are beside it. "
         "Where it is blank nothing fits. The largest "
         "batch, where it was looked for, is that of each group of devices.",

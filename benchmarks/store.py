@@ -1,14 +1,14 @@
-"""How the cost of looking at a store grows with its records.
+"""How the cost of reading a store grows with its records.
 
     python benchmarks/store.py [--records=1000,10000,100000] [--texts=8] [--out=store.json]
 
 For each number of records a store is made with that many checkpoints asked for and scored, and
 read in a process of its own:
 
-open: the first look at all files, each read and checked once.
+open: the first reading of all files, each read and checked once.
 status: what `jaxmap status` says, without printing it.
 resume: what a worker asks for every checkpoint before it finds that nothing is to be done.
-find: looking for one checkpoint that is not there, which looks at the folder again.
+find: asking for one checkpoint that is absent, which lists the folder again.
 add: keeping one more result.
 
 CPU seconds, the largest memory of the process (VmHWM, Linux), and between each two numbers of

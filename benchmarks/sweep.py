@@ -210,7 +210,7 @@ def main(_) -> None:
         load, score, both = 0.0, 0.0, 0.0
         for i, (file, item) in enumerate(zip(files, items, strict=True)):
             load += timed(lambda file=file: scorer.load(file))
-            with measured.visit(str(run), 1000 * i, file.commit, file.folder) as take:
+            with measured.measuring(str(run), 1000 * i, file.commit, file.folder) as take:
                 started = time.perf_counter()
                 loaded = scorer.load(file, take)
                 both += time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process is killed."""
+"""Writes files atomically: each is complete or absent, whenever the process is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process runs on: versions, devices, processor cores, the folder for caches."""
+"""The environment of this process: versions, devices, processor cores, the folder for caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong, in one line that names the file or the parameter and says what to do."""
+"""Errors: one line that names the file or the parameter and says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which arithmetic a model can be scored: the choices, in one table."""
+"""The precisions in which a model can be scored, in one table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Precision:
     Fields:
       summary: a description for documents.
       activations: their dtype.
-      weights: the dtype in which matrices are held; "": each as the checkpoint stores it, from
+      weights: the dtype of matrices in memory; "": each as the checkpoint stores it, from
         which those of activations are made where they are multiplied, a layer at a time.
       passes: bfloat16 products that make up one of float32 numbers; 0: a product is done as it is,
         float32 as float32.

@@ -1,4 +1,4 @@
-"""What every public function returns: an object that shows, tabulates, draws and saves itself."""
+"""The result of every public function: an object with `to_dataframe`, `draw` and `save`."""
 
 from __future__ import annotations
 

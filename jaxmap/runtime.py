@@ -1,4 +1,4 @@
-"""Settings of the process that make scoring fast, for programs and notebooks alike."""
+"""Settings of the process that make scoring fast, for programs and notebooks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def keep_off_accelerators() -> None:
 
 
 def check_platform() -> None:
-    """Starts JAX; InputError where it finds no device of the platforms that it is told to use."""
+    """Starts JAX; raises InputError if it finds no device of the requested platforms."""
     import jax
 
     try:

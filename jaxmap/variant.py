@@ -1,4 +1,4 @@
-"""Which version of a checkpoint a result is of: engine, precision, quantisation, layer and lens."""
+"""The variant that a result belongs to: engine, precision, quantisation, layer and lens."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Variant:
 
     @classmethod
     def parse(cls, label: str) -> tuple[str, Variant]:
-        """The name of a checkpoint and the variant that a label tells: the inverse of `label`.
+        """The name of a checkpoint and the variant that a label names: the inverse of `label`.
 
         A label does not say which tuned lens it means; its lens is TUNED.
         """

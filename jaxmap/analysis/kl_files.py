@@ -120,7 +120,7 @@ def _memmap(path: Path, shape: tuple[int, int]) -> np.memmap:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise JaxmapError(
-            f"{path.parent.parent}: no room for {byte_text(size)}: {error.strerror or error}"
+            f"{path.parent.parent}: no space for {byte_text(size)}: {error.strerror or error}"
         ) from error
     return array
 

@@ -1,4 +1,4 @@
-"""The models of a store, and of each: bits per byte, the nearest of the others, its parent."""
+"""The models of a store, each with its bits per byte, its nearest model and its parent."""
 
 from __future__ import annotations
 

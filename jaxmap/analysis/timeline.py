@@ -77,7 +77,7 @@ def on_timeline(
         if not line.knows(unit):
             notes.append(Note("time", f"{line.run.full_name} is left out: {_why(unit)}"))
     if not told:
-        raise InputError(f"no run of the store tells its {unit}s: {_why(unit)}", field="time")
+        raise InputError(f"no run of the store gives its {unit}s: {_why(unit)}", field="time")
     kept = [_timed(line, unit) for line in told]
     runs = tuple(run for run, _ in kept)
     return replace(pre, runs=runs, rows=tuple(rows for _, rows in kept)), tuple(notes)
@@ -85,8 +85,8 @@ def on_timeline(
 
 def _why(unit: str) -> str:
     if unit == "step":
-        return "its names tell tokens alone; use `time=tokens`"
-    return "its names tell no tokens; give its `tokens_per_step` in a runs file (docs/runs.md)"
+        return "its names give tokens alone; use `time=tokens`"
+    return "its names give no tokens; give its `tokens_per_step` in a runs file (docs/runs.md)"
 
 
 def _line(run: Run, rows: np.ndarray, given: RunFacts) -> _Line:

@@ -1,4 +1,4 @@
-"""Which run continues which: stage 2 continues stage 1, a branch the run from which it starts."""
+"""Finds which run continues which: stage 2 continues stage 1, a branch the run it starts from."""
 
 from __future__ import annotations
 

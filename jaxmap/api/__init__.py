@@ -10,7 +10,8 @@ them and prints what they return. Each returns a `jaxmap.results.Result`: `to_da
 - `analyses`: from a store to tables, figures and a page. kl, write_kl, scale, diffusion, make_map,
   report, resample, place, pmi.
 - `reproduction`: the published results from the authors' data. reproduce.
-- `comparison`, `verification`: models beside each other, and beside PyTorch. compare, card; verify.
+- `comparison`, `verification`: models compared with one another, and with PyTorch. compare, card;
+  verify.
 - `tokens`: kept log-probabilities of tokens, without their models. tokens.
 - `planning`: what can be scored, where, how fast. families, plan, bench.
 - `demonstration`: the whole way on models that are trained on the spot. demo.

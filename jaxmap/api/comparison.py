@@ -49,9 +49,9 @@ def compare(
     """Compares models with a reference, token by token.
 
     At every scored token the KL divergence of the two next-token distributions is computed in both
-    directions, exactly and over the whole vocabulary, which is never held as an array. The result
-    has a row per model with means, quantiles and standard errors over texts, and beside them the
-    estimate of the papers from the variance of log-likelihoods, which is another quantity.
+    directions, exactly and over the whole vocabulary, which is never in memory as one array. The
+    result has a row per model with means, quantiles and standard errors over texts, and beside them
+    the estimate of the papers from the variance of log-likelihoods, which is another quantity.
 
     A model with another tokenizer has no token KL. It is compared between the bytes where tokens of
     both end: bits per byte of both there, by field and kind, the texts that differ most, the page.

@@ -1,4 +1,4 @@
-"""What the functions of the analyses share: the store as they read it, and where results go."""
+"""The context of a store for the functions of the analyses, and where results are written."""
 
 from __future__ import annotations
 

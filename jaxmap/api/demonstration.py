@@ -1,4 +1,4 @@
-"""The whole way on models that are trained on the spot: demo."""
+"""All steps, on models that are trained here: demo."""
 
 from __future__ import annotations
 

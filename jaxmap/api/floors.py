@@ -1,4 +1,4 @@
-"""What the arithmetic alone does to a model's scores: floor."""
+"""How much of a difference between scores is due to arithmetic alone: floor."""
 
 from __future__ import annotations
 

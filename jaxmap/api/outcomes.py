@@ -1,4 +1,4 @@
-"""What comes of scoring: which results, and which failures."""
+"""The outcome of scoring: results and failures."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def score(
       ignore_config_keys: keys of config.json that you know to have no effect on the logits.
       save_every: seconds between two saves of a model's unfinished scores; 0: after every batch.
       cache_budget: the most downloaded weights to keep, as "200GB"; an int is in bytes. What was
-        scored is deleted when room is needed, but never what was in the cache before. None: no
+        scored is deleted when space is needed, but never what was in the cache before. None: no
         limit.
       batch: "auto": as many tokens per batch as memory holds, found by compiling ahead of time.
       shard_index, shard_count: which share of the models to do, from 0, of how many.

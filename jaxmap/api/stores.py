@@ -1,4 +1,4 @@
-"""What a store holds: open_store, status, export, import_released, forget."""
+"""The contents of a store: open_store, status, export, import_released, forget."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def status(store: StoreLike, *, watch: float | None = None, hub: bool = False) -
     opened = open_for_reading(store)
     if watch is None:
         from jaxmap.store.listings import not_asked
-        from jaxmap.store.status import status as look
+        from jaxmap.store.status import status as status_of
 
         if hub:
             _list_again(opened)
         return dataclasses.replace(
-            look(opened), suspects=_suspects(opened), not_asked=not_asked(opened)
+            status_of(opened), suspects=_suspects(opened), not_asked=not_asked(opened)
         )
     from jaxmap.store.watch import watch as show
 
@@ -66,8 +66,8 @@ def _list_again(store: Store) -> None:
 
 
 def _suspects(store: Store) -> list[str]:
-    """Checkpoints of runs that want a look, a line each, by their scores as they are; one run is in
-    memory at a time."""
+    """Checkpoints of runs that a user should check, one per line, by their scores as they are; one
+    run is in memory at a time."""
     import numpy as np
 
     from jaxmap.analysis.runs import runs_of

@@ -1,4 +1,4 @@
-"""Kept log-probabilities of tokens: tokens."""
+"""Statistics of a store's log-probabilities of tokens: tokens."""
 
 from __future__ import annotations
 

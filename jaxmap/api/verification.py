@@ -1,4 +1,4 @@
-"""This engine beside PyTorch: verify."""
+"""Scores of this engine compared with PyTorch's: verify."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Baichuan 1 and 2: Llama with fused queries, keys and values (remote code).
 
 The 13B models, whose config.json has model_max_length only, have ALiBi instead of rope. Baichuan 2
-normalises the rows of its head; only the size of its vocabulary tells it from Baichuan 1.
+normalises the rows of its head; only the size of its vocabulary distinguishes it from Baichuan 1.
 """
 
 from __future__ import annotations

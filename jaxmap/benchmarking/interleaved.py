@@ -1,4 +1,4 @@
-"""Runs programs that do the same work in turns, each in a process of its own.
+"""Runs programs that do the same work alternately, each in a process of its own.
 
 So other load on the machine slows all of them alike, and each has its own peak memory.
 """

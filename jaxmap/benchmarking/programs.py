@@ -1,4 +1,4 @@
-"""The programs that are compared: jaxmap, and PyTorch in the two ways in which people use it.
+"""The programs that are compared: jaxmap, and PyTorch in the two usual ways.
 
     python -m jaxmap.benchmarking.programs NAME FOLDER NUM_TEXTS DTYPE
 

@@ -72,7 +72,7 @@ def this_machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The name of the processor, or of its kind where the system does not tell."""
+    """The name of the processor, or of its architecture where the system does not give it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

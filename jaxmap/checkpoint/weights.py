@@ -125,7 +125,7 @@ def load(
       where: a folder, a checkpoint, or an open checkpoint.
       dtype: a key of PRECISIONS, or "auto" (`default_dtype`).
       mesh: the devices; each of several processes reads its own part.
-      tensors: the tensors of `Opened.read`, for one device only; the caller may look at them on the
+      tensors: the tensors of `Opened.read`, for one device only; the caller may read them on the
         way (`observed`).
       in_codes: whether linear layers keep the codes of the file if they can; else all are floats.
 
@@ -201,7 +201,7 @@ def _read(
 ) -> dict[str, jax.Array]:
     """Reads every tensor once, directly into the parameters that it fills.
 
-    Tensors in `skip` are read only if `tensors` are given, whose caller looks at them.
+    Tensors in `skip` are read only if `tensors` are given, whose caller reads them.
     """
     groups = found.groups()
     if tensors is None:

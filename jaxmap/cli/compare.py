@@ -1,4 +1,4 @@
-"""`jaxmap compare` and `card`: models beside a reference, token by token."""
+"""`jaxmap compare` and `card`: models compared with a reference, token by token."""
 
 from __future__ import annotations
 
@@ -138,8 +138,9 @@ COMMANDS = {
 fine-tunes, checkpoints of its training) with it. At each token: the KL divergence of the two
 next-token distributions, both ways, exact over the whole vocabulary; how many of their likeliest
 tokens are the same; both log-probabilities and entropies. Of vocabularies of two sizes the tokens
-that both have are compared, and what either gives to others is told. A model with another tokenizer
-has no token KL: bits per byte of both are compared between the bytes where tokens of both end.
+that both have are compared, and the probability that either gives to others is reported. A model
+with another tokenizer has no token KL: bits per byte of both are compared between the bytes where
+tokens of both end.
 
 --out has four files. compare.csv: a row for each model. compare_statistics.csv: means, quantiles
 and shares with standard errors over texts, of all tokens, by how sure the reference is, by kind of

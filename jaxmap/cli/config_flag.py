@@ -37,7 +37,7 @@ class _Parser(flags.ArgumentParser):
         from jaxmap.sweeps.config_schema import load_config
 
         where, made = f"--config={argument}", load_config(argument)
-        # The settings that config_flags is about to look for, where it looks for them.
+        # The settings, where config_flags searches for them.
         found = (re.match(r"--?(?:no)?config\.([^=]+)", one) for one in sys.argv)
         self._check(where, dict(made), [match[1] for match in found if match])
         config = made if isinstance(made, ConfigDict) else ConfigDict(made)

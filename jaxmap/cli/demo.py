@@ -1,4 +1,4 @@
-"""`jaxmap demo`: the whole way on models trained on the spot."""
+"""`jaxmap demo`: all steps, on models that are trained here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results and errors are said on the command line: parameters are shown as its flags."""
+"""Prints results and errors on the command line; parameters are shown as flags."""
 
 from __future__ import annotations
 

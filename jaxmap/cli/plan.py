@@ -21,7 +21,7 @@ def _define_plan(values: flags.FlagValues) -> None:
         "model",
         None,
         "org/name, org/name@revision or a folder, of which config.json suffices; a GGUF file on "
-        "disk. A copy in codes whose files are there is sized as it is held.",
+        "disk. The memory of a copy in codes is that of its codes if its files are there.",
     )
     string(
         values,

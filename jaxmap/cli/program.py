@@ -1,8 +1,8 @@
 """The command line: `jaxmap COMMAND [--flags]`.
 
-Exit codes: 0 when all that was asked is done, 2 for a bad flag or bad input, 75 when a run was told
-to stop (SIGTERM) and resumes when it is run again, 1 for a failure.
-Progress and messages go to stderr, results to stdout or to files.
+Exit codes: 0 when everything requested is done, 2 for a bad flag or bad input, 75 when a run was
+told to stop (SIGTERM) and resumes when it is run again, 1 for a failure. Progress and messages go
+to stderr, results to stdout or to files.
 """
 
 from __future__ import annotations

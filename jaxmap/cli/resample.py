@@ -61,7 +61,7 @@ def _place(values: flags.FlagValues) -> int:
 COMMANDS = {
     "resample": Command(
         "choose few texts on which a new model can be placed on a map",
-        """Draws texts of a store with replacement, by how well they tell its models apart (Oyama
+        """Draws texts of a store with replacement, by how well they distinguish its models (Oyama
 et al., arXiv 2505.15428), until --n different ones have come up, and writes them with weights. A
 new model is scored on those only, into a store of its own, and `jaxmap place` finds its KL to
 every model of the map, with the error that comes from having seen fewer texts.

@@ -10,7 +10,7 @@ from jaxmap.cli import exit_codes
 from jaxmap.cli.command import Command, define_store, string
 from jaxmap.cli.output import as_flags
 
-WATCH = 5.0  # seconds between two looks
+WATCH = 5.0  # seconds between two updates
 
 
 class _Seconds(flags.ArgumentParser):
@@ -38,7 +38,7 @@ def _define_status(values: flags.FlagValues) -> None:
         name="watch",
         default=None,
         help_string="Show a live table of all workers until all is done or Ctrl-C; =SECONDS "
-        f"between two looks, {WATCH:g} if not given.",
+        f"between two updates, {WATCH:g} if not given.",
     )
     flag.boolean = True  # may stand without a value
     flags.DEFINE_flag(flag, values)

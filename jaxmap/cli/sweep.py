@@ -26,7 +26,7 @@ from jaxmap.cli.output import as_flags
 if TYPE_CHECKING:
     from jaxmap.api.scoring import Scored
 
-# What a run is told beside what it does: not a part of the command that does it again.
+# Flags that do not change the results: no part of the command that repeats the run.
 _OF_THE_RUN = ("shard_index", "shard_count", *OF_THE_PROCESS)
 
 

@@ -1,4 +1,4 @@
-"""`jaxmap verify`: this engine beside PyTorch, on the user's own machine."""
+"""`jaxmap verify`: this engine's scores compared with PyTorch's, on the user's own machine."""
 
 from __future__ import annotations
 

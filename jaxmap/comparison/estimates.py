@@ -1,4 +1,4 @@
-"""From numbers per token to means, quantiles and their standard errors. Texts are the sample."""
+"""Means and quantiles of numbers per token, with standard errors over texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the numbers of a comparison depend on, from which the names of kept files are made."""
+"""What the numbers of a comparison depend on, from which the names of stored files are made."""
 
 from __future__ import annotations
 

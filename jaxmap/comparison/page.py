@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def page_about(found: Comparison) -> str:
-    """The page, which loads nothing. Texts are shown of each model that was looked into."""
+    """The page, which loads nothing. Texts are shown for each model whose tokens were examined."""
     first = found.found[0]
     name, _ = found.names
     title = f"Beside {name}, token by token"

@@ -1,4 +1,4 @@
-"""What a store has compared already, as the table and figure for a model card: no model is read."""
+"""The comparisons that a store has, as table and figure for a model card, without any model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons as a store keeps them: the numbers of every token, and what they are of.
+"""Comparisons in a store: the numbers of every token, and what was compared.
 
 STORE/comparisons/NAME.safetensors has the arrays of `TokenComparison`, or where two tokenizers
 differ of `AlignedComparison`; NAME.json beside it has the facts of `Pair`; the name says the model

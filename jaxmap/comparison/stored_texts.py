@@ -1,4 +1,4 @@
-"""What a comparison found that takes the texts to say, kept in the store, which has no texts.
+"""Results of a comparison that need the texts, stored because a store has no texts.
 
 STORE/comparisons/NAME.texts.json.gz beside the numbers has statistics of parts of the texts and
 tokens, the texts that differ most, and a few of these token by token, from which `jaxmap report`

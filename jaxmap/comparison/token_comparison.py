@@ -1,4 +1,4 @@
-"""What is measured at every scored token of two models, and its form in a file."""
+"""The numbers of two models at every scored token, and their form in a file."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def plan(tokens: Tokens, *, batch_tokens: int, pieces: int = 1, width: int = 409
     """Packs every text with something to score.
 
     Texts are grouped by reach, the longest first. Each group gets the rows that its texts need,
-    rounded up to whole batches; the remaining room is filled with shorter texts.
+    rounded up to whole batches; the remaining tokens are filled with shorter texts.
 
     Args:
       tokens: the text set.

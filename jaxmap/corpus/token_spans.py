@@ -1,4 +1,4 @@
-"""Which bytes of a text each of its tokens stands for."""
+"""The bytes of a text that each of its tokens stands for."""
 
 from __future__ import annotations
 

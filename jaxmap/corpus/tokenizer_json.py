@@ -50,7 +50,7 @@ def pipeline_of(backend: Any, roles: Mapping[str, str], source: str) -> Pipeline
         ) from error
     added = len(full.ids) - len(plain.ids)
     # If the plain ids occur at several positions (a text may contain a special token's id), the
-    # mask of added tokens tells the right one.
+    # mask of added tokens shows the right one.
     mask = full.special_tokens_mask
     start = mask.index(0) if 0 in mask else len(mask)
     stop = start + len(plain.ids)

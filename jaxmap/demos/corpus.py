@@ -1,4 +1,4 @@
-"""What the demo's models read, and what they are scored on: parts of the running Python."""
+"""The demo's training documents and texts: parts of the running Python."""
 
 from __future__ import annotations
 

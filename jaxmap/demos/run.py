@@ -115,7 +115,7 @@ def _score(out: Path, config: DemoConfig) -> tuple[Store, tuple[Outcome, ...]]:
     ]
     refs += map(Ref, derived_models(out, config))
     store.describe_runs(names(config))
-    # All that is asked of a model in one visit, then those of which nothing more is asked.
+    # Models with all requested results in one pass, then those with their output alone.
     asked = (
         (finals, Settings(lens=config.lens, quantize=("none", *config.quantize))),
         (refs, Settings(weight_distance=10)),

@@ -1,4 +1,4 @@
-"""The numbers of the demo, in one place. configs/demo.py and `jaxmap demo` both start here."""
+"""All numbers of the demo. configs/demo.py and `jaxmap demo` both start here."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def largest(
     needed: Memory | None,
     batch: int,
     row: int,
-    room: float,
+    available: float,
     *,
     most: int | None = None,
     progress: Callable[[], object] = lambda: None,
@@ -45,16 +45,16 @@ def largest(
       needed: `memory(batch)`.
       batch: the batch size to begin with, in tokens.
       row: the number of tokens per row; batches are whole rows.
-      room: the bytes of a device that may be used.
+      available: the bytes of a device that may be used.
       most: the number of tokens beyond which nothing is gained; None: _LARGEST times `batch`.
       progress: called after each compilation.
     """
-    if needed is None or needed.total > room:
+    if needed is None or needed.total > available:
         if batch <= row:
             return None
         smaller = memory(row)
         progress()
-        if smaller is None or smaller.total > room:
+        if smaller is None or smaller.total > available:
             return None
         low, small, high, large = row, smaller, batch, needed
     else:
@@ -64,13 +64,13 @@ def largest(
     best, guess, step = low, 0.75 * high, 0.75
     if large is not None:
         slope = max((large.total - small.total) / (high - low), 1e-9)
-        guess, step = low + (room - small.total) / slope, 0.9
-        best = high if large.total <= room else low
+        guess, step = low + (available - small.total) / slope, 0.9
+        best = high if large.total <= available else low
     guess = min(guess, most or _LARGEST * batch)
     while (tried := int(guess) // row * row) > best:
         found = memory(tried)
         progress()
-        if found is not None and found.total <= room:
+        if found is not None and found.total <= available:
             return tried
         guess *= step
     return best

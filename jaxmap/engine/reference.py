@@ -1,4 +1,4 @@
-"""Another model, in memory or by its kept states, to compare a model's predictions with."""
+"""A reference model, in memory or by its stored states, to compare a model's predictions with."""
 
 from __future__ import annotations
 

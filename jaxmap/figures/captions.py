@@ -1,4 +1,4 @@
-"""What figures and tables say of their scores: raw, or cleaned and how."""
+"""Captions of figures and tables: whether scores are raw, or how they were cleaned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of models that fit beside a figure."""
+"""Names of models, shortened to fit beside a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New models that were scored on few texts, on a map of others, with the errors of positions."""
+"""New models that were scored on few texts, on an existing map, with errors of their positions."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def look() -> Iterator[None]:
     import matplotlib as mpl
 
     families = {"font.family": ["DejaVu Sans", *installed_fonts()]}
-    fonts = logging.getLogger("fontTools")  # tells of every glyph that a PDF keeps
+    fonts = logging.getLogger("fontTools")  # logs every glyph that a PDF keeps
     level = fonts.level
     fonts.setLevel(logging.WARNING)
     try:

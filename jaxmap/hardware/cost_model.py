@@ -2,7 +2,7 @@
 
 TPU: the compiler annotates operations with the cycles that it estimates. GPU: a kernel takes the
 longer of its products at the device's rate and its bytes, inputs read once and outputs written
-once, at the memory's, and a launch. What devices tell each other goes around a ring: of GPUs at the
+once, at the memory's, and a launch. Data that devices exchange goes around a ring: of GPUs at the
 rate of a GPU's link, of two TPUs over the link between them, of more both ways around, over two
 links of each. Operations run one after another: what a device overlaps is not taken off.
 
@@ -101,7 +101,7 @@ class Exchange:
 
 
 def exchanges(text: str, device: str) -> list[Exchange]:
-    """What devices tell each other, the dearest first; arguments as for `charges`."""
+    """The exchanges between devices, the slowest first; arguments as for `charges`."""
     program = hlo.parse(text)
     found = []
     for op, computation, runs in program.executed():

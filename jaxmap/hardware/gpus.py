@@ -1,4 +1,4 @@
-"""GPUs as their vendor describes them, and the target that lets the CUDA plugin compile for one
+"""Vendors' figures for GPUs, and the target that lets the CUDA plugin compile for one
 that is not there."""
 
 from __future__ import annotations

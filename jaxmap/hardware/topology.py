@@ -1,4 +1,4 @@
-"""Devices to compile for that need not be there: a grid of TPUs, or GPUs of one host."""
+"""Devices to compile for that need not be present: a grid of TPUs, or GPUs of one host."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ none, to the last part of the reference:
    directly after a step, or as a whole revision.
 2. A part that counts steps: step, iteration, iter, checkpoint, ckpt, global_step or epoch with a
    number, which may end in k or M: `step1000`, `step-1431k`, `ckpt_358`, `iter_0001000`.
-3. What is left tells one run from another in the same place: `stage2-ingredient1`, `longctx`,
+3. What is left names the run, among others of the same repository: `stage2-ingredient1`, `longctx`,
    `seed-default`.
 
 The name of a repository is read with more caution than a revision, because `Step-3`, `SPIN-iter3`

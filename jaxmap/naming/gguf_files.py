@@ -20,7 +20,7 @@ def split_file_name(name: str) -> tuple[str, str]:
     """The model's name and the file type of a file's name, such as Q4_K_M.
 
     The name of anything else than a GGUF file is returned as it is, with "". The type is in capital
-    letters; "" where the name does not tell it.
+    letters; "" where the name does not say it.
     """
     if not name.lower().endswith(SUFFIX):
         return name, ""

@@ -45,7 +45,7 @@ class Name:
     size_word: str  # the size as written: 160m, xs
     stage: str  # the run without its seed: stage2-ingredient1
     seed: int | None
-    run: str  # what tells the run from others of the same model: stage and seed, as written
+    run: str  # the name of the run among those of the same model: stage and seed, as written
     run_name: str  # two checkpoints belong to one run if and only if their run_names are equal
     step: int | None
     tokens: int | None  # seen in training, of a checkpoint

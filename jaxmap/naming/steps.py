@@ -102,7 +102,7 @@ def _read(text: str, careful: bool = False) -> TrainingTime:
         cuts.append(counted.span())
         cuts += [match.span() for match in _EPOCH.finditer(text)]
         after = _TOKENS_AFTER.match(text, counted.end())
-        # A model tells its size first: in Llama-step500-7B the last is no count of tokens.
+        # The size of a model comes first: in Llama-step500-7B the last is no count of tokens.
         if after and not (careful and not any(sizes(text[: counted.start()]))):
             tokens = _number(after)
             cuts.append(after.span())

@@ -87,7 +87,7 @@ class Plan(Result):
             lines.append(
                 "  does not fit: the parameters alone are too many"
                 if self.limit is not None and self.parameter_bytes > self.limit
-                else "  does not fit: no room for a batch beside the parameters"
+                else "  does not fit: no memory is left for a batch beside the parameters"
             )
         else:
             lines += [

@@ -100,7 +100,7 @@ def from_folder(folder: Path, dtype: str) -> tuple[Any, dict[str, Any]]:
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are in what it tells
+                ignore_mismatched_sizes=True,  # they are in its report
                 **gguf,
             )
         except (OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError) as error:

@@ -28,7 +28,7 @@ from jaxmap.pytorch.loading import TorchModel
 
 @dataclasses.dataclass
 class Places:
-    """What 8-bit layers are told of a batch, and tell.
+    """The facts of a batch that 8-bit layers need, and those that they report.
 
     Fields:
       own_BT: which places of the batch in progress are of a text, bool [B, T]; others are padding.
@@ -47,7 +47,8 @@ def quantised(model: TorchModel, variant: str) -> Iterator[tuple[TorchModel, Pla
       model: a model that is not quantised; its floats stay in memory.
       variant: one of QUANTISATIONS; "none" leaves it as it is.
 
-    Yields the model with the copy's storage, and what the scorer tells it of each batch.
+    Yields the model with the copy's storage, and the object by which the scorer describes each
+    batch.
 
     Raises InputError for a model with experts in one array, and in 8 bit for one that reads the
     weights of a layer without calling the layer.

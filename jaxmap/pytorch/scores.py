@@ -51,7 +51,7 @@ def score_texts(
       lens: whether to read every layer through the model's own norm and head.
       batch_tokens: places per batch; None: a default for the device.
       block: the most numbers of an array [tokens, vocabulary].
-      places: of a copy in 8 bit, which is told which places of a batch are of a text.
+      places: of a copy in 8 bit: receives which positions of a batch belong to a text.
       desc, callbacks: see `score_rows`.
 
     Raises:

@@ -49,7 +49,7 @@ SAID = {
 def payload(
     context: Context, atlas: Atlas, models: NearestModels, heat: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What the script draws: maps with everything that hovering tells, and the heat map."""
+    """What the script draws: maps with the texts that appear on hovering, and the heat map."""
     return {
         "palette": list(PALETTE),
         "further": list(FURTHER),

@@ -1,4 +1,4 @@
-"""What the page shows: the results of all analyses of a store, each computed when asked for."""
+"""The results of all analyses of a store, each computed when a section needs it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class View:
 
     @cached_property
     def diffusion(self) -> Diffusion | str:
-        """How the training runs move, or why there is nothing to tell."""
+        """How the training runs move, or why nothing can be measured."""
         try:
             return measure_diffusion(self.context)
         except InputError as error:

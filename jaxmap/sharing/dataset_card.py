@@ -1,4 +1,4 @@
-"""The card of a shared store: what it holds, with a map and a table, between two marks.
+"""The card of a shared store: its contents, with a map and a table, between two marks.
 
 What its owners write outside of the marks stays as it is.
 """

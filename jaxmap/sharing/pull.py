@@ -37,7 +37,7 @@ class Pulled(Table):
 
     Fields:
       store: the store that it came to.
-      repo: the repository, and `commit` what it held.
+      repo: the repository, and `commit` its commit.
       added: the names of files that are new here.
       there: the names of files whose contents were here already.
       refused: the names of files that were not taken, with the reasons.
@@ -155,7 +155,7 @@ def fetch_into(
     *,
     vectors_only: bool = False,
 ) -> _Arrivals:
-    """Downloads what the store lacks, looks at it, and keeps what is good.
+    """Downloads what the store lacks, checks it, and keeps what is valid.
 
     With `vectors_only`, only what maps need.
     """

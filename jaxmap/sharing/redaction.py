@@ -1,6 +1,6 @@
-"""What may leave this machine of a result: public names, and facts without paths.
+"""What of a result may be published: public names, and facts without paths.
 
-A folder is named by its path, which tells of the machine and its user. Such a model leaves under a
+A folder is named by its path, which reveals the machine and its user. Such a model leaves under a
 name that the user gives, or under the last part of its path if the user says so, or not at all.
 """
 
@@ -22,7 +22,7 @@ from jaxmap.store.record import Entry, Identity, Provenance, checkpoint_name
 _PUBLIC_COMMIT = re.compile(r"[0-9a-f]{40}|released-[0-9a-f]+")
 _REVISION = re.compile(r"[\w.+=@:-]{1,255}", re.ASCII)
 
-# The facts about a model that may leave, with their types. Names of other models are looked at one
+# The facts about a model that may leave, with their types. Names of other models are checked one
 # by one.
 MODEL_FACTS: dict[str, type] = {
     "model_type": str,
@@ -119,7 +119,7 @@ def check_unique(pairs: Iterable[tuple[Entry, Identity]]) -> None:
 
 
 def public_provenance(provenance: Provenance, names: PublicNames) -> Provenance:
-    """How a result was made, without what tells of this machine's files."""
+    """How a result was made, without paths of this machine."""
     facts = provenance.model
     model: dict[str, Any] = {
         key: facts[key] for key, kind in MODEL_FACTS.items() if isinstance(facts.get(key), kind)

@@ -1,4 +1,4 @@
-"""A dataset repository on the Hub: what it holds, and files to and from it."""
+"""A dataset repository on the Hub: its contents, uploads and downloads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The files of shared results: one per statistic, named by what they depend on.
 
 Names depend on identity and statistic alone, so that two people who push the same result push the
-same file, and a union of files is a union of results. What arrives is believed only after a look.
+same file, and a union of files is a union of results. Files that arrive are checked before they are
+used.
 """
 
 from __future__ import annotations

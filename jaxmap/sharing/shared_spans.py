@@ -1,4 +1,4 @@
-"""The bytes that tokens stand for, which go with log-probabilities of tokens (`jaxmap tokens`).
+"""The bytes that tokens stand for, shared with log-probabilities of tokens (`jaxmap tokens`).
 
 A repository has them under the names that stores have: token_spans/HASH.safetensors, where the hash
 is of what they depend on (`jaxmap.store.token_spans`).

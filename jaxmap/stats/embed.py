@@ -98,7 +98,7 @@ def tsne_obstacle(q_KN: np.ndarray) -> str:
     x_KN = np.asarray(q_KN, np.float64)
     spread = float(np.sqrt(x_KN.var(axis=0).sum()))
     if not spread > ALIKE:
-        return f"all {num_models} models score alike (KL 0): no t-SNE can tell them apart"
+        return f"all {num_models} models score alike (KL 0): a t-SNE would show noise alone"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""KL of listed pairs with groups of texts left out, for errors of whatever is made of several KLs.
+"""KL of pairs with groups of texts left out, for standard errors of functions of several KLs.
 
 Texts are the sample. They are dealt into G groups (text n is of group n mod G); a quantity is
 computed from all texts and from all but each group, and the spread of the latter gives its
@@ -16,7 +16,7 @@ import numpy as np
 from jaxmap.stats.units import variance_per_kl
 
 GROUPS = 20
-CHUNK = 256  # pairs whose differences are held at a time
+CHUNK = 256  # pairs whose differences are in memory at a time
 
 
 class LeftOut(NamedTuple):

@@ -58,7 +58,7 @@ def probabilities(q_KN: np.ndarray, scheme: Scheme = "KL") -> np.ndarray:
         least_N, kl_N = _importance(jnp.asarray(q_KN, float))
         share_N = np.asarray({"LS": least_N, "KL": kl_N}[scheme], np.float64)
     if not share_N.sum() > 0:
-        raise ValueError("all models are the same on these texts: nothing tells them apart")
+        raise ValueError("all models are the same on these texts: no text distinguishes them")
     return share_N / share_N.sum()
 
 

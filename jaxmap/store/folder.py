@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 State = tuple[int, ...]
-Look = Literal["last", "now", "server"]  # see Folder.update
+Listing = Literal["last", "now", "server"]  # see Folder.update
 SETTLED_S = 10.0  # a folder that changed less long ago may change again in the same tick of a clock
 
 
@@ -62,42 +62,42 @@ class Folder(Generic[T]):
         self._lock = threading.RLock()
 
     def refresh(self) -> list[T]:
-        """Compares each file's size and times with those of the last look, and reads what changed;
-        returns all that can be read, in the order of their names."""
+        """Compares each file's size and times with those of the last listing, and reads what
+        changed; returns all that can be read, in the order of their names."""
         with self._lock, garbage_collection_paused():
             self._list()
             for name in sorted(self._listed):
-                self._look(name)
+                self._read_if_new(name)
             return self.values()
 
-    def update(self, wanted: str = "", look: Look = "now") -> None:
-        """Takes in the files that came, went or were replaced since the last look.
+    def update(self, wanted: str = "", listing: Listing = "now") -> None:
+        """Takes in the files that came, went or were replaced since the last listing.
 
         A folder that did not change is not listed again. A file that was changed in place, as a
         broken disk may do, is noticed by `refresh` alone.
 
         Args:
           wanted: of the files that came, only those are read that have this in their names; the
-            others are read when a later call wants them. The first look, and one after a file went,
+            others are read when a later call wants them. The first call, and one after a file went,
             read all, since someone may have renamed them.
-          look: "now", "last" for what the last listing had, or "server" to list the folder even if
-            a network file system has kept an old listing. To drop that one, a file is created in
+          listing: "now", "last" for what the last listing had, or "server" to list the folder even
+            if a network file system has kept an old listing. To drop that one, a file is created in
             the folder, and removed.
         """
-        if look == "server":
+        if listing == "server":
             with contextlib.suppress(JaxmapError, OSError):  # who cannot write takes what there is
                 probe(self.path, durable=False)
         with self._lock, garbage_collection_paused():
-            if look != "last" or not self._was_listed:
+            if listing != "last" or not self._was_listed:
                 settled = self._settled_state()
                 if settled is None or settled != self._settled:
                     if self._list():
                         wanted = ""
                     self._settled = settled
                     for name in list(self._damaged):  # it may have been written again in place
-                        self._look(name)
+                        self._read_if_new(name)
             for name in sorted(name for name in self._unread if wanted in name):
-                self._look(name)
+                self._read_if_new(name)
 
     def values(self) -> list[T]:
         """All files that were read, in the order of their names, as of the last listing."""
@@ -117,7 +117,7 @@ class Folder(Generic[T]):
             ]
 
     def group(self, key: Hashable) -> list[T]:
-        """The files of a group that were read, in the order of their names, as of the last look."""
+        """The files of a group that were read, sorted by name, as of the last listing."""
         with self._lock:
             by_name = self._groups.get(key, {})
             return [by_name[name] for name in sorted(by_name)]
@@ -143,7 +143,7 @@ class Folder(Generic[T]):
         self._unread.update(came)
         return first or bool(gone)
 
-    def _look(self, name: str) -> None:
+    def _read_if_new(self, name: str) -> None:
         """Reads a file, unless it is as it was when it was last read."""
         try:
             stat = asked_again(partial(os.stat, os.path.join(self.path, name)))

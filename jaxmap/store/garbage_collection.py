@@ -1,4 +1,4 @@
-"""Making many objects at once, without Python's garbage collector going over all of them."""
+"""Pauses Python's garbage collector while many objects are made."""
 
 from __future__ import annotations
 

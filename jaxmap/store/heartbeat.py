@@ -175,7 +175,7 @@ class Workers:
         self._lost = lost
         self._seen: dict[str, tuple[int | None, float]] = {}  # beat, our clock when first seen
 
-    def look(self) -> list[Seen]:
+    def seen(self) -> list[Seen]:
         """All workers that have a file, by name."""
         found = []
         for path in sorted(_files(self._folder)):

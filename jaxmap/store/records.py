@@ -18,7 +18,7 @@ import numpy as np
 from jaxmap.atomic import check_writable, remove_stale_temps, write_atomic
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import record_files
-from jaxmap.store.folder import Folder, Look
+from jaxmap.store.folder import Folder, Listing
 from jaxmap.store.json_files import CorruptError
 from jaxmap.store.record import (
     Entry,
@@ -60,14 +60,14 @@ class Records:
         for folder in (self._per_text, self._per_token):
             remove_stale_temps(folder.path)
 
-    def update(self, ref: str, revision: str | None, look: Look = "now") -> None:
-        """Takes in what came or went since the last look of a checkpoint's results.
+    def update(self, ref: str, revision: str | None, listing: Listing = "now") -> None:
+        """Takes in what came or went since the last reading of a checkpoint's results.
 
-        Those of other checkpoints may stay unread. For this and for `look` see `Folder.update`.
+        Those of other checkpoints may stay unread. For this and for `listing` see `Folder.update`.
         """
         wanted = part_of_stems(checkpoint_name(ref, revision))
-        self._per_text.update(wanted, look)
-        self._per_token.update(wanted, "last" if look == "last" else "now")
+        self._per_text.update(wanted, listing)
+        self._per_token.update(wanted, "last" if listing == "last" else "now")
 
     def refresh(self) -> None:
         """Looks at every file again."""

@@ -1,4 +1,4 @@
-"""Network file systems forget handles: ESTALE is an answer to ask again, and no fault of a file."""
+"""Retries after ESTALE, with which network file systems answer for a handle that they dropped."""
 
 from __future__ import annotations
 

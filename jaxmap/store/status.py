@@ -45,7 +45,7 @@ class StatusReport(Table):
     commands: Sequence[str] = ()  # the commands that requested failed or missing items
     tokens: TokenCheck | None = None  # results scored by an earlier token rule
     entries: Sequence[Entry] = ()  # an export's rows
-    suspects: Sequence[str] = ()  # checkpoints that want a look, a line each
+    suspects: Sequence[str] = ()  # checkpoints that a user should check, one per line
     not_asked: Sequence[str] = ()  # models whose Hub has more than was asked for, a line each
 
     @property
@@ -210,7 +210,7 @@ def status(
         superseded=superseded,
         corrupt=store.corrupt() | rows.corrupt(),
         distances=rows.count(),
-        workers=(workers or Workers(store.path)).look(),
+        workers=(workers or Workers(store.path)).seen(),
         identical=identical_checkpoints(shown),
         commands=store.commands(open_items or asked),
     )

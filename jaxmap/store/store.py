@@ -26,7 +26,7 @@ from jaxmap.errors import InputError
 from jaxmap.naming import Names
 from jaxmap.store import run_facts, text_facts
 from jaxmap.store.export_arrays import exported, statistics_of
-from jaxmap.store.folder import Folder, Look
+from jaxmap.store.folder import Folder, Listing
 from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.json_files import encode_json
 from jaxmap.store.labels import arrange, labelled
@@ -227,18 +227,18 @@ class Store:
         """The commands that requested these items, each once; those with most items come first."""
         return self._asked.commands(items)
 
-    def is_done(self, item: Item, commit: str | None = None, look: Look = "now") -> bool:
+    def is_done(self, item: Item, commit: str | None = None, listing: Listing = "now") -> bool:
         """Whether an item is complete, for the given commit or for any.
 
         With the lens these are the model's output and the layers 0 to L, each with all requested
-        statistics. `look`: "last" goes by the last listing of the folder; "server" looks past one
+        statistics. `listing`: "last" goes by the last listing of the folder; "server" ignores one
         that a network file system has kept, to be asked once the item is claimed, when nobody else
         can complete it any more.
         """
         # What was complete at the last listing stays so; only otherwise the folder is listed again.
         if self._is_done(item, commit):
             return True
-        self._records.update(item.ref, item.revision, look)
+        self._records.update(item.ref, item.revision, listing)
         return self._is_done(item, commit)
 
     def add_failure(self, failure: Failure) -> None:

@@ -1,4 +1,4 @@
-"""Which bytes of its text each scored token stands for: STORE/token_spans/KEY.safetensors.
+"""The bytes of its text that each scored token stands for: STORE/token_spans/KEY.safetensors.
 
 One file serves all results with the same tokenizer, special tokens and context. With it, kept
 log-probabilities of tokens can be read without a tokenizer.

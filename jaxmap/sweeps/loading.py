@@ -67,13 +67,14 @@ class Loader:
             yield None
             return
         step, checkpoint = stage.task.step, self._scorer.checkpoint(files)
-        with self._distances.visit(group.run, step, files.commit, checkpoint) as take:
+        with self._distances.measuring(group.run, step, files.commit, checkpoint) as take:
             yield take
 
     def _wait_for_room(self, files: CheckpointFiles) -> None:
-        """Waits until the present checkpoint is no longer in memory, if there is no room for two.
+        """Waits until the present checkpoint is no longer in memory, if memory does not suffice for
+        two.
 
-        There is room if the new one needs at most half of the free memory.
+        It suffices if the new one needs at most half of the free memory.
         """
         if self._free.is_set():
             return

@@ -140,7 +140,7 @@ def _warn_of_identical(store: Store, refs: Sequence[Ref], outcome: Outcome) -> N
 
 @contextmanager
 def told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether SIGTERM was received; a second one ends at once.
+    """Yields a function that returns whether SIGTERM was received; a second one ends at once.
 
     Schedulers send SIGTERM before preemption and at time limits. SIGHUP, the end of a terminal or
     an ssh connection, counts as well unless it is ignored (nohup).

@@ -77,16 +77,16 @@ class _Pair:
 
 
 class Distances:
-    """Weight distances of the runs of a store; from any thread, one visit at a time.
+    """Weight distances of the runs of a store; from any thread, one checkpoint at a time.
 
-    `visit` must be called for the checkpoints of a run in the order of their steps, one run after
-    another.
+    `measuring` must be called for the checkpoints of a run in the order of their steps, one run
+    after another.
 
     Args:
       store_path: the store's folder.
       window: the number of earlier checkpoints to measure distances to.
       memory: the bytes for tensors of earlier checkpoints; None: half of the free memory at the
-        first visit.
+        first call.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Distances:
             return bool(self._rows.of(run))
 
     def missing(self, run: str, points: Sequence[Point], first: int = 0) -> set[int]:
-        """The steps to visit so that the store gets each distance that it lacks.
+        """The steps to load so that the store gets each distance that it lacks.
 
         Args:
           run: a planned run.
@@ -151,14 +151,14 @@ class Distances:
             return found
 
     @contextlib.contextmanager
-    def visit(
+    def measuring(
         self, run: str, step: int, commit: str, where: Path | Checkpoint
     ) -> Iterator[weights.Take]:
         """Yields a function that takes the tensors of a checkpoint as they are read.
 
         It is used with `weights.observed`. When the block ends, the distances to the checkpoints
-        visited before are in the store; after an exception the checkpoint does not count as
-        visited.
+        measured before are in the store; after an exception the checkpoint does not count as
+        measured.
         """
         with self._lock:
             place, checkpoint = self._plans[run][step], Checkpoint.of(where)

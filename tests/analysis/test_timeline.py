@@ -245,7 +245,7 @@ def test_names_of_tokens_alone(tmp_path):
         for axes in figures[name].axes:
             assert "step" not in axes.get_xlabel() + axes.get_title(loc="left")
             assert "tokens" in axes.get_xlabel()
-    with pytest.raises(InputError, match="no run of the store tells its steps: its names tell"):
+    with pytest.raises(InputError, match="no run of the store gives its steps: its names give"):
         _ = Context(store, time="steps").timeline
     per_step = names_of([{"model": "org/b", "tokens_per_step": 4_000_000}])
     [run] = Context(store.with_runs(per_step), time="steps").timeline.runs
@@ -257,7 +257,7 @@ def test_names_of_tokens_alone(tmp_path):
         context = Context(both, time=time)
         assert len(context.timeline.runs) == 1
         [note] = context.timeline_notes
-        assert f"time: {left} is left out: its names tell" in str(note)
+        assert f"time: {left} is left out: its names give" in str(note)
     for field in ("time", "stages"):
         with pytest.raises(InputError, match=f"{field}: 'x' is unknown; known: "):
             _ = Context(store, **{field: "x"}).timeline

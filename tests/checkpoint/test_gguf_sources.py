@@ -208,7 +208,7 @@ def test_damaged_files_are_refused_in_one_line(source, tmp_path):
     assert "truncated" in message
     assert str(path) in message
     path.write_bytes(whole[:3000])
-    assert "its header goes on" in refused(path)
+    assert "the file ends within its header" in refused(path)
     path.write_bytes(b"")
     assert "empty" in refused(path)
 

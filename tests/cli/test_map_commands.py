@@ -53,7 +53,7 @@ def test_a_matrix_for_which_the_disk_is_too_small(store, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(JaxmapError, match=r"no room for 28.8 kB: No space left"):
+    with pytest.raises(JaxmapError, match=r"no space for 28.8 kB: No space left"):
         run(["kl", f"--store={store.path}", f"--out={tmp_path}/kl.npy"])
     assert list(tmp_path.iterdir()) == []
 

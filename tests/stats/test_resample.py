@@ -26,7 +26,7 @@ def test_probabilities_against_the_definition():
     kl = np.sqrt(pairs)
     np.testing.assert_allclose(probabilities(q_KN, "KL"), kl / kl.sum(), rtol=1e-8)
     np.testing.assert_array_equal(probabilities(q_KN, "uniform"), np.full(40, 1 / 40))
-    with pytest.raises(ValueError, match="nothing tells them apart"):
+    with pytest.raises(ValueError, match="no text distinguishes them"):
         probabilities(np.zeros((3, 4)), "KL")
 
 

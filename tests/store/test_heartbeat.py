@@ -58,9 +58,9 @@ def test_what_a_worker_tells(tmp_path):
         beat.end("c", "failed")
         beat.begin("d")
         beat.texts(25, 50)
-        (first,) = Workers(tmp_path).look()
-        until(lambda: Workers(tmp_path).look()[0].worker.beat > first.worker.beat + 2)
-        ((worker, age, lives),) = [(s.worker, s.age, s.lives) for s in Workers(tmp_path).look()]
+        (first,) = Workers(tmp_path).seen()
+        until(lambda: Workers(tmp_path).seen()[0].worker.beat > first.worker.beat + 2)
+        ((worker, age, lives),) = [(s.worker, s.age, s.lives) for s in Workers(tmp_path).seen()]
         assert lives
         assert 0 <= age < 60
         assert (worker.scored, worker.found, worker.failed, worker.total) == (1, 1, 1, 5)
@@ -69,7 +69,7 @@ def test_what_a_worker_tells(tmp_path):
         assert worker.items_per_second == pytest.approx(2.5 / worker.seconds)
         assert worker.texts_per_second == pytest.approx(75 / worker.seconds)
         assert Workers(tmp_path).alive(beat.name)
-    assert Workers(tmp_path).look() == []
+    assert Workers(tmp_path).seen() == []
     assert not Workers(tmp_path).alive(beat.name)
     assert list((tmp_path / "workers").iterdir()) == []
 
@@ -79,17 +79,17 @@ def test_killed_and_cleaned_up(tmp_path):
     process, name = start(tmp_path)
     workers = Workers(tmp_path)
     assert workers.alive(name)
-    until(lambda: workers.look()[0].worker.texts == 40)
+    until(lambda: workers.seen()[0].worker.texts == 40)
     process.send_signal(signal.SIGKILL)
     until(lambda: not workers.alive(name))  # although nobody has asked how it ended
     process.wait()
     process.stdout.close()
     assert not workers.alive(name)
-    (seen,) = workers.look()
+    (seen,) = workers.seen()
     assert not seen.lives
     assert (seen.worker.item, seen.worker.texts) == ("a@step1", 40)
     with Heartbeat(tmp_path, 1) as beat:
-        assert [seen.worker.name for seen in workers.look()] == [beat.name]
+        assert [seen.worker.name for seen in workers.seen()] == [beat.name]
 
 
 def test_a_number_given_out_again(tmp_path):
@@ -107,7 +107,7 @@ def test_elsewhere_it_lives_while_its_file_changes(tmp_path, monkeypatch):
     with Heartbeat(tmp_path, 1, interval=600) as beat:
         path = rewrite(tmp_path, beat.name, place="another machine", pid=1, started=7, beat=1)
     path.write_text(json.dumps({"format": 1}))
-    assert Workers(tmp_path).look() == []  # not a worker's file
+    assert Workers(tmp_path).seen() == []  # not a worker's file
 
     now = 1000.0
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now)
@@ -117,11 +117,11 @@ def test_elsewhere_it_lives_while_its_file_changes(tmp_path, monkeypatch):
         path = rewrite(tmp_path, name, **away, beat=1)
         os.utime(path, (0, 0))  # the clock went far back
         workers = Workers(tmp_path, lost=60)
-        (seen,) = workers.look()
+        (seen,) = workers.seen()
         assert seen.lives
         assert math.isnan(seen.age)
         now += 59
-        (seen,) = workers.look()
+        (seen,) = workers.seen()
         assert seen.lives
         assert seen.age == 59
         now += 2
@@ -129,7 +129,7 @@ def test_elsewhere_it_lives_while_its_file_changes(tmp_path, monkeypatch):
         assert Workers(tmp_path, lost=60).alive(name)  # who just came cannot know
         rewrite(tmp_path, name, **away, beat=2)
         os.utime(path, (4e9, 4e9))  # and far forward
-        (seen,) = workers.look()
+        (seen,) = workers.seen()
         assert seen.lives
         assert seen.age == 0
 
@@ -138,7 +138,7 @@ def test_age(tmp_path):
     started = time.monotonic()
     with Heartbeat(tmp_path, 1, interval=600):
         time.sleep(0.1)
-        (seen,) = Workers(tmp_path).look()
+        (seen,) = Workers(tmp_path).seen()
         assert 0.1 <= seen.age <= time.monotonic() - started + 0.1
 
 
@@ -148,7 +148,7 @@ def test_a_clock_that_jumps_is_not_read(shift, tmp_path, monkeypatch):
     with Heartbeat(tmp_path, 1, interval=0.02) as beat:
         monkeypatch.setattr(time, "time", lambda: real() + shift)
         workers = Workers(tmp_path)
-        (seen,) = workers.look()
+        (seen,) = workers.seen()
         assert seen.lives
         assert seen.age < 60
         assert workers.alive(beat.name)
@@ -168,5 +168,5 @@ def test_damaged_files_are_no_workers(tmp_path):
     (tmp_path / "workers" / "x.json").write_text("{")
     (tmp_path / "workers" / "y.json").write_text('{"format": 1, "name": "y"}')
     workers = Workers(tmp_path)
-    assert workers.look() == []
+    assert workers.seen() == []
     assert not workers.alive("x")

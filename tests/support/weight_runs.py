@@ -63,7 +63,7 @@ def measure(folder: Path, take: weights.Take) -> None:
 def take_all(found: Distances, folders, indices=None, run=RUN, model=False) -> None:
     """Visits checkpoints i, each of the commit c{i}."""
     for i in range(len(folders)) if indices is None else indices:
-        with found.visit(run, 1000 * i, f"c{i}", folders[i]) as take:
+        with found.measuring(run, 1000 * i, f"c{i}", folders[i]) as take:
             if model:
                 with weights.opened(folders[i]) as opened:
                     weights.load(opened, tensors=weights.observed(opened.read(), take))

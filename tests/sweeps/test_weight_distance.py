@@ -67,7 +67,7 @@ def test_memory_holds_the_window_and_no_more(run13, tmp_path, monkeypatch):
     peak = 0
 
     for i, folder in enumerate(run13):
-        with found.visit(RUN, 1000 * i, f"c{i}", folder) as take:
+        with found.measuring(RUN, 1000 * i, f"c{i}", folder) as take:
             coming = 0
 
             def watched(key, stored, take=take):
@@ -141,11 +141,14 @@ def test_a_checkpoint_that_fails_leaves_a_gap(run13, tmp_path):
         if i == 5:
             with (
                 pytest.raises(InputError, match=f"NaN or infinite weights in {name}"),
-                found.visit(RUN, 5000, "bad", bad) as take,
+                found.measuring(RUN, 5000, "bad", bad) as take,
                 weights.opened(bad) as opened,
             ):
                 weights.load(opened, tensors=weights.observed(opened.read(), take))
-            with pytest.raises(InputError, match="NaN"), found.visit(RUN, 5000, "bad", bad) as take:
+            with (
+                pytest.raises(InputError, match="NaN"),
+                found.measuring(RUN, 5000, "bad", bad) as take,
+            ):
                 measure(bad, take)
         else:
             take_all(found, run13, [i])
@@ -182,7 +185,7 @@ def test_new_weights_under_the_same_name(run13, tmp_path):
     changed = [Point(0, "c0"), Point(1000, "new"), Point(2000, "c2")]
     assert again.missing(RUN, changed) == {0, 1, 2}
     for point, folder in zip(changed, (run13[0], run13[7], run13[2]), strict=True):
-        with again.visit(RUN, point.step, point.commit, folder) as take:
+        with again.measuring(RUN, point.step, point.commit, folder) as take:
             measure(folder, take)
     for commit, folders in (("c1", run13[:3]), ("new", [run13[0], run13[7], run13[2]])):
         commits = {RUN: {0: "c0", 1000: commit, 2000: "c2"}}

@@ -142,7 +142,7 @@ def _four_bit(
         raise InputError(f"{state.file}: {weight} does not hold {count} codes of 4 bits")
     how: dict[str, Any] = dict(shape=shape, block=block, inner=inner, offset=offset)
     meaning = None
-    if len(shape) == 2 and shape[1] % block == 0:  # else blocks go on from one row to the next
+    if len(shape) == 2 and shape[1] % block == 0:  # else blocks continue from one row to the next
         table = parts["quant_map"].read().astype(np.float32)
         meaning = Grouping(
             shape,

@@ -143,7 +143,7 @@ def _numbers(words: np.ndarray, bits: int, count: int) -> np.ndarray:
     """Unpacks signed integers along the last axis: int8 [..., count].
 
     Until 2026, integers of 3, 5, 6 and 7 bits did not extend over two words; the number of words
-    tells which packing it is.
+    shows which packing it is.
     """
     if words.shape[-1] == -(-count * bits // 32):
         codes = unpacked(words, bits, count)

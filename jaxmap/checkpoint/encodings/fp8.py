@@ -42,7 +42,7 @@ class Fp8(Encoding):
             raise InputError(f"{facts.where}: weight_block_size = {sizes!r:.60}: must be two sizes")
         self.blocks = ((sizes[0], sizes[1]),) if block else ()
         facts.inert("activation_scheme", "activation_scale_ub", "dequantize", "fmt", "quant_method")
-        # The tensors tell which modules are not quantised.
+        # The tensors show which modules are not quantised.
         facts.inert("ignored_layers", "modules_to_not_convert", "scale_fmt")
 
     def decoded(self, tensors: Mapping[str, Stored]) -> dict[str, Stored]:

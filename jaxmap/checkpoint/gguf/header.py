@@ -35,7 +35,7 @@ _MOST = 1 << 31  # entries of a list, bytes of a string: more is damage
 
 
 class TruncatedError(Exception):
-    """The header goes on beyond what there is of the file."""
+    """The header is longer than the part of the file that was read."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _read(path: Path, size: int, mtime_ns: int) -> Header:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except TruncatedError:
-        raise InputError(f"{path}: truncated: its header goes on beyond its end") from None
+        raise InputError(f"{path}: truncated: the file ends within its header") from None
 
 
 def parse(content: Any, path: Path, size: int) -> Header:

@@ -1,4 +1,4 @@
-"""What llama.cpp's converter does to tensors, undone.
+"""The inverses of the transforms that llama.cpp's converter applies to tensors.
 
 Each rule takes a tensor as it is in the file and gives it as it is in Hugging Face's checkpoint.
 """

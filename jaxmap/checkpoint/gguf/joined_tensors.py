@@ -1,4 +1,4 @@
-"""Tensors of a GGUF file that are one tensor of Hugging Face's checkpoint together."""
+"""Tensors of a GGUF file that together are one tensor of Hugging Face's checkpoint."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def fetch(resolved: Resolved) -> CheckpointFiles:
     """The files of a resolved folder; raises JaxmapError if one has changed since `resolve`."""
     where, folder = str(resolved.ref), resolved.folder
     if stat_files(folder, [file.name for file in resolved.files], where) != resolved.files:
-        raise JaxmapError(f"{where}: files changed after they were looked at; run it again")
+        raise JaxmapError(f"{where}: files changed while they were read; run it again")
     return CheckpointFiles(resolved.ref, folder, resolved.commit, resolved.files, read_card(folder))
 
 

@@ -49,7 +49,7 @@ def is_gguf(names: list[str]) -> bool:
 def identified(own: Resolved) -> Resolved:
     """A GGUF by its own contents: a repository's commit stands for all files in it.
 
-    Of a folder this is the hash that it has; on the Hub the same where the listing tells hashes.
+    Of a folder this is the hash that it has; on the Hub the same where the listing has hashes.
     """
     names = [*(file.name for file in own.files), *(file.name for file in own.remote)]
     hashes = {file.name: file.sha256 for file in own.remote}
@@ -65,7 +65,7 @@ def identified(own: Resolved) -> Resolved:
 
 
 def check(header: Header, *, is_here: bool = True) -> dict[str, Any]:
-    """The config.json of a file; InputError for whatever its header tells cannot be read.
+    """The config.json of a file; raises InputError if the header shows that it cannot be read.
 
     is_here: whether the rest of the file is on disk: some tensors are settings.
     """

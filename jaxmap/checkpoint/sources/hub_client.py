@@ -56,7 +56,7 @@ class Hub:
 def disk_full(where: str, folder: Path, detail: str) -> DiskFullError:
     """The error for a disk that is full; `where` names the model."""
     return DiskFullError(
-        f"{where}: disk full at {folder} ({detail}); make room or point HF_HOME to another disk"
+        f"{where}: disk full at {folder} ({detail}); free space or point HF_HOME to another disk"
     )
 
 

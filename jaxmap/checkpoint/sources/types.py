@@ -52,8 +52,8 @@ class Resolved:
     files: tuple[FileStat, ...] = ()
     remote: tuple[Remote, ...] = ()
     parts: tuple[Resolved, ...] = ()  # of an adapter: itself, and its base; of a GGUF: its files
-    card: ModelCard = NO_CARD  # as far as the Hub's listing tells
-    has_card: bool = False  # whether there is a card that the listing does not tell of
+    card: ModelCard = NO_CARD  # as far as the Hub's listing has it
+    has_card: bool = False  # whether there is a card that the listing does not contain
 
     @property
     def num_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""What a matrix in codes means: facts alone, without JAX.
+"""The meaning of a matrix in codes: facts alone, without JAX.
 
 O is output features, I input features, Z groups of inputs.
 """
@@ -113,7 +113,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
     "IQ4_XS": BlockType(256, 136, (0,)),
     "MXFP4": BlockType(32, 17),
 }
-KINDS = tuple(BLOCK_TYPES)  # a tensor's type is told by its index
+KINDS = tuple(BLOCK_TYPES)  # a tensor's type is stored as its index
 FLOAT_KINDS = frozenset({"F32", "F16", "BF16"})
 
 

@@ -1,4 +1,4 @@
-"""A `Linear` whose weights stay in codes, and are made floats where they are multiplied."""
+"""A linear layer whose weights stay in codes and are decoded when they are multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How training runs move: speed, turns, curvature, distance to the end and between seeds."""
+"""The dynamics of training runs: speed, turns, curvature, distance to the end and between seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was learnt: bits per byte of training runs, at both ends and on the way."""
+"""Learning curves: bits per byte of training runs, at the first, last and middle checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cleaning left out and changed, and what the store cannot fill."""
+"""Texts and models that cleaning left out or changed, and settings that the store lacks."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _against(floors: Floors, scale: Scale | None) -> str:
 
 
 def _names(floors: Sequence[Floor]) -> list[str]:
-    """Of checkpoints: the folder's own where that tells them apart, else the whole label."""
+    """The last folder of a checkpoint's label if that is unique, else the whole label."""
     labels = [floor.entry.label.removesuffix(f"+{floor.dtype}") for floor in floors]
     short = {label: label.rpartition("/")[2] for label in labels}
     return [short[x] if len(set(short.values())) == len(short) else x for x in labels]

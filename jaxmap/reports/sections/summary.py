@@ -1,4 +1,4 @@
-"""The head of the page: what was asked, on what, and what came of it."""
+"""The head of the page: what was scored, on which texts, and the main results."""
 
 from __future__ import annotations
 
