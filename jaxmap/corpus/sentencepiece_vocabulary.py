@@ -122,6 +122,7 @@ class SentencePieceVocabulary(Vocabulary):
         return {self._none.id_to_piece(n): i for n, i in enumerate(numbers)} | self._tokens
 
     def added_ids(self) -> frozenset[int]:
+        """The ids of the tokens that were added to the model."""
         return frozenset(self._tokens.values())
 
 

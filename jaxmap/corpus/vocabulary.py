@@ -123,6 +123,7 @@ class BackendVocabulary(Vocabulary):
         return self.backend.get_vocab(with_added_tokens=True)
 
     def added_ids(self) -> frozenset[int]:
+        """The ids of the tokens that were added to the vocabulary."""
         return frozenset(self.backend.get_added_tokens_decoder())
 
 
