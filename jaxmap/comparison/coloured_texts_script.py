@@ -28,6 +28,9 @@ STYLE = """<style>
   gap: .5rem; }
 #token-tip .same { color: var(--blue); font-weight: 600; }
 #token-tip small { color: var(--soft); }
+@media print { #token-tip { display: none; }
+  .coloured .token, .coloured .scale span { print-color-adjust: exact;
+    -webkit-print-color-adjust: exact; } }
 </style>"""
 
 # A block of texts has the class "coloured", and in it the data of its tokens as JSON.

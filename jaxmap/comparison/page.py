@@ -25,7 +25,7 @@ def page_about(found: Comparison) -> str:
     body = [
         STYLE,
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">The reference is {escape(found.reference)}: {first.texts:,} texts, '
+        f'<p class="lead">The reference is {escape(name)}: {first.texts:,} texts, '
         f"{first.tokens:,} tokens; text set "
         f"<code>{escape(found.texts_fingerprint[:16])}</code>. {RAW}</p>",
         "<h2>Models</h2>",

@@ -20,16 +20,19 @@ _MOST_TEXTS = 5  # of a model
 
 def models_table(found: Comparison) -> str:
     """A row per model: both KLs with their errors, the change in bits per byte, the floor."""
-    heads = ["model", "format", "bits per weight", "token KL, nats", "99 %", "same top token",
-             "Δ bits per byte", "KL, bits per byte", "floor of token KL"]  # fmt: skip
+    with_floors = any(one.floor is not None for one in found.compared)
+    heads = ["model", "format", "bits per weight", "token KL, nats", "its 99 % quantile",
+             "same top token", "Δ bits per byte", "KL, bits per byte",
+             *(["floor of token KL"] if with_floors else [])]  # fmt: skip
     rows = []
     for name, one in _named(found):
         if one.layer is None:
             row = one.row
             floor = number(float("nan")) if one.floor is None else with_error(*one.floor.token_kl)
+            floors = [floor] if with_floors else []
             rows.append([
                 name, row.format, number(row.bits_per_weight), *_divergences(one)[:1],
-                number(row.token_kl_p99), *_divergences(one)[1:], floor,
+                number(row.token_kl_p99), *_divergences(one)[1:], *floors,
             ])  # fmt: skip
     return table(heads, rows, numbers_from=2)
 
@@ -84,7 +87,8 @@ def _parts_table(
         there = [(c, one) for c, (_, one) in zip(cells, models, strict=True) if c is not None]
         if not there:
             continue
-        share = f"{there[0][0].tokens / there[0][1].row.tokens:.1%}"
+        fraction = there[0][0].tokens / there[0][1].row.tokens
+        share = percent(fraction) if fraction >= 0.0005 else "< 0.1%"
         values = [
             number(float("nan")) if c is None else with_error(c.value, c.standard_error)
             for c in cells

@@ -67,7 +67,7 @@ def _section(found: Comparison, name: str, anchor: str, number: int, texts: str)
         f"<p>At every token of {first.texts:,} texts the next-token distributions of two models "
         "are compared over the whole vocabulary: token KL is the mean of KL(reference || model). "
         "It is another quantity than the KL over texts of this page, which stands in the column "
-        f"beside. ± is one standard error over texts. The reference is {escape(found.reference)}. "
+        f"beside. ± is one standard error over texts. The reference is {escape(name)}. "
         f"{RAW}</p>",
         models_table(found),
     ]

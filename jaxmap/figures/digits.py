@@ -34,12 +34,19 @@ def with_error(value: float, error: float, *, signed: bool = False) -> str:
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return plus + number(value)
     power = math.floor(math.log10(abs(value))) if 0 < abs(value) < SMALL else 0
+    places = _places(error / 10.0**power)
+    if power and round(abs(value) / 10.0**power, places) >= 10:
+        power += 1  # 9.6 without a decimal place is 10
+        places = _places(error / 10.0**power)
     value, error = value / 10.0**power, error / 10.0**power
-    two, one = f"{error:.1e}", f"{error:.0e}"
-    places = 1 - int(two[4:]) if two[0] == "1" else -int(one[2:])
-    places = max(places, 0)
     told = f"{plus}{_minus(f'{value:,.{places}f}')} ± {error:,.{places}f}"
     return f"({told}) × {_power(power)}" if power else told
+
+
+def _places(error: float) -> int:
+    """The decimal places of an error's last significant digit."""
+    two, one = f"{error:.1e}", f"{error:.0e}"
+    return max(1 - int(two[4:]) if two[0] == "1" else -int(one[2:]), 0)
 
 
 def fixed(value: float, places: int) -> str:

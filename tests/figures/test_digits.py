@@ -23,6 +23,7 @@ NAN = float("nan")
         (NAN, 0.1, "–"),
         (-0.001, 0.07, "0.00 ± 0.07"),
         (-6.53e-5, 3.1e-6, "(−6.5 ± 0.3) × 10⁻⁵"),
+        (-9.53e-5, 4.1e-5, "(−1.0 ± 0.4) × 10⁻⁴"),
     ],
 )
 def test_value_and_error_end_at_one_digit(value, error, told):
