@@ -101,18 +101,18 @@ def scan(
     )(numbers_2, target_N, target_logit_N, hidden_NE, unembedding.head_VE, *biases)  # fmt: skip
     max_PN, sum_PN, *sums = found
     part = Distribution(max_PN, sum_PN)
-    max_N = jnp.max(max_PN, axis=0)
-    whole = Distribution(max_N, jnp.sum(sum_PN * jnp.exp(max_PN - max_N), axis=0))
+    max_1N = jnp.max(max_PN, axis=0, keepdims=True)
+    whole = Distribution(max_1N[0], jnp.sum(sum_PN * jnp.exp(max_PN - max_1N), axis=0))
     results: dict[str, Any] = {}
     for name, sum_of_PN in zip(accumulators, sums, strict=True):
         if name == "centred":
-            moved_PN = rescaled(sum_of_PN, shift(part, max_N), part, max_N)
+            moved_PN = rescaled(sum_of_PN, shift(part, max_1N), part, max_1N)
             results[name] = jnp.sum(moved_PN, axis=0)
         elif name == "above":
             results[name] = jnp.sum(sum_of_PN, axis=0)
         else:  # of equal maxima the first token
-            id_PN = jnp.where(max_PN == max_N, sum_of_PN, _LAST)
-            results[name] = (jnp.min(id_PN, axis=0), max_N)
+            id_PN = jnp.where(max_PN == max_1N, sum_of_PN, _LAST)
+            results[name] = (jnp.min(id_PN, axis=0), whole.max_N)
     return whole, results
 
 

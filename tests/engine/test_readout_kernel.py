@@ -13,6 +13,8 @@ from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.layers.logits import LogitAdjustment
 
+pytestmark = pytest.mark.usefixtures("strict")  # neither dtypes nor ranks are promoted
+
 NAMES = ("log_likelihood", "entropy", "target_rank", "top_token")
 CASES = {
     # N, E, V, tokens of them, dtype of states, of the head, arithmetic, adjustment

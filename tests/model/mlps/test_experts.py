@@ -63,7 +63,7 @@ def test_blocks_give_each_token_its_experts(N, E, k, shares):
 
     def run(expert, x_bD):
         jax.debug.callback(lambda e: runs.append(int(e)), expert)
-        return x_bD * (expert + 1)
+        return x_bD * (expert + 1).astype(x_bD.dtype)
 
     y_NKD = jax.jit(lambda x, i: in_blocks(run, x, i, E, 8))(x_ND, index_NK)
     jax.block_until_ready(y_NKD)
