@@ -90,10 +90,12 @@ def push(
     local: bool = False,
     public: bool = False,
     card: bool = True,
+    commit_files: int = _FILES,
 ) -> Pushed:
     """Puts the results of a store that a repository lacks there, and renews its card.
 
-    Arguments are those of `jaxmap.push`, with references and revisions as `models`.
+    Arguments are those of `jaxmap.push`, with references and revisions as `models`, and
+    `commit_files`, the most files of a commit.
     """
     repository, public_names = Repository(repo), PublicNames.read(names, local=local)
     files, withheld = _files(store, models, public_names)
@@ -108,7 +110,7 @@ def push(
             try:
                 contents = _contents(repository)
                 _check_texts(repository, contents, store)
-                _send(repository, contents, files, store, public_names, texts, sent)
+                _send(repository, contents, files, store, public_names, texts, sent, commit_files)
                 break
             except MovedError:
                 continue
@@ -190,6 +192,7 @@ def _send(
     names: PublicNames,
     texts: text_facts.TextFacts,
     sent: list[str],
+    commit_files: int,
 ) -> None:
     """Commits what is not there, some files at a time; adds their names to `sent`.
 
@@ -202,7 +205,7 @@ def _send(
         # Whoever says first of which texts the repository is has said it.
         first, parent = {TEXTS: text_facts.encode(texts)}, contents.commit
     with progress(len(lacking), "push", "file", disable=not lacking) as bar:
-        for group in _groups(lacking, store, names):
+        for group in _groups(lacking, store, names, commit_files):
             results = len({name.split("+")[0] for name in group})
             plural = "s" if results > 1 else ""
             repository.commit({**first, **group}, f"Add {results} result{plural}", parent)
@@ -219,12 +222,12 @@ def _send(
 
 
 def _groups(
-    files: Iterable[SharedFile], store: Store, names: PublicNames
+    files: Iterable[SharedFile], store: Store, names: PublicNames, commit_files: int
 ) -> Iterator[dict[str, bytes]]:
     group: dict[str, bytes] = {}
     for file in files:
         group[file.name] = content_of(file, store, names)
-        if len(group) == _FILES or sum(map(len, group.values())) >= _BYTES:
+        if len(group) == commit_files or sum(map(len, group.values())) >= _BYTES:
             yield group
             group = {}
     if group:

@@ -22,6 +22,7 @@ from support.stores import filled, record, texts
 import jaxmap
 from jaxmap.cli import program
 from jaxmap.errors import InputError, JaxmapError
+from jaxmap.sharing.push import push
 from jaxmap.sharing.repository import Repository
 from jaxmap.store import Store
 
@@ -86,11 +87,10 @@ def test_two_people_push_at_once(hub, store, tmp_path):
         assert f"| org/{name} |" in card
 
 
-def test_an_interrupted_push_resumes(hub, store, monkeypatch):
-    monkeypatch.setattr("jaxmap.sharing.push._FILES", 3)
+def test_an_interrupted_push_resumes(hub, store):
     hub.before["commit"] = [lambda: None, lambda: hub.faults.update(commit=[403])]
     with pytest.raises(InputError, match="does not let you write it; set HF_TOKEN"):
-        jaxmap.push(store, REPO)
+        push(store, REPO, commit_files=3)
     assert len(results(hub)) == 3
     assert len(jaxmap.push(store, REPO).sent) == 4
     assert len(results(hub)) == 7
