@@ -52,7 +52,6 @@ _SINGLE = {
     "blt": "patches of bytes, of a length that another model chooses",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
     "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
-    "diffllama": "the difference of two softmaxes; the decoder has no such attention",
     "dory": "normed embeddings and a head of its own kind; the page is not written",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
     "hrm_text": "its blocks run several times in a hierarchy; the decoder runs each once",

@@ -14,6 +14,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.delta import GatedDelta
+from jaxmap.model.mixers.differential import DifferentialAttention
 from jaxmap.model.mixers.kimi_delta import KimiDelta
 from jaxmap.model.mixers.latent import LatentAttention
 from jaxmap.model.mixers.lightning import LightningAttention
@@ -36,6 +37,7 @@ MIXERS: dict[str, type[Sublayer]] = {
     "attention": Attention,
     "attention+ssd": TwoMixers,
     "delta": GatedDelta,
+    "differential": DifferentialAttention,
     "kimi_delta": KimiDelta,
     "latent": LatentAttention,
     "lightning": LightningAttention,

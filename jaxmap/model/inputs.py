@@ -74,6 +74,7 @@ class LayerFacts:
       cutoff: float32, see `Spec.cutoff`; None if no layer has one.
       embedding_BTP: the layer's embedding of each token (`Spec.layer_embedding`); None: none.
       keys_values: those of an earlier layer (`Kind.reads`); None: the layer's own.
+      subtracted: float32, `Spec.subtracted`; None in models without differential attention.
     """
 
     scale: jax.Array
@@ -86,6 +87,7 @@ class LayerFacts:
     cutoff: jax.Array | None = None
     embedding_BTP: jax.Array | None = None
     keys_values: tuple[jax.Array, jax.Array] | None = None
+    subtracted: jax.Array | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -110,7 +112,12 @@ class LayerFacts:
         if spec.lightning is not None:
             decay = jnp.asarray(spec.lightning.rates[start:stop], jnp.float32)
         cutoff = jnp.asarray(spec.cutoff[start:stop], jnp.float32) if spec.cutoff else None
-        return dataclasses.replace(facts, chunk=chunk, decay=decay, cutoff=cutoff)
+        subtracted = None
+        if spec.subtracted:
+            subtracted = jnp.asarray(spec.subtracted[start:stop], jnp.float32)
+        return dataclasses.replace(
+            facts, chunk=chunk, decay=decay, cutoff=cutoff, subtracted=subtracted
+        )
 
 
 @dataclasses.dataclass(frozen=True)

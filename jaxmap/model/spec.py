@@ -159,6 +159,8 @@ class Spec:
     # Facts of layers with "selective_scan", "selective_scan_of_heads" or "ssd", alone or shared.
     ssm: StateSpace | None = None
     lightning: Lightning | None = None  # facts of layers with "lightning"
+    # Per layer with "differential", the constant in the factor of the softmax that is subtracted.
+    subtracted: tuple[float, ...] = ()
     shared: Shared | None = None  # facts of layers with "shared+" and a state space
     short_conv: ShortConv | None = None  # facts of layers with "short_conv"
     scale: tuple[float, ...] = ()  # per layer, on q·k; empty: C**-0.5 everywhere
@@ -212,7 +214,7 @@ class Spec:
             raise ValueError("ropes that turn different channels")
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
-        for name in ("scale", "window", "chunk", "rope_of", "kinds", "cutoff"):
+        for name in ("scale", "window", "chunk", "rope_of", "kinds", "cutoff", "subtracted"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")

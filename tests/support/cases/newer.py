@@ -113,6 +113,7 @@ _KIMI = {
     "qk_nope_head_dim": 10,
     "v_head_dim": 12,
 }
+_DIFF = {**_SIZES, "model_type": "diffllama", "num_attention_heads": 8, "num_key_value_heads": 4}
 
 CASES: dict[str, dict[str, Any]] = {
     "apertus": {**_APERTUS, "rope_parameters": _LLAMA3},
@@ -341,5 +342,17 @@ CASES: dict[str, dict[str, Any]] = {
         "num_shared_experts": 2,
         "rms_norm_eps": 0.3,
         "hidden_act": "gelu",
+    },
+    "diffllama": {**_DIFF, "head_dim": 6},
+    "diffllama-options": {
+        **_DIFF,
+        "num_hidden_layers": 3,
+        "num_key_value_heads": 2,
+        "head_dim": 14,
+        "attention_bias": True,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+        "rms_norm_eps": 0.3,
+        "rope_parameters": _LLAMA3,
     },
 }
