@@ -38,7 +38,7 @@ _SHARED = (
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
     (
-        "aria_text axk1 beam flint laguna lfm3 longcat_flash mimo_v2_flash",
+        "aria_text axk1 beam flint laguna lfm3 longcat_flash",
         "the page is not written",
     ),
     (

@@ -81,6 +81,7 @@ class Kind:
       G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
+      sinks: whether attention has sinks, where the Spec has them.
       residual: factors in the sums of the residual stream.
       shared: the number of the layer among those with a shared block (`Spec.shared`), from 0.
       keeps: the name under which later layers find the keys and values of the last of these layers;
@@ -94,6 +95,7 @@ class Kind:
     F: int = 0
     bare: frozenset[str] = frozenset()
     out_bias: bool = False
+    sinks: bool = True
     residual: ResidualFactors = ResidualFactors()
     shared: int = 0
     keeps: str = ""
@@ -142,6 +144,8 @@ class Spec:
     out_bias: bool = False
     qk_norm: QkNorm | None = None
     v_norm: bool = False  # the channels of each value head are RMS-normalised, without a scale
+    value_C: int = 0  # channels of a value head; 0: C
+    value_scale: float = 1.0  # on values
     clip_qkv: float = 0.0  # bound on queries, keys and values; 0: none
     clip_normed: bool = False  # clip after the query norm instead of before
     softcap: float = 0.0  # scores become softcap tanh(score / softcap); 0: none

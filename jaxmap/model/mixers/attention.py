@@ -34,22 +34,28 @@ class ValueBias(nnx.Module):
 
 
 class Attention(Sublayer):
-    """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245)."""
+    """x_BTD -> x_BTD, with grouped key/value heads (Ainslie et al. 2023, arXiv:2305.13245).
+
+    The letter C in the arrays of values stands for `Spec.value_C` where it is given.
+    """
 
     quantisable = True
     pads_heads = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, H, G, C = spec.D, spec.H, kind.G or spec.G, spec.C
+        value_C = spec.value_C or C
+        assert value_C == C or not (spec.value_bias or spec.out_gate or spec.mixed_norm)
         self.spec = spec
         make = dict(dtype=dtype, rngs=rngs)
         self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
         of_keys = dict(bias=(G, C) if spec.qkv_bias else None, **make)
+        of_values = dict(bias=(G, value_C) if spec.qkv_bias else None, **make)
         own = not kind.reads
         self.k = Linear("btd,dgc->btgc", (D, G, C), **of_keys) if own else None
-        self.v = Linear("btd,dgc->btgc", (D, G, C), **of_keys) if own else None
+        self.v = Linear("btd,dgc->btgc", (D, G, value_C), **of_values) if own else None
         out_bias = (D,) if spec.out_bias or kind.out_bias else None
-        self.o = Linear("bthc,hcd->btd", (H, C, D), bias=out_bias, **make)
+        self.o = Linear("bthc,hcd->btd", (H, value_C, D), bias=out_bias, **make)
         gate_bias = (H, C) if spec.qkv_bias else None
         self.gate = (
             Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
@@ -57,11 +63,12 @@ class Attention(Sublayer):
         self.q_norm = _qk_norm(spec, H, "h", dtype)
         self.k_norm = _qk_norm(spec, G, "g", dtype) if own else None
         self.v_norm = (
-            Norm("rms", (C,), eps=spec.eps, scale=False, dtype=dtype)
+            Norm("rms", (value_C,), eps=spec.eps, scale=False, dtype=dtype)
             if own and spec.v_norm
             else None
         )
-        self.sink = parameter(jnp.zeros((H,), dtype), "h") if spec.sinks else None
+        has_sinks = spec.sinks and kind.sinks
+        self.sink = parameter(jnp.zeros((H,), dtype), "h") if has_sinks else None
         self.value_bias = ValueBias(spec, **make) if spec.value_bias else None
         self.mixed_norm = (
             Norm(spec.norm, (H * C,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
@@ -80,6 +87,8 @@ class Attention(Sublayer):
         assert self.v is not None
         k = self._prepared(self.k(x_BTD, geometry), self.k_norm, facts)
         v = self._clipped(self.v(x_BTD, geometry))
+        if self.spec.value_scale != 1:
+            v = v * jnp.asarray(self.spec.value_scale, v.dtype)
         return k, v if self.v_norm is None else self.v_norm(v)
 
     def attended(

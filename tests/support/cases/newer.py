@@ -114,6 +114,25 @@ _KIMI = {
     "v_head_dim": 12,
 }
 _DIFF = {**_SIZES, "model_type": "diffllama", "num_attention_heads": 8, "num_key_value_heads": 4}
+_MIMO = {
+    **_WIDE,
+    "model_type": "mimo_v2_flash",
+    "num_hidden_layers": 3,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 20,
+    "v_head_dim": 10,
+    "sliding_window": 11,
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+    "rope_parameters": {
+        "full_attention": {**_PLAIN, "partial_rotary_factor": 0.6},
+        "sliding_attention": {
+            "rope_type": "default",
+            "rope_theta": 70.0,
+            "partial_rotary_factor": 0.6,
+        },
+    },
+}
 
 CASES: dict[str, dict[str, Any]] = {
     "apertus": {**_APERTUS, "rope_parameters": _LLAMA3},
@@ -354,5 +373,19 @@ CASES: dict[str, dict[str, Any]] = {
         "hidden_act": "gelu",
         "rms_norm_eps": 0.3,
         "rope_parameters": _LLAMA3,
+    },
+    "mimo_v2_flash": _MIMO,
+    "mimo_v2_flash-options": {
+        **_MIMO,
+        "layer_types": None,
+        "mlp_layer_types": ["sparse", "dense", "sparse"],
+        "rope_parameters": None,
+        "attention_bias": True,
+        "attention_value_scale": None,
+        "routed_scaling_factor": 1.7,
+        "norm_topk_prob": False,
+        "n_group": 3,
+        "topk_group": 2,
+        "tie_word_embeddings": True,
     },
 }
