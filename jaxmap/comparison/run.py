@@ -32,7 +32,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_spans import byte_spans
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.errors import JaxmapError, without_name
-from jaxmap.lens.seen_texts import warn_of_seen_texts
+from jaxmap.lens.training_texts import warn_of_seen_texts
 from jaxmap.store import Store
 
 

@@ -22,8 +22,8 @@ from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.engine.scorer import VOCABULARY_BLOCK
 from jaxmap.environment import versions
 from jaxmap.errors import InputError, JaxmapError, without_name
-from jaxmap.lens.seen_texts import write_trained_texts
 from jaxmap.lens.trainer import Training, train_lens
+from jaxmap.lens.training_texts import write_trained_texts
 from jaxmap.lens.tuned_lens import FACTS, TunedLens, lens_folder, read_lens, write_lens
 from jaxmap.progress import progress
 from jaxmap.results import Table

@@ -13,9 +13,9 @@ from jaxmap.store import Store
 from jaxmap.store.garbage_collection import garbage_collection_paused
 from jaxmap.store.heartbeat import Seen, Workers
 from jaxmap.store.identical_checkpoints import IdenticalCheckpoints, identical_checkpoints
-from jaxmap.store.outlook import bar, outlook
 from jaxmap.store.record import Entry, checkpoint_name
 from jaxmap.store.requests import Failure, Item
+from jaxmap.store.run_progress import bar, outlook
 from jaxmap.store.token_rules import TokenCheck, check_tokens
 from jaxmap.store.weight_distances import DistanceTable
 

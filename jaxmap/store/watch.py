@@ -11,7 +11,7 @@ from typing import TextIO
 
 from jaxmap.store import Store
 from jaxmap.store.heartbeat import INTERVAL, Seen, Workers
-from jaxmap.store.outlook import bar, duration, outlook, rate_text
+from jaxmap.store.run_progress import bar, duration, outlook, rate_text
 from jaxmap.store.status import StatusReport, failure_line, status
 from jaxmap.store.weight_distances import DistanceTable
 

@@ -83,7 +83,7 @@ def score_models(
         scorer = scorer_type(texts, store, settings, follower)
         return Outcome(follows=follower.follow(scorer.load_part, scorer.score_part))
     if settings.tuned_lens:
-        from jaxmap.lens.seen_texts import warn_of_seen_texts
+        from jaxmap.lens.training_texts import warn_of_seen_texts
 
         models = [(ref.name, ref.revision) for ref in refs]
         warn_of_seen_texts(Path(settings.tuned_lens), models, texts)

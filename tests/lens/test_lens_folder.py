@@ -18,7 +18,7 @@ from jaxmap.corpus.texts import load_texts
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.translators import Translators
 from jaxmap.errors import InputError
-from jaxmap.lens.seen_texts import TRAINED_TEXTS, count_seen
+from jaxmap.lens.training_texts import TRAINED_TEXTS, count_seen
 from jaxmap.lens.tuned_lens import FACTS, TENSORS, find_lens, parse_lens, read_lens
 from jaxmap.store import Store
 from jaxmap.store.record import Identity, hash_facts

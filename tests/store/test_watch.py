@@ -18,7 +18,7 @@ from support.stores import filled, record, texts
 
 from jaxmap.store import Failure, Item, Store
 from jaxmap.store.heartbeat import Heartbeat
-from jaxmap.store.outlook import duration, rate_text
+from jaxmap.store.run_progress import duration, rate_text
 from jaxmap.store.status import status
 from jaxmap.store.watch import gave_up, table, watch
 from jaxmap.store.weight_distances import (

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.layers import fused
+from jaxmap.model.layers import fused_products
 from jaxmap.precision import PRECISIONS, Precision
 
 _PRECISION: contextvars.ContextVar[Precision | None] = contextvars.ContextVar(
@@ -199,7 +199,7 @@ def by_gpu_kernel(
     first = plain[0]
     lead, outer = x.shape[: x.ndim - first.inner], first.kernel.shape[first.inner :]
     biases = [None if linear.bias is None else linear.bias[...].reshape(-1) for linear in plain]
-    y_NF = fused.multiply(
+    y_NF = fused_products.multiply(
         x.reshape(math.prod(lead), -1),
         [linear.matrix for linear in plain],
         biases,

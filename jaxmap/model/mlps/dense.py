@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.layers import fused
+from jaxmap.model.layers import fused_products
 from jaxmap.model.layers.linear import Linear, by_gpu_kernel, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.spec import Kind, Spec
@@ -38,8 +38,8 @@ def _gelu_by_tanh(x: jax.Array) -> jax.Array:
     Accelerators have tanh in hardware; erf takes them three times as many operations.
     """
     x32 = x.astype(jnp.float32)
-    z, u = x32 * x32, jnp.float32(fused.GELU[-1])
-    for coefficient in fused.GELU[-2::-1]:
+    z, u = x32 * x32, jnp.float32(fused_products.GELU[-1])
+    for coefficient in fused_products.GELU[-2::-1]:
         u = u * z + coefficient
     half = 0.5 * x32
     return (half + half * jnp.tanh(u * x32)).astype(x.dtype)
@@ -124,7 +124,7 @@ class Mlp(Sublayer):
         linears = [self.up] if self.gate is None else [self.gate, self.up]
         if (
             getattr(geometry, "platform", "") == "gpu"
-            and self.act in fused.FUSED
+            and self.act in fused_products.FUSED
             and factor == 1
             and cutoff is None
         ):

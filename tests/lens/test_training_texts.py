@@ -7,7 +7,7 @@ import pytest
 from absl import logging
 
 from jaxmap.corpus.texts import TextSet
-from jaxmap.lens.seen_texts import (
+from jaxmap.lens.training_texts import (
     TRAINED_TEXTS,
     count_seen,
     warn_of_seen_texts,

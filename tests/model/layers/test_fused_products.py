@@ -12,7 +12,7 @@ from flax import nnx
 from scipy.special import erf
 
 from jaxmap.model.inputs import Geometry
-from jaxmap.model.layers import fused
+from jaxmap.model.layers import fused_products
 from jaxmap.model.layers.linear import Linear, by_gpu_kernel
 
 ACTS = {
@@ -75,13 +75,13 @@ def test_a_gated_pair_of_layers_agrees_with_float64(dtype):
     np.testing.assert_allclose(np.float64(found), expected, rtol=1.01 * rounding, atol=2e-5)
 
 
-@pytest.mark.parametrize("act", fused.FUSED)
+@pytest.mark.parametrize("act", fused_products.FUSED)
 def test_activations_are_those_of_the_plain_code(act):
     x = np.concatenate([np.linspace(-12, 12, 4001), [-6e4, -300, 300, 6e4]]).astype(np.float32)
     name = {"swish": "silu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}.get(act, act)
     with np.errstate(over="ignore"):
         expected = ACTS[name](np.float64(x))
-    found = np.float64(fused.FUSED[act](jnp.asarray(x)))
+    found = np.float64(fused_products.FUSED[act](jnp.asarray(x)))
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=4e-6)
 
 
