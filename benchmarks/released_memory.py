@@ -1,7 +1,7 @@
 """How much memory a released copy takes: loaded in its codes, decoded, and while it is scored.
 
     python benchmarks/released_memory.py
-                                         [--formats=gptq,awq,fp8,bnb-nf4,bnb-int8,q4_k_m,q8_0,float16]
+                                         [--formats=gptq,awq,packed,fp8,bnb-nf4,bnb-int8,q4_k_m,q8_0,float16]
                                          [--width=2048] [--layers=4] [--out=released_memory.json]
 
 Each format is a Llama of `--layers` layers of `--width` with random codes, loaded and scored in a
@@ -31,8 +31,8 @@ from jaxmap.model.encodings.codes import BLOCK_TYPES
 
 _FORMATS = flags.DEFINE_list(
     "formats",
-    ["gptq", "awq", "fp8", "bnb-nf4", "bnb-int8", "q4_k_m", "q8_0", "float16"],
-    "Which to measure; q4_k_m and q8_0 are GGUF files.",
+    ["gptq", "awq", "packed", "fp8", "bnb-nf4", "bnb-int8", "q4_k_m", "q8_0", "float16"],
+    "Which to measure; packed is of compressed-tensors, q4_k_m and q8_0 are GGUF files.",
 )
 _WIDTH = flags.DEFINE_integer("width", 2048, "Features of the residual stream, a multiple of 128.")
 _LAYERS = flags.DEFINE_integer("layers", 4, "Layers.")
@@ -41,18 +41,21 @@ _CHILD = flags.DEFINE_string("child", None, "Internal: a folder to load.")
 _IN_CODES = flags.DEFINE_boolean("in_codes", True, "Internal: whether layers stay in codes.")
 
 _KINDS = {np.dtype(np.int32): "I32", np.dtype(np.float16): "F16", np.dtype(np.float32): "F32",
-          np.dtype(np.uint8): "U8", np.dtype(np.int8): "I8",
+          np.dtype(np.uint8): "U8", np.dtype(np.int8): "I8", np.dtype(np.int64): "I64",
           np.dtype(ml_dtypes.float8_e4m3fn): "F8_E4M3"}  # fmt: skip
 _SETTINGS: dict[str, dict[str, Any] | None] = {
     "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False},
     "awq": {"quant_method": "awq", "bits": 4, "version": "gemm"},
+    "packed": {"quant_method": "compressed-tensors", "format": "pack-quantized",
+               "config_groups": {"group_0": {"targets": ["Linear"], "weights": {
+                   "num_bits": 4, "group_size": 128, "strategy": "group"}}}},
     "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128]},
     "bnb-nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True},
     "bnb-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
     "q4_k_m": None,
     "q8_0": None,
     "float16": None,
-}
+}  # fmt: skip
 _GGUF_NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
                "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
                "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
@@ -75,6 +78,9 @@ def _parts(name: str, outs: int, ins: int, random: np.random.Generator) -> dict[
     if name == "awq":
         parts = {"qweight": words(ins, outs // 8), "qzeros": words(ins // 128, outs // 8)}
         return {**parts, "scales": scales(ins // 128, outs)}
+    if name == "packed":
+        parts = {"weight_packed": words(outs, ins // 8), "weight_scale": scales(outs, ins // 128)}
+        return {**parts, "weight_shape": np.array([outs, ins])}
     if name == "fp8":
         codes = random.integers(0, 0x70, (outs, ins), dtype=np.uint8)
         grid = (-(-outs // 128), -(-ins // 128))
