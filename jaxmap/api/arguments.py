@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from jaxmap.checkpoint.listing import find, read_models_file
@@ -11,7 +12,9 @@ from jaxmap.checkpoint.refs import Ref, parse_ref, parse_refs
 from jaxmap.corpus.textfiles import TextRecord, plain_fields, to_record
 from jaxmap.corpus.texts import TextSet, load_texts
 from jaxmap.errors import InputError
+from jaxmap.output_paths import check_folder
 from jaxmap.store import Store
+from jaxmap.store.store_path import check_new
 
 
 @runtime_checkable
@@ -45,6 +48,16 @@ T = TypeVar("T")
 def open_for_reading(store: StoreLike) -> Store:
     """The store itself, or the one in a folder; InputError where there is none."""
     return store if isinstance(store, Store) else Store.open(store)
+
+
+def check_new_store(store: StoreLike) -> None:
+    """Raises InputError where a store neither is nor can be made; nothing is left behind.
+
+    For a look at the path before the network is asked or a model is read.
+    """
+    if not isinstance(store, Store):
+        check_new(FilePath(store))
+        check_folder(store, "store")
 
 
 def open_for_writing(store: StoreLike, texts: TextSet) -> Store:

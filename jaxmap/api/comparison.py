@@ -11,6 +11,7 @@ from jaxmap.api.arguments import (
     Path,
     StoreLike,
     Texts,
+    check_new_store,
     models_of,
     names_of,
     open_for_reading,
@@ -99,6 +100,7 @@ def compare(
     from jaxmap.precision import check_precision
     from jaxmap.variant import parse_quantisations
 
+    check_new_store(store)
     refs, [its_ref, *more] = models_of(models, models_file), models_of(reference)
     if more:
         raise InputError(f"names {1 + len(more)} models; give one", field="reference")

@@ -12,6 +12,7 @@ from jaxmap.api.arguments import (
     Path,
     StoreLike,
     Texts,
+    check_new_store,
     models_of,
     names_of,
     open_for_writing,
@@ -93,10 +94,11 @@ def floor(
     Raises InputError for a parameter, texts or a store that cannot be used, and JaxmapError where
     the store cannot be written.
     """
-    refs, text_set = models_of(models, models_file), texts_of(texts)
     precisions = parse_precisions(list(names_of(dtypes)))
     if out is not None:
         check_file(out, ".csv")
+    check_new_store(store)
+    refs, text_set = models_of(models, models_file), texts_of(texts)
     opened = open_for_writing(store, text_set)
     from jaxmap import runtime
 

@@ -14,6 +14,7 @@ from jaxmap.api.arguments import (
     Path,
     StoreLike,
     Texts,
+    check_new_store,
     models_of,
     names_of,
     open_for_writing,
@@ -213,6 +214,7 @@ def _run(
     from jaxmap.checkpoint.listing import Lookup, find, thinned
     from jaxmap.store.listings import read_listings, write_listings
 
+    check_new_store(store)
     path = store.path if isinstance(store, Store) else store
     lookup = Lookup({name: one.revisions for name, one in read_listings(path).items()})
     # Last of what may be refused: it may ask the Hub.

@@ -9,6 +9,7 @@ from jaxmap.api.arguments import (
     Models,
     Names,
     StoreLike,
+    check_new_store,
     models_of,
     names_of,
     open_for_reading,
@@ -85,6 +86,7 @@ def pull(
     """
     from jaxmap.sharing.pull import pull as fetch
 
+    check_new_store(store)
     path = store.path if isinstance(store, Store) else FilePath(store)
     return fetch(path, repo, models=_checkpoints(models), revision=revision)
 

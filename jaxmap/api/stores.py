@@ -9,7 +9,14 @@ import sys
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from jaxmap.api.arguments import Models, Path, StoreLike, models_of, open_for_reading
+from jaxmap.api.arguments import (
+    Models,
+    Path,
+    StoreLike,
+    check_new_store,
+    models_of,
+    open_for_reading,
+)
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.output_paths import check_folder
 from jaxmap.results import Result, Table
@@ -211,5 +218,6 @@ def import_released(released: Path, store: Path) -> ImportedRelease:
     """
     from jaxmap.released.convert import import_released as read
 
+    check_new_store(store)
     opened, report = read(os.fspath(released), os.fspath(store))
     return ImportedRelease(opened, report)
