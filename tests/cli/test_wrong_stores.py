@@ -11,6 +11,7 @@ from jaxmap.cli.program import COMMANDS, define, run
 from jaxmap.errors import InputError
 
 MADE = {"score", "sweep", "floor", "compare", "pull", "import"}  # these make a store
+WITH_FOLDER = ("card", "tokens", "scale", "diffusion", "dynamics", "map")
 MORE = {
     "score": ["--texts=T", "--models=M"],
     "sweep": ["--config=C"],
