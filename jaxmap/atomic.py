@@ -19,6 +19,7 @@ Writer = Callable[[BinaryIO], object]
 
 DAY_S = 24 * 3600.0
 _TEMP = re.compile(r"^\..+\.(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]+\.tmp$")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # failures; all else is a place badly chosen
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
@@ -41,8 +42,9 @@ def write_atomic(
 
     `content` is the bytes, or a function that writes them to an open binary file (readable and
     seekable). Missing parent folders are made. Unless `durable`, the file may be lost when the
-    machine stops, and nothing waits for the disk. Raises InputError naming the path when the disk
-    is full, read-only or not ours; what stood at the path before then still stands.
+    machine stops, and nothing waits for the disk. Raises, naming the path, JaxmapError when the
+    disk is full and InputError when the place is read-only or not ours; what stood at the path
+    before then still stands.
     """
     path = Path(path)
     with one_line_errors(path):
@@ -86,6 +88,29 @@ def create_atomic(
         if durable:
             _sync_folder(path.parent)
         return True
+
+
+def append_line(path: str | os.PathLike[str], line: bytes) -> None:
+    """Adds a line to a file, made with its folders if need be; the whole line or nothing of it.
+
+    Errors are those of `write_atomic`.
+    """
+    path = Path(path)
+    with one_line_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            before, left = os.fstat(descriptor).st_size, line + b"\n"
+            try:
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            except OSError:
+                os.ftruncate(descriptor, before)
+                if not before:
+                    path.unlink(missing_ok=True)
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
@@ -195,7 +220,8 @@ def _explained(path: Path, error: OSError) -> JaxmapError:
     reason = _REASONS.get(error.errno or 0)
     if reason is None:
         return JaxmapError(f"{path}: cannot be written: {error.strerror or error}")
-    return InputError(f"{path}: cannot be written: {reason}")
+    kind = JaxmapError if error.errno in _FULL else InputError
+    return kind(f"{path}: cannot be written: {reason}")
 
 
 def _host() -> str:

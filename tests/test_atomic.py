@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from jaxmap.atomic import check_writable, create_atomic, remove_stale_temps, write_atomic
+from jaxmap.atomic import (
+    append_line,
+    check_writable,
+    create_atomic,
+    remove_stale_temps,
+    write_atomic,
+)
 from jaxmap.errors import InputError, JaxmapError
 
 
@@ -61,12 +68,31 @@ def test_a_full_or_read_only_disk_is_one_line(tmp_path, monkeypatch, code, words
 
     monkeypatch.setattr(os, call, fails)
     write, path = (create_atomic, tmp_path / "file2") if call == "link" else (write_atomic, path)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(JaxmapError, match=words) as caught:
         write(path, b"new")
+    full = code in (errno.ENOSPC, errno.EDQUOT)
+    assert type(caught.value) is (JaxmapError if full else InputError)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_line_is_added_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "lines"
+    append_line(path, b"one")
+    append_line(path, b"two")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for place in (path, tmp_path / "new"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        try:
+            with pytest.raises(JaxmapError, match="ulimit") as caught:
+                append_line(place, b"a long line")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert str(place) in str(caught.value)
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_write_that_truly_fails(tmp_path):

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxmap.atomic import append_line
 from jaxmap.engine.device_memory import USABLE, Memory
 from jaxmap.planning.cost import Work
 from jaxmap.results import Result
@@ -140,9 +141,7 @@ class Plan(Result):
 
     def add_to(self, path: str | os.PathLike[str]) -> Path:
         """Adds a line with all figures to a .jsonl file, which is made if it is not there."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(self.facts()) + "\n")
+        append_line(path, json.dumps(self.facts()).encode())
         return Path(path)
 
 

@@ -166,7 +166,7 @@ def test_a_full_disk(command, stores, tmp_path, capsys):
 
 def test_a_full_disk_leaves_a_store_that_opens(stores, tmp_path, capsys):
     line = [*arguments_of("pmi", stores), f"--out={tmp_path}/pmi"]
-    with largest_file(700), pytest.raises(InputError, match="ulimit -f"):
+    with largest_file(700), pytest.raises(JaxmapError, match="ulimit -f"):
         run(line)
     assert Store.open(tmp_path / "pmi").records() == []
     assert run(line) == 0

@@ -12,6 +12,7 @@ from jaxmap.errors import InputError
 
 MADE = {"score", "sweep", "floor", "compare", "pull", "import"}  # these make a store
 WITH_FOLDER = ("card", "tokens", "scale", "diffusion", "dynamics", "map")
+WITH_FOLDER = ("card", "tokens", "scale", "diffusion", "dynamics", "map")
 MORE = {
     "score": ["--texts=T", "--models=M"],
     "sweep": ["--config=C"],
@@ -26,7 +27,7 @@ MORE = {
     "resample": ["--texts=T", "--out=X/out.jsonl", "--n=2"],
     "place": ["--texts=T", "--out=X/out"],
     "report": ["--out=X/out.html"],
-    **dict.fromkeys(("card", "tokens", "scale", "diffusion", "dynamics", "map"), ["--out=X/out"]),
+    **{name: ["--out=X/out"] for name in WITH_FOLDER},
 }
 WITH_STORE = sorted(name for name in COMMANDS if "store" in define(name))
 

@@ -9,7 +9,7 @@ import pytest
 import xarray
 from support.stores import filled, record, texts
 
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Store
 from jaxmap.store.export import FORMATS_HELP, export
 
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_the_old_file(store, tmp_path, monkeypatch, ending):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(InputError, match=r"out\..*disk is full"):
+    with pytest.raises(JaxmapError, match=r"out\..*disk is full"):
         export(store, out)
     assert out.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == [f"out.{ending}", "store"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.stores import FakeTexts, filled, record, texts
 
-from jaxmap.errors import InputError
+from jaxmap.errors import InputError, JaxmapError
 from jaxmap.store import Failure, Item, Store
 
 TEXTS = texts()
@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
         lambda: store.add_failure(Failure(Item("other"), "why")),
         lambda: store.ask([Item("other")]),
     ):
-        with pytest.raises(InputError, match=f"{tmp_path}.*disk is full"):
+        with pytest.raises(JaxmapError, match=f"{tmp_path}.*disk is full"):
             act()
     monkeypatch.undo()
     again = Store.open(tmp_path)
