@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import sys
+import warnings
 
 from jaxmap.environment import user_cache
 from jaxmap.errors import InputError
@@ -39,6 +40,10 @@ def prepare() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+    # A cache that cannot be written (a full disk) costs time and nothing else: no lines about it.
+    warnings.filterwarnings(
+        "ignore", message="Error (writing|reading) persistent compilation cache"
+    )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -12,7 +12,6 @@ from jaxmap.errors import InputError
 
 MADE = {"score", "sweep", "floor", "compare", "pull", "import"}  # these make a store
 WITH_FOLDER = ("card", "tokens", "scale", "diffusion", "dynamics", "map")
-WITH_FOLDER = ("card", "tokens", "scale", "diffusion", "dynamics", "map")
 MORE = {
     "score": ["--texts=T", "--models=M"],
     "sweep": ["--config=C"],
