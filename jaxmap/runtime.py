@@ -41,9 +41,7 @@ def prepare() -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
     # A cache that cannot be written (a full disk) costs time and nothing else: no lines about it.
-    warnings.filterwarnings(
-        "ignore", message="Error (writing|reading) persistent compilation cache"
-    )
+    warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
