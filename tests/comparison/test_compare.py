@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -281,6 +283,18 @@ def test_states_that_are_too_large_or_of_a_reference_that_changed(models, texts,
     assert second.found[0].token_kl_nats != first.found[0].token_kl_nats
     with pytest.raises(InputError, match="keep_states=8: is 16 or 32"):
         package.compare(phi, texts, store, reference=folder, keep_states=8)
+
+
+def test_a_full_disk_is_named(models, texts, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    llama, store = models["llama"][0], tmp_path / "store"
+    found = package.compare(llama, texts, store, reference=llama, keep_states=32)
+    [(_, error)] = found.failures
+    assert "the disk is full" in str(error)
+    assert not [path for path in (store / "comparisons").glob("*") if ".npy" in path.name]
 
 
 def test_a_card_of_what_was_compared(models, texts, tmp_path, monkeypatch):
