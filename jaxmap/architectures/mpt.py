@@ -71,9 +71,19 @@ def spec(c: Config) -> Spec:
 
 
 def by_shapes(spec: Spec, shape_of: ShapeOf) -> Spec:
-    """The spec with the width of the MLP that the stored tensors have."""
+    """The spec with the width of the MLP and without the biases that the file does not have.
+
+    transformers makes no biases, whatever `no_bias` says.
+    """
     shape = shape_of("transformer.blocks.0.ffn.up_proj.weight")
-    return spec if shape is None else dataclasses.replace(spec, F=shape[0])
+    if shape is not None:
+        spec = dataclasses.replace(spec, F=shape[0])
+    if shape is None or shape_of("transformer.blocks.0.ffn.up_proj.bias") is not None:
+        return spec
+    norm = spec.qk_norm and dataclasses.replace(spec.qk_norm, bias=False)
+    return dataclasses.replace(
+        spec, qk_norm=norm, norm_bias=False, qkv_bias=False, out_bias=False, mlp_bias=False
+    )
 
 
 def rows(spec: Spec) -> dict[str, Row]:

@@ -153,6 +153,7 @@ CASES: dict[str, dict[str, Any]] = {
     "mpt-clipped": _mpt(clip_qkv=0.7),
     "mpt-scaled": _mpt(softmax_scale=0.6),
     "mpt-untied": {**_MPT, "tie_word_embeddings": False},
+    "mpt-biases-that-are-not-there": {**_MPT, "no_bias": False},
     "mpt-eps": {**_MPT, "layer_norm_epsilon": 0.3},
     "xglm": _XGLM,
     "xglm-unscaled": {**_XGLM, "scale_embedding": False},
