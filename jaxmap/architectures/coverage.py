@@ -61,6 +61,7 @@ class ParityResult:
       logits: the largest difference of a logit.
       text, lens: the largest difference of a text's log-likelihood at the output and at any layer,
         in nats; None: not compared.
+      date: the day of the oldest of these comparisons, in UTC, such as "2026-11-29".
     """
 
     cases: int
@@ -71,6 +72,7 @@ class ParityResult:
     logits: float
     text: float | None
     lens: float | None
+    date: str
 
 
 @cache
@@ -105,12 +107,16 @@ def measured() -> dict[str, ParityResult]:
             logits=max(case["logits"] for case in cases),
             text=worst(cases, "text"),
             lens=worst(cases, "lens"),
+            date=min(case["date"] for case in cases),
         )
         for kind, cases in by_type.items()
     }
 
 
-_HEADINGS = ("model type", "models", "layers", "logits", "text", "lens", "quantised", "sharded")
+_HEADINGS = (
+    *("model type", "models", "layers", "logits", "text", "lens", "measured"),
+    *("quantised", "sharded"),
+)
 
 
 def _cells(kind: str, seen: ParityResult | None) -> tuple[str, ...]:
@@ -128,6 +134,7 @@ def _cells(kind: str, seen: ParityResult | None) -> tuple[str, ...]:
         count,
         " ".join((*seen.mixers, *seen.mlps)),
         *errors,
+        seen.date,
         f"not {' '.join(refused)}" if refused else "yes",
         f"not {' '.join(seen.whole)}" if seen.whole else "yes",
     )
@@ -151,6 +158,7 @@ def rows(find: str = "") -> list[dict[str, object]]:
             "logits": one and one.logits,
             "text": one and one.text,
             "lens": one and one.lens,
+            "measured": one and one.date,
             "not_quantised": one and " ".join(part for part in parts if not quantisable(part)),
             "not_sharded": one and " ".join(one.whole),
             "paper": families()[kind].paper,
@@ -197,6 +205,7 @@ def table(find: str = "") -> str:
         "models: of each type on the published map of 1,018",
         "logits, text, lens: largest difference from PyTorch in float32 on CPU, of a logit, of a",
         f"  text's score and of its score at any layer in nats ({compared})",
+        "measured: the day of the oldest of these comparisons",
         "quantised: to 8 and 4 bit; sharded: cut by tensor parallelism, else whole on each device",
     ]
     remote = [kind for kind in kinds if kind in seen and seen[kind].remote]

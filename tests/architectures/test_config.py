@@ -177,11 +177,15 @@ _SEEN = {
             "mixers": ["attention"],
             "mlps": [mlp],
             "whole": whole,
+            "date": date,
             **errors,
         }
-        for case, mlp, whole, errors in (
-            ("one", "dense", [], {"logits": 3e-6, "text": 4e-4}),
-            ("two", "experts", ["experts"], {"logits": 2e-5, "text": 1e-4, "lens": 6e-4}),
+        for case, mlp, whole, date, errors in (
+            ("one", "dense", [], "2026-10-02", {"logits": 3e-6, "text": 4e-4}),
+            (
+                *("two", "experts", ["experts"], "2026-11-01"),
+                {"logits": 2e-5, "text": 1e-4, "lens": 6e-4},
+            ),
         )
     ],
 }
@@ -192,11 +196,11 @@ def test_the_table_says_the_worst_that_was_measured(monkeypatch):
     monkeypatch.setattr(coverage, "quantisable", lambda part: part != "experts")
     row = next(line for line in coverage.table("gptj").splitlines() if line.startswith("gptj"))
     assert row.split("  ", 1)[0] == "gptj"
-    for cell in (" 19 ", "attention dense experts", "2e-05", "4e-04", "6e-04", "Wang"):
+    for cell in (" 19 ", "attention dense experts", "2e-05", "4e-04", "6e-04", "2026-10-02", "Wang"):
         assert cell in row
     assert row.count("not experts") == 2  # neither quantised nor sharded
     unseen = next(line for line in coverage.table("bloom").splitlines() if line.startswith("bloom"))
-    assert unseen.split()[:8] == ["bloom", "12", "-", "-", "-", "-", "-", "-"]
+    assert unseen.split()[:9] == ["bloom", "12", *"-------"]
 
 
 def test_what_was_measured_is_within_the_bounds():

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def record(model: Model, reference: Any, **errors: float) -> None:
         "mixers": sorted({kind.mixer for kind in kinds} - {"none"}),
         "mlps": sorted({kind.mlp for kind in kinds} - {"none"}),
         "whole": _whole(model),
+        "date": datetime.now(UTC).date().isoformat(),
         **{name: float(f"{error:.2g}") for name, error in errors.items()},
     }
     with open(path, "a", encoding="utf-8") as file:  # one write a line: workers share the file
