@@ -15,6 +15,7 @@ aya_vision, cohere2_vision            cohere2
 idefics3, smolvlm                     llama
 lfm2_vl                               lfm2
 gemma3n                               gemma3n_text
+gemma4                                gemma4_text
 llama4                                llama4_text
 qwen2_vl, qwen2_5_vl                  Qwen2
 qwen3_vl, qwen3_vl_moe                Qwen3
@@ -168,6 +169,7 @@ def _page(paper: str, outer: str, text_type: str, *, tied: bool) -> Family:
 _PAGES = {
     "aya_vision": ("Dash et al. 2025, arXiv:2505.08751", "cohere2", True),
     "cohere2_vision": ("Cohere 2025, Command A Vision", "cohere2", True),
+    "gemma4": ("Google DeepMind 2026, Gemma 4", "gemma4_text", True),
     "gemma3n": ("Google DeepMind 2025, Gemma 3n", "gemma3n_text", True),
     "idefics3": ("Laurençon et al. 2024, arXiv:2408.12637", "llama", False),
     "internvl": ("Zhu et al. 2025, arXiv:2504.10479", "qwen2", True),

@@ -27,7 +27,7 @@ _SHARED = (
     ),
     (
         """
-        apertus1p5_text cohere_compass_text dots3_note dots3_note_text emu3 fuyu gemma4
+        apertus1p5_text cohere_compass_text dots3_note dots3_note_text emu3 fuyu
         gemma4_unified git got_ocr2 mllama moss_transcribe_diarize phi4_multimodal qwen4_exp
         """,
         "made for pictures or sound beside text; the page of its text model is not written",
@@ -45,9 +45,9 @@ _SHARED = (
         "gemma4_assistant gemma4_unified_assistant",
         "drafts for another model, whose states it reads",
     ),
-    ("gemma4_text gemma4_unified_text", "embeddings per layer, which the decoder lacks"),
 )
 _SINGLE = {
+    "gemma4_unified_text": "Gemma 4 without a vision encoder; the page is not written",
     "bailing_hybrid": "linear attention with heads of several decays; the page is not written",
     "blt": "patches of bytes, of a length that another model chooses",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",

@@ -90,6 +90,14 @@ def _yarn(p: Config, dims: int, theta: float, trained: int, context: int) -> dic
     return {"inv_freq": interpolated * (1 - keep) + extrapolated * keep, "gain": attention_factor}
 
 
+def _proportional(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
+    """A share of the pairs turns as in a head that turns whole; the others stay (Gemma 4)."""
+    turned = int(p.get("partial_rotary_factor", 1.0) * dims // 2)
+    inv_freq = _default(dims, theta) / np.float32(p.get("factor", 1.0))
+    inv_freq[turned:] = 0
+    return {"inv_freq": inv_freq}
+
+
 def _longrope(p: Config, dims: int, theta: float, trained: int, context: int) -> dict:
     """LongRoPE (Ding et al. 2024, arXiv:2402.13753) as Phi-3 uses it."""
     factor = p.get("factor") or context / trained
@@ -121,6 +129,7 @@ SCALINGS = {
     "llama3": _llama3,
     "yarn": _yarn,
     "longrope": _longrope,
+    "proportional": _proportional,
     "mrope": _plain,  # channels that turn by a picture's coordinates: in text all are the position
     "deepseek_yarn": _yarn,  # its name in DeepSeek-like files of other makers
     "su": _longrope,  # LongRoPE's first name on the Hub
@@ -217,14 +226,14 @@ def from_config(
     outer_theta = config.get(theta_key, theta)
     theta = p.get("rope_theta", outer_theta)
     outer_partial = config.get(partial_key, partial) if partial_key else partial
-    share = p.get("partial_rotary_factor", outer_partial)
+    kind = p.get("rope_type") or p.get("type") or "default"
+    share = p.get("partial_rotary_factor", outer_partial) if kind != "proportional" else 1.0
     if partial_key is None and share != 1.0:
         raise InputError(
             f"{config.where}: partial_rotary_factor {share} in a family that rotates whole heads"
         )
     context = config["max_position_embeddings"]
     trained = _trained(config, p, context)
-    kind = p.get("rope_type") or p.get("type") or "default"
     if kind not in SCALINGS:
         raise InputError(f"{config.where}: unknown rope_type {kind!r}; known: {sorted(SCALINGS)}")
     dims = int(head_dim * share)

@@ -93,6 +93,7 @@ class Block(nnx.Module):
         self.altup = AlternatingUpdates(spec, **make) if spec.altup else None
         self.laurel = AugmentedResidual(spec, **make) if spec.laurel_rank else None
         self.embedding = EmbeddingBranch(spec, **make) if spec.layer_embedding else None
+        self.scale = parameter(jnp.ones((1,), dtype)) if spec.layer_scaled else None
 
     def _normed(self, slot: str, x: jax.Array) -> jax.Array:
         norm = getattr(self, slot)
@@ -107,7 +108,7 @@ class Block(nnx.Module):
             y_BTD, kept = self._branches(x_BTD, geometry, facts)
             if self.embedding is not None:
                 y_BTD = y_BTD + self.embedding(y_BTD, facts.embedding_BTP, geometry)
-            return y_BTD, kept
+            return _learnt(y_BTD, self.scale), kept
         guess_BTPD = self.altup.predicted(x_BTD, geometry)
         y_BTD, kept = self._branches(guess_BTPD[:, :, self.altup.active], geometry, facts)
         x_BTPD = self.altup.corrected(guess_BTPD, y_BTD, geometry)
@@ -185,7 +186,7 @@ def _times(x: jax.Array, factor: float) -> jax.Array:
 
 
 def _learnt(x_BTD: jax.Array, factor_D: nnx.Param | None) -> jax.Array:
-    """The residual stream, multiplied by a learnt vector where the model has one."""
+    """The residual stream, multiplied by a learnt vector or number where the model has one."""
     return x_BTD if factor_D is None else x_BTD * factor_D[...].astype(x_BTD.dtype)
 
 

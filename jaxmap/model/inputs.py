@@ -161,9 +161,10 @@ class Geometry:
         cos = sin = None
         if spec.ropes:
             # [ropes, B, T, 1, rotated/2]
-            angles = jnp.stack(
-                [rope.angles(r, inputs.position_BT, inputs.length_BT) for r in spec.ropes]
-            )[..., None, :]
+            most = max(r.dims for r in spec.ropes) // 2
+            turned = [rope.angles(r, inputs.position_BT, inputs.length_BT) for r in spec.ropes]
+            own = [jnp.pad(x, ((0, 0), (0, 0), (0, most - x.shape[-1]))) for x in turned]
+            angles = jnp.stack(own)[..., None, :]
             gain = jnp.stack([rope.gain(r, inputs.length_BT) for r in spec.ropes])[..., None, None]
             cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
         return cls(

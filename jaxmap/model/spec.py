@@ -78,7 +78,8 @@ class Kind:
     Fields:
       mixer: a key of block.MIXERS, or "none".
       mlp: a key of block.MLPS, or "none".
-      G, F: key/value heads and MLP width if they differ from the Spec's; 0: the Spec's.
+      G, C, F: key/value heads, channels per head and MLP width if they differ from the Spec's; 0:
+        the Spec's.
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       sinks: whether attention has sinks, where the Spec has them.
@@ -87,11 +88,13 @@ class Kind:
       keeps: the name under which later layers find the keys and values of the last of these layers;
         "": none look for them.
       reads: the name of the keys and values that these layers use instead of their own; "": own.
+      tied_values: whether values are the projected keys, before their norm and rotation.
     """
 
     mixer: str = "attention"
     mlp: str = "dense"
     G: int = 0
+    C: int = 0
     F: int = 0
     bare: frozenset[str] = frozenset()
     out_bias: bool = False
@@ -100,6 +103,7 @@ class Kind:
     shared: int = 0
     keeps: str = ""
     reads: str = ""
+    tied_values: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +136,7 @@ class Spec:
     altup: AltUp | None = None  # several residual streams
     laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
     layer_embedding: LayerEmbedding | None = None  # embeddings of tokens for each layer
+    layer_scaled: bool = False  # the stream after each layer is multiplied by a learnt number
     multipliers: Multipliers = Multipliers()
     norm: str = "rms"  # a key of norms.NORMS
     norm_scale: bool = True
@@ -212,9 +217,12 @@ class Spec:
             raise ValueError(f"{self.H} query heads do not share {self.G} key/value heads evenly")
         if unknown := self.norms - set(NORM_SLOTS):
             raise ValueError(f"unknown norm slots {sorted(unknown)}; known: {NORM_SLOTS}")
-        if any(rope.dims > self.C for rope in self.ropes):
-            raise ValueError(f"rope turns more than the {self.C} channels of a head")
-        if len({(rope.dims, rope.pairs) for rope in self.ropes}) > 1:
+        heads = {kind.C or self.C for kind in self.kinds} or {self.C}
+        if any(rope.dims > max(heads) for rope in self.ropes):
+            raise ValueError(f"rope turns more than the {max(heads)} channels of a head")
+        turned = {rope.dims for rope in self.ropes}
+        # Layers with heads of several widths turn whole heads, see `attention.turn_of`.
+        if len({rope.pairs for rope in self.ropes}) > 1 or (len(turned) > 1 and turned != heads):
             raise ValueError("ropes that turn different channels")
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")

@@ -196,7 +196,15 @@ def test_the_table_says_the_worst_that_was_measured(monkeypatch):
     monkeypatch.setattr(coverage, "quantisable", lambda part: part != "experts")
     row = next(line for line in coverage.table("gptj").splitlines() if line.startswith("gptj"))
     assert row.split("  ", 1)[0] == "gptj"
-    for cell in (" 19 ", "attention dense experts", "2e-05", "4e-04", "6e-04", "2026-10-02", "Wang"):
+    for cell in (
+        " 19 ",
+        "attention dense experts",
+        "2e-05",
+        "4e-04",
+        "6e-04",
+        "2026-10-02",
+        "Wang",
+    ):
         assert cell in row
     assert row.count("not experts") == 2  # neither quantised nor sharded
     unseen = next(line for line in coverage.table("bloom").splitlines() if line.startswith("bloom"))

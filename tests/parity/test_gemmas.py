@@ -1,4 +1,4 @@
-"""Gemma 3n against Hugging Face PyTorch, at every layer too."""
+"""Gemma 3n and Gemma 4 against Hugging Face PyTorch, at every layer too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 
-_DEFAULT = {"gemma3n_text"}
+_DEFAULT = {"gemma3n_text", "gemma4_text"}
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]

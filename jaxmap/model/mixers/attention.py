@@ -43,7 +43,7 @@ class Attention(Sublayer):
     pads_heads = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
-        D, H, G, C = spec.D, spec.H, kind.G or spec.G, spec.C
+        D, H, G, C = spec.D, spec.H, kind.G or spec.G, kind.C or spec.C
         value_C = spec.value_C or C
         assert value_C == C or not (spec.value_bias or spec.out_gate or spec.mixed_norm)
         self.spec = spec
@@ -53,15 +53,16 @@ class Attention(Sublayer):
         of_values = dict(bias=(G, value_C) if spec.qkv_bias else None, **make)
         own = not kind.reads
         self.k = Linear("btd,dgc->btgc", (D, G, C), **of_keys) if own else None
-        self.v = Linear("btd,dgc->btgc", (D, G, value_C), **of_values) if own else None
+        own_values = own and not kind.tied_values
+        self.v = Linear("btd,dgc->btgc", (D, G, value_C), **of_values) if own_values else None
         out_bias = (D,) if spec.out_bias or kind.out_bias else None
         self.o = Linear("bthc,hcd->btd", (H, value_C, D), bias=out_bias, **make)
         gate_bias = (H, C) if spec.qkv_bias else None
         self.gate = (
             Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
         )
-        self.q_norm = _qk_norm(spec, H, "h", dtype)
-        self.k_norm = _qk_norm(spec, G, "g", dtype) if own else None
+        self.q_norm = _qk_norm(spec, H, C, "h", dtype)
+        self.k_norm = _qk_norm(spec, G, C, "g", dtype) if own else None
         self.v_norm = (
             Norm("rms", (value_C,), eps=spec.eps, scale=False, dtype=dtype)
             if own and spec.v_norm
@@ -84,9 +85,9 @@ class Attention(Sublayer):
     ) -> tuple[jax.Array, jax.Array]:
         """Keys, before they are rotated, and values, [B, T, G, C] each."""
         assert self.k is not None, "a layer without keys of its own"
-        assert self.v is not None
-        k = self._prepared(self.k(x_BTD, geometry), self.k_norm, facts)
-        v = self._clipped(self.v(x_BTD, geometry))
+        projected = self.k(x_BTD, geometry)
+        k = self._prepared(projected, self.k_norm, facts)
+        v = self._clipped(projected if self.v is None else self.v(x_BTD, geometry))
         if self.spec.value_scale != 1:
             v = v * jnp.asarray(self.spec.value_scale, v.dtype)
         return k, v if self.v_norm is None else self.v_norm(v)
@@ -101,7 +102,7 @@ class Attention(Sublayer):
         """The layer's output, x_BTD, with given keys and values (see `keys_values`)."""
         spec = self.spec
         q, (k, v) = self._prepared(self.q(x_BTD, geometry), self.q_norm, facts), keys_values
-        turn = turn_of(spec, geometry, facts)
+        turn = turn_of(spec, geometry, facts, q.shape[-1])
         if self.late or spec.temperature is not None:  # what follows the rope
             if turn is not None:
                 q, k, turn = turn(q), turn(k), None
@@ -160,13 +161,16 @@ def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array
     return warmth_BT[..., None, None]
 
 
-def turn_of(spec: Spec, geometry: Geometry, facts: LayerFacts) -> Turn | None:
-    """What turns queries and keys of a layer; None: nothing in this model."""
+def turn_of(spec: Spec, geometry: Geometry, facts: LayerFacts, C: int = 0) -> Turn | None:
+    """What turns queries and keys of a layer; None: nothing in this model.
+
+    With ropes for heads of several widths, those of this layer have C channels; 0: the Spec's.
+    """
     if geometry.cos is None or geometry.sin is None:
         return None
     which = jnp.maximum(facts.rope, 0)
     cos, sin = (
-        (table[0] if len(spec.ropes) == 1 else table[which])
+        (table[0] if len(spec.ropes) == 1 else table[which])[..., : (C or spec.C) // 2]
         for table in (geometry.cos, geometry.sin)
     )
     on = facts.rope >= 0 if -1 in spec.rope_of else None
@@ -179,8 +183,8 @@ def turned(spec: Spec, x_BTHC: jax.Array, geometry: Geometry, facts: LayerFacts)
     return x_BTHC if turn is None else turn(x_BTHC)
 
 
-def _qk_norm(spec: Spec, heads: int, letter: str, dtype) -> Norm | None:
-    norm, C = spec.qk_norm, spec.C
+def _qk_norm(spec: Spec, heads: int, C: int, letter: str, dtype) -> Norm | None:
+    norm = spec.qk_norm
     if norm is None:
         return None
     shape = {"head": (C,), "heads": (heads, C), "all": (heads * C,)}[norm.over]

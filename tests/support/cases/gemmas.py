@@ -1,4 +1,4 @@
-"""Tiny configurations of Gemma 3n, whose residual stream is several."""
+"""Tiny configurations of Gemma 3n and Gemma 4."""
 
 from __future__ import annotations
 
@@ -60,3 +60,49 @@ CASES["gemma3n"] = dict(
         sscp_conv_channel_size=(2, 2),
     ),
 )
+
+_GEMMA4 = {key: value for key, value in _GEMMA3N.items() if key not in
+           ("altup_num_inputs", "laurel_rank", "activation_sparsity_pattern")}  # fmt: skip
+_GEMMA4 |= dict(
+    model_type="gemma4_text",
+    vocab_size_per_layer_input=97,
+    rms_norm_eps=0.1,  # a smaller one lets float32 itself err by 1e-3, on either side
+    global_head_dim=20,
+    num_global_key_value_heads=1,
+    attention_k_eq_v=True,
+    use_double_wide_mlp=True,
+    rope_parameters={
+        _FULL: {"rope_type": "proportional", "partial_rotary_factor": 0.45, "rope_theta": 5000.0},
+        _NEAR: {"rope_type": "default", "rope_theta": 70.0},
+    },
+)
+CASES |= {
+    "gemma4_text": _GEMMA4,
+    "gemma4_text-options": {
+        **_GEMMA4,
+        "hidden_size_per_layer_input": 0,
+        "num_kv_shared_layers": 0,
+        "attention_k_eq_v": False,
+        "use_double_wide_mlp": False,
+        "final_logit_softcapping": 3.0,
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "rms_norm_eps": 0.3,
+        "rope_parameters": None,
+    },
+    "gemma4": dict(
+        model_type="gemma4",
+        text_config=_GEMMA4,
+        vision_config=dict(
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=4,
+            global_head_dim=4,
+            position_embedding_size=16,
+        ),
+        audio_config=None,
+    ),
+}
