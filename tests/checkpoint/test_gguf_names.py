@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from support.gguf_files import CONVERTERS
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.registry import family_of
 from jaxmap.architectures.specs import spec_of
-from jaxmap.checkpoint.gguf import architectures, config, metadata, settings
+from jaxmap.checkpoint import gguf
 from jaxmap.checkpoint.gguf.architectures import ARCHITECTURES
 from jaxmap.checkpoint.gguf.joined_tensors import JOINS
 from jaxmap.checkpoint.gguf.tensors import _every, _Table
@@ -94,8 +95,8 @@ def keys_read() -> set[str]:
     found: set[Any] = set()
     for one in ARCHITECTURES.values():
         found |= {*one.keys, *one.inert}
-    for module in (architectures, config, metadata, settings):
-        text = inspect.getsource(module)
+    for path in Path(inspect.getfile(gguf)).parent.glob("*.py"):
+        text = path.read_text("utf-8")
         found |= {*re.findall(r"\bf\.(?:get|need|require|number|list_of)\(\s*\"([\w.]+)\"", text)}
     return found
 
