@@ -240,8 +240,8 @@ class Spec:
 
     @property
     def layers_stand_alone(self) -> bool:
-        """Whether a layer reads the residual stream alone, nothing of other layers or of tokens."""
-        if self.layer_embedding is not None or self.shared is not None:
+        """Whether layers read nothing of other layers or of tokens, but for shared blocks."""
+        if self.layer_embedding is not None:
             return False
         return not any(kind.reads for kind in self.kinds)
 
