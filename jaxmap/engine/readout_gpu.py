@@ -8,6 +8,7 @@ V the vocabulary, W the entries of a tile and P the parts.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from jaxmap.engine.blockwise_softmax import Distribution, rescaled, shift
-from jaxmap.engine.unembedding import Adjust, Unembedding
+from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.logits import LogitAdjustment
 
 ACCUMULATORS = ("centred", "above", "top")  # those that the kernel computes
@@ -34,11 +35,9 @@ def supported(
 ) -> bool:
     """Whether the kernel takes states and an unembedding of these shapes and dtypes.
 
-    They must have 16 bits, and tiles must be whole. A cap on logits needs the hyperbolic tangent,
-    which the kernel does not have.
+    They must have 16 bits, and tiles must be whole.
     """
-    (N, E), adjust = hidden_NE.shape, unembedding.adjust
-    head_VE = unembedding.head_VE
+    (N, E), head_VE = hidden_NE.shape, unembedding.head_VE
     return (
         set(accumulators) <= set(ACCUMULATORS)
         and hidden_NE.dtype in (jnp.bfloat16, jnp.float16)
@@ -46,8 +45,7 @@ def supported(
         and N % _ROWS == 0
         and E % _CHANNELS == 0
         and head_VE.shape[0] >= _COLUMNS
-        and isinstance(adjust, LogitAdjustment)
-        and not adjust.softcap
+        and isinstance(unembedding.adjust, LogitAdjustment)
     )
 
 
@@ -69,12 +67,15 @@ def scan(
     tiles = pl.cdiv(V, _COLUMNS)
     per_part = pl.cdiv(tiles, min(tiles, pl.cdiv(_PROGRAMS, N // _ROWS)))
     parts = pl.cdiv(tiles, per_part)
+    adjust = unembedding.adjust
+    assert isinstance(adjust, LogitAdjustment), adjust
+    exponentials = 2 if adjust.softcap else 1  # of a logit
     dtypes = {"above": jnp.int32, "top": jnp.int32}
     kinds = [jnp.float32, jnp.float32, *(dtypes.get(name, jnp.float32) for name in accumulators)]
     of_tokens = pl.BlockSpec((_ROWS,), lambda n, p: (n,))
     found = pl.pallas_call(
         partial(
-            _kernel, per_part=per_part, biased=bool(biases), adjust=unembedding.adjust,
+            _kernel, per_part=per_part, biased=bool(biases), adjust=adjust,
             accumulators=accumulators,
         ),
         grid=(N // _ROWS, parts),
@@ -91,7 +92,7 @@ def scan(
         compiler_params=plgpu.CompilerParams(num_warps=8, num_stages=3),
         metadata={
             "flops": str(2 * N * tiles * _COLUMNS * E),
-            "transcendentals": str(N * tiles * _COLUMNS),
+            "transcendentals": str(N * tiles * _COLUMNS * exponentials),
             "bytes_accessed": str(
                 hidden_NE.nbytes + unembedding.head_VE.nbytes + 4 * parts * N * len(kinds)
             ),
@@ -125,7 +126,7 @@ def _kernel(
     *refs,
     per_part: int,
     biased: bool,
-    adjust: Adjust,
+    adjust: LogitAdjustment,
     accumulators: tuple[str, ...],
 ):
     """One program: a tile of tokens and `per_part` tiles of the vocabulary."""
@@ -148,7 +149,7 @@ def _kernel(
         logit_NW = jax.lax.fori_loop(
             0, E // _CHANNELS, multiply, jnp.zeros((_ROWS, _COLUMNS), jnp.float32)
         )
-        logit_NW = adjust(logit_NW, refs[0][rows][None] if biased else None)
+        logit_NW = _adjusted(adjust, logit_NW, refs[0][rows][None] if biased else None)
         row_W = begin + jnp.arange(_COLUMNS)
         valid_W = (row_W >= w * _COLUMNS) & (row_W < count)
         valid_NW = jnp.broadcast_to(valid_W[None], logit_NW.shape)
@@ -182,3 +183,11 @@ def _kernel(
     found = jax.lax.fori_loop(begin_tile, end_tile, tile, tuple(start))
     for ref, result_N in zip(outputs, found, strict=True):
         ref[...] = result_N
+
+
+def _adjusted(adjust: LogitAdjustment, logit_NW: jax.Array, bias_1W: jax.Array | None) -> jax.Array:
+    """`adjust` with the cap's hyperbolic tangent in exponentials: Triton has none of its own."""
+    logit_NW = dataclasses.replace(adjust, softcap=0.0)(logit_NW, bias_1W)
+    if not adjust.softcap:
+        return logit_NW
+    return adjust.softcap * (2 / (1 + jnp.exp(logit_NW * (-2 / adjust.softcap))) - 1)

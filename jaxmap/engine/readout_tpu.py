@@ -100,6 +100,7 @@ def scan(
     products = len(states) + len(heads) - 1
     passes = products if bfloat16_passes() or hidden_NE.dtype == jnp.bfloat16 else 6
     tiles = pl.cdiv(V, _COLUMNS)
+    exponentials = 2 if getattr(unembedding.adjust, "softcap", 0) else 1  # of a logit
     found = pl.pallas_call(
         partial(
             _kernel, states=len(states), biased=bool(biases), adjust=unembedding.adjust,
@@ -123,7 +124,7 @@ def scan(
         ),
         cost_estimate=pl.CostEstimate(
             flops=2 * N * tiles * _COLUMNS * E * passes,
-            transcendentals=N * tiles * _COLUMNS,
+            transcendentals=N * tiles * _COLUMNS * exponentials,
             bytes_accessed=sum(x.nbytes for x in states)
             + N // rows * sum(x.nbytes for x in heads)
             + 4 * N * _LANES * len(kinds),

@@ -38,6 +38,7 @@ ON_GPU = {
         LogitAdjustment(0.5),
     ),
     "a last part of padding alone": (128, 64, 640, 130, "float16", None),
+    "bias, scale, cap": (128, 64, 700, None, "float16", LogitAdjustment(4.0, 8.0)),
 }
 
 
@@ -93,5 +94,5 @@ def test_what_the_gpu_kernel_leaves_to_the_plain_scan():
     assert not supported(N=100)
     assert not supported(E=96)
     assert not supported(V=100)
-    assert not supported(softcap=30.0)
+    assert supported(softcap=30.0)
     assert not supported(accumulators=("likeliest",))
