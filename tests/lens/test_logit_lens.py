@@ -36,11 +36,7 @@ OTHERS = {
 # Of these transformers has no class: their own tests make and compare them.
 BY_HAND = {"camelidae", "deepseek", "stablelm_alpha"}
 # Another name on the outside of the same decoder.
-SAME = {
-    "kimi_k2": "deepseek_v3",
-    "qwen3_5": "qwen3_5_text",
-    "qwen3_5_moe": "qwen3_5_moe_text",
-}
+SAME = {"kimi_k2": "deepseek_v3"}
 
 
 def test_every_family_is_compared():

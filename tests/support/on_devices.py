@@ -94,9 +94,6 @@ def all_cases() -> dict[str, dict[str, Any]]:
         for name, case in table.CASES.items():
             cases[name] = getattr(case, "config", case)
     cases["kimi_k2"] = {**cases["deepseek_v3"], "model_type": "kimi_k2"}
-    for name in ("qwen3_5", "qwen3_5_moe"):  # beside a vision tower's
-        text = cases[f"{name}_text"]
-        cases[name] = dict(model_type=name, text_config=text, vision_config=dict(depth=2))
     return cases
 
 

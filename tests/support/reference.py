@@ -51,9 +51,8 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
 
     config = dict(config)
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
-    auto = AutoModelForCausalLM
-    if type(hf_config) not in auto._model_mapping:
-        auto = AutoModelForImageTextToText
+    # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
+    auto = AutoModelForImageTextToText if "text_config" in config else AutoModelForCausalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     attention = "sdpa" if can_sdpa else "eager"
     torch.manual_seed(seed)  # of the initialisation that the numbers below are added to
@@ -69,9 +68,13 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
             learnt = name in model.state_dict() and not name.endswith(_COMPUTED)
             if learnt and buffer.is_floating_point():
                 buffer.add_(torch.randn(buffer.shape, generator=generator) * 0.3)
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    if dtype != "float32":  # a cast, even to the same dtype, spoils Llama 4's complex buffer
+        model.to(getattr(torch, dtype))
+    model.save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
-    return auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
+    read = auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
+    # Llama 4 with a vision tower fails when it is called (transformers 5.24): its text model is.
+    return read.language_model if hf_config.model_type == "llama4" else read
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:

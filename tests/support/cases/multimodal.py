@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.cases import core, llama_successors, newer
+from support.cases import core, llama_successors, newer, recurrent
 
 _SIZES = dict(
     vocab_size=97,
@@ -51,6 +51,15 @@ _LLAMA = {**core.CASES["llama"], "vocab_size": 97}
 _COHERE = {**llama_successors.CASES["cohere2"], "logit_scale": 1.0}  # which the library leaves out
 _TOKEN = dict(image_token_index=96)
 
+
+def _qwen3_5(kind: str) -> dict[str, Any]:
+    return dict(
+        model_type=kind,
+        text_config=recurrent.CASES[f"{kind}_text"],
+        vision_config={**_QWEN_TOWER, "num_position_embeddings": 16},
+    )
+
+
 CASES: dict[str, dict[str, Any]] = {
     "mistral3": _beside(
         "mistral3", {**_SIZES, "model_type": "mistral", "sliding_window": None}, "pixtral", **_TOKEN
@@ -82,6 +91,8 @@ CASES: dict[str, dict[str, Any]] = {
         },
         vision_config={**_QWEN_TOWER, "deepstack_visual_indexes": [0]},
     ),
+    "qwen3_5": _qwen3_5("qwen3_5"),
+    "qwen3_5_moe": _qwen3_5("qwen3_5_moe"),
     "llama4": dict(
         model_type="llama4",
         text_config={**newer.CASES["llama4_text"], "num_hidden_layers": 3},
