@@ -166,5 +166,5 @@ def test_a_long_text_is_cut_where_qwen_and_internlm_would_stretch():
 
 
 def test_unknown_type_names_the_nearest():
-    with pytest.raises(InputError, match="unknown model type 'gemma9_text'; nearest: gemma3_text"):
+    with pytest.raises(InputError, match="unknown model type 'gemma9_text'; nearest: gemma4_text"):
         _spec({**CASES["gemma3_text"], "model_type": "gemma9_text"})

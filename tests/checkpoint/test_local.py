@@ -100,7 +100,7 @@ def test_change_while_hashing_and_after(tmp_path, monkeypatch):
     folder = write(tmp_path / "m")
     resolved = resolve(Ref(str(folder)))
     (folder / "model.safetensors").write_bytes(b"longer weights")
-    with pytest.raises(JaxmapError, match="changed after"):
+    with pytest.raises(JaxmapError, match="changed while they were read"):
         fetch(resolved)
 
     def grows(where: Path, names, what):
