@@ -223,7 +223,7 @@ class BlockExperts(nnx.Module):
         """The number of experts."""
         return self.blocks.shape[0]
 
-    def one(self, i: jax.Array) -> jax.Array:
+    def one(self, i: jax.Array | int) -> jax.Array:
         """The kernel of an expert, float32 [in, out]."""
         kind = None if self.kind is None else self.kind[...][i]
         return floats(self.meaning, self.blocks[...][i], kind).T

@@ -134,7 +134,7 @@ class FourBitExperts(nnx.Module):
         """The number of experts."""
         return self.packed.shape[0]
 
-    def one(self, i: jax.Array) -> jax.Array:
+    def one(self, i: jax.Array | int) -> jax.Array:
         """The kernel of expert `i`, float32 [in, out]."""
         count = math.prod(self.shape)
         stored = unpack(self.packed[...][i], self.scale[...][i], self.code, count)

@@ -89,7 +89,7 @@ class GroupedExperts(nnx.Module):
         """How many experts."""
         return self.codes.shape[0]
 
-    def one(self, i: jax.Array) -> jax.Array:
+    def one(self, i: jax.Array | int) -> jax.Array:
         """The kernel of an expert, float32 (in, out)."""
         zero, index = (None if one is None else one[...][i] for one in (self.zero, self.index))
         return floats(self.meaning, self.codes[...][i], self.scale[...][i], zero, index).T

@@ -137,7 +137,7 @@ class Linear(nnx.Module):
         """The number of kernels in a stack."""
         return self.kernel.shape[0]
 
-    def one(self, i: jax.Array) -> jax.Array:
+    def one(self, i: jax.Array | int) -> jax.Array:
         """Kernel `i` of a stack."""
         return self.kernel[...][i]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jaxmap.model.encodings.blocks import BlockExperts
 from jaxmap.model.encodings.four_bit import FourBitExperts
@@ -177,15 +178,15 @@ class ExpertProducts:
     def by_ragged_dot(
         self, linears: ExpertLinears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
     ) -> jax.Array:
-        """`in_blocks` by `jax.lax.ragged_dot`."""
+        """`in_blocks` by `jax.lax.ragged_dot`; packed weights are unpacked as in `by_kernel`."""
         (N, K), E = index_NK.shape, linears.E
         order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
         expert_M = index_NK.reshape(-1)[order_M]
         size_E = jnp.bincount(expert_M, length=E)
 
-        def applied(linear: Linear, x: jax.Array) -> jax.Array:
+        def applied(linear: _Floats, x: jax.Array) -> jax.Array:
             y = multiply(
-                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, linear.kernel[...]
+                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, _unpacked(linear)
             )
             return _biased(linear, y, expert_M).astype(x.dtype)
 
@@ -218,7 +219,14 @@ def _unpacked(linear: _Floats) -> jax.Array:
     """The matrices of all experts, which packed layers unpack."""
     if isinstance(linear, Linear):
         return linear.kernel[...]
-    return jax.vmap(linear.one)(jnp.arange(linear.stacked))
+    graph, arrays = nnx.split(linear)
+
+    def one(arrays: nnx.State) -> jax.Array:
+        alone = nnx.merge(graph, jax.tree.map(lambda x: x[None], arrays))
+        return alone.one(0)
+
+    # Not `one` of each index: on a TPU that copies all experts for each of them.
+    return jax.vmap(one)(arrays)
 
 
 def _biased(linear: _Layer, y: jax.Array, expert: jax.Array) -> jax.Array:

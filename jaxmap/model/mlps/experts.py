@@ -2,7 +2,7 @@
 
 The tokens of each expert are gathered into blocks, and the blocks are computed one after another
 with the weights of their expert. On a GPU a kernel computes all blocks at once. On
-TPUs `jax.lax.ragged_dot` does the same in one call, since they have an instruction for it;
+TPUs `jax.lax.ragged_dot` does the same in one call, since their compiler has a kernel for it;
 elsewhere it becomes a product with all experts (on a CPU, 16 experts took 16 times the operations
 and 22 times the time of one).
 """
@@ -21,7 +21,7 @@ from jaxmap.model.inputs import Geometry, first_of_text
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import Mlp
-from jaxmap.model.mlps.expert_products import ExpertLinears, ExpertProducts, Unpacked
+from jaxmap.model.mlps.expert_products import ExpertLinears, ExpertProducts
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -143,8 +143,6 @@ class RoutedExperts(Sublayer):
             y_NKD = products.in_int8(linears, x_ND, index_NK, first_N, some=some, kernel=by_kernel)
         elif by_kernel:
             y_NKD = products.by_kernel(linears, x_ND, index_NK, some=some)
-        elif isinstance(linears.up, Unpacked):
-            y_NKD = blocks(x_ND, index_NK)
         else:
             y_NKD = jax.lax.platform_dependent(
                 x_ND,

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxmap.model.encodings.codes import Grouping
+from jaxmap.model.encodings.four_bit import FourBitExperts, pack
+from jaxmap.model.encodings.grouped import GroupedExperts
 from jaxmap.model.expert_facts import ClampedSwiglu, Experts
 from jaxmap.model.inputs import Geometry
 from jaxmap.model.kernels import experts_gpu
+from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mlps.expert_blocks import in_blocks
+from jaxmap.model.mlps.expert_products import ExpertLinears
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
@@ -119,6 +124,40 @@ def test_what_a_tpu_computes_is_what_others_compute(experts):
     np.testing.assert_allclose(
         some_NKD, np.where(here_NK1, blocks(x_ND, index_NK), 0), rtol=0, atol=1e-5
     )
+
+
+def _four_bit(linear: Linear) -> FourBitExperts:
+    """The layer in nf4."""
+    arrays = jax.vmap(lambda kernel: pack(kernel.T.reshape(-1), "nf4"))(linear.kernel[...])
+    shape = linear.kernel.shape[:0:-1]
+    return FourBitExperts(linear.equation, *arrays, code="nf4", shape=shape, bias=linear.bias)
+
+
+def _grouped(linear: Linear) -> GroupedExperts:
+    """Random codes of the layer's shape: groups of inputs in any order, with zero points."""
+    E, I, O = linear.kernel.shape  # noqa: E741
+    random, Z = np.random.default_rng(O), 4
+    arrays = {
+        "codes": random.integers(0, 255, (E, O, I), np.uint8),
+        "scale": random.normal(0, 0.01, (E, O, Z)).astype(np.float32),
+        "zero": random.integers(100, 150, (E, O, Z), np.int16),
+        "index": random.integers(0, Z, (E, I), np.int32),
+    }
+    meaning = Grouping((O, I), "uint8", Z, zero=True, indexed=True)
+    arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+    return GroupedExperts(linear.equation, meaning, arrays, linear.bias)
+
+
+@pytest.mark.parametrize("packed", [_four_bit, _grouped])
+def test_packed_experts_on_a_tpu_are_those_of_the_blocks(packed):
+    layer = _layer(_EXPERTS[1])
+    of = ExpertLinears(*map(packed, layer.linears))
+    x_ND = jax.random.normal(jax.random.key(2), (53, 16))
+    index_NK = jax.random.randint(jax.random.key(3), (53, 3), 0, 6)
+    expected = jax.jit(partial(layer.products.in_blocks, of))(x_ND, index_NK)
+    found = jax.jit(partial(layer.products.by_ragged_dot, of))(x_ND, index_NK)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert np.ptp(expected) > 1
 
 
 @pytest.mark.parametrize(
