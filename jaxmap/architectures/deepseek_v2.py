@@ -97,18 +97,25 @@ def spec(c: Config) -> Spec:
     )
 
 
+def attention_rows(path: str, name: str, *, query: str = "q_b_proj") -> dict[str, Row]:
+    """The rows of latent attention; `query` is the name of the last projection of queries."""
+    return {
+        **linear(f"{path}/q_down", f"{name}.q_a_proj", "z d -> d z"),
+        **norm(f"{path}/q_norm", f"{name}.q_a_layernorm"),
+        **linear(f"{path}/q", f"{name}.{query}", QUERY),
+        **linear(f"{path}/kv_down", f"{name}.kv_a_proj_with_mqa", "z d -> d z"),
+        **norm(f"{path}/kv_norm", f"{name}.kv_a_layernorm"),
+        **linear(f"{path}/kv", f"{name}.kv_b_proj", QUERY),
+        **linear(f"{path}/o", f"{name}.o_proj", OUT),
+    }
+
+
 def rows(spec: Spec) -> dict[str, Row]:
-    attn, mlp = "model.layers.{l}.self_attn", "model.layers.{l}.mlp"
+    mlp = "model.layers.{l}.mlp"
     query = "q_b_proj" if spec.latent and spec.latent.q_rank else "q_proj"
     return {
         **llama.rows(spec),
-        **linear("blocks/attn/q_down", f"{attn}.q_a_proj", "z d -> d z"),
-        **norm("blocks/attn/q_norm", f"{attn}.q_a_layernorm"),
-        **linear("blocks/attn/q", f"{attn}.{query}", QUERY),
-        **linear("blocks/attn/kv_down", f"{attn}.kv_a_proj_with_mqa", "z d -> d z"),
-        **norm("blocks/attn/kv_norm", f"{attn}.kv_a_layernorm"),
-        **linear("blocks/attn/kv", f"{attn}.kv_b_proj", QUERY),
-        **linear("blocks/attn/o", f"{attn}.o_proj", OUT),
+        **attention_rows("blocks/attn", "model.layers.{l}.self_attn", query=query),
         "blocks/mlp/router/kernel": Row(f"{mlp}.gate.weight", ROUTER),
         **each_expert(f"{mlp}.experts", fused=f"{mlp}.experts"),
         **shared_expert(f"{mlp}.shared_experts"),

@@ -26,6 +26,7 @@ class Family:
       prefix: the common beginning of a model's tensor names, which files that were saved from the
         model without its head lack.
       inert_tensors: regular expressions for the names of tensors that the model does not use.
+      inert_by_size: further such expressions, which depend on the Spec.
       by_shapes: from the Spec of config.json, and a function that gives a stored tensor's shape
         by its name (None where there is none), to the Spec that the tensors show; for what
         config.json may have wrong.
@@ -43,3 +44,4 @@ class Family:
     text_type: str = ""
     around: Callable[[str], Family] | None = None
     by_shapes: Callable[[Spec, ShapeOf], Spec] | None = None
+    inert_by_size: Callable[[Spec], tuple[str, ...]] | None = None

@@ -59,7 +59,6 @@ _SINGLE = {
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
     "inkling_text": "relative positions in logits and short convolutions, which the decoder lacks",
     "lara_mini": "a gated delta rule with experts; the page is not written",
-    "longcat_flash": "experts on a shortcut around two attentions; the page is not written",
     "reformer": "attention by hashing, and reversible layers",
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",

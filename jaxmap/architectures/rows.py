@@ -146,20 +146,34 @@ ROUTER = "e d -> d e"
 
 
 def each_expert(
-    name: str, *, fused: str, gate: str = "gate_proj", up: str = "up_proj", down: str = "down_proj"
+    name: str,
+    *,
+    fused: str,
+    gate: str = "gate_proj",
+    up: str = "up_proj",
+    down: str = "down_proj",
+    path: str = "blocks/mlp",
+    cut: tuple[int, int, int] | None = None,
 ) -> dict[str, Row]:
     """Experts `{name}.0`, `{name}.1`, ... with three Linears each.
 
     transformers 5 has them in two tensors, `{fused}.gate_up_proj` and `{fused}.down_proj`, and some
     files are saved in this form.
+
+    Args:
+      name: the beginning of the names of tensors, one per expert.
+      fused: the beginning of the names of the two tensors.
+      gate, up, down: the names of an expert's Linears.
+      path: of the `RoutedExperts`.
+      cut: set if gate_up_proj has entries beside the experts, see `Row.cut`.
     """
     rows = {}
     for i, (part, own) in enumerate((("gate", gate), ("up", up))):
-        together = Row(f"{fused}.gate_up_proj", "e (p f) d -> p e d f", (i, 2))
-        rows[f"blocks/mlp/expert_{part}/kernel"] = Row(
+        together = Row(f"{fused}.gate_up_proj", "e (p f) d -> p e d f", (i, 2), cut)
+        rows[f"{path}/expert_{part}/kernel"] = Row(
             f"{name}.{{e}}.{own}.weight", UP, otherwise=together
         )
-    rows["blocks/mlp/expert_down/kernel"] = Row(
+    rows[f"{path}/expert_down/kernel"] = Row(
         f"{name}.{{e}}.{down}.weight", DOWN, otherwise=Row(f"{fused}.down_proj", "e d f -> e f d")
     )
     return rows

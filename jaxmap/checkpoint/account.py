@@ -113,7 +113,8 @@ def account(
         assignments.append(Assignment(path, row, names, shape, item))
 
     claimed = {name for assignment in assignments for name in assignment.names}
-    inert = re.compile("|".join(family.inert_tensors) or r"(?!)")
+    by_size = () if family.inert_by_size is None else family.inert_by_size(spec)
+    inert = re.compile("|".join((*family.inert_tensors, *by_size)) or r"(?!)")
     further = range(spec.L, spec.L + checkpoint.architecture.extra_layers)
     extra = {
         name

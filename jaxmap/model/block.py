@@ -27,6 +27,7 @@ from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
+from jaxmap.model.mlps.shortcut_experts import ShortcutExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -55,6 +56,7 @@ MLPS: dict[str, type[Sublayer]] = {
     "channel_mix": ChannelMix,
     "dense": Mlp,
     "experts": RoutedExperts,
+    "shortcut_experts": ShortcutExperts,
 }
 
 

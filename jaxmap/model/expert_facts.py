@@ -44,6 +44,8 @@ class Experts:
       mean_with_shared: whether the layer gives the mean of the experts' and the shared MLP's
         outputs instead of their sum.
       on_shared: whether the experts read the shared MLP's output instead of the block's input.
+      identities: the number of further experts that the router chooses among, after the E: each
+        gives its input back.
       padded_E: the number of experts in the arrays; those from E on are zeros and are never chosen;
         0: E.
     """
@@ -72,14 +74,20 @@ class Experts:
     shared_gate: bool = False
     mean_with_shared: bool = False
     on_shared: bool = False
+    identities: int = 0
     padded_E: int = 0
+
+    @property
+    def routes(self) -> int:
+        """The number of experts that the router chooses among."""
+        return self.E + self.identities
 
     def __post_init__(self):
         if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
             raise ValueError(f"experts with a count below 1: {self}")
-        size, rest = divmod(self.E, self.groups)
+        size, rest = divmod(self.routes, self.groups)
         if rest or (self.groups > 1 and self.group_score == "top2" and size < 2):
-            raise ValueError(f"{self.E} experts do not form {self.groups} groups")
+            raise ValueError(f"{self.routes} experts do not form {self.groups} groups")
         if self.group_score not in ("max", "top2"):
             raise ValueError(f"unknown score {self.group_score!r} of a group of experts")
         if self.groups_kept > self.groups or self.k > size * self.groups_kept:

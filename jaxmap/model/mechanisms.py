@@ -157,6 +157,8 @@ class Latent:
         of a key is shared by all heads.
       v: the channels of a value head.
       eps: the epsilon of the norms of the compressed vectors.
+      q_gain: a factor on queries.
+      kv_gain: a factor on the compressed keys and values after their norm.
     """
 
     q_rank: int
@@ -165,6 +167,8 @@ class Latent:
     rope: int
     v: int
     eps: float = 1e-6
+    q_gain: float = 1.0
+    kv_gain: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

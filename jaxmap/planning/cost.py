@@ -58,18 +58,19 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
             continue
         met += size * _chosen(spec, leaf)
     met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0
-    attention = sum(
-        stop - start
-        for kind, start, stop in spec.stacks()
-        if "attention" in kind.mixer or kind.mixer == "latent"
-    )
+    attention, twofold = 0, 0
+    for kind, start, stop in spec.stacks():
+        if "attention" in kind.mixer or kind.mixer == "latent":
+            attention += stop - start
+        if kind.mlp == "shortcut_experts":  # which has attention and a second MLP in it
+            twofold += stop - start
     inner = (2 * spec.H + 2 * spec.G) * spec.C + 2 * spec.F
     return Work(
         parameters=parameters,
         weight_flops=round(2 * met),
-        key_flops=4 * spec.H * spec.C * attention,
+        key_flops=4 * spec.H * spec.C * (attention + twofold),
         weight_bytes=parameters * weight_bytes,
-        stream_bytes=spec.L * (4 * spec.D + 2 * inner) * activation_bytes,
+        stream_bytes=(spec.L + twofold) * (4 * spec.D + 2 * inner) * activation_bytes,
     )
 
 
@@ -77,4 +78,4 @@ def _chosen(spec: Spec, leaf: nnx.Variable) -> float:
     """The share of a parameter that is used for one token."""
     if spec.experts is None or "x" not in letters_of(leaf):
         return 1.0
-    return spec.experts.k / spec.experts.E
+    return spec.experts.k / spec.experts.routes

@@ -22,6 +22,10 @@ _SAME = {4: 1e-5, 2: 1e-2}  # by bytes of a number
 _BROKEN = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
+# The attribute of a config that is the number of blocks, where num_hidden_layers is another number.
+_LAYERS = {"longcat_flash": "num_layers"}
+
+
 class _Reached(Exception):
     """Ends a forward pass where the body is done, before the head."""
 
@@ -38,7 +42,9 @@ class Structure:
     @property
     def num_layers(self) -> int | None:
         """L as its config says; None if it does not."""
-        count = getattr(self.module.config.get_text_config(), "num_hidden_layers", None)
+        config = self.module.config.get_text_config()
+        key = _LAYERS.get(getattr(config, "model_type", ""), "num_hidden_layers")
+        count = getattr(config, key, None)
         return count if isinstance(count, int) else None
 
     @cached_property

@@ -13,7 +13,7 @@ from support.parity import check_parity
 
 _DEFAULT = {
     "apertus", "bitnet", "doge", "hunyuan_v1_moe", "jetmoe", "kimi_linear", "lfm2_moe",
-    "llama4_text", "minimax", "ministral3",
+    "llama4_text", "longcat_flash", "minimax", "ministral3",
 }  # fmt: skip
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES

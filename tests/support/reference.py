@@ -124,7 +124,10 @@ def lens_logits(
 
     if hasattr(model, "lens_logits"):
         return model.lens_logits(torch.as_tensor(np.asarray(ids)).long()).numpy()
-    L = model.config.get_text_config().num_hidden_layers
+    config = model.config.get_text_config()
+    # LongCat-Flash counts its attentions in num_hidden_layers, two in each layer.
+    longcat = config.model_type == "longcat_flash"
+    L = config.num_layers if longcat else config.num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
     layers = lists[0]
     states = []

@@ -56,11 +56,14 @@ class LatentAttention(Sublayer):
         if self.q_down is not None and self.q_norm is not None:
             narrow_BTZ = self.q_norm(self.q_down(x_BTD, geometry))
         q_BTHC = self.q(narrow_BTZ, geometry)
+        if latent.q_gain != 1:
+            q_BTHC = q_BTHC * latent.q_gain
         turned_q_BTHC = turned(spec, q_BTHC[..., nope:], geometry, facts)
         q_BTHC = jnp.concatenate([q_BTHC[..., :nope], turned_q_BTHC], axis=-1)
 
         narrow_BTZ = self.kv_down(x_BTD, geometry)
-        kv_BTHC = self.kv(self.kv_norm(narrow_BTZ[..., : latent.kv_rank]), geometry)
+        kv_BTZ = self.kv_norm(narrow_BTZ[..., : latent.kv_rank])
+        kv_BTHC = self.kv(kv_BTZ if latent.kv_gain == 1 else kv_BTZ * latent.kv_gain, geometry)
         shared_BT1C = turned(spec, narrow_BTZ[..., None, latent.kv_rank :], geometry, facts)
         shared_BTHC = jnp.broadcast_to(shared_BT1C, (*kv_BTHC.shape[:3], latent.rope))
         k_BTHC = jnp.concatenate([kv_BTHC[..., :nope], shared_BTHC], axis=-1)

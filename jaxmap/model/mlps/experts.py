@@ -43,10 +43,10 @@ class RoutedExperts(Sublayer):
         self.act = e.act or spec.act
         make = dict(dtype=dtype, rngs=rngs)
         self.router = Linear(
-            "nd,de->ne", (spec.D, e.E), bias=(e.E,) if e.router_bias else None, **make
+            "nd,de->ne", (spec.D, e.routes), bias=(e.routes,) if e.router_bias else None, **make
         )
         # Always float32: rounded, it would choose other experts.
-        self.correction = nnx.Param(jnp.zeros((e.E,), jnp.float32)) if e.correction else None
+        self.correction = nnx.Param(jnp.zeros((e.routes,), jnp.float32)) if e.correction else None
         num_experts = e.padded_E or e.E
         stacked = dict(stack="x", **make)
         up = dict(
@@ -80,6 +80,12 @@ class RoutedExperts(Sublayer):
         over_devices = model_devices() > 1 or kernel_on_mesh
         mixed = self._mixed_over_devices if over_devices else self._mixed
         first_N = first_of_text(geometry)
+        itself_ND = None
+        if e.identities:
+            is_own_NK = index_NK >= e.E
+            itself_ND = jnp.where(is_own_NK, weight_NK, 0).sum(-1, keepdims=True) * x_ND
+            index_NK = jnp.where(is_own_NK, self.linears.E, index_NK)  # no expert computes it
+            mixed = mixed if over_devices else partial(mixed, some=True)
         if e.scale_inputs:  # a choice is a token of its own, with one expert
             x_ND, first_N = jnp.repeat(x_ND, e.k, axis=0), jnp.repeat(first_N, e.k)
             x_ND = x_ND * weight_NK.reshape(-1, 1).astype(x_ND.dtype)
@@ -87,6 +93,8 @@ class RoutedExperts(Sublayer):
         y_ND = mixed(self.linears, x_ND, weight_NK, index_NK, first_N, on_gpu=on_gpu)
         if e.scale_inputs:
             y_ND = y_ND.reshape(-1, e.k, y_ND.shape[-1]).sum(1)
+        if itself_ND is not None:
+            y_ND = y_ND + itself_ND
         if self.bias is not None:
             y_ND = y_ND + self.bias[...].astype(jnp.float32)
         y_BTD = y_ND.astype(x_BTD.dtype).reshape(x_BTD.shape)
@@ -108,7 +116,7 @@ class RoutedExperts(Sublayer):
         return ExpertProducts(self.act, self.experts.glu)
 
     def router_logits(self, x_ND: jax.Array) -> jax.Array:
-        """float32 [N, E], whatever the dtype of activations and weights."""
+        """float32 [N, Experts.routes], whatever the dtype of activations and weights."""
         kernel_DE = self.router.kernel[...].astype(jnp.float32)
         logit_NE = contract("nd,de->ne", x_ND.astype(jnp.float32), kernel_DE, exact=True)
         if self.router.bias is None:

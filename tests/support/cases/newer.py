@@ -113,6 +113,28 @@ _KIMI = {
     "qk_nope_head_dim": 10,
     "v_head_dim": 12,
 }
+_LONGCAT = dict(
+    model_type="longcat_flash",
+    vocab_size=97,
+    hidden_size=40,
+    num_layers=3,
+    num_attention_heads=4,
+    ffn_hidden_size=24,
+    expert_ffn_hidden_size=20,
+    max_position_embeddings=128,
+    q_lora_rank=14,
+    kv_lora_rank=18,
+    qk_nope_head_dim=10,
+    qk_rope_head_dim=6,
+    head_dim=6,  # of the rope
+    v_head_dim=12,
+    moe_topk=3,
+    n_routed_experts=5,
+    zero_expert_num=3,
+    routed_scaling_factor=1.7,
+    rms_norm_eps=1e-4,
+    rope_parameters={"rope_type": "default", "rope_theta": 600.0},
+)
 _DIFF = {**_SIZES, "model_type": "diffllama", "num_attention_heads": 8, "num_key_value_heads": 4}
 _MIMO = {
     **_WIDE,
@@ -343,6 +365,23 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "kimi_linear": _KIMI,
+    "longcat_flash": _LONGCAT,
+    "longcat_flash-options": {
+        **_LONGCAT,
+        "num_layers": 2,
+        "attention_bias": True,
+        "zero_expert_num": 0,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 600.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+            "mscale": 1.0,
+            "mscale_all_dim": 0.5,
+        },
+    },
     "kimi_linear-options": {
         **_KIMI,
         "linear_attn_config": {
