@@ -19,7 +19,8 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that transformers gives to bitsandbytes, by name, but for PhiMoE's router.
 
-    That one inherits from Linear; all other routers of transformers 5 do not.
+    That one inherits from Linear; other routers of transformers 5 do not, or (LongCat-Flash's
+    classifier) stay in float32.
     """
     skipped = get_keys_to_not_convert(model)
     return {
@@ -27,6 +28,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
         and not type(module).__name__.endswith("Router")
+        and not name.endswith("router.classifier")
         and should_convert_module(name, skipped)
     }
 
@@ -47,7 +49,7 @@ class Experts(nn.Module):
         super().__init__()
         self.joined, gpt_oss = joined, hasattr(joined, "alpha")
         layers = []
-        for e in range(len(joined.gate_up_proj)):
+        for e in range(len(joined.down_proj)):
             both, down = joined.gate_up_proj[e].data, joined.down_proj[e].data
             biases = [None] * 3
             if gpt_oss:
@@ -63,7 +65,8 @@ class Experts(nn.Module):
 
     def forward(self, x: torch.Tensor, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         shape, x = x.shape, x.reshape(-1, x.shape[-1])
-        y = torch.zeros_like(x)
+        # Experts beyond the last are the identity (LongCat-Flash).
+        y = x * (weights * (index >= len(self.layers))).sum(-1, keepdim=True)
         for e, (gate, up, down) in enumerate(self.layers):
             tokens, place = torch.where(index == e)
             if not len(tokens):
