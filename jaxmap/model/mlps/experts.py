@@ -9,6 +9,7 @@ and 22 times the time of one).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -78,14 +79,15 @@ class RoutedExperts(Sublayer):
         # A kernel sees the part of one device.
         kernel_on_mesh = on_gpu and not jax.sharding.get_abstract_mesh().empty
         over_devices = model_devices() > 1 or kernel_on_mesh
-        mixed = self._mixed_over_devices if over_devices else self._mixed
+        mixed: Callable[..., jax.Array] = self._mixed_over_devices
+        if not over_devices:
+            mixed = partial(self._mixed, some=e.identities > 0)
         first_N = first_of_text(geometry)
         itself_ND = None
         if e.identities:
             is_own_NK = index_NK >= e.E
             itself_ND = jnp.where(is_own_NK, weight_NK, 0).sum(-1, keepdims=True) * x_ND
             index_NK = jnp.where(is_own_NK, self.linears.E, index_NK)  # no expert computes it
-            mixed = mixed if over_devices else partial(mixed, some=True)
         if e.scale_inputs:  # a choice is a token of its own, with one expert
             x_ND, first_N = jnp.repeat(x_ND, e.k, axis=0), jnp.repeat(first_N, e.k)
             x_ND = x_ND * weight_NK.reshape(-1, 1).astype(x_ND.dtype)
