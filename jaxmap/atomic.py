@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ Writer = Callable[[BinaryIO], object]
 DAY_S = 24 * 3600.0
 _TEMP = re.compile(r"^\..+\.(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]+\.tmp$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # failures; all else is a place badly chosen
+# How libraries that raise no OSError name one: safetensors and tokenizers, TensorStore (Orbax).
+_OS_ERROR = re.compile(r"\(os error (\d+)\)|\[os_error_code='(\d+)'\]")
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
@@ -201,6 +204,50 @@ def one_line_errors(path: Path) -> Iterator[None]:
         if not _concerns(error, path):
             raise
         raise _explained(path, error) from error
+
+
+@contextmanager
+def full_disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk, also as libraries report it, into one line that names `path`.
+
+    Other errors pass. For work that writes under `path` through functions of other libraries.
+    """
+    try:
+        yield
+    except JaxmapError:
+        raise
+    except Exception as error:
+        full = full_disk_error(error, path)
+        if full is None:
+            raise
+        raise full from error
+
+
+def full_disk_error(error: Exception, path: str | os.PathLike[str]) -> JaxmapError | None:
+    """The line about a full disk (or quota, or limit of sizes) that names `path`; None for another
+    error.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _OS_ERROR.search(str(error))):
+        number = int(found[1] or found[2])
+    return _explained(Path(path), OSError(number, "")) if number in _FULL else None
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in the system's place for temporary files (TMPDIR), removed at the end.
+
+    Raises JaxmapError, in one line, if none can be made or its disk is full.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="jaxmap-")
+    except OSError as error:
+        raise JaxmapError(
+            "no folder can be written for temporary files: free some space, or set TMPDIR to one "
+            f"that can ({error.strerror or error})"
+        ) from error
+    with made as name, full_disk_errors(Path(name)):
+        yield Path(name)
 
 
 def _concerns(error: OSError, path: Path) -> bool:

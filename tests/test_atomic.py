@@ -9,13 +9,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
+import tensorstore
+import tokenizers
+from support.full_disks import largest_file
 
 from jaxmap.atomic import (
     append_line,
     check_writable,
     create_atomic,
+    full_disk_errors,
     remove_stale_temps,
+    temporary_folder,
     write_atomic,
 )
 from jaxmap.errors import InputError, JaxmapError
@@ -190,3 +197,45 @@ def test_removes_the_temporaries_of_dead_writers_only(tmp_path):
     left = {others[kind] for kind in ("living", "elsewhere", "users", "hidden")}
     assert set(os.listdir(tmp_path)) == left
     assert remove_stale_temps(tmp_path / "no such folder") == 0
+
+
+def _tokenizer(path):
+    tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(path))
+
+
+def _safetensors(path):
+    safetensors.numpy.save_file({"x": np.zeros(100)}, path)
+
+
+def _tensorstore(path):
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+    tensorstore.open(spec, create=True, dtype="float32", shape=[100]).result()
+
+
+@pytest.mark.parametrize("write", [_tokenizer, _safetensors, _tensorstore])
+def test_libraries_that_raise_no_oserror_on_a_full_disk(write, tmp_path):
+    with (
+        largest_file(10),
+        pytest.raises(JaxmapError, match=r"out: cannot be written.*ulimit -f") as caught,
+        full_disk_errors(tmp_path / "out"),
+    ):
+        write(tmp_path / "x")
+    assert not isinstance(caught.value, InputError)
+    with pytest.raises(ValueError, match="another"), full_disk_errors(tmp_path):
+        raise ValueError("another (os error 2)")
+
+
+def test_temporary_folders(tmp_path, monkeypatch):
+    with temporary_folder() as folder:
+        (folder / "x").write_bytes(b"x")
+    assert not folder.exists()
+    with (
+        largest_file(10),
+        pytest.raises(JaxmapError, match=r"jaxmap-.*: cannot be written: .*ulimit"),
+        temporary_folder() as folder,
+    ):
+        (folder / "x").write_bytes(b"x" * 11)
+    assert not folder.exists()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(JaxmapError, match="set TMPDIR"), temporary_folder():
+        pass

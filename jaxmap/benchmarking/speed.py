@@ -6,12 +6,12 @@ import dataclasses
 import importlib.util
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxmap.atomic import temporary_folder
 from jaxmap.benchmarking.interleaved import take_turns
 from jaxmap.benchmarking.programs import VOCABULARY, make_texts
 from jaxmap.benchmarking.report import BenchmarkReport, this_machine
@@ -125,12 +125,11 @@ def _measure_one(
     shape: str, num_texts: int, repeats: int, dtype: str, stored: str, rivals: Sequence[str]
 ) -> list[SpeedRow]:
     names = [*rivals, "jaxmap"]
-    with tempfile.TemporaryDirectory() as folder:
-        make_checkpoint(shape, Path(folder), stored)
+    with temporary_folder() as folder:
+        make_checkpoint(shape, folder, stored)
         program = [sys.executable, "-m", "jaxmap.benchmarking.programs"]
-        commands = {
-            name: [*program, name, folder, str(num_texts), dtype] for name in [*names, "matmul"]
-        }
+        arguments = [str(folder), str(num_texts), dtype]
+        commands = {name: [*program, name, *arguments] for name in [*names, "matmul"]}
         answers = take_turns(commands, repeats, shape)
     num_tokens = sum(len(text) for text in make_texts(num_texts))
     flops = max(answer["flops"] for answer in answers["matmul"])

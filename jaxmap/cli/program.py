@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
+from jaxmap.atomic import full_disk_error
 from jaxmap.cli import (
     bench,
     compare,
@@ -214,6 +215,7 @@ def main() -> None:
     _log_to_stderr(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         code = run(sys.argv[1:])
+        sys.stdout.flush()
     except JaxmapError as error:
         print(f"jaxmap: {error}", file=sys.stderr)
         code = exit_codes.of_error(error)
@@ -223,6 +225,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:  # of the output where that is a file
+        full = full_disk_error(error, error.filename or "standard output")
+        if full is None:
+            raise
+        print(f"jaxmap: {full}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = exit_codes.of_error(full)
     if "jax" in sys.modules:  # or there are no other processes to leave
         from jaxmap import distributed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -137,7 +138,9 @@ def _tokenizer_and_ids(folder: Path, training: list[Document], config: DemoConfi
         raise InputError(
             f"demo: {len(ids)} training tokens do not fill a window of {config.window}"
         )
-    np.save(folder / "train.npy", ids)
+    buffer = io.BytesIO()
+    np.save(buffer, ids)  # to a file NumPy names no cause where the disk is full
+    (folder / "train.npy").write_bytes(buffer.getvalue())
 
 
 def copy_tokenizer(corpus: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxmap.atomic import write_atomic
 from jaxmap.checkpoint.save import save_checkpoint
 from jaxmap.checkpoint.weights import load
 from jaxmap.demos.corpus import TOKENIZER_FILES, copy_tokenizer
@@ -92,15 +92,14 @@ def _release(folder: Path, last: Path) -> None:
     if (folder / "config.json").is_file():
         return
     for name in (*TOKENIZER_FILES, "model.safetensors", "config.json"):
-        temporary = folder / f".{name}-{os.getpid()}"
-        shutil.copyfile(last / name, temporary)
-        os.replace(temporary, folder / name)
+        with open(last / name, "rb") as source:
+            write_atomic(folder / name, partial(shutil.copyfileobj, source))
 
 
 def _write_card(folder: Path, parent: Path, relation: str) -> None:
     """A model card that names the parent."""
     text = f"---\nbase_model: {json.dumps(str(parent))}\nbase_model_relation: {relation}\n---\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_atomic(folder / "README.md", text.encode())
 
 
 def _finetune(corpus: Path, config: DemoConfig, run: str, parent: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from jaxmap.analysis.context import Context
-from jaxmap.atomic import check_writable, write_atomic
+from jaxmap.atomic import check_writable, full_disk_errors, write_atomic
 from jaxmap.demos.comparison import compare_derived, files_of
 from jaxmap.demos.corpus import Document, prepare_corpus
 from jaxmap.demos.folders import sole_use
@@ -50,7 +50,7 @@ def run_demo(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, the demo needs a folder: choose another `out`")
     check_writable(out)
-    with sole_use(out):
+    with sole_use(out), full_disk_errors(out):
         _claim(out, config)
         with _timed("corpus and tokenizer"):
             corpus = prepare_corpus(out, config, documents)

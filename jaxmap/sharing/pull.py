@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxmap.atomic import create_atomic, write_atomic
+from jaxmap.atomic import create_atomic, temporary_folder, write_atomic
 from jaxmap.errors import InputError
 from jaxmap.progress import progress
 from jaxmap.results import Table
@@ -125,8 +124,8 @@ def shared_texts(repository: Repository, contents: RepositoryContents) -> TextFa
     """The texts of a repository; None if it is no store. Raises InputError for a damaged file."""
     if TEXTS not in contents.files:
         return None
-    with tempfile.TemporaryDirectory(prefix="jaxmap-") as folder:
-        path = repository.download(TEXTS, contents.commit, Path(folder))
+    with temporary_folder() as folder:
+        path = repository.download(TEXTS, contents.commit, folder)
         try:
             texts = text_facts.read(path)
             given = (texts.fingerprint, texts.source, texts.unordered_fingerprint)
@@ -177,10 +176,10 @@ def fetch_into(
         is_here = parsed.statistics <= has if parsed.statistics else not has.isdisjoint(VECTORS)
         (found.there if is_here else wanted).append(name)
     with (
-        tempfile.TemporaryDirectory(prefix="jaxmap-") as folder,
+        temporary_folder() as folder,
         progress(len(wanted), "pull", "file", disable=not wanted) as bar,
     ):
-        for name, path in _downloads(wanted, repository, contents.commit, Path(folder)):
+        for name, path in _downloads(wanted, repository, contents.commit, folder):
             _take(path, name, store, models, found)
             path.unlink()
             bar.update()

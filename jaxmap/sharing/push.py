@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from jaxmap.atomic import write_atomic
+from jaxmap.atomic import temporary_folder, write_atomic
 from jaxmap.errors import InputError, JaxmapError
 from jaxmap.progress import progress
 from jaxmap.results import Table
@@ -242,8 +240,8 @@ def _renew_card(
     texts: text_facts.TextFacts,
 ) -> None:
     """Draws the card of all that the repository holds, of others too, and commits it."""
-    with tempfile.TemporaryDirectory(prefix="jaxmap-") as folder:
-        shown = Store.create(Path(folder) / "store", texts)
+    with temporary_folder() as folder:
+        shown = Store.create(folder / "store", texts)
         for file in files:
             if file.is_main:
                 write_atomic(shown.path / file.name, content_of(file, store, names), durable=False)
@@ -252,7 +250,7 @@ def _renew_card(
             fetch_into(shown, repository, contents, vectors_only=True)
             before = ""
             if CARD in contents.files:
-                path = repository.download(CARD, contents.commit, Path(folder))
+                path = repository.download(CARD, contents.commit, folder)
                 before = path.read_text("utf-8", errors="replace")
             made = make_card(shown, repository.name, before)
             try:

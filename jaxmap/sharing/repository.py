@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from jaxmap.atomic import full_disk_errors
 from jaxmap.checkpoint.refs import is_hub_name
 from jaxmap.checkpoint.sources.hub import Hub
 from jaxmap.checkpoint.sources.retry import RefusedError, Retry, attempt, first_line
@@ -115,14 +116,13 @@ class Repository:
         """Brings one file into a folder; returns its path."""
         from huggingface_hub import hf_hub_download
 
-        return Path(
-            self._attempt(
-                lambda: hf_hub_download(
+        def bring() -> str:
+            with full_disk_errors(folder):
+                return hf_hub_download(
                     self.name, name, repo_type=_KIND, revision=commit, local_dir=folder
-                ),
-                "read",
-            )
-        )
+                )
+
+        return Path(self._attempt(bring, "read"))
 
     def _attempt(self, request: Callable[[], T], what: str) -> T:
         try:

@@ -6,12 +6,12 @@ is of what they depend on (`jaxmap.store.token_spans`).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from jaxmap.atomic import temporary_folder
 from jaxmap.errors import JaxmapError
 from jaxmap.sharing.repository import Repository, RepositoryContents
 from jaxmap.sharing.shared_files import NotSharedError
@@ -50,8 +50,8 @@ def fetch_spans(
             or name in refused
         ):
             continue
-        with tempfile.TemporaryDirectory(prefix="jaxmap-") as folder:
-            came = repository.download(name, contents.commit, Path(folder))
+        with temporary_folder() as folder:
+            came = repository.download(name, contents.commit, folder)
             try:
                 token_spans.write(path, _checked(came, store, entry))
                 added.append(name)

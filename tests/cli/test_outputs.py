@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.full_disks import largest_file
 from support.maps import map_store
 from support.stores import FakeTexts, filled, record
 
@@ -71,17 +70,6 @@ def arguments_of(command: str, stores: Path) -> list[str]:
         *([f"--texts={stores}/{texts}"] if needs_texts else []),
         *more,
     ]
-
-
-@contextmanager
-def largest_file(size: int):
-    """No file can grow beyond so many bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.full_disks import largest_file
 from support.shared_stores import (
     COMMITS,
     HERE,
@@ -207,3 +208,23 @@ def test_from_the_command_line(hub, store, tmp_path, capsys):
     next((tmp_path / "theirs").glob("records/org-b*")).unlink()
     assert program.run(["pull", *theirs]) == 1
     assert f"refused: {name}: not a whole" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_what_came_stays(hub, store, tmp_path):
+    """Exit code 1; the same call then brings the rest."""
+    jaxmap.push(store, REPO, local=True, card=False)
+    before = dict(shared(hub))
+    for size in (0, 300):
+        with (
+            largest_file(size),
+            pytest.raises(JaxmapError, match=r"cannot be written: .*ulimit") as caught,
+        ):
+            jaxmap.pull(tmp_path / "theirs", REPO)
+        assert not isinstance(caught.value, InputError)
+        with (
+            largest_file(size),
+            pytest.raises(JaxmapError, match=r"cannot be written: .*ulimit"),
+        ):
+            jaxmap.push(store, REPO, local=True)
+    assert dict(shared(hub)) == before
+    assert jaxmap.pull(tmp_path / "theirs", REPO).refused == {}
