@@ -28,7 +28,9 @@ COMMANDS = {
 prompts, for every model that both stores hold (Takase et al., arXiv 2603.18593), and keeps the
 differences, pointwise mutual information in nats, as a store of its own: kl, map, scale and report
 work on it as on any other. The first token of a response has a score only after a prompt (or
-after a BOS token): without either it adds to the difference. For a map of the conditional
+after a BOS token): without either it adds to the difference. Stores know the number of the
+responses and the bytes of each, which must agree, but not their words: that they are the same
+responses is for you to see to. For a map of the conditional
 distributions themselves use the store of prompts and responses as it is.
 
   jaxmap score --store=given --texts=pairs.jsonl --models=REF,REF      fields prompt and response
