@@ -6,19 +6,7 @@ model's, whose names begin otherwise in every library and version; older Qwen2-V
 everything at the top level. aya_vision and cohere2_vision multiply logits by logit_scale, as their
 language model does; transformers 5.23 leaves that out for these two types.
 
-type                                  its language model, where text_config does not say
-llava, llava_next                     llama
-llava_onevision                       qwen2
-mistral3                              mistral
-internvl                              qwen2
-aya_vision, cohere2_vision            cohere2
-idefics3, smolvlm                     llama
-lfm2_vl                               lfm2
-gemma3n                               gemma3n_text
-gemma4                                gemma4_text
-llama4                                llama4_text
-qwen2_vl, qwen2_5_vl                  Qwen2
-qwen3_vl, qwen3_vl_moe                Qwen3
+Where text_config does not say what the language model is, _PAGES does.
 """
 
 from __future__ import annotations
@@ -41,6 +29,10 @@ _OTHER_PARTS = (
     r"^(model\.)?(vision_tower|vision_model|visual|multi_modal_projector|connector|qformer)\.",
     r"^(model\.)?image_newline$",
     r"^(model\.)?(audio_tower|embed_vision|embed_audio)\.",
+    r"^(model\.)?(vision_encoder|vision_proj\w*|vision_embed_tokens|high_res_vision_\w+)\b",
+    r"^(model\.)?(aligner|merger|projector|visual_embeddings_table)\.",
+    r"^(model\.)?(image_tower|video_tower|vqmodel|generation_(aligner|embeddings|head))\.",
+    r"^(model\.)?(acoustic|semantic)_\w+\.",
 )
 # Beside a language model at the top level of config.json.
 _OF_PICTURES = """
@@ -166,24 +158,51 @@ def _page(paper: str, outer: str, text_type: str, *, tied: bool) -> Family:
     return Family(paper, spec, rows, llama.PREFIX, (), text_type=text_type, around=around)
 
 
+# type -> (paper, its language model, whether the head is the embedding unless config.json says)
 _PAGES = {
     "aya_vision": ("Dash et al. 2025, arXiv:2505.08751", "cohere2", True),
     "cohere2_vision": ("Cohere 2025, Command A Vision", "cohere2", True),
-    "gemma4": ("Google DeepMind 2026, Gemma 4", "gemma4_text", True),
+    "deepseek_vl": ("Lu et al. 2024, arXiv:2403.05525", "llama", True),
+    "deepseek_vl_hybrid": ("Lu et al. 2024, arXiv:2403.05525", "llama", True),
+    "exaone4_5": ("LG AI Research 2026, EXAONE 4.5", "exaone4", False),
+    "fast_vlm": ("Vasu et al. 2024, arXiv:2412.13303", "qwen2", False),
+    "fuyu": ("Adept 2023, Fuyu-8B", "persimmon", False),
     "gemma3n": ("Google DeepMind 2025, Gemma 3n", "gemma3n_text", True),
+    "gemma4": ("Google DeepMind 2026, Gemma 4", "gemma4_text", True),
+    "glmasr": ("Z.ai 2025, GLM-ASR", "llama", True),
+    "got_ocr2": ("Wei et al. 2024, arXiv:2409.01704", "qwen2", True),
+    "hyperclovax_vision_v2": ("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax", True),
+    "idefics2": ("Laurençon et al. 2024, arXiv:2405.02246", "mistral", False),
     "idefics3": ("Laurençon et al. 2024, arXiv:2408.12637", "llama", False),
     "internvl": ("Zhu et al. 2025, arXiv:2504.10479", "qwen2", True),
+    "janus": ("Chen et al. 2025, arXiv:2501.17811", "llama", True),
     "lfm2_vl": ("Liquid AI 2025, arXiv:2511.23404", "lfm2", True),
+    "lighton_ocr": ("LightOn 2026, arXiv:2601.14251", "qwen3", True),
     "llama4": ("Meta 2025, Llama 4", "llama4_text", False),
     "llava": ("Liu et al. 2023, arXiv:2304.08485", "llama", False),
     "llava_next": ("Liu et al. 2024, LLaVA-NeXT", "llama", False),
+    "llava_next_video": ("Zhang et al. 2024, LLaVA-NeXT-Video", "llama", False),
     "llava_onevision": ("Li et al. 2024, arXiv:2408.03326", "qwen2", False),
+    "minicpm_ocr": ("OpenBMB 2026, MiniCPM-OCR", "qwen3_5_text", True),
+    "minicpmv4_6": ("OpenBMB 2026, MiniCPM-V 4.6", "qwen3_5_text", False),
+    "minicpmv4_7": ("OpenBMB 2026, MiniCPM-V 4.7", "qwen3_5_text", False),
     "mistral3": ("Mistral AI 2025, Mistral Small 3.1", "mistral", True),
+    "moss_transcribe_diarize": ("MOSI 2026, MOSS Transcribe Diarize", "qwen3", True),
+    "omniasr": ("Meta 2025, arXiv:2511.09690", "llama", False),
+    "ovis2": ("Lu et al. 2024, arXiv:2405.20797", "qwen2", True),
+    "pp_chart2table": ("PaddlePaddle 2025, PP-Chart2Table", "qwen2", True),
     "qwen2_5_vl": ("Bai et al. 2025, arXiv:2502.13923", "qwen2_5_vl_text", False),
+    "qwen2_audio": ("Chu et al. 2024, arXiv:2407.10759", "qwen2", False),
     "qwen2_vl": ("Wang et al. 2024, arXiv:2409.12191", "qwen2_vl_text", False),
+    "qwen3_asr": ("Shi et al. 2026, arXiv:2601.21337", "qwen3", True),
     "qwen3_vl": ("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", False),
     "qwen3_vl_moe": ("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", False),
     "smolvlm": ("Marafioti et al. 2025, arXiv:2504.05299", "llama", False),
+    "vibevoice_asr": ("Peng et al. 2026, arXiv:2601.18184", "qwen2", False),
+    "video_llama_3": ("Zhang et al. 2025, arXiv:2501.13106", "qwen2", False),
+    "video_llava": ("Lin et al. 2023, arXiv:2311.10122", "llama", False),
+    "vipllava": ("Cai et al. 2023, arXiv:2312.00784", "llama", False),
+    "voxtral": ("Liu et al. 2025, arXiv:2507.13264", "llama", False),
 }
 FAMILIES = {
     kind: _page(paper, kind, text_type, tied=tied)

@@ -1,4 +1,4 @@
-"""Types of transformers' causal list that have no page, each with the reason.
+"""Types of transformers' lists of causal and multimodal models that have no page, with the reasons.
 
 A type that gets a page leaves this list. Whatever is here, `engine=torch` can try it through
 transformers, which says itself what it cannot do.
@@ -21,25 +21,50 @@ _SHARED = (
     (
         """
         bart bigbird_pegasus blenderbot blenderbot-small marian mbart mvp pegasus plbart prophetnet
-        trocr whisper
+        florence2 pix2struct pp_formulanet t5gemma2 trocr udop vision-encoder-decoder whisper
         """,
         "the decoder of a pair: it predicts a text from a source that an encoder has read",
     ),
     (
         """
-        apertus1p5_text cohere_compass_text dots3_note dots3_note_text emu3 fuyu
-        gemma4_unified git got_ocr2 mllama moss_transcribe_diarize phi4_multimodal qwen4_exp
+        apertus1p5 apertus1p5_text aria chameleon cohere_compass cohere_compass_text cosmos3_edge
+        deepseek_ocr2 dots3_note dots3_note_text emu3 ernie4_5_vl_moe gemma4_unified git glm46v
+        glm4v glm4v_moe glm5_next glm_ocr glmga granite4_vision granite_docling hunyuan_vl hy_v4_vl
+        inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl minimax_m3_vl mistral4
+        mistral_large4 mllama molmo2 muse_glimmer muse_spark paddleocr_vl phi4_multimodal
+        qwen2_5_omni qwen2_5_omni_thinker qwen3_omni_moe qwen3_omni_moe_thinker qwen4_exp step3p7
+        unlimited_ocr voxtral_realtime
         """,
-        "made for pictures or sound beside text; the page of its text model is not written",
+        "made for pictures or sound beside text; its language model is of a type of its own, whose "
+        "page is not written",
     ),
+    (
+        "fun_asr_nano granite_speech granite_speech_plus nemotron_h_omni perception_lm",
+        "a language model that has a page, beside sound or pictures; the page is not written",
+    ),
+    (
+        "kimi_k25 qianfan_ocr nemo_speechlm",
+        "a language model that has a page, under names of tensors that differ between its own "
+        "files and those of transformers; the page is not written",
+    ),
+    (
+        "blip blip-2 instructblip instructblipvideo",
+        "its language model reads what a picture was turned into, and no text without one",
+    ),
+    (
+        "evolla idefics",
+        "layers of cross-attention to another part's states, which the decoder lacks",
+    ),
+    ("kyutai_speech_to_text pi0", "reads sound or makes movements; it is no model of texts"),
     ("moshi musicgen musicgen_melody", "predicts codes of sound, not text"),
     (
         "axk2 deepseek_v32 glm_moe_dsa hy_v4 minimax_m3_vl_text qwen4_exp_text",
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
+    ("aria_text flint", "the page is not written"),
     (
-        "aria_text axk1 beam flint laguna lfm3",
-        "the page is not written",
+        "laguna lfm3",
+        "attention whose output is scaled by one gate per head, which the decoder lacks",
     ),
     (
         "gemma4_assistant gemma4_unified_assistant",
@@ -48,17 +73,25 @@ _SHARED = (
 )
 _SINGLE = {
     "gemma4_unified_text": "Gemma 4 without a vision encoder; the page is not written",
-    "bailing_hybrid": "linear attention with heads of several decays; the page is not written",
+    "axk1": "DeepSeek-V3 with a norm after its experts; its files may lack the router's correction",
+    "bailing_hybrid": "Kimi's delta attention with another gate, and latent attention with a gate",
+    "beam": "a gate with a bias per head, and queries scaled by a power of their position",
     "blt": "patches of bytes, of a length that another model chooses",
+    "cosmos3_omni": "Qwen3-VL's language model beside a generator of pictures and sound; the page "
+    "is not written",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
     "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
-    "dory": "normed embeddings and a head of its own kind; the page is not written",
+    "diffusion_gemma": "fills blocks of tokens by diffusion, not one after the other",
+    "dory": "attention gated with a learnt scale, and a learnt factor on each logit",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
     "hrm_text": "its blocks run several times in a hierarchy; the decoder runs each once",
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
     "inkling_text": "relative positions in logits and short convolutions, which the decoder lacks",
-    "lara_mini": "a gated delta rule with experts; the page is not written",
+    "lara_mini": "Qwen3.5's delta rule with experts, and attention with a window; the page is not "
+    "written",
+    "paligemma": "the tokens of a prompt see each other in both directions",
+    "shieldgemma2": "says yes or no of a picture; its language model is Gemma 3, which has a page",
     "reformer": "attention by hashing, and reversible layers",
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",

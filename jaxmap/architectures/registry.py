@@ -55,7 +55,7 @@ def families() -> dict[str, Family]:
 
 
 def refused() -> dict[str, str]:
-    """Causal types of transformers that have no page -> the reason, in alphabetical order."""
+    """Types of transformers that have no page -> the reason, in alphabetical order."""
     return {kind: REASONS[kind] for kind in sorted(REASONS) if kind not in families()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import containers
 from support.cases.classic import CASES as CLASSIC
 from support.cases.core import CASES
 from support.cases.experts import CASES as EXPERTS
@@ -36,7 +37,10 @@ OTHERS = {
 # Of these transformers has no class: their own tests make and compare them.
 BY_HAND = {"camelidae", "deepseek", "stablelm_alpha"}
 # Another name on the outside of the same decoder.
-SAME = {"kimi_k2": "deepseek_v3"}
+SAME = {
+    "kimi_k2": "deepseek_v3",
+    **{kind: case["text_config"]["model_type"] for kind, case in containers.cases().items()},
+}
 
 
 def test_every_family_is_compared():

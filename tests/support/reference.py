@@ -20,15 +20,20 @@ _COMPUTED = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
 
 
 @contextlib.contextmanager
-def _towers_without_timm():
-    """Vision towers of the library timm, which is no part of the tests, are one small layer."""
+def _towers(kept: str | None):
+    """What encodes pictures and sound is one small layer.
+
+    kept: the type of the language model, beside which everything is; None: only towers of the
+      library timm, which is no part of the tests.
+    """
     import torch
     from transformers import AutoModel
 
     real = AutoModel.from_config
 
     def from_config(config: Any, **options: Any) -> Any:
-        if "timm" in type(config).__name__.lower() or config.model_type == "gemma3n_vision":
+        timm = "timm" in type(config).__name__.lower() or config.model_type == "gemma3n_vision"
+        if timm or kept not in (None, config.model_type):
             return torch.nn.Linear(2, 2)
         return real(config, **options)
 
@@ -39,24 +44,34 @@ def _towers_without_timm():
         del AutoModel.from_config  # the method of its base class is seen again
 
 
-@_towers_without_timm()
-def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: str = "float32"):
+def make_model(
+    config: dict[str, Any],
+    folder: Path,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    towers: bool = True,
+):
     """A model of `config` (with its model_type), every weight, bias and norm random, saved.
+
+    towers: whether what encodes pictures and sound is made as config.json says.
 
     Returns the PyTorch model in float32 and evaluation mode, attention by
     scaled_dot_product_attention, or eager where the library's class cannot do without (a soft cap).
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM
 
     config = dict(config)
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
     # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
-    auto = AutoModelForImageTextToText if "text_config" in config else AutoModelForCausalLM
+    auto = AutoModelForMultimodalLM if "text_config" in config else AutoModelForCausalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     attention = "sdpa" if can_sdpa else "eager"
     torch.manual_seed(seed)  # of the initialisation that the numbers below are added to
-    model = auto.from_config(hf_config, attn_implementation=attention, dtype=torch.float32)
+    kept = None if towers else hf_config.text_config.model_type
+    with _towers(kept):
+        model = auto.from_config(hf_config, attn_implementation=attention, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -72,7 +87,9 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
         model.to(getattr(torch, dtype))
     model.save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
-    read = auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
+    with _towers(kept):
+        read = auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32)
+    read.eval()
     # Llama 4 with a vision tower fails when it is called (transformers 5.24): its text model is.
     return read.language_model if hf_config.model_type == "llama4" else read
 
