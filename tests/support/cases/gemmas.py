@@ -87,7 +87,7 @@ CASES |= {
         "final_logit_softcapping": 3.0,
         "attention_bias": True,
         "tie_word_embeddings": False,
-        "rms_norm_eps": 0.3,
+        "rms_norm_eps": 0.1,
         "rope_parameters": None,
     },
     "gemma4": dict(
