@@ -27,7 +27,7 @@ from jaxmap.engine.scores import Scores, compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
-from jaxmap.precision import default_dtype
+from jaxmap.precision import PRECISIONS, default_dtype
 from jaxmap.progress import activity
 from jaxmap.store import Store
 from jaxmap.store.record import Identity, Record
@@ -311,8 +311,12 @@ class CheckpointScorer:
         return output_identity(files, self.texts.fingerprint, texts, dtype, item)
 
     def _log_device(self, dtype: str) -> None:
-        """Logs once which dtype and device a run uses."""
+        """Logs once which dtype and device a run uses, and the dtype's floor."""
         if not self._device_logged:
             why = " (auto)" if self.settings.dtype == "auto" else ""
-            logging.info("scoring in %s%s on %s", dtype, why, self.device())
+            floor = PRECISIONS[dtype].floor
+            note = f"; its rounding is about {floor} bits/byte, see docs/precision.md"
+            logging.info(
+                "scoring in %s%s on %s%s", dtype, why, self.device(), note if floor else ""
+            )
             self._device_logged = True

@@ -128,8 +128,10 @@ def test_texts_beyond_the_context_are_cut_and_counted(texts, tmp_path):
 
 def test_a_second_dtype_is_a_second_row(texts, tmp_path):
     folder = make_checkpoint(tmp_path / "model")
-    assert score(tmp_path / "store", texts, folder).code == 0
-    assert score(tmp_path / "store", texts, folder, dtype="bfloat16").code == 0
+    ran = score(tmp_path / "store", texts, folder)
+    assert (ran.code, "docs/precision.md" in ran.err) == (0, False)
+    ran = score(tmp_path / "store", texts, folder, dtype="bfloat16")
+    assert (ran.code, "docs/precision.md" in ran.err) == (0, True)
     assert labels(tmp_path / "store") == ["model", "model+bfloat16"]
     plain, rough = vectors(tmp_path / "store").values()
     assert 1e-3 < np.abs(plain - rough).max() < 5
