@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from absl import flags
 
 from jaxmap.cli import exit_codes
@@ -19,7 +21,7 @@ from jaxmap.cli.command import (
     string,
 )
 from jaxmap.cli.lens import define_lens
-from jaxmap.cli.output import as_flags
+from jaxmap.cli.output import as_flags, files_in
 from jaxmap.cli.sweep import command_line
 from jaxmap.errors import InputError
 
@@ -125,9 +127,14 @@ def _define_card(values: flags.FlagValues) -> None:
 
 def _card(values: flags.FlagValues) -> int:
     from jaxmap.api.comparison import card
+    from jaxmap.output_paths import check_folder
 
-    found = card(values.store, reference=values.reference or None, out=values.out)
+    if values.out:
+        check_folder(values.out)
+    found = card(values.store, reference=values.reference or None)
     print(found.markdown(), end="")
+    if values.out:
+        print(files_in(values.out, found.save(values.out)), file=sys.stderr)
     return exit_codes.DONE
 
 

@@ -12,7 +12,7 @@ from jaxmap.cli.analysis_options import (
     define_warmup,
 )
 from jaxmap.cli.command import Command, define_store, string
-from jaxmap.cli.output import as_flags
+from jaxmap.cli.output import as_flags, files_in
 
 
 def _define_map(values: flags.FlagValues) -> None:
@@ -36,8 +36,9 @@ def _map(values: flags.FlagValues) -> int:
         recipe=values.recipe,
         **axis_options(values),
     )
-    print(f"{len(atlas.save(values.out))} files written")
+    written = atlas.save(values.out)
     print(as_flags(atlas.text(), list(values)), end="")
+    print(files_in(values.out, written))
     return 0
 
 
@@ -75,8 +76,7 @@ def _report(values: flags.FlagValues) -> int:
     size = page.write(values.out).stat().st_size
     print(f"report in {values.out} ({size / 1e6:.1f} MB)")
     if values.figures:
-        files = page.save_figures(values.figures)
-        print(f"{len(files)} files in {values.figures}")
+        print(files_in(values.figures, page.save_figures(values.figures)))
     return 0
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from jaxmap.errors import JaxmapError
 
@@ -21,6 +23,20 @@ def as_flags(text: str, flags: Collection[str]) -> str:
         return f"--{name}{value}" if name in flags else match[0]
 
     return _PARAMETER.sub(flag, text)
+
+
+def files_in(folder: str, paths: Iterable[Path]) -> str:
+    """What was written, one line: `scale.csv, scale.{pdf,png,svg} in FOLDER`."""
+    endings: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        endings[path.stem].append(path.suffix)
+    names = [
+        f"{stem}{found[0]}"
+        if len(found) == 1
+        else f"{stem}.{{{','.join(sorted(one.removeprefix('.') for one in found))}}}"
+        for stem, found in endings.items()
+    ]
+    return f"{', '.join(names)} in {folder}"
 
 
 def message_of(error: JaxmapError, flags: Collection[str]) -> str:

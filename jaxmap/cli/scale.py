@@ -11,7 +11,7 @@ from jaxmap.cli.analysis_options import (
     define_warmup,
 )
 from jaxmap.cli.command import Command, define_store, string
-from jaxmap.cli.output import as_flags
+from jaxmap.cli.output import as_flags, files_in
 
 
 def _define_scale(values: flags.FlagValues) -> None:
@@ -25,16 +25,19 @@ def _define_scale(values: flags.FlagValues) -> None:
 
 def _scale(values: flags.FlagValues) -> int:
     from jaxmap.api.analyses import scale
+    from jaxmap.output_paths import check_folder
 
+    check_folder(values.out)
     found = scale(
         values.store,
-        out=values.out,
         warmup_steps=values.warmup_steps,
         parents=values.parents or None,
         recipe=values.recipe,
         leave_out=values.leave_out,
     )
+    written = found.save(values.out)
     print(as_flags(found.text(), list(values)), end="")
+    print(files_in(values.out, written))
     return 0
 
 

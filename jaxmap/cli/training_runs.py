@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from absl import flags
 
 from jaxmap.cli.analysis_options import (
@@ -14,7 +12,7 @@ from jaxmap.cli.analysis_options import (
     define_warmup,
 )
 from jaxmap.cli.command import Command, define_store, string
-from jaxmap.cli.output import as_flags
+from jaxmap.cli.output import as_flags, files_in
 
 
 def _define_diffusion(values: flags.FlagValues) -> None:
@@ -28,20 +26,22 @@ def _define_diffusion(values: flags.FlagValues) -> None:
 
 def _diffusion(values: flags.FlagValues) -> int:
     from jaxmap.api.analyses import diffusion
+    from jaxmap.output_paths import check_folder
 
+    check_folder(values.out)
     found = diffusion(
         values.store,
-        out=values.out,
         warmup_steps=values.warmup_steps,
         start_from=values.start_from,
         window=values.window,
         recipe=values.recipe,
         **axis_options(values),
     )
+    written = found.save(values.out)
     print(f"{found.recipe} recipe, group: {found.group}")
     for note in found.notes:
         print(as_flags(str(note), list(values)))
-    print(f"exponents in {os.path.join(values.out, 'diffusion.csv')}")
+    print(files_in(values.out, written))
     return 0
 
 
@@ -64,10 +64,11 @@ def _define_dynamics(values: flags.FlagValues) -> None:
 
 def _dynamics(values: flags.FlagValues) -> int:
     from jaxmap.api.dynamics import dynamics
+    from jaxmap.output_paths import check_folder
 
+    check_folder(values.out)
     found = dynamics(
         values.store,
-        out=values.out,
         texts=values.texts or None,
         by=values.by or None,
         warmup_steps=values.warmup_steps,
@@ -76,9 +77,10 @@ def _dynamics(values: flags.FlagValues) -> int:
         recipe=values.recipe,
         **axis_options(values),
     )
+    written = found.save(values.out)
     for note in found.notes:
         print(as_flags(str(note), list(values)))
-    print(f"{len(found.series)} series in {os.path.join(values.out, 'dynamics.csv')}")
+    print(files_in(values.out, written))
     return 0
 
 

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -143,8 +144,22 @@ def test_a_report_writes_nothing_that_was_not_named(store, tmp_path, capsys):
         "report.html", "scale.png",
     ]  # fmt: skip
     assert run([*arguments, f"--figures={tmp_path}/drawn"]) == 0
-    assert f"files in {tmp_path}/drawn" in capsys.readouterr().out
+    assert f".{{pdf,png,svg}} in {tmp_path}/drawn" in capsys.readouterr().out
     assert {path.stem for path in (tmp_path / "drawn").iterdir()} >= {"learning", "scale"}
+
+
+@pytest.mark.parametrize("command", ["scale", "diffusion", "dynamics"])
+def test_every_file_that_was_written_is_listed(store, tmp_path, capsys, command):
+    short = ["--start_from=0", "--window=3"] if command != "scale" else []
+    assert run([command, f"--store={store.path}", f"--out={tmp_path / 'new'}", *short]) == 0
+    *_, line = capsys.readouterr().out.splitlines()
+    listed, _, folder = line.rpartition(" in ")
+    assert folder == str(tmp_path / "new")
+    names = set()
+    for stem, many, one in re.findall(r"(\w+)\.(?:\{([\w,]+)\}|(\w+))", listed):
+        names |= {f"{stem}.{ending}" for ending in (many or one).split(",")}
+    assert names == {path.name for path in (tmp_path / "new").iterdir()}
+    assert f"{command}.csv" in names
 
 
 @pytest.mark.parametrize(
