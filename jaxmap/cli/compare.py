@@ -89,14 +89,15 @@ def _define(values: flags.FlagValues) -> None:
 
 def _run(values: flags.FlagValues) -> int:
     from jaxmap.api.comparison import compare
+    from jaxmap.output_paths import check_folder
 
+    check_folder(values.out)
     found = compare(
         values.models,
         values.texts,
         values.store,
         reference=values.reference,
         models_file=values.models_file,
-        out=values.out,
         quantize=values.quantize,
         lens=values.lens,
         dtype=values.dtype,
@@ -111,6 +112,7 @@ def _run(values: flags.FlagValues) -> int:
         command=command_line(),
     )
     print(as_flags(found.text(failures=False), list(values)), end="")
+    print(files_in(values.out, found.save(values.out)))
     return exit_codes.of_kinds(isinstance(error, InputError) for _, error in found.failures)
 
 
@@ -129,12 +131,11 @@ def _card(values: flags.FlagValues) -> int:
     from jaxmap.api.comparison import card
     from jaxmap.output_paths import check_folder
 
-    if values.out:
-        check_folder(values.out)
+    check_folder(values.out)
     found = card(values.store, reference=values.reference or None)
     print(found.markdown(), end="")
-    if values.out:
-        print(files_in(values.out, found.save(values.out)), file=sys.stderr)
+    # The table may go into a file.
+    print(files_in(values.out, found.save(values.out)), file=sys.stderr)
     return exit_codes.DONE
 
 
