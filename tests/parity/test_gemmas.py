@@ -4,20 +4,15 @@ from __future__ import annotations
 
 # First: it must be set up before torch is imported.
 from support import quantised_reference  # isort: skip
+from support.quantised_parity import check_4_bit_copy  # isort: skip
 
-import numpy as np
 import pytest
 from support.cases.gemmas import CASES
 from support.checkpoints import make_checkpoint
-from support.parity import check_parity, random_texts
-from support.reference import make_model, text_logp
-from support.token_sets import make_tokens
+from support.parity import check_parity
 
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.quantize import quantised
 from jaxmap.engine.layer_by_layer import LayerByLayer
-from jaxmap.engine.scorer import Scorers
-from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 
 _DEFAULT = {"gemma3n_text", "gemma4_text"}
@@ -36,16 +31,7 @@ def test_4_bit_copy(tmp_path, monkeypatch):
     # transformers leaves a model's last parameter out, whatever it is; here a stream's projection,
     # which in the files of the multimodal model is not the last.
     monkeypatch.setattr(quantised_reference, "get_keys_to_not_convert", lambda model: ["lm_head"])
-    reference = make_model(CASES["gemma3n_text"], tmp_path)
-    model = weights.load(tmp_path, dtype="float32")
-    texts = random_texts()[2:7]
-    tokens = make_tokens(texts)
-    copy = quantised(model, "nf4")
-    own_N, copy_N = (score_tokens(Scorers().of(one), one, tokens) for one in (model, copy))
-    theirs = quantised_reference.quantise(reference, "nf4")
-    theirs_N = [text_logp(theirs, ids) for ids in texts]
-    np.testing.assert_allclose(copy_N, theirs_N, rtol=0, atol=5e-3)
-    assert np.abs(copy_N - own_N).max() > 1
+    check_4_bit_copy(CASES["gemma3n_text"], tmp_path)
 
 
 def test_layers_that_share_keys_are_not_read_one_at_a_time(tmp_path):

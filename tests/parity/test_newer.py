@@ -8,23 +8,19 @@ further keys of config.json, are slow.
 from __future__ import annotations
 
 # First: it must be set up before torch is imported.
-from support import quantised_reference  # isort: skip
+from support.quantised_parity import check_4_bit_copy  # isort: skip
 
 import json
 
 import numpy as np
 import pytest
 from support.cases.newer import CASES
-from support.parity import check_parity, random_texts
-from support.reference import make_model, text_logp
-from support.token_sets import make_tokens
+from support.parity import check_parity
+from support.reference import make_model
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import weights
-from jaxmap.checkpoint.quantize import quantised
-from jaxmap.engine.scorer import Scorers
-from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
 from jaxmap.model.decoder import named
 
@@ -106,13 +102,4 @@ def test_what_longcat_refuses(key, value):
 
 @pytest.mark.slow
 def test_4_bit_copy_of_longcat(tmp_path):
-    reference = make_model(CASES["longcat_flash"], tmp_path)
-    model = weights.load(tmp_path, dtype="float32")
-    texts = random_texts()[2:7]
-    tokens = make_tokens(texts)
-    copy = quantised(model, "nf4")
-    own_N, copy_N = (score_tokens(Scorers().of(one), one, tokens) for one in (model, copy))
-    theirs = quantised_reference.quantise(reference, "nf4")
-    theirs_N = [text_logp(theirs, ids) for ids in texts]
-    np.testing.assert_allclose(copy_N, theirs_N, rtol=0, atol=5e-3)
-    assert np.abs(copy_N - own_N).max() > 1
+    check_4_bit_copy(CASES["longcat_flash"], tmp_path)
