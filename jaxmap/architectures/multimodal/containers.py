@@ -1,0 +1,75 @@
+"""Types of whole checkpoints that contain a language model beside other parts.
+
+aya_vision and cohere2_vision multiply logits by logit_scale, as their language model does;
+transformers 5.24 leaves that out for these two types. Older Qwen2-VL files have the keys of the
+language model at the top level of config.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """One `model_type` of a config.json that describes a language model beside other parts.
+
+    Fields:
+      paper: the paper to cite.
+      text_type: the type of the language model where text_config names none.
+      tied: whether the head is the embedding where config.json does not say.
+      other_parts: regular expressions for names of tensors that are not the language model's,
+        beside those that `nesting` knows for all containers.
+    """
+
+    paper: str
+    text_type: str
+    tied: bool = True
+    other_parts: tuple[str, ...] = ()
+
+
+CONTAINERS = {
+    "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
+    "cohere2_vision": Container("Cohere 2025, Command A Vision", "cohere2"),
+    "deepseek_vl": Container("Lu et al. 2024, arXiv:2403.05525", "llama"),
+    "deepseek_vl_hybrid": Container("Lu et al. 2024, arXiv:2403.05525", "llama"),
+    "exaone4_5": Container("LG AI Research 2026, EXAONE 4.5", "exaone4", tied=False),
+    "fast_vlm": Container("Vasu et al. 2024, arXiv:2412.13303", "qwen2", tied=False),
+    "fuyu": Container("Adept 2023, Fuyu-8B", "persimmon", tied=False),
+    "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
+    "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
+    "glmasr": Container("Z.ai 2025, GLM-ASR", "llama"),
+    "got_ocr2": Container("Wei et al. 2024, arXiv:2409.01704", "qwen2"),
+    "hyperclovax_vision_v2": Container("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax"),
+    "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
+    "idefics3": Container("Laurençon et al. 2024, arXiv:2408.12637", "llama", tied=False),
+    "internvl": Container("Zhu et al. 2025, arXiv:2504.10479", "qwen2"),
+    "janus": Container("Chen et al. 2025, arXiv:2501.17811", "llama"),
+    "lfm2_vl": Container("Liquid AI 2025, arXiv:2511.23404", "lfm2"),
+    "lighton_ocr": Container("LightOn 2026, arXiv:2601.14251", "qwen3"),
+    "llama4": Container("Meta 2025, Llama 4", "llama4_text", tied=False),
+    "llava": Container("Liu et al. 2023, arXiv:2304.08485", "llama", tied=False),
+    "llava_next": Container("Liu et al. 2024, LLaVA-NeXT", "llama", tied=False),
+    "llava_next_video": Container("Zhang et al. 2024, LLaVA-NeXT-Video", "llama", tied=False),
+    "llava_onevision": Container("Li et al. 2024, arXiv:2408.03326", "qwen2", tied=False),
+    "minicpm_ocr": Container("OpenBMB 2026, MiniCPM-OCR", "qwen3_5_text"),
+    "minicpmv4_6": Container("OpenBMB 2026, MiniCPM-V 4.6", "qwen3_5_text", tied=False),
+    "minicpmv4_7": Container("OpenBMB 2026, MiniCPM-V 4.7", "qwen3_5_text", tied=False),
+    "mistral3": Container("Mistral AI 2025, Mistral Small 3.1", "mistral"),
+    "moss_transcribe_diarize": Container("MOSI 2026, MOSS Transcribe Diarize", "qwen3"),
+    "omniasr": Container("Meta 2025, arXiv:2511.09690", "llama", tied=False),
+    "ovis2": Container("Lu et al. 2024, arXiv:2405.20797", "qwen2"),
+    "pp_chart2table": Container("PaddlePaddle 2025, PP-Chart2Table", "qwen2"),
+    "qwen2_5_vl": Container("Bai et al. 2025, arXiv:2502.13923", "qwen2_5_vl_text", tied=False),
+    "qwen2_audio": Container("Chu et al. 2024, arXiv:2407.10759", "qwen2", tied=False),
+    "qwen2_vl": Container("Wang et al. 2024, arXiv:2409.12191", "qwen2_vl_text", tied=False),
+    "qwen3_asr": Container("Shi et al. 2026, arXiv:2601.21337", "qwen3"),
+    "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),
+    "qwen3_vl_moe": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", tied=False),
+    "smolvlm": Container("Marafioti et al. 2025, arXiv:2504.05299", "llama", tied=False),
+    "vibevoice_asr": Container("Peng et al. 2026, arXiv:2601.18184", "qwen2", tied=False),
+    "video_llama_3": Container("Zhang et al. 2025, arXiv:2501.13106", "qwen2", tied=False),
+    "video_llava": Container("Lin et al. 2023, arXiv:2311.10122", "llama", tied=False),
+    "vipllava": Container("Cai et al. 2023, arXiv:2312.00784", "llama", tied=False),
+    "voxtral": Container("Liu et al. 2025, arXiv:2507.13264", "llama", tied=False),
+}

@@ -1,0 +1,99 @@
+"""The page of a checkpoint of several modalities, from those of it and of its language model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+
+from jaxmap.architectures import llama
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
+from jaxmap.architectures.multimodal.containers import Container
+from jaxmap.architectures.multimodal.text_types import LEFT_OUT, text_types
+from jaxmap.architectures.registry import families
+from jaxmap.architectures.rows import Row
+from jaxmap.errors import InputError
+from jaxmap.model.spec import Spec
+
+# Everything that is not of the language model.
+_OTHER_PARTS = (
+    r"^(model\.)?(vision_tower|vision_model|visual|multi_modal_projector|connector|qformer)\.",
+    r"^(model\.)?image_newline$",
+    r"^(model\.)?(audio_tower|embed_vision|embed_audio)\.",
+    r"^(model\.)?(vision_encoder|vision_proj\w*|vision_embed_tokens|high_res_vision_\w+)\b",
+    r"^(model\.)?(aligner|merger|projector|visual_embeddings_table)\.",
+    r"^(model\.)?(image_tower|video_tower|vqmodel|generation_(aligner|embeddings|head))\.",
+    r"^(model\.)?(acoustic|semantic)_\w+\.",
+)
+# Keys beside a language model's at the top level of config.json.
+_OF_PICTURES = """
+    image_token_id video_token_id vision_config vision_end_token_id vision_start_token_id
+    vision_token_id
+""".split()
+
+
+def _nested(prefix: str, row: Row) -> Row:
+    """A row of a language model under every name that it has beside other parts."""
+    names: list[str] = []
+    for name in (row.name, *row.other_names):
+        rest = name.removeprefix(prefix)
+        inside = [f"model.language_model.{rest}", f"model.text_model.{rest}"]
+        names += [*(inside if rest != name else []), name, f"language_model.{name}"]
+    otherwise = None if row.otherwise is None else _nested(prefix, row.otherwise)
+    return dataclasses.replace(
+        row, name=names[0], other_names=tuple(names[1:]), otherwise=otherwise
+    )
+
+
+def _spec(text: Family, kind: str, tied: bool, c: Config) -> Spec:
+    nested = c.child("text_config")
+    if nested is None:
+        made = text.spec(c)
+        c.inert(*_OF_PICTURES)
+        return dataclasses.replace(made, tied=c.get("tie_word_embeddings", tied))
+    tied = c.get("tie_word_embeddings", tied) or bool(nested.peek("tie_word_embeddings"))
+    for key, value in LEFT_OUT.get(kind, {}).items():
+        nested.assume(key, value)
+    made = text.spec(nested)
+    nested.check_all_read()
+    c.inert(*c)
+    return dataclasses.replace(made, tied=tied)
+
+
+def _around(outer: str, container: Container, kind: str) -> Family:
+    """The page of a checkpoint of type `outer` around a language model of type `kind`."""
+    text = text_types().get(kind) or families().get(kind)
+    if text is None or text.around is not None:
+        raise InputError(f"{outer} around a language model of unknown type {kind!r}")
+
+    def rows(spec: Spec) -> Mapping[str, Row]:
+        return {path: _nested(text.prefix, row) for path, row in text.rows(spec).items()}
+
+    return Family(
+        text.paper,
+        partial(_spec, text, kind, container.tied),
+        rows,
+        text.prefix,
+        (*text.inert_tensors, *_OTHER_PARTS, *container.other_parts),
+    )
+
+
+def page(outer: str, container: Container) -> Family:
+    """The page of checkpoints of type `outer`; `Family.around` completes it."""
+
+    def spec(c: Config) -> Spec:
+        raise AssertionError("a page of several modalities is asked through `around`")
+
+    def rows(spec: Spec) -> Mapping[str, Row]:
+        raise AssertionError("a page of several modalities is asked through `around`")
+
+    return Family(
+        container.paper,
+        spec,
+        rows,
+        llama.PREFIX,
+        (),
+        text_type=container.text_type,
+        around=partial(_around, outer, container),
+    )

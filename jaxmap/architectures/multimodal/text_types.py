@@ -1,0 +1,76 @@
+"""Language models that exist inside checkpoints of several modalities only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from jaxmap.architectures import qwen3_moe
+from jaxmap.architectures.config import Config
+from jaxmap.architectures.family import Family
+from jaxmap.architectures.registry import families
+from jaxmap.architectures.rows import Row
+from jaxmap.model.spec import Spec
+
+# Keys that text_config leaves out because the class that wrote it has these values as defaults.
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "llama": dict(
+        hidden_size=4096,
+        intermediate_size=11_008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        vocab_size=32_000,
+        max_position_embeddings=2048,
+    ),
+    "mistral": dict(
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        vocab_size=32_000,
+        max_position_embeddings=131_072,
+    ),
+}
+
+
+def _qwen(kind: str, theta: float, eps: float, c: Config) -> Spec:
+    """A Qwen text model with the defaults of its multimodal config."""
+    c.assume("rope_theta", theta)
+    c.assume("rms_norm_eps", eps)
+    if kind == "qwen3_moe":
+        c.require("norm_topk_prob", (True,), True)  # the reference does so whatever it says
+        c.assume("norm_topk_prob", True)
+    return families()[kind].spec(c)
+
+
+def _transposed(spec: Spec) -> dict[str, Row]:
+    """Qwen3-MoE with its experts in two tensors, inputs first, or last as transformers 5 saves."""
+    experts = "model.layers.{l}.mlp.experts"
+    found = qwen3_moe.rows(spec)
+    for i, part in enumerate(("gate", "up")):
+        name = f"{experts}.gate_up_proj"
+        last = Row(name, "e (p f) d -> p e d f", (i, 2))
+        row = Row(name, "e d (p f) -> p e d f", (i, 2), otherwise=last)
+        found[f"blocks/mlp/expert_{part}/kernel"] = row
+    last = Row(f"{experts}.down_proj", "e d f -> e f d")
+    found["blocks/mlp/expert_down/kernel"] = Row(f"{experts}.down_proj", otherwise=last)
+    return found
+
+
+def _text(kind: str, spec: Callable[[Config], Spec], rows=None) -> Family:
+    base = families()[kind]
+    return dataclasses.replace(base, spec=spec, rows=rows or base.rows)
+
+
+def text_types() -> dict[str, Family]:
+    """The page of each type."""
+    return {
+        "qwen2_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
+        "qwen2_5_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
+        "qwen3_vl_text": _text("qwen3", partial(_qwen, "qwen3", 5e6, 1e-6)),
+        "qwen3_vl_moe_text": _text(
+            "qwen3_moe", partial(_qwen, "qwen3_moe", 5e6, 1e-6), _transposed
+        ),
+    }
