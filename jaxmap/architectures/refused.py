@@ -58,7 +58,7 @@ _SHARED = (
     ("kyutai_speech_to_text pi0", "reads sound or makes movements; it is no model of texts"),
     ("moshi musicgen musicgen_melody", "predicts codes of sound, not text"),
     (
-        "axk2 deepseek_v32 glm_moe_dsa hy_v4 minimax_m3_vl_text qwen4_exp_text",
+        "axk2 hy_v4 minimax_m3_vl_text qwen4_exp_text",
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
     ("aria_text flint", "the page is not written"),
@@ -73,7 +73,6 @@ _SHARED = (
 )
 _SINGLE = {
     "gemma4_unified_text": "Gemma 4 without a vision encoder; the page is not written",
-    "axk1": "DeepSeek-V3 with a norm after its experts; its files may lack the router's correction",
     "bailing_hybrid": "Kimi's delta attention with another gate, and latent attention with a gate",
     "beam": "a gate with a bias per head, and queries scaled by a power of their position",
     "blt": "patches of bytes, of a length that another model chooses",

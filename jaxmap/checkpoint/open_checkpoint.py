@@ -72,6 +72,11 @@ class Model:
         """The most ids of a text; None: no limit."""
         return self.spec.context
 
+    @property
+    def dense_up_to(self) -> int | None:
+        """See `Spec.dense_up_to`."""
+        return self.spec.dense_up_to
+
 
 @dataclasses.dataclass(frozen=True)
 class Opened:

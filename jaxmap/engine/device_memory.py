@@ -134,7 +134,7 @@ def lower(
 
 def longest_row(spec: Spec) -> int:
     """The number of tokens of a row for the longest text that the model reads."""
-    return row_length(min(spec.context or _CONTEXT, _CONTEXT) - 1)
+    return row_length(min(spec.longest_text or _CONTEXT, _CONTEXT) - 1)
 
 
 def device_memory(device: Any) -> int | None:

@@ -25,7 +25,7 @@ from jaxmap.corpus.batches import Batch, BatchPlan, batches
 from jaxmap.corpus.tokens import Tokens
 from jaxmap.engine import readout
 from jaxmap.engine.scorer import kernels_for
-from jaxmap.engine.scores import Results, check_ids
+from jaxmap.engine.scores import Results, check_ids, check_lengths
 from jaxmap.engine.statistics import DEFAULT, chosen
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.errors import InputError
@@ -106,6 +106,7 @@ class LayerByLayer:
             none is left in the end. The name has to say what the streams depend on.
         """
         check_ids(tokens, self.vocabulary, "reference")
+        check_lengths(tokens, self._spec.dense_up_to)
         L = self._spec.L
         kept = [layer for layer in range(1, L + 1) if _file(streams, layer).exists()]
         first = max(kept, default=0)

@@ -103,10 +103,12 @@ def score_rows(
       callbacks: follow, interrupt and resume the run.
 
     Raises:
-      InputError: when an id is outside the vocabulary or a score is not finite.
+      InputError: when an id is outside the vocabulary, a text is longer than the decoder can
+        score (`Spec.dense_up_to`) or a score is not finite.
       Stopped: when `callbacks.stop` returned true.
     """
     check_ids(tokens, model.spec.V, "model")
+    check_lengths(tokens, model.spec.dense_up_to)
     if reference is not None:
         check_ids(tokens, reference.vocabulary, "reference")
     rows = 1 if lens is False else model.spec.L + 1
@@ -198,6 +200,19 @@ def check_ids(tokens: Tokens, V: int, name: str) -> None:
             f"the tokenizer gives id {largest}, but the {name}'s vocabulary has {V} "
             "entries: tokenizer and weights do not belong together"
         )
+
+
+def check_lengths(tokens: Tokens, dense_up_to: int | None) -> None:
+    """Raises InputError if a text has more tokens than `Spec.dense_up_to`."""
+    if dense_up_to is None or not (long_N := tokens.lengths > dense_up_to).any():
+        return
+    first = int(np.argmax(long_N))
+    raise InputError(
+        f"{long_N.sum():,} of {len(tokens):,} texts are longer than {dense_up_to:,} tokens (text "
+        f"{first}, from 0, has {tokens.lengths[first]:,}): in longer texts this model attends only "
+        "to keys that an indexer chooses, which is not implemented; give shorter texts, or score "
+        "all of them with `engine=torch`"
+    )
 
 
 class Results:

@@ -20,6 +20,7 @@ from jaxmap.checkpoint.sources.files import fetch, resolve
 from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.tokens import load_tokenizer
 from jaxmap.engine.scorer import VOCABULARY_BLOCK
+from jaxmap.engine.scores import check_lengths
 from jaxmap.environment import versions
 from jaxmap.errors import InputError, JaxmapError, without_name
 from jaxmap.lens.trainer import Training, train_lens
@@ -174,6 +175,7 @@ def _one(
     tokenizer = load_tokenizer(files.folder)
     with progress(len(texts), "tokenise", "text", leave=False) as bar:
         tokens = tokenizer.encode(texts, spec.context, bar.update)
+    check_lengths(tokens, spec.dense_up_to)
     model = weights.load(checkpoint, dtype=dtype)
     if tokens.ids.size and (largest := int(tokens.ids.max())) >= model.spec.V:
         raise InputError(

@@ -122,6 +122,9 @@ class Spec:
     F: int
     V: int
     context: int | None  # tokens; longer texts are cut; None: no limit
+    # Tokens; in longer texts queries see only keys that an indexer chooses, which the decoder does
+    # not do, so that such texts are refused; None: queries see all keys of texts of any length.
+    dense_up_to: int | None = dataclasses.field(default=None, kw_only=True)
     kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
     # Residual wiring: which norm slots exist; in a parallel block both branches read the block's
@@ -237,6 +240,17 @@ class Spec:
             raise ValueError(f"{len(self.sinusoids)} sinusoids for a width of {self.D}")
         if self.context is not None and self.context < 2:
             raise ValueError(f"a context of {self.context} tokens leaves nothing to score")
+        if self.dense_up_to is not None and self.dense_up_to < 2:
+            raise ValueError(
+                f"texts of at most {self.dense_up_to} tokens leave nothing to score: an indexer "
+                "chooses the keys in longer ones"
+            )
+
+    @property
+    def longest_text(self) -> int | None:
+        """The most tokens of a text that can be scored; None: no limit."""
+        limits = [tokens for tokens in (self.context, self.dense_up_to) if tokens is not None]
+        return min(limits, default=None)
 
     @property
     def layers_stand_alone(self) -> bool:

@@ -83,10 +83,18 @@ def plan_for(
       texts, tokens: the number of texts, and of tokens per text, for the times.
       ignore_config_keys: see `score_models`.
 
-    Raises InputError for an invalid model, topology or mesh.
+    Raises InputError for an invalid model, topology or mesh, and for texts that are longer than the
+    model can be scored on (`Spec.dense_up_to`).
     """
     planned = planned_model(model, ignore_config_keys)
     spec, stored = planned.spec, planned.stored
+    if spec.dense_up_to is not None and tokens > spec.dense_up_to:
+        raise InputError(
+            f"in texts of more than {spec.dense_up_to:,} tokens this model attends only to keys "
+            "that an indexer chooses, which is not implemented; plan for shorter texts",
+            field="tokens",
+            value=tokens,
+        )
     described: Topology | None = None
     if topology is None:
         devices, name = jax.devices(), jax.devices()[0].device_kind
@@ -168,6 +176,7 @@ def plan_for(
         work=work,
         texts=texts,
         tokens_per_text=tokens,
+        dense_up_to=spec.dense_up_to,
         flops=flops,
         passes=passes,
         attention_passes=attention_passes,

@@ -34,6 +34,8 @@ class Plan(Result):
         (`modelled.charges`); None for devices of this machine, and where nothing fits.
       largest_batch_tokens: the tokens of the largest batch per group of devices; None if it was not
         requested.
+      dense_up_to: the most tokens of a text that can be scored, see `Spec.dense_up_to`; None: no
+        limit but the context, to which texts are cut.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Plan(Result):
     modelled_seconds: float | None
     largest_batch_tokens: int | None
     topology: str | None = None
+    dense_up_to: int | None = None
 
     @property
     def fits(self) -> bool:
@@ -109,6 +112,11 @@ class Plan(Result):
             f"{self.texts:,} texts      {self.flops / 1e15:,.4g} PFLOP at {self.tokens_per_text} "
             f"tokens a text" + (f", in {self.passes} passes" if self.passes > 1 else ""),
         ]
+        if self.dense_up_to is not None:
+            lines.append(
+                f"  texts            of up to {self.dense_up_to:,} tokens; in longer ones an "
+                "indexer chooses keys, which is not implemented"
+            )
         if self.seconds is not None:
             lines += [
                 f"  arithmetic       {_time(self.arithmetic_seconds)}",

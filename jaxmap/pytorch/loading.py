@@ -51,6 +51,11 @@ class TorchModel:
     storage: Storage
 
     @property
+    def dense_up_to(self) -> int | None:
+        """None: transformers computes texts of any length as the model does."""
+        return None
+
+    @property
     def device(self) -> Any:
         """The torch.device of its weights."""
         return self.module.device

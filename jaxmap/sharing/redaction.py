@@ -28,6 +28,7 @@ MODEL_FACTS: dict[str, type] = {
     "model_type": str,
     "num_parameters": int,
     "stored_dtype": str,
+    "dense_up_to": int,
     "format": str,
     "num_bytes": int,
     "file_type": str,

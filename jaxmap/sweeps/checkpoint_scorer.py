@@ -23,7 +23,7 @@ from jaxmap.corpus.texts import TextSet
 from jaxmap.corpus.token_cache import Tokenised, TokenisedTexts
 from jaxmap.engine.callbacks import SILENT, Callbacks
 from jaxmap.engine.scorer import Scorers
-from jaxmap.engine.scores import Scores, compile_for, score_rows
+from jaxmap.engine.scores import Scores, check_lengths, compile_for, score_rows
 from jaxmap.engine.translators import Translators
 from jaxmap.environment import device, user_cache
 from jaxmap.lens.tuned_lens import find_lens
@@ -124,6 +124,7 @@ class CheckpointScorer:
         spec = checkpoint.architecture.spec
         texts = self._tokenised.read_by(files.folder, spec.context)
         tokens = texts.tokens
+        check_lengths(tokens, spec.dense_up_to)
         with weights.opened(checkpoint) as found:
             dtype = found.dtype(settings.dtype)
             # Of floats other copies can be made.

@@ -38,7 +38,11 @@ class ModelFacts(Protocol):
 
     @property
     def context(self) -> int | None:
-        """The longest text in tokens; None for no limit."""
+        """The longest text in tokens, to which others are cut; None for no limit."""
+
+    @property
+    def dense_up_to(self) -> int | None:
+        """The longest text in tokens of which queries see all keys; None for no limit."""
 
 
 M = TypeVar("M", bound=ModelFacts, covariant=True)

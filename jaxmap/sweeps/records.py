@@ -102,6 +102,7 @@ def provenance(
             "model_type": model.model_type,
             "num_parameters": model.num_parameters,
             "stored_dtype": model.stored_dtype,
+            **({"dense_up_to": model.dense_up_to} if model.dense_up_to is not None else {}),
             **storage.facts,
             **({"base": list(bases)} if bases else {}),
             **({"tokenizer": files.tokenizer} if files.tokenizer else {}),

@@ -1,0 +1,43 @@
+"""Types in which an indexer chooses the keys of each query, and their dense relatives.
+
+The longest of the parity tests' texts has 119 tokens: the last length at which all keys are chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.cases.experts import _DEEPSEEK, _YARN
+
+_INDEXER = dict(index_topk=119, index_n_heads=3, index_head_dim=10)
+_V32 = {
+    **_DEEPSEEK,
+    **_INDEXER,
+    "model_type": "deepseek_v32",
+    "n_group": 4,
+    "topk_group": 2,
+}
+_GLM = {**_DEEPSEEK, **_INDEXER, "model_type": "glm_moe_dsa"}
+_AXK1 = {**_DEEPSEEK, "model_type": "axk1", "n_group": 4, "topk_group": 2}
+
+CASES: dict[str, dict[str, Any]] = {
+    "deepseek_v32": _V32,
+    "deepseek_v32-yarn": {**_V32, "rope_parameters": _YARN},
+    "deepseek_v32-biases": {**_V32, "attention_bias": True, "rms_norm_eps": 0.3},
+    "deepseek_v32-raw-weights": {
+        **_V32,
+        "norm_topk_prob": False,
+        "routed_scaling_factor": 0.7,
+        "mlp_layer_types": ["sparse", "dense", "sparse"],
+    },
+    "glm_moe_dsa": {**_GLM, "n_group": 4, "topk_group": 2, "attention_bias": True},
+    "glm_moe_dsa-shared": {**_GLM, "indexer_types": ["full", "shared", "full"]},
+    "axk1": _AXK1,
+    "axk1-halves": {
+        **_AXK1,
+        "rope_interleave": False,
+        "rope_parameters": _YARN,
+        "attention_bias": True,
+        "mlp_layer_types": ["sparse", "dense", "sparse"],
+    },
+}
