@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from support.parity import tables
+from support.towers import small_parts
 
 _QWEN2 = dict(
     model_type="qwen2",
@@ -30,25 +31,19 @@ _AROUND = {
     "qwen3": "lighton_ocr moss_transcribe_diarize qwen3_asr",
     "qwen3_5_text": "minicpm_ocr minicpmv4_6 minicpmv4_7",
 }
-# Parts that cannot be left out.
-_MORE: dict[str, dict[str, Any]] = {
-    "qwen2_audio": dict(
-        audio_config=dict(
-            d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16
-        )
-    ),
-}
 
 
-def cases() -> dict[str, dict[str, Any]]:
-    """config.json of each type, without the parts that encode pictures and sound."""
+def kinds() -> tuple[str, ...]:
+    """The model types of `case`."""
+    return tuple(kind for kinds in _AROUND.values() for kind in kinds.split())
+
+
+def case(kind: str) -> dict[str, Any]:
+    """config.json of a type, with every part that encodes pictures and sound."""
     text = {**tables(), **_INSIDE}
+    inside = next(inside for inside, kinds in _AROUND.items() if kind in kinds.split())
     return {
-        kind: {
-            "model_type": kind,
-            "text_config": {**text[inside], "vocab_size": 97},
-            **_MORE.get(kind, {}),
-        }
-        for inside, kinds in _AROUND.items()
-        for kind in kinds.split()
+        "model_type": kind,
+        "text_config": {**text[inside], "vocab_size": 97},
+        **small_parts(kind),
     }

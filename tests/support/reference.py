@@ -19,13 +19,13 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 _COMPUTED = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
 
 
-@contextlib.contextmanager
-def _towers(kept: str | None):
-    """What encodes pictures and sound is one small layer.
+# Types of which a part has eager attention alone, whatever the class of the whole says.
+_EAGER = {"vibevoice_asr"}
 
-    kept: the type of the language model, beside which everything is; None: only towers of the
-      library timm, which is no part of the tests.
-    """
+
+@contextlib.contextmanager
+def _without_timm():
+    """Towers of the library timm, which is no part of the tests, are one small layer."""
     import torch
     from transformers import AutoModel
 
@@ -33,9 +33,7 @@ def _towers(kept: str | None):
 
     def from_config(config: Any, **options: Any) -> Any:
         timm = "timm" in type(config).__name__.lower() or config.model_type == "gemma3n_vision"
-        if timm or kept not in (None, config.model_type):
-            return torch.nn.Linear(2, 2)
-        return real(config, **options)
+        return torch.nn.Linear(2, 2) if timm else real(config, **options)
 
     AutoModel.from_config = from_config
     try:
@@ -44,17 +42,8 @@ def _towers(kept: str | None):
         del AutoModel.from_config  # the method of its base class is seen again
 
 
-def make_model(
-    config: dict[str, Any],
-    folder: Path,
-    *,
-    seed: int = 0,
-    dtype: str = "float32",
-    towers: bool = True,
-):
+def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: str = "float32"):
     """A model of `config` (with its model_type), every weight, bias and norm random, saved.
-
-    towers: whether what encodes pictures and sound is made as config.json says.
 
     Returns the PyTorch model in float32 and evaluation mode, attention by
     scaled_dot_product_attention, or eager where the library's class cannot do without (a soft cap).
@@ -67,10 +56,10 @@ def make_model(
     # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
     auto = AutoModelForMultimodalLM if "text_config" in config else AutoModelForCausalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
+    can_sdpa = can_sdpa and hf_config.model_type not in _EAGER
     attention = "sdpa" if can_sdpa else "eager"
     torch.manual_seed(seed)  # of the initialisation that the numbers below are added to
-    kept = None if towers else hf_config.text_config.model_type
-    with _towers(kept):
+    with _without_timm():
         model = auto.from_config(hf_config, attn_implementation=attention, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -87,7 +76,7 @@ def make_model(
         model.to(getattr(torch, dtype))
     model.save_pretrained(folder)
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
-    with _towers(kept):
+    with _without_timm():
         read = auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32)
     read.eval()
     # Llama 4 with a vision tower fails when it is called (transformers 5.24): its text model is.
