@@ -62,7 +62,7 @@ def _parameters(folder: Path) -> dict[str, np.ndarray]:
 def _doubled(name: str) -> str:
     """As some releases of transformers 5 named the language model of audio models."""
     for inside in ("model.language_model.", "language_model.model."):
-        if name.startswith(inside) and not name.startswith("model.language_model.lm_head"):
+        if name.startswith(inside):
             return name.replace(inside, f"{inside}model.", 1)
     return name
 
@@ -80,12 +80,13 @@ def test_every_tensor_of_the_whole_model_is_claimed(kind, tmp_path):
     embedding = reference.get_input_embeddings().weight.detach().numpy()
     np.testing.assert_array_equal(as_saved["embed"], embedding)
 
-    _renamed(tmp_path, lambda saved: {_doubled(name): saved[name] for name in saved})
-    _assert_same(_parameters(tmp_path), as_saved)
+    if families()[kind].around is not None:
+        _renamed(tmp_path, lambda saved: {_doubled(name): saved[name] for name in saved})
+        _assert_same(_parameters(tmp_path), as_saved)
 
     if kind != "llama4":  # whose reference is the language model
         state = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
-        for tied in set(reference.all_tied_weights_keys) if kind else ():
+        for tied in reference.all_tied_weights_keys:
             state.pop(tied, None)
         _renamed(tmp_path, lambda saved: state)
         _assert_same(_parameters(tmp_path), as_saved)

@@ -33,13 +33,23 @@ _OF_PICTURES = """
 """.split()
 
 
+# What stands for the beginning of a language model's names of its own, such as `model.`, in files
+# and in the memory of transformers; releases 5.10 to 5.23 doubled a part for models of sound.
+_INSIDE = (
+    "model.language_model.",
+    "model.text_model.",
+    "model.language_model.model.",
+    "language_model.model.model.",
+)
+
+
 def _nested(prefix: str, row: Row) -> Row:
     """A row of a language model under every name that it has beside other parts."""
     names: list[str] = []
     for name in (row.name, *row.other_names):
         rest = name.removeprefix(prefix)
-        inside = [f"model.language_model.{rest}", f"model.text_model.{rest}"]
-        names += [*(inside if rest != name else []), name, f"language_model.{name}"]
+        inside = [f"{start}{rest}" for start in _INSIDE] if rest != name else []
+        names += [*inside, name, f"language_model.{name}"]
     otherwise = None if row.otherwise is None else _nested(prefix, row.otherwise)
     return dataclasses.replace(
         row, name=names[0], other_names=tuple(names[1:]), otherwise=otherwise
