@@ -37,7 +37,8 @@ def _of_all(c: Config, near: tuple[bool, ...], tied_values: bool) -> tuple[int, 
     written = c.get("per_layer_config")
     if not written:
         return channels, (heads or 0) if tied_values else 0
-    given = [written.get(str(i)) for i, is_near in enumerate(near) if not is_near]
+    by_layer = {int(layer): facts for layer, facts in written.items()}  # "05" of 30 layers
+    given = [by_layer.get(i) for i, is_near in enumerate(near) if not is_near]
     if any(one != given[0] for one in given) or len(written) != len(given):
         raise InputError(
             f"{c.where}: per_layer_config must have the same values for all layers without a "

@@ -7,8 +7,8 @@ from typing import Any
 # The sizes of the parts, by their names in config.json. None divides a language model's.
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(
-        """d_model downsample_hidden_size embed_dim feedforward_mult hidden_dim hidden_size input_dim
-        image_token_embed_dim latent_channels out_hidden_size output_channels output_dim
+        """d_model downsample_hidden_size embed_dim feedforward_mult hidden_dim hidden_size
+        image_token_embed_dim input_dim latent_channels out_hidden_size output_channels output_dim
         projection_dim projector_input_dim projector_output_dim resampler_head_dim
         vision_output_dim""".split(),
         16,
@@ -24,7 +24,9 @@ _SIZES: dict[str, Any] = {
         resampler_depth""".split(),
         2,
     ),
-    **dict.fromkeys("deepstack_visual_indexes fullatt_block_indexes global_attn_indexes".split(), [1]),
+    "deepstack_visual_indexes": [1],
+    "fullatt_block_indexes": [1],
+    "global_attn_indexes": [1],
     **dict.fromkeys("max_position_embeddings max_source_positions".split(), 20),
     **dict.fromkeys("num_mel_bins num_position_embeddings".split(), 16),
     **dict.fromkeys("num_embeddings vocab_size".split(), 48),

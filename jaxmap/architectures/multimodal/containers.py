@@ -8,6 +8,8 @@ language model at the top level of config.json.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +22,38 @@ class Container:
       tied: whether the head is the embedding where config.json does not say.
       other_parts: regular expressions for names of tensors that are not the language model's,
         beside those that `nesting` knows for all containers.
+      left_out: values of keys that text_config lacks, where they are not those of `LEFT_OUT`.
     """
 
     paper: str
     text_type: str
     tied: bool = True
     other_parts: tuple[str, ...] = ()
+    left_out: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+
+# Files of these two leave out what the whole checkpoint's class has as a default.
+_GLM_ASR = dict(
+    vocab_size=59_264,
+    hidden_size=2048,
+    intermediate_size=6144,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=4,
+    max_position_embeddings=8192,
+    rms_norm_eps=1e-5,
+)
+_VOXTRAL = dict(
+    vocab_size=131_072,
+    hidden_size=3072,
+    intermediate_size=8192,
+    num_hidden_layers=30,
+    num_key_value_heads=8,
+    max_position_embeddings=131_072,
+    rms_norm_eps=1e-5,
+    rope_theta=1e8,
+    head_dim=128,
+)
 
 CONTAINERS = {
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
@@ -38,7 +65,7 @@ CONTAINERS = {
     "fuyu": Container("Adept 2023, Fuyu-8B", "persimmon", tied=False),
     "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
     "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
-    "glmasr": Container("Z.ai 2025, GLM-ASR", "llama"),
+    "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
     "got_ocr2": Container("Wei et al. 2024, arXiv:2409.01704", "qwen2"),
     "hyperclovax_vision_v2": Container("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax"),
     "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
@@ -71,5 +98,7 @@ CONTAINERS = {
     "video_llama_3": Container("Zhang et al. 2025, arXiv:2501.13106", "qwen2", tied=False),
     "video_llava": Container("Lin et al. 2023, arXiv:2311.10122", "llama", tied=False),
     "vipllava": Container("Cai et al. 2023, arXiv:2312.00784", "llama", tied=False),
-    "voxtral": Container("Liu et al. 2025, arXiv:2507.13264", "llama", tied=False),
+    "voxtral": Container(
+        "Liu et al. 2025, arXiv:2507.13264", "llama", tied=False, left_out=_VOXTRAL
+    ),
 }

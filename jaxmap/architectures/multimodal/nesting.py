@@ -10,7 +10,8 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.multimodal.containers import Container
-from jaxmap.architectures.multimodal.text_types import LEFT_OUT, text_types
+from jaxmap.architectures.multimodal.left_out import LEFT_OUT
+from jaxmap.architectures.multimodal.text_types import text_types
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
@@ -56,14 +57,14 @@ def _nested(prefix: str, row: Row) -> Row:
     )
 
 
-def _spec(text: Family, kind: str, tied: bool, c: Config) -> Spec:
+def _spec(text: Family, kind: str, container: Container, c: Config) -> Spec:
     nested = c.child("text_config")
     if nested is None:
         made = text.spec(c)
         c.inert(*_OF_PICTURES)
-        return dataclasses.replace(made, tied=c.get("tie_word_embeddings", tied))
-    tied = c.get("tie_word_embeddings", tied) or bool(nested.peek("tie_word_embeddings"))
-    for key, value in LEFT_OUT.get(kind, {}).items():
+        return dataclasses.replace(made, tied=c.get("tie_word_embeddings", container.tied))
+    tied = c.get("tie_word_embeddings", container.tied) or bool(nested.peek("tie_word_embeddings"))
+    for key, value in {**LEFT_OUT.get(kind, {}), **container.left_out}.items():
         nested.assume(key, value)
     made = text.spec(nested)
     nested.check_all_read()
@@ -82,7 +83,7 @@ def _around(outer: str, container: Container, kind: str) -> Family:
 
     return Family(
         text.paper,
-        partial(_spec, text, kind, container.tied),
+        partial(_spec, text, kind, container),
         rows,
         text.prefix,
         (*text.inert_tensors, *_OTHER_PARTS, *container.other_parts),

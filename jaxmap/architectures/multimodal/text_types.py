@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from jaxmap.architectures import qwen3_moe
 from jaxmap.architectures.config import Config
@@ -13,26 +12,6 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
-
-# Keys that text_config leaves out because the class that wrote it has these values as defaults.
-LEFT_OUT: dict[str, dict[str, Any]] = {
-    "llama": dict(
-        hidden_size=4096,
-        intermediate_size=11_008,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        vocab_size=32_000,
-        max_position_embeddings=2048,
-    ),
-    "mistral": dict(
-        hidden_size=4096,
-        intermediate_size=14_336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        vocab_size=32_000,
-        max_position_embeddings=131_072,
-    ),
-}
 
 
 def _qwen(kind: str, theta: float, eps: float, c: Config) -> Spec:
@@ -42,6 +21,8 @@ def _qwen(kind: str, theta: float, eps: float, c: Config) -> Spec:
     if kind == "qwen3_moe":
         c.require("norm_topk_prob", (True,), True)  # the reference does so whatever it says
         c.assume("norm_topk_prob", True)
+        if c.peek("num_local_experts") is None:  # another name of the same key
+            c.assume("num_experts", 60)
     return families()[kind].spec(c)
 
 

@@ -1,0 +1,53 @@
+"""Keys that the text_config of files lacks where a value is the default of the class that wrote it.
+
+transformers 4 saved of nested objects only what differs from the class's defaults, which are given
+here by the type of the language model. Those of the other keys are on the pages of these types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _sizes(
+    hidden: int, inner: int, layers: int, heads: int, vocabulary: int, context: int, **more: Any
+) -> dict[str, Any]:
+    return dict(
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        vocab_size=vocabulary,
+        max_position_embeddings=context,
+        **more,
+    )
+
+
+_QWEN2_VL = _sizes(8192, 29_568, 80, 64, 152_064, 32_768, num_key_value_heads=8)
+_LLAMA = _sizes(4096, 11_008, 32, 32, 32_000, 2048)
+
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "cohere2": _sizes(8192, 22_528, 40, 64, 256_000, 8192),
+    "exaone4": _sizes(4096, 16_384, 32, 32, 102_400, 2048),
+    "gemma3n_text": _sizes(2048, 16_384, 35, 8, 262_400, 32_768),
+    "gemma4_text": _sizes(2304, 9216, 30, 8, 262_144, 131_072),
+    "granite": _LLAMA,
+    "hyperclovax": _LLAMA,
+    "lfm2": _sizes(2560, 12_288, 32, 32, 65_536, 128_000),
+    "llama": _LLAMA,
+    "llama4_text": _sizes(5120, 8192, 48, 40, 202_048, 131_072, num_key_value_heads=8),
+    "mistral": _sizes(4096, 14_336, 32, 32, 32_000, 131_072),
+    "persimmon": _sizes(4096, 16_384, 36, 64, 262_144, 16_384),
+    "qwen2": _sizes(4096, 22_016, 32, 32, 151_936, 32_768),
+    "qwen2_vl_text": _QWEN2_VL,
+    "qwen2_5_vl_text": _QWEN2_VL,
+    "qwen3": _sizes(4096, 22_016, 32, 32, 151_936, 32_768),
+    "qwen3_5_text": _sizes(4096, 12_288, 32, 16, 248_320, 32_768),
+    "qwen3_vl_text": _sizes(4096, 22_016, 32, 32, 151_936, 128_000),
+    "qwen3_vl_moe_text": {
+        **_sizes(2048, 5632, 24, 16, 151_936, 128_000),
+        "moe_intermediate_size": 1408,
+        "num_experts_per_tok": 4,
+        "num_key_value_heads": 16,
+    },
+}
