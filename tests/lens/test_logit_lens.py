@@ -39,7 +39,7 @@ BY_HAND = {"camelidae", "deepseek", "stablelm_alpha"}
 # Another name on the outside of the same decoder.
 SAME = {
     "kimi_k2": "deepseek_v3",
-    **{kind: case["text_config"]["model_type"] for kind, case in containers.cases().items()},
+    **containers.INSIDE,
 }
 
 

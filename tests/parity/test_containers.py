@@ -30,14 +30,14 @@ _TABLES = {
 
 def _whole(kind: str) -> dict[str, Any]:
     """config.json of a type with all of its parts."""
-    if kind in containers.kinds():
+    if kind in containers.INSIDE:
         return containers.case(kind)
     return {**tables()[_TABLES[kind]], **small_parts(kind)}
 
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, marks=() if k == "voxtral" else pytest.mark.slow) for k in containers.kinds()],
+    [pytest.param(k, marks=() if k == "voxtral" else pytest.mark.slow) for k in containers.INSIDE],
 )
 def test_logits_and_scores(kind, tmp_path):
     reference = make_model(containers.case(kind), tmp_path)
@@ -47,7 +47,7 @@ def test_logits_and_scores(kind, tmp_path):
 
 def test_every_type_around_a_language_model_has_a_case():
     around = {kind for kind, family in families().items() if family.around is not None}
-    assert around <= {*containers.kinds(), *_TABLES}
+    assert around <= {*containers.INSIDE, *_TABLES}
 
 
 def _parameters(folder: Path) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ _NAMED = """
     "kind",
     [
         pytest.param(k, marks=() if k in _NAMED else pytest.mark.slow)
-        for k in sorted({*containers.kinds(), *_TABLES})
+        for k in sorted({*containers.INSIDE, *_TABLES})
     ],
 )
 def test_every_tensor_of_the_whole_model_is_claimed(kind, tmp_path):

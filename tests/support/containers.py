@@ -18,7 +18,6 @@ _QWEN2 = dict(
     max_position_embeddings=128,
     pad_token_id=0,
 )
-_INSIDE = {"qwen2": _QWEN2}
 # The language model -> the types around it.
 _AROUND = {
     "exaone4": "exaone4_5",
@@ -33,17 +32,15 @@ _AROUND = {
 }
 
 
-def kinds() -> tuple[str, ...]:
-    """The model types of `case`."""
-    return tuple(kind for kinds in _AROUND.values() for kind in kinds.split())
+# Each type -> its language model.
+INSIDE = {kind: inside for inside, kinds in _AROUND.items() for kind in kinds.split()}
 
 
 def case(kind: str) -> dict[str, Any]:
     """config.json of a type, with every part that encodes pictures and sound."""
-    text = {**tables(), **_INSIDE}
-    inside = next(inside for inside, kinds in _AROUND.items() if kind in kinds.split())
+    text = {**tables(), "qwen2": _QWEN2}[INSIDE[kind]]
     return {
         "model_type": kind,
-        "text_config": {**text[inside], "vocab_size": 97},
+        "text_config": {**text, "vocab_size": 97},
         **small_parts(kind),
     }
