@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import groupby
 
-from jaxmap.model.expert_facts import Experts
+from jaxmap.model.expert_facts import ClampedSwiglu, Experts
 from jaxmap.model.mechanisms import (
     Alibi,
     Delta,
@@ -184,6 +184,7 @@ class Spec:
     act: str = "silu"  # a key of mlp.ACTIVATIONS or mlp.LEARNED
     inner_norm: bool = False  # of an MLP's inner activations, before they are projected back
     gated: bool = True
+    glu: ClampedSwiglu | None = None  # the gated activation of dense MLPs, if not act(gate) * up
     mlp_bias: bool = False
     # Per layer: the gate of a dense MLP, before its activation, becomes max(0, gate - mean - cutoff
     # x standard deviation), both over its channels; -inf: as it is; empty: as it is everywhere.

@@ -36,6 +36,11 @@ def test_logits_and_scores(name, tmp_path):
 _LIMITS = {
     "deepseek_v32": (dict(index_topk=40), 40, "index_topk"),
     "glm_moe_dsa": (dict(index_topk=40), 40, "index_topk"),
+    "minimax_m3_vl_text": (
+        dict(index_block_size=8, index_topk_blocks=5, index_local_blocks=2),
+        40,
+        "topk_blocks",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.expert_facts import ClampedSwiglu
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers import fused_products
 from jaxmap.model.layers.linear import Linear, by_gpu_kernel, parameter
@@ -87,6 +88,12 @@ class Xielu(nnx.Module):
         return (jnp.where(z > 0, above, below) + slope * z).astype(x.dtype)
 
 
+def clamped_swiglu(glu: ClampedSwiglu, gate: jax.Array, up: jax.Array) -> jax.Array:
+    """The gated activation of `ClampedSwiglu`."""
+    gate, up = jnp.minimum(gate, glu.limit), jnp.clip(up, -glu.limit, glu.limit)
+    return gate * jax.nn.sigmoid(glu.alpha * gate) * (up + 1)
+
+
 class Mlp(Sublayer):
     """x_BTD -> x_BTD: down(act(up x)), or gated: down(act(gate x) * up x)."""
 
@@ -96,6 +103,7 @@ class Mlp(Sublayer):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F
         self.act = spec.act
+        self.glu = spec.glu
         self.learned = Xielu(dtype=dtype) if spec.act in LEARNED else None
         self.norm = (
             Norm(spec.norm, (F,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)
@@ -125,6 +133,7 @@ class Mlp(Sublayer):
         if (
             getattr(geometry, "platform", "") == "gpu"
             and self.act in fused_products.FUSED
+            and self.glu is None
             and factor == 1
             and cutoff is None
         ):
@@ -138,6 +147,8 @@ class Mlp(Sublayer):
         gate_BTF = self.gate(x_BTD, geometry)
         if cutoff is not None:
             gate_BTF = _largest(gate_BTF, cutoff)
+        if self.glu is not None:
+            return clamped_swiglu(self.glu, gate_BTF, up_BTF)
         return act(gate_BTF if factor == 1 else gate_BTF * factor) * up_BTF
 
 

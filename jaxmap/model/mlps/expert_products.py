@@ -20,7 +20,7 @@ from jaxmap.model.encodings.grouped import GroupedExperts
 from jaxmap.model.encodings.int8 import Int8Experts, same_text_and_expert
 from jaxmap.model.expert_facts import ClampedSwiglu
 from jaxmap.model.layers.linear import Linear, contract, multiply
-from jaxmap.model.mlps.dense import ACTIVATIONS
+from jaxmap.model.mlps.dense import ACTIVATIONS, clamped_swiglu
 from jaxmap.model.mlps.expert_blocks import ExpertBlocks, in_blocks
 
 # Layers with a leading axis of experts.
@@ -207,9 +207,7 @@ class ExpertProducts:
             return applied(linears.down, ACTIVATIONS[self.act](up_NF))
         gate_NF = applied(linears.gate, x_ND)
         if (glu := self.glu) is not None:
-            gate_NF = jnp.minimum(gate_NF, glu.limit)
-            up_NF = jnp.clip(up_NF, -glu.limit, glu.limit)
-            hidden_NF = gate_NF * jax.nn.sigmoid(glu.alpha * gate_NF) * (up_NF + 1)
+            hidden_NF = clamped_swiglu(glu, gate_NF, up_NF)
         else:
             hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
         return applied(linears.down, hidden_NF)

@@ -20,6 +20,30 @@ _V32 = {
 _GLM = {**_DEEPSEEK, **_INDEXER, "model_type": "glm_moe_dsa"}
 _AXK1 = {**_DEEPSEEK, "model_type": "axk1", "n_group": 4, "topk_group": 2}
 
+_M3 = dict(
+    model_type="minimax_m3_vl_text",
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=14,
+    intermediate_size=20,
+    dense_intermediate_size=24,
+    shared_intermediate_size=28,
+    max_position_embeddings=128,
+    num_local_experts=6,
+    num_experts_per_tok=3,
+    swiglu_limit=1.1,
+    layer_types=["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"],
+    mlp_layer_types=["dense", "sparse", "sparse"],
+    index_n_heads=2,
+    index_head_dim=14,
+    index_block_size=17,
+    index_topk_blocks=7,
+    rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.6),
+)
+
 CASES: dict[str, dict[str, Any]] = {
     "deepseek_v32": _V32,
     "deepseek_v32-yarn": {**_V32, "rope_parameters": _YARN},
@@ -39,5 +63,14 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": _YARN,
         "attention_bias": True,
         "mlp_layer_types": ["sparse", "dense", "sparse"],
+    },
+    "minimax_m3_vl_text": _M3,
+    "minimax_m3_vl_text-factors": {
+        **_M3,
+        "swiglu_alpha": 0.7,
+        "routed_scaling_factor": 0.6,
+        "rms_norm_eps": 0.3,
+        "tie_word_embeddings": True,
+        "rope_parameters": None,
     },
 }
