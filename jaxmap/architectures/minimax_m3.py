@@ -62,7 +62,8 @@ def _dense_up_to(c: Config, L: int) -> int | None:
 
 
 def _mlps(c: Config, L: int) -> list[str]:
-    types, chosen = c.get("mlp_layer_types"), c.get("moe_layer_freq")
+    types, chosen = c.get("mlp_layer_types"), c.peek("moe_layer_freq")
+    c.inert("moe_layer_freq")  # a list, other than in other families
     if types is None and chosen is not None:
         types = ["sparse" if one else "dense" for one in chosen]
     return _by_layer(c, "mlp_layer_types", types or ["sparse"] * L, L, ("dense", "sparse"))

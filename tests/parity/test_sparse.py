@@ -22,6 +22,7 @@ from jaxmap.checkpoint import weights
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
 from jaxmap.errors import InputError
+from jaxmap.model.decoder import named
 
 _PARAMETERS = [pytest.param(name, marks=pytest.mark.slow if "-" in name else ()) for name in CASES]
 
@@ -126,6 +127,85 @@ def test_files_as_deepseek_releases_them(tmp_path):
     )
     (tmp_path / "config.json").write_text(json.dumps(keys))
     compare(reference, tmp_path)
+
+
+def test_files_as_minimax_m3_is_released(tmp_path):
+    """Beside a vision tower, with other names for experts and the indexer, and one for each linear.
+
+    The keys of config.json are those of the released model.
+    """
+    make_model(CASES["minimax_m3_vl_text"], tmp_path / "made")
+    own = weights.load(tmp_path / "made", dtype="float32")
+    tensors = {}
+    for name, value in load_file(tmp_path / "made" / "model.safetensors").items():
+        name = name.replace("indexer.", "index_").replace("mlp.gate.e_score", "mlp.e_score")
+        if ".layers.0." not in name:
+            name = name.replace(".mlp.", ".block_sparse_moe.")
+        name = f"language_model.{name}"
+        if name.endswith("experts.gate_up_proj"):
+            for e, (w1, w3) in enumerate(np.split(one, 2) for one in value):
+                stem = name.removesuffix("gate_up_proj")
+                tensors |= {f"{stem}{e}.w1.weight": w1, f"{stem}{e}.w3.weight": w3}
+        elif name.endswith("experts.down_proj"):
+            stem = name.removesuffix("down_proj")
+            tensors |= {f"{stem}{e}.w2.weight": one for e, one in enumerate(value)}
+        elif name.endswith("gate_up_proj.weight"):
+            for part, one in zip(("gate", "up"), np.split(value, 2), strict=True):
+                tensors[name.replace("gate_up", part)] = one
+        else:
+            tensors[name] = value
+    for name in ("vision_tower.x", "multi_modal_projector.x", "patch_merge_mlp.linear_1"):
+        tensors[f"{name}.weight"] = np.ones((2, 2), np.float32)
+    tensors["language_model.model.mtp.0.fc.weight"] = np.ones((2, 2), np.float32)
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    released = tmp_path / "released"
+    released.mkdir()
+    save_file(tensors, released / "model.safetensors")
+    keys = json.loads((tmp_path / "made" / "config.json").read_text())
+    for key in ("model_type", "layer_types", "mlp_layer_types"):
+        del keys[key]
+    rope = keys.pop("rope_parameters")
+    blocks = dict(block=keys.pop("index_block_size"), blocks=keys.pop("index_topk_blocks"))
+    keys |= dict(
+        rope_theta=rope["rope_theta"],
+        partial_rotary_factor=rope["partial_rotary_factor"],
+        hidden_act="swigluoai",
+        use_qk_norm=True,
+        qk_norm_type="per_head",
+        use_gemma_norm=True,
+        attention_output_gate=False,
+        n_shared_experts=1,
+        scoring_func="sigmoid",
+        use_routing_bias=True,
+        num_mtp_modules=7,
+        num_nextn_predict_layers=1,
+        moe_layer_freq=[0, 1, 1],
+        sparse_attention_config=dict(
+            use_sparse_attention=True,
+            sparse_index_dim=14,
+            sparse_num_index_heads=2,
+            sparse_topk_blocks=blocks["blocks"],
+            sparse_block_size=blocks["block"],
+            sparse_score_type="max",
+            sparse_init_block=0,
+            sparse_local_block=1,
+            sparse_disable_index_value=[0, 1, 1],
+            sparse_attention_freq=[0, 1, 1],
+        ),
+    )
+    config = {
+        "model_type": "minimax_m3_vl",
+        "text_config": keys,
+        "vision_config": {"hidden_size": 2},
+        "image_token_index": 96,
+        "projector_hidden_act": "gelu",
+    }
+    (released / "config.json").write_text(json.dumps(config))
+    other = weights.load(released, dtype="float32")
+    assert other.spec == own.spec
+    wanted = named(own.params)
+    for path, leaf in named(other.params).items():
+        np.testing.assert_array_equal(leaf[...], wanted[path][...], err_msg=path)
 
 
 def test_files_as_axk1_is_released(tmp_path):

@@ -24,6 +24,7 @@ _AROUND = {
     "hyperclovax": "hyperclovax_vision_v2",
     "llama": "deepseek_vl deepseek_vl_hybrid glmasr janus llava_next_video omniasr"
     " video_llava vipllava voxtral",
+    "minimax_m3_vl_text": "minimax_m3_vl",
     "mistral": "idefics2",
     "persimmon": "fuyu",
     "qwen2": "fast_vlm got_ocr2 ovis2 pp_chart2table qwen2_audio vibevoice_asr video_llama_3",

@@ -82,6 +82,9 @@ CONTAINERS = {
     "minicpm_ocr": Container("OpenBMB 2026, MiniCPM-OCR", "qwen3_5_text"),
     "minicpmv4_6": Container("OpenBMB 2026, MiniCPM-V 4.6", "qwen3_5_text", tied=False),
     "minicpmv4_7": Container("OpenBMB 2026, MiniCPM-V 4.7", "qwen3_5_text", tied=False),
+    "minimax_m3_vl": Container(
+        "MiniMax 2026, MiniMax-M3", "minimax_m3_vl_text", False, (r"^patch_merge_mlp\.",)
+    ),
     "mistral3": Container("Mistral AI 2025, Mistral Small 3.1", "mistral"),
     "moss_transcribe_diarize": Container("MOSI 2026, MOSS Transcribe Diarize", "qwen3"),
     "omniasr": Container("Meta 2025, arXiv:2511.09690", "llama", tied=False),
