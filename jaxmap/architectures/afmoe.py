@@ -8,7 +8,7 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, ROUTER, Row, each_expert, norm, shared_expert
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.mechanisms import OutGate, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Arcee AI 2026, arXiv:2602.17004"
@@ -46,7 +46,7 @@ def spec(c: Config) -> Spec:
         kinds=tuple(Kind(mlp="dense" if i < dense else "experts") for i in range(L)),
         experts=experts,
         norms=gemma2.SANDWICH,
-        out_gate=True,
+        out_gate=OutGate(),
         qk_norm=QkNorm("head", "rms", sizes["eps"]),
         rope_of=tuple(0 if is_near else -1 for is_near in near),
         window=tuple(window if is_near else 0 for is_near in near),

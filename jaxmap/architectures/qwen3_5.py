@@ -17,7 +17,7 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Delta, QkNorm
+from jaxmap.model.mechanisms import Delta, OutGate, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2026, Qwen3.5; Yang et al. 2024, arXiv:2412.06464"
@@ -37,7 +37,7 @@ def _body(c: Config, sizes: dict, mlp: str) -> dict:
         norm_offset=1.0,
         qkv_bias=bias,
         out_bias=bias,
-        out_gate=True,
+        out_gate=OutGate(bias="channel" if bias else ""),
         qk_norm=QkNorm("head", "rms", sizes["eps"], offset=1.0),
     )
 

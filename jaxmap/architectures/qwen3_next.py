@@ -10,7 +10,7 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Delta, QkNorm
+from jaxmap.model.mechanisms import Delta, OutGate, QkNorm
 from jaxmap.model.spec import Kind, Spec
 
 PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"
@@ -69,7 +69,7 @@ def spec(c: Config) -> Spec:
         norm_offset=1.0,
         qkv_bias=bias,
         out_bias=bias,
-        out_gate=True,
+        out_gate=OutGate(bias="channel" if bias else ""),
         qk_norm=QkNorm("head", "rms", sizes["eps"], offset=1.0),
     )
 

@@ -63,18 +63,12 @@ _SHARED = (
     ),
     ("aria_text flint", "the page is not written"),
     (
-        "laguna lfm3",
-        "attention whose output is scaled by one gate per head, which the decoder lacks",
-    ),
-    (
         "gemma4_assistant gemma4_unified_assistant",
         "drafts for another model, whose states it reads",
     ),
 )
 _SINGLE = {
     "gemma4_unified_text": "Gemma 4 without a vision encoder; the page is not written",
-    "bailing_hybrid": "Kimi's delta attention with another gate, and latent attention with a gate",
-    "beam": "a gate with a bias per head, and queries scaled by a power of their position",
     "blt": "patches of bytes, of a length that another model chooses",
     "cosmos3_omni": "Qwen3-VL's language model beside a generator of pictures and sound; the page "
     "is not written",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxmap.model.layout import Layout
+from jaxmap.model.mechanisms import OutGate
 from jaxmap.model.spec import Spec
 
 
@@ -71,6 +73,25 @@ def linear(path: str, name: str, layout: str) -> dict[str, Row]:
 def norm(path: str, name: str) -> dict[str, Row]:
     """Scale and bias of one norm."""
     return {f"{path}/scale": Row(f"{name}.weight"), f"{path}/bias": Row(f"{name}.bias")}
+
+
+def output_gate(path: str, name: str, gate: OutGate | None) -> dict[str, Row]:
+    """Kernel and bias of the Linear that gives the gates of an attention at `path`."""
+    if gate is None:
+        return {}
+    if gate.per == "head":
+        return linear(path, name, "h d -> d h")
+    return {f"{path}/kernel": Row(f"{name}.weight", QUERY)} | (
+        {f"{path}/bias": Row(f"{name}.bias", QUERY_BIAS)} if gate.bias == "channel" else {}
+    )
+
+
+def renamed(rows: Mapping[str, Row], old: str, new: str) -> dict[str, Row]:
+    """Rows whose tensors may also have names with `new` in them instead of `old`."""
+    return {
+        path: dataclasses.replace(row, other_names=(*row.other_names, row.name.replace(old, new)))
+        for path, row in rows.items()
+    }
 
 
 def split_qkv(name: str) -> dict[str, Row]:

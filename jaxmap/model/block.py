@@ -28,7 +28,7 @@ from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.shortcut_experts import ShortcutExperts
-from jaxmap.model.spec import NORM_SLOTS, Kind, Spec
+from jaxmap.model.spec import NORM_SLOTS, Kind, ResidualFactors, Spec
 from jaxmap.model.sublayer import Sublayer
 
 KeysValues = tuple[jax.Array, jax.Array]
@@ -152,6 +152,8 @@ class Block(nnx.Module):
         if self.residual_normed:
             x_BTD = h_BTD
         f = self.factors
+        if facts.residual is not None:
+            f = ResidualFactors(*facts.residual)
         x_BTD = _learnt(_times(x_BTD, f.mixer_stream), self.attn_stream)
         attn = _times(attn, f.mixer)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
@@ -183,7 +185,9 @@ class Block(nnx.Module):
         return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
 
 
-def _times(x: jax.Array, factor: float) -> jax.Array:
+def _times(x: jax.Array, factor: float | jax.Array) -> jax.Array:
+    if isinstance(factor, jax.Array):
+        return (x * factor).astype(x.dtype)
     return x if factor == 1 else x * factor
 
 

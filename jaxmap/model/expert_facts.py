@@ -30,6 +30,7 @@ class Experts:
       jitter: the relative distance from the best logit within which other experts share the weight
         with the best ("sparsemixer").
       scale: a last factor on the weights.
+      softcap: the router's logits become softcap tanh(logit / softcap); 0: they stay as they are.
       groups: the number of groups of neighbouring experts, all of one size; 1: no groups.
       groups_kept: how many groups experts are chosen from, those with the best `group_score`.
       group_score: the score of a group: that of its best expert ("max"), or the sum of its best two
@@ -60,6 +61,7 @@ class Experts:
     scale_inputs: bool = False
     jitter: float = 0.0
     scale: float = 1.0
+    softcap: float = 0.0
     groups: int = 1
     groups_kept: int = 1
     group_score: str = "max"

@@ -75,6 +75,7 @@ class LayerFacts:
       embedding_BTP: the layer's embedding of each token (`Spec.layer_embedding`); None: none.
       keys_values: those of an earlier layer (`Kind.reads`); None: the layer's own.
       subtracted: float32, `Spec.subtracted`; None in models without differential attention.
+      residual: float32 [4], the fields of `ResidualFactors`; None without `Spec.residual`.
     """
 
     scale: jax.Array
@@ -88,6 +89,7 @@ class LayerFacts:
     embedding_BTP: jax.Array | None = None
     keys_values: tuple[jax.Array, jax.Array] | None = None
     subtracted: jax.Array | None = None
+    residual: jax.Array | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:
@@ -115,8 +117,17 @@ class LayerFacts:
         subtracted = None
         if spec.subtracted:
             subtracted = jnp.asarray(spec.subtracted[start:stop], jnp.float32)
+        residual = None
+        if spec.residual:
+            of_layers = [dataclasses.astuple(factors) for factors in spec.residual[start:stop]]
+            residual = jnp.asarray(of_layers, jnp.float32)
         return dataclasses.replace(
-            facts, chunk=chunk, decay=decay, cutoff=cutoff, subtracted=subtracted
+            facts,
+            chunk=chunk,
+            decay=decay,
+            cutoff=cutoff,
+            subtracted=subtracted,
+            residual=residual,
         )
 
 

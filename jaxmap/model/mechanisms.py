@@ -103,19 +103,45 @@ class QkNorm:
 
 @dataclasses.dataclass(frozen=True)
 class Temperature:
-    """Queries grow with their position (Nakanishi 2025, arXiv:2501.19399, as Llama 4 has it).
+    """Queries grow with their position (Nakanishi 2025, arXiv:2501.19399).
 
-    A query at position p is multiplied by 1 + beta log(1 + floor((p + offset) / span)).
+    A query at position p is multiplied by 1 + beta log(1 + floor((p + offset) / span)), as in
+    Llama 4, or by (1 + (p + offset) / span)^beta, as in Beam.
 
     Fields:
       beta, span, offset: see above; span in tokens.
       unturned_only: only in layers without a rope.
+      power: whether the second formula holds.
     """
 
     beta: float
     span: float
     offset: int = 0
     unturned_only: bool = False
+    power: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OutGate:
+    """A gate on attention's output, before the last projection: it is multiplied by act(z).
+
+    z is a projection of the layer's input.
+
+    Fields:
+      per: "channel": a gate for each channel of each head; "head": one for each head.
+      act: a key of output_gate.GATES.
+      bias: the biases of z, one for each "channel" or "head"; "": none.
+    """
+
+    per: str = "channel"
+    act: str = "sigmoid"
+    bias: str = ""
+
+    def __post_init__(self):
+        if self.per not in ("channel", "head"):
+            raise ValueError(f"a gate per {self.per!r} of attention's output")
+        if self.bias not in ("", "head", self.per):
+            raise ValueError(f"a bias per {self.bias!r} of a gate per {self.per}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +285,7 @@ class Rglru:
 
 @dataclasses.dataclass(frozen=True)
 class Delta:
-    """Gated delta rule (Yang et al. 2024, arXiv:2412.06464).
+    """Gated delta rule (Yang et al. 2024, arXiv:2412.06464), with its form in Kimi delta attention.
 
     Fields:
       H, G: the numbers of value heads and of query and key heads; H / G value heads share a query
@@ -269,6 +295,9 @@ class Delta:
       rate: the largest rate; 2 allows updates with negative eigenvalues (Grazzi et al. 2024,
         arXiv:2411.12537).
       eps: the epsilon of the output's norm; 0: the Spec's.
+      low_rank: whether decays and gates are projections through K channels ("kimi_delta").
+      least_log_decay: if below 0, the logarithm of a decay is this times the sigmoid of
+        exp(A) (a + dt), see `KimiDelta`, which bounds it.
     """
 
     H: int
@@ -278,6 +307,8 @@ class Delta:
     taps: int
     rate: float = 1.0
     eps: float = 0.0
+    low_rank: bool = True
+    least_log_decay: float = 0.0
 
     def __post_init__(self):
         if self.H % self.G:

@@ -49,7 +49,7 @@ def padded_spec(spec: Spec, axes: Axes) -> Spec:
         or (spec.qk_norm is not None and spec.qk_norm.over == "all")
     )
     can_pad = len(mixers) == 1 and all(MIXERS[mixer].pads_heads for mixer in mixers)
-    if can_pad and not over_all and not any(kind.G for kind in kinds):
+    if can_pad and not over_all and not any(kind.G or kind.H for kind in kinds):
         H, G = _heads(spec, m)
         if (H, G) != (spec.H, spec.G):
             changes |= dict(H=H, G=G)

@@ -18,6 +18,7 @@ from jaxmap.model.mechanisms import (
     Delta,
     Latent,
     Lightning,
+    OutGate,
     QkNorm,
     Rglru,
     Rope,
@@ -78,8 +79,10 @@ class Kind:
     Fields:
       mixer: a key of block.MIXERS, or "none".
       mlp: a key of block.MLPS, or "none".
-      G, C, F: key/value heads, channels per head and MLP width if they differ from the Spec's; 0:
-        the Spec's.
+      H, G, C, F: query heads, key/value heads, channels per head and MLP width if they differ from
+        the Spec's; 0: the Spec's.
+      turned: the channels of a head that the layers' rope turns, where ropes differ in it; 0: all
+        of a head's, or as many as every rope of the Spec turns.
       bare: norm slots of the Spec that these layers lack.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       sinks: whether attention has sinks, where the Spec has them.
@@ -93,6 +96,7 @@ class Kind:
 
     mixer: str = "attention"
     mlp: str = "dense"
+    H: int = 0
     G: int = 0
     C: int = 0
     F: int = 0
@@ -104,6 +108,7 @@ class Kind:
     keeps: str = ""
     reads: str = ""
     tied_values: bool = False
+    turned: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +141,7 @@ class Spec:
     residual_scale: float = 1.0  # on each branch before it is added
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32
+    residual: tuple[ResidualFactors, ...] = ()  # per layer, beside Kind.residual; empty: none
     altup: AltUp | None = None  # several residual streams
     laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
     layer_embedding: LayerEmbedding | None = None  # embeddings of tokens for each layer
@@ -164,7 +170,7 @@ class Spec:
     temperature: Temperature | None = None
     mixed_norm: bool = False  # one norm of the output of all heads, before the projection
     value_bias: bool = False  # scores have a bias that the key's value gives (ValueBias)
-    out_gate: bool = False  # scale the output by the sigmoid of a projection of the input
+    out_gate: OutGate | None = None  # on the output, before the last projection
     latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
     rglru: Rglru | None = None  # facts of layers with "rglru"
     delta: Delta | None = None  # facts of layers with "delta"
@@ -219,18 +225,22 @@ class Spec:
                 raise ValueError(f"{name} = {getattr(self, name)}, must be at least 1")
         if self.H % self.G:
             raise ValueError(f"{self.H} query heads do not share {self.G} key/value heads evenly")
+        if odd := [k for k in self.kinds if (k.H or self.H) % (k.G or self.G)]:
+            raise ValueError(f"query heads that do not share key/value heads evenly: {odd[0]}")
         if unknown := self.norms - set(NORM_SLOTS):
             raise ValueError(f"unknown norm slots {sorted(unknown)}; known: {NORM_SLOTS}")
         heads = {kind.C or self.C for kind in self.kinds} or {self.C}
         if any(rope.dims > max(heads) for rope in self.ropes):
             raise ValueError(f"rope turns more than the {max(heads)} channels of a head")
         turned = {rope.dims for rope in self.ropes}
-        # Layers with heads of several widths turn whole heads, see `attention.turn_of`.
-        if len({rope.pairs for rope in self.ropes}) > 1 or (len(turned) > 1 and turned != heads):
+        # Layers turn whole heads unless they say how much of one, see `attention.turn_of`.
+        wanted = {kind.turned or kind.C or self.C for kind in self.kinds}
+        if len({rope.pairs for rope in self.ropes}) > 1 or (len(turned) > 1 and turned != wanted):
             raise ValueError("ropes that turn different channels")
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
-        for name in ("scale", "window", "chunk", "rope_of", "kinds", "cutoff", "subtracted"):
+        by_layer = ("scale", "window", "chunk", "rope_of", "kinds", "cutoff", "subtracted")
+        for name in (*by_layer, "residual"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")

@@ -58,19 +58,23 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
             continue
         met += size * _chosen(spec, leaf)
     met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0
-    attention, twofold = 0, 0
+    heads, twofold, inner = 0, 0, 0  # channels of all heads that compare keys, over all layers
     for kind, start, stop in spec.stacks():
+        layers = stop - start
+        H, G, C = kind.H or spec.H, kind.G or spec.G, kind.C or spec.C
         if "attention" in kind.mixer or kind.mixer == "latent":
-            attention += stop - start
-        if kind.mlp == "shortcut_experts":  # which has attention and a second MLP in it
-            twofold += stop - start
-    inner = (2 * spec.H + 2 * spec.G) * spec.C + 2 * spec.F
+            heads += layers * H * C
+        twice = kind.mlp == "shortcut_experts"  # which has attention and a second MLP in it
+        if twice:
+            heads += layers * H * C
+            twofold += layers
+        inner += (1 + twice) * layers * ((2 * H + 2 * G) * C + 2 * spec.F)
     return Work(
         parameters=parameters,
         weight_flops=round(2 * met),
-        key_flops=4 * spec.H * spec.C * (attention + twofold),
+        key_flops=4 * heads,
         weight_bytes=parameters * weight_bytes,
-        stream_bytes=(spec.L + twofold) * (4 * spec.D + 2 * inner) * activation_bytes,
+        stream_bytes=((spec.L + twofold) * 4 * spec.D + 2 * inner) * activation_bytes,
     )
 
 

@@ -12,6 +12,7 @@ from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Temperature
 from jaxmap.model.mixers.dot_product_attention import attend
+from jaxmap.model.mixers.output_gate import gate_bias, gate_of, gated
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -43,10 +44,10 @@ class Attention(Sublayer):
     pads_heads = True
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
-        D, H, G, C = spec.D, spec.H, kind.G or spec.G, kind.C or spec.C
+        D, H, G, C = spec.D, kind.H or spec.H, kind.G or spec.G, kind.C or spec.C
         value_C = spec.value_C or C
-        assert value_C == C or not (spec.value_bias or spec.out_gate or spec.mixed_norm)
-        self.spec = spec
+        assert value_C == C or not (spec.value_bias or spec.mixed_norm)
+        self.spec, self.turned = spec, kind.turned or C
         make = dict(dtype=dtype, rngs=rngs)
         self.q = Linear("btd,dhc->bthc", (D, H, C), bias=(H, C) if spec.qkv_bias else None, **make)
         of_keys = dict(bias=(G, C) if spec.qkv_bias else None, **make)
@@ -57,10 +58,8 @@ class Attention(Sublayer):
         self.v = Linear("btd,dgc->btgc", (D, G, value_C), **of_values) if own_values else None
         out_bias = (D,) if spec.out_bias or kind.out_bias else None
         self.o = Linear("bthc,hcd->btd", (H, value_C, D), bias=out_bias, **make)
-        gate_bias = (H, C) if spec.qkv_bias else None
-        self.gate = (
-            Linear("btd,dhc->bthc", (D, H, C), bias=gate_bias, **make) if spec.out_gate else None
-        )
+        self.gate = gate_of(spec.out_gate, D, H, value_C, **make)
+        self.gate_bias = gate_bias(spec.out_gate, H, dtype)
         self.q_norm = _qk_norm(spec, H, C, "h", dtype)
         self.k_norm = _qk_norm(spec, G, C, "g", dtype) if own else None
         self.v_norm = (
@@ -102,7 +101,7 @@ class Attention(Sublayer):
         """The layer's output, x_BTD, with given keys and values (see `keys_values`)."""
         spec = self.spec
         q, (k, v) = self._prepared(self.q(x_BTD, geometry), self.q_norm, facts), keys_values
-        turn = turn_of(spec, geometry, facts, q.shape[-1])
+        turn = turn_of(spec, geometry, facts, self.turned)
         if self.late or spec.temperature is not None:  # what follows the rope
             if turn is not None:
                 q, k, turn = turn(q), turn(k), None
@@ -118,8 +117,9 @@ class Attention(Sublayer):
             sink_H=None if self.sink is None else self.sink[...],
             bias_BTG=None if self.value_bias is None else self.value_bias(v, geometry),
         )  # fmt: skip
-        if self.gate is not None:
-            mixed_BTHC = mixed_BTHC * jax.nn.sigmoid(self.gate(x_BTD, geometry))
+        if self.gate is not None and spec.out_gate is not None:
+            z = self.gate(x_BTD, geometry)
+            mixed_BTHC = gated(mixed_BTHC, z, spec.out_gate, self.gate_bias)
         if self.mixed_norm is not None:
             mixed_BTHC = _over_all(self.mixed_norm, mixed_BTHC)
         return self.o(mixed_BTHC, geometry)
@@ -155,7 +155,10 @@ class Attention(Sublayer):
 def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array:
     """What queries are multiplied with, float32 [B, T, 1, 1]."""
     place_BT = geometry.position_BT.astype(jnp.float32) + of.offset
-    warmth_BT = 1 + of.beta * jnp.log1p(jnp.floor(place_BT / of.span))
+    if of.power:
+        warmth_BT = jnp.exp(of.beta * jnp.log1p(place_BT / of.span))
+    else:
+        warmth_BT = 1 + of.beta * jnp.log1p(jnp.floor(place_BT / of.span))
     if of.unturned_only:
         warmth_BT = jnp.where(facts.rope < 0, warmth_BT, 1)
     return warmth_BT[..., None, None]
@@ -164,7 +167,8 @@ def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array
 def turn_of(spec: Spec, geometry: Geometry, facts: LayerFacts, C: int = 0) -> Turn | None:
     """What turns queries and keys of a layer; None: nothing in this model.
 
-    With ropes for heads of several widths, those of this layer have C channels; 0: the Spec's.
+    With ropes that turn different numbers of channels, those of this layer turn the first C of a
+    head; 0: the Spec's C.
     """
     if geometry.cos is None or geometry.sin is None:
         return None

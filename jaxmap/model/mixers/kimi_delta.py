@@ -90,9 +90,10 @@ class KimiDelta(Sublayer):
     """x_BTD -> x_BTD, Kimi delta attention (arXiv:2510.26692).
 
     Queries, keys and values are convolved over tokens. The decay of a channel is
-    exp(-exp(A) softplus(a + dt)), where a is a projection of the input through K channels; the rate
-    is sigmoid(b). The output is normalised and multiplied by the sigmoid of a projection of the
-    input through K channels.
+    exp(-exp(A) softplus(a + dt)), or exp(least sigmoid(exp(A) (a + dt))) with
+    `Delta.least_log_decay`, where a is a projection of the input; the rate is sigmoid(b). The
+    output is normalised and multiplied by the sigmoid of a projection of the input. Both
+    projections go through K channels where `Delta.low_rank` says so.
     """
 
     quantisable = True
@@ -105,12 +106,18 @@ class KimiDelta(Sublayer):
         self.query, self.key, self.value = (
             Linear("btd,dhc->bthc", (spec.D, d.H, width), **make) for width in (d.K, d.K, d.C)
         )
+        self.decay, self.out_gate = (
+            None if d.low_rank else Linear("btd,dhc->bthc", (spec.D, d.H, width), **make)
+            for width in (d.K, d.C)
+        )
         self.decay_down, self.gate_down = (
-            Linear("btd,dz->btz", (spec.D, d.K), **make) for _ in range(2)
+            Linear("btd,dz->btz", (spec.D, d.K), **make) if d.low_rank else None for _ in range(2)
         )
         self.decay_up, self.gate_up = (
-            Linear("btz,zhc->bthc", (d.K, d.H, width), **make) for width in (d.K, d.C)
+            Linear("btz,zhc->bthc", (d.K, d.H, width), **make) if d.low_rank else None
+            for width in (d.K, d.C)
         )
+        self.least = d.least_log_decay
         self.rate = Linear("btd,dh->bth", (spec.D, d.H), **make)
         self.out = Linear("bthc,hcd->btd", (d.H, d.C, spec.D), **make)
 
@@ -129,17 +136,30 @@ class KimiDelta(Sublayer):
             return convolved(linear(x_BTD, geometry), taps[...], self.act, geometry)
 
         q_BTHK, k_BTHK = unit(read(self.query, self.conv_q)), unit(read(self.key, self.conv_k))
-        step_BTHK = self.decay_up(self.decay_down(x_BTD, geometry), geometry).astype(jnp.float32)
+
+        def projected(whole: Linear | None, down: Linear | None, up: Linear | None) -> jax.Array:
+            if whole is not None:
+                return whole(x_BTD, geometry).astype(jnp.float32)
+            assert down is not None
+            assert up is not None
+            return up(down(x_BTD, geometry), geometry).astype(jnp.float32)
+
+        step_BTHK = projected(self.decay, self.decay_down, self.decay_up)
         step_BTHK = step_BTHK + self.step_bias[...].astype(jnp.float32)
+        decay_H1 = jnp.exp(self.log_rate[...])[:, None]
+        if self.least:
+            log_decay_BTHK = self.least * jax.nn.sigmoid(decay_H1 * step_BTHK)
+        else:
+            log_decay_BTHK = -decay_H1 * jax.nn.softplus(step_BTHK)
         mixed_BTHC = channel_delta_rule(
             q_BTHK * q_BTHK.shape[-1] ** -0.5,
             k_BTHK,
             read(self.value, self.conv_v).astype(jnp.float32),
-            -jnp.exp(self.log_rate[...])[:, None] * jax.nn.softplus(step_BTHK),
+            log_decay_BTHK,
             jax.nn.sigmoid(self.rate(x_BTD, geometry)).astype(jnp.float32),
             geometry.position_BT,
         )
-        gate_BTHC = self.gate_up(self.gate_down(x_BTD, geometry), geometry).astype(jnp.float32)
+        gate_BTHC = projected(self.out_gate, self.gate_down, self.gate_up)
         normed_BTHC = self.norm(mixed_BTHC.astype(x_BTD.dtype)).astype(jnp.float32)
         gated_BTHC = normed_BTHC * jax.nn.sigmoid(gate_BTHC)
         return self.out(gated_BTHC.astype(x_BTD.dtype), geometry)

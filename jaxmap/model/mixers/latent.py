@@ -11,6 +11,7 @@ from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import turned
 from jaxmap.model.mixers.dot_product_attention import attend
+from jaxmap.model.mixers.output_gate import gate_bias, gate_of, gated
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
 
@@ -49,6 +50,8 @@ class LatentAttention(Sublayer):
         self.o = Linear(
             "bthc,hcd->btd", (H, latent.v, D), bias=(D,) if spec.out_bias else None, **make
         )
+        self.gate = gate_of(spec.out_gate, D, H, latent.v, **make)
+        self.gate_bias = gate_bias(spec.out_gate, H, dtype)
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec, latent, nope = self.spec, self.latent, self.latent.nope
@@ -67,4 +70,9 @@ class LatentAttention(Sublayer):
         shared_BT1C = turned(spec, narrow_BTZ[..., None, latent.kv_rank :], geometry, facts)
         shared_BTHC = jnp.broadcast_to(shared_BT1C, (*kv_BTHC.shape[:3], latent.rope))
         k_BTHC = jnp.concatenate([kv_BTHC[..., :nope], shared_BTHC], axis=-1)
-        return self.o(attend(q_BTHC, k_BTHC, kv_BTHC[..., nope:], geometry, facts), geometry)
+        mixed_BTHC = attend(q_BTHC, k_BTHC, kv_BTHC[..., nope:], geometry, facts)
+        if self.gate is not None and spec.out_gate is not None:
+            mixed_BTHC = gated(
+                mixed_BTHC, self.gate(x_BTD, geometry), spec.out_gate, self.gate_bias
+            )
+        return self.o(mixed_BTHC, geometry)

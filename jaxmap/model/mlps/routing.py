@@ -76,6 +76,8 @@ SCORES: dict[str, Callable[[jax.Array, Experts, jax.Array | None], Routing]] = {
 
 def route(logit_NE: jax.Array, experts: Experts, correction_E: jax.Array | None = None) -> Routing:
     """Chooses the experts of each token, and their weights, from the router's float32 logits."""
+    if experts.softcap:
+        logit_NE = experts.softcap * jnp.tanh(logit_NE / experts.softcap)
     weight_NK, index_NK = SCORES[experts.score](logit_NE, experts, correction_E)
     if experts.renorm:
         sum_N1 = weight_NK.sum(-1, keepdims=True) + experts.added
