@@ -88,7 +88,6 @@ _SINGLE = {
     "reformer": "attention by hashing, and reversible layers",
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",
-    "xlstm": "xLSTM cells, which the decoder lacks as a mixer",
     "zaya": "convolutions inside attention and a router with an MLP, which the decoder lacks",
 }
 

@@ -18,6 +18,7 @@ from jaxmap.model.mixers.differential import DifferentialAttention
 from jaxmap.model.mixers.kimi_delta import KimiDelta
 from jaxmap.model.mixers.latent import LatentAttention
 from jaxmap.model.mixers.lightning import LightningAttention
+from jaxmap.model.mixers.mlstm import MatrixLstm
 from jaxmap.model.mixers.rglru import RecurrentUnit
 from jaxmap.model.mixers.routed_attention import RoutedAttention
 from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
@@ -42,6 +43,7 @@ MIXERS: dict[str, type[Sublayer]] = {
     "kimi_delta": KimiDelta,
     "latent": LatentAttention,
     "lightning": LightningAttention,
+    "mlstm": MatrixLstm,
     "rglru": RecurrentUnit,
     "routed_attention": RoutedAttention,
     "selective_scan": SelectiveScan,
@@ -196,14 +198,17 @@ def _learnt(x_BTD: jax.Array, factor_D: nnx.Param | None) -> jax.Array:
     return x_BTD if factor_D is None else x_BTD * factor_D[...].astype(x_BTD.dtype)
 
 
-def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0) -> Norm:
-    """A norm of the spec's form over `width` channels; `eps` of 0 means the spec's."""
+def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0, *, bias: bool = True) -> Norm:
+    """A norm of the spec's form over `width` channels, without a bias if `bias` is not set.
+
+    `eps` of 0 means the spec's.
+    """
     return Norm(
         spec.norm,
         (width,),
         eps=eps or spec.eps,
         scale=spec.norm_scale,
-        bias=spec.norm_bias,
+        bias=spec.norm_bias and bias,
         offset=spec.norm_offset,
         dtype=dtype,
     )

@@ -65,7 +65,11 @@ class Decoder(nnx.Module):
         self.shared = nnx.List([SharedBlock(spec, **make) for _ in range(count[0])])
         adapted = count[1] if spec.shared is not None and spec.shared.rank else 0
         self.adapters = nnx.List([Adapters(spec, **make) for _ in range(adapted)])
-        self.final_norm = norm_of(spec, spec.D, dtype, spec.final_eps) if spec.final_norm else None
+        self.final_norm = (
+            norm_of(spec, spec.D, dtype, spec.final_eps, bias=spec.final_bias)
+            if spec.final_norm
+            else None
+        )
         self.embed_out = Linear("...d,de->...e", (spec.D, E), **make) if spec.embed_D else None
         in_bias = (spec.D,) if spec.head_in_bias else None
         self.head_in = (

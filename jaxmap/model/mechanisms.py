@@ -171,6 +171,23 @@ class ShortConv:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mlstm:
+    """Matrix memory of the xLSTM (Beck et al. 2024, arXiv:2405.04517).
+
+    Fields:
+      K, C: the channels of a query or key head, and of a value head.
+      gate_softcap: the gates before their activation become softcap tanh(z / softcap); 0: they stay
+        as they are.
+      eps: added to the divisor of the output, see `mlstm.matrix_memory`.
+    """
+
+    K: int
+    C: int
+    gate_softcap: float
+    eps: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Latent:
     """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434): its widths.
 

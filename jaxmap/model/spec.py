@@ -18,6 +18,7 @@ from jaxmap.model.mechanisms import (
     Delta,
     Latent,
     Lightning,
+    Mlstm,
     OutGate,
     QkNorm,
     Rglru,
@@ -177,6 +178,7 @@ class Spec:
     # Facts of layers with "selective_scan", "selective_scan_of_heads" or "ssd", alone or shared.
     ssm: StateSpace | None = None
     lightning: Lightning | None = None  # facts of layers with "lightning"
+    mlstm: Mlstm | None = None  # facts of layers with "mlstm"
     # Per layer with "differential", the constant in the factor of the softmax that is subtracted.
     subtracted: tuple[float, ...] = ()
     shared: Shared | None = None  # facts of layers with "shared+" and a state space
@@ -209,6 +211,7 @@ class Spec:
     embed_norm: bool = False
     final_norm: bool = True
     final_eps: float = 0.0  # of the final norm; 0: eps
+    final_bias: bool = True  # whether the final norm has a bias where the others have one
     tied: bool = False  # the head is the embedding
     head_bias: bool = False
     head_normed: bool = False  # each row of the head is divided by its length

@@ -21,9 +21,10 @@ from jaxmap.engine.scores import score_tokens
 from jaxmap.model.block import MIXERS, MLPS
 from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-from jaxmap.model.mechanisms import Delta, Lightning, Rglru
+from jaxmap.model.mechanisms import Delta, Lightning, Mlstm, Rglru
 from jaxmap.model.mixers.delta import delta_rule
 from jaxmap.model.mixers.kimi_delta import channel_delta_rule
+from jaxmap.model.mixers.mlstm import matrix_memory
 from jaxmap.model.mixers.rwkv import wkv
 from jaxmap.model.spec import Kind, Spec
 
@@ -75,6 +76,7 @@ SPEC = Spec(
     rglru=Rglru(width=24, heads=3, taps=4),
     delta=Delta(H=4, G=2, K=6, C=5, taps=4),
     lightning=Lightning(rates=((0.5, 0.01),), eps=1e-6),
+    mlstm=Mlstm(K=6, C=5, gate_softcap=3.0, eps=1e-3),
 )
 
 
@@ -95,7 +97,7 @@ def _layer(part: str) -> nnx.Module:
 
 
 @pytest.mark.parametrize(
-    "part", ["time_mix", "channel_mix", "rglru", "delta", "kimi_delta", "lightning"]
+    "part", ["time_mix", "channel_mix", "rglru", "delta", "kimi_delta", "lightning", "mlstm"]
 )
 def test_a_text_alone_and_packed(part):
     layer = _layer(part)
@@ -192,6 +194,68 @@ def test_channel_delta_rule_is_its_recurrence(chunk, decay):
         *(jnp.asarray(a[None], jnp.float32) for a in args), position_T[None], chunk=chunk
     )
     np.testing.assert_allclose(ours_BTHC[0], _delta_rule(*args, position_T), rtol=0, atol=2e-5)
+
+
+def _matrix_memory(q_THK, k_THK, v_THC, write_TH, keep_TH, position_T, eps):
+    """Token by token, float64."""
+    o_THC = np.zeros_like(v_THC)
+    for t, position in enumerate(position_T):
+        if position == 0:
+            C_HKC = np.zeros((*k_THK.shape[1:], v_THC.shape[-1]))
+            n_HK, m_H = np.zeros(k_THK.shape[1:]), np.zeros(k_THK.shape[1])
+        kept_H = m_H - np.logaddexp(0, -keep_TH[t])
+        m_H = np.maximum(kept_H, write_TH[t])
+        keep_H1, write_H1 = np.exp(kept_H - m_H)[:, None], np.exp(write_TH[t] - m_H)[:, None]
+        C_HKC = C_HKC * keep_H1[..., None]
+        C_HKC += np.einsum("hk,hc->hkc", write_H1 * k_THK[t], v_THC[t])
+        n_HK = n_HK * keep_H1 + write_H1 * k_THK[t]
+        least_H = np.maximum(np.abs((n_HK * q_THK[t]).sum(-1)), np.exp(-m_H)) + eps
+        o_THC[t] = np.einsum("hk,hkc->hc", q_THK[t], C_HKC) / least_H[:, None]
+    return o_THC
+
+
+@pytest.mark.parametrize(("chunk", "size"), [(64, 15.0), (7, 2.0)])
+def test_matrix_memory_is_its_recurrence(chunk, size):
+    """Gates of up to 15 in size, as the released model caps them."""
+    random = np.random.default_rng(0)
+    position_T = _positions(LENGTHS)
+    T = len(position_T)
+    q_THK, k_THK, v_THC = (random.normal(size=(T, 3, n)) for n in (6, 6, 4))
+    args = (q_THK, k_THK, v_THC, *random.uniform(-size, size, (2, T, 3)))
+    ours_BTHC = jax.jit(matrix_memory, static_argnames=("chunk", "eps"))(
+        *(jnp.asarray(a[None], jnp.float32) for a in args), position_T[None], eps=0.1, chunk=chunk
+    )
+    theirs_THC = _matrix_memory(*args, position_T, 0.1)
+    np.testing.assert_allclose(ours_BTHC[0], theirs_THC, rtol=1e-4, atol=1e-4)
+
+
+def test_fused_projections_of_xlstm(tmp_path):
+    """Files with `weight_mode` "fused" have several projections in one tensor."""
+    make_model(CASES["xlstm-biases"], tmp_path / "single")
+    config = json.loads((tmp_path / "single" / "config.json").read_text())
+    tensors = load_file(tmp_path / "single" / "model.safetensors")
+    parts = {
+        "mlstm_layer.qkv_opreact": ["mlstm_layer." + n for n in ("q", "k", "v", "ogate_preact")],
+        "mlstm_layer.ifgate_preact": ["mlstm_layer.igate_preact", "mlstm_layer.fgate_preact"],
+        "ffn.proj_up_gate_z": ["ffn.proj_up_gate", "ffn.proj_up"],
+    }
+    for layer in range(config["num_hidden_layers"]):
+        for fused, names in parts.items():
+            for end in ("weight", "bias"):
+                block = f"backbone.blocks.{layer}."
+                joined = [tensors.pop(f"{block}{name}.{end}") for name in names]
+                tensors[f"{block}{fused}.{end}"] = np.concatenate(joined)
+    fused = tmp_path / "fused"
+    fused.mkdir()
+    save_file(tensors, fused / "model.safetensors")
+    # The released file's names for two sizes.
+    config["embedding_dim"], config["num_blocks"] = config.pop("hidden_size"), 3
+    (fused / "config.json").write_text(json.dumps({**config, "weight_mode": "fused"}))
+    one, other = (weights.load(tmp_path / name, dtype="float32") for name in ("single", "fused"))
+    assert one.spec == other.spec
+    ours = named(other.params)
+    for path, leaf in named(one.params).items():
+        np.testing.assert_array_equal(ours[path][...], leaf[...], err_msg=path)
 
 
 @pytest.mark.slow

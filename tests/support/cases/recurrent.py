@@ -1,4 +1,4 @@
-"""Tiny models whose mixers carry a state from token to token: RWKV, Griffin, the delta rule."""
+"""Tiny models whose mixers carry a state from token to token: RWKV, Griffin, xLSTM and others."""
 
 from __future__ import annotations
 
@@ -60,6 +60,22 @@ _QWEN3_5 |= dict(
 )
 _QWEN3_5_MOE = {**_NEXT, "model_type": "qwen3_5_moe_text"}
 del _QWEN3_5_MOE["intermediate_size"]
+
+_XLSTM = dict(
+    model_type="xlstm",
+    vocab_size=97,
+    hidden_size=40,
+    num_hidden_layers=3,
+    num_heads=4,
+    v_dim_factor=1.2,
+    ffn_proj_factor=1.3,
+    ffn_round_up_to_multiple_of=4,
+    chunk_size=16,
+    gate_soft_cap=3.0,
+    output_logit_soft_cap=5.0,
+    pad_token_id=0,
+    use_cache=False,  # the reference's has multiples of 64 channels
+)
 
 CASES: dict[str, dict[str, Any]] = {
     "rwkv": _RWKV,
@@ -125,6 +141,14 @@ CASES: dict[str, dict[str, Any]] = {
             "partial_rotary_factor": 0.5,
         },
     },
+    "xlstm": _XLSTM,
+    "xlstm-biases": {**_XLSTM, "use_bias": True, "norm_eps": 0.3, "eps": 0.2, "chunk_size": 64},
+    "xlstm-default-caps": {
+        **_XLSTM,
+        "gate_soft_cap": 15.0,
+        "output_logit_soft_cap": 30.0,
+        "qk_dim_factor": 0.8,
+    },
     "qwen3_5_text": _QWEN3_5,
     "qwen3_5_moe_text": _QWEN3_5_MOE,
 }
@@ -136,6 +160,8 @@ SLOW = {
     "rwkv-eps",
     "rwkv-narrow",
     "rwkv-tied",
+    "xlstm-biases",
+    "xlstm-default-caps",
     "recurrent_gemma-attention-first",
     "recurrent_gemma-untied",
     "recurrent_gemma-exact-gelu",
