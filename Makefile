@@ -28,6 +28,16 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+# The compiler for TPUs, for the tests that compile for one. It lies beside the packages and not among
+# them: JAX starts what it finds there in every process, and without a TPU that writes lines to
+# stderr. It has wheels for some machines only; without it those tests are skipped, by name.
+$(VENV)/.installed-libtpu: $(VENV)/.installed-dev
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then \
+	  needed=$$($(BIN)/python -c 'from importlib.metadata import requires; print(next(r.split(";")[0] for r in requires("jax") if r.startswith("libtpu")))') && \
+	  $(BIN)/python -m pip install --quiet --no-deps --only-binary=:all: --upgrade --target $(VENV)/libtpu "$$needed" && \
+	  touch $@ || echo "libtpu could not be installed"; \
+	fi
+
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
@@ -35,10 +45,10 @@ $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.installed  ## train a Pythia in miniature, score every checkpoint, write demo/report.html
 	$(BIN)/jaxmap demo --out=$(OUT)
 
-test: $(VENV)/.installed-dev  ## the test suite
+test: $(VENV)/.installed-dev $(VENV)/.installed-libtpu  ## the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-test-all: $(VENV)/.installed-dev  ## the test suite with the slow tests, compiled as users compile
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-libtpu  ## the test suite with the slow tests, compiled as users compile
 	XLA_FLAGS=$(OPTIMISED) $(BIN)/python -m pytest -n $(WORKERS) -m '' $(ARGS)
 
 parity: $(VENV)/.installed-dev  ## compare every family with PyTorch; the figures of `jaxmap families`

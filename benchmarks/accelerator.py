@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from accelerator_records import recorded
 
 from jaxmap.errors import InputError
 from jaxmap.hardware import chips, gpus
@@ -41,10 +42,13 @@ _ROW = flags.DEFINE_integer("row", 2048, "Tokens of a row.")
 _LENS = flags.DEFINE_boolean("lens", False, "Read every layer.")
 _MESH = flags.DEFINE_string("mesh", "data=1", "As in `jaxmap score`.")
 _LAYERS = flags.DEFINE_integer("layers", None, "Only so many layers of the shape.", lower_bound=1)
+_PLAIN = flags.DEFINE_boolean("plain", False, "Without the kernels for this device.")
 _STATISTICS = flags.DEFINE_list("statistics", ["log_likelihood"], "What is read.")
 _TOP = flags.DEFINE_integer("top", 12, "The dearest operations to show.", lower_bound=0)
 _HLO = flags.DEFINE_string("hlo", None, "Where the optimised program goes.")
-_OUT = flags.DEFINE_string("out", None, "A .jsonl that gets a line for this run.")
+_OUT = flags.DEFINE_string(
+    "out", None, "A .jsonl that gets a line for this run, in place of one of the same settings."
+)
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Timed runs on a real device.", lower_bound=1)
 
 
@@ -70,8 +74,6 @@ def devices_for(axes: Any) -> list[Any]:
 
 def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     """The compiled program, its arguments, the products of its weights alone, and settings."""
-    import jax
-
     from jaxmap.architectures.config import Config
     from jaxmap.architectures.specs import spec_of
     from jaxmap.engine.device_memory import of_floats
@@ -100,7 +102,10 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     precision = PRECISIONS[dtype]
     weights = precision.weights or stored
     graph, shapes, own = of_floats(spec, weights, precision.activations)(axes_of(mesh))
-    scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels_for(platform))
+    kernels = kernels_for(platform)
+    if _PLAIN.value:
+        kernels["platform"] = ""
+    scorer = Scorer(graph, dtype=dtype, mesh=mesh, **kernels)
     row = min(_ROW.value, _TOKENS.value)
     B = max(1, _TOKENS.value // row) * axes.rows
     args = (structs(shapes, own, mesh), *scorer.shapes(B, row))
@@ -116,8 +121,7 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     settings = dict(
         device=_DEVICE.value, shape=folder.name, dtype=dtype, tokens=tokens, row=row,
         reach=static["reach"], lens=_LENS.value, mesh=str(axes), layers=spec.L,
-        statistics=",".join(_STATISTICS.value),
-        jax=jax.__version__,
+        statistics=",".join(_STATISTICS.value), program="plain" if _PLAIN.value else "kernels",
     )  # fmt: skip
     return compiled, args, per_token * tokens * axes.rows / axes.size, settings
 
@@ -188,6 +192,7 @@ def main(_: list[str]) -> None:
     if _OUT.value:
         record = {
             **settings,
+            "jax": metadata.version("jax"),
             "how": how,
             "seconds": seconds,
             "products_seconds": flops / peak,
@@ -200,8 +205,7 @@ def main(_: list[str]) -> None:
             "compiler": versions(),
             "date": datetime.date.today().isoformat(),
         }
-        with open(_OUT.value, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        recorded(Path(_OUT.value), record, (*settings, "how"))
     print(f"share {share:.3f}")
 
 

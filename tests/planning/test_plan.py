@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -24,6 +22,7 @@ from support.checkpoints import (
     write_config,
     write_texts,
 )
+from support.device_compilers import run_for
 from support.gguf_files import WIDE, made_of
 from support.released import CASES, released
 
@@ -250,28 +249,21 @@ def test_without_libtpu_the_message_says_what_to_install(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("topology", "compiler", "device"),
+    ("topology", "platform", "device"),
     [
-        ("v5e:2x2", "libtpu", "4 x TPU v5e"),
-        ("h100:4", "jax_plugins", "4 x GPU h100"),
-        ("a100:4", "jax_plugins", "4 x GPU a100"),
-        ("b200:4", "jax_plugins", "4 x GPU b200"),
+        ("v5e:2x2", "tpu", "4 x TPU v5e"),
+        ("h100:4", "gpu", "4 x GPU h100"),
+        ("a100:4", "gpu", "4 x GPU a100"),
+        ("b200:4", "gpu", "4 x GPU b200"),
     ],
 )
-def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, compiler, device):
-    if importlib.util.find_spec(compiler) is None:
-        pytest.skip(f"needs {compiler}")
+def test_devices_are_compiled_for_without_any(tmp_path: Path, topology, platform, device):
     write_config(tmp_path, {**PYTHIA_410M, "num_hidden_layers": 2})
     command = ["plan", f"--model={tmp_path}", f"--topology={topology}", "--mesh=data=2,model=2"]
     code = (
         f"import sys; from jaxmap.cli import run; sys.exit(run({[*command, '--nolargest_batch']}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_for(platform, "-c", code)
     assert done.returncode == 0, done.stderr
     assert device in done.stdout
     least, modelled = (

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import SingleDeviceSharding
-from support import REPOSITORY
+from support.device_compilers import run_for
 
 from jaxmap.hardware import chips, gpus
 from jaxmap.model.inputs import Geometry, LayerFacts
@@ -86,19 +83,9 @@ def main(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("device", "needs"), [("v5e", "libtpu"), ("h100", "jax_plugins")])
-def test_what_the_kernels_take_compiles(device, needs):
-    if importlib.util.find_spec(needs) is None:
-        pytest.skip(f"needs {needs}")
-    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
-    ran = subprocess.run(
-        [sys.executable, __file__, device],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+@pytest.mark.parametrize(("device", "platform"), [("v5e", "tpu"), ("h100", "gpu")])
+def test_what_the_kernels_take_compiles(device, platform):
+    ran = run_for(platform, __file__, device)
     assert ran.returncode == 0, ran.stderr
     expected = [case for case, (_, platforms) in CASES.items() if device in platforms]
     assert ran.stdout.splitlines() == expected
