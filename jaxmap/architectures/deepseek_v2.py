@@ -26,8 +26,14 @@ PREFIX = llama.PREFIX
 INERT_TENSORS = llama.INERT_TENSORS
 
 
-def latent(c: Config, *, interleaved: bool) -> dict:
-    """Sizes and attention; `interleaved`: the rope rotates adjacent channels together."""
+def latent(c: Config, *, interleaved: bool, rope_facts: dict | None = None) -> dict:
+    """Sizes and attention.
+
+    Args:
+      c: config.json.
+      interleaved: whether the rope rotates adjacent channels together.
+      rope_facts: arguments of `rope.from_config`; by default the width of what is rotated.
+    """
     # head_dim is the number of rotated channels here, and each query head has a key of its own.
     facts = llama.shape(c, head_dim=1)
     c.inert("qk_head_dim")
@@ -55,7 +61,11 @@ def latent(c: Config, *, interleaved: bool) -> dict:
             v=c["v_head_dim"],
         ),
         "ropes": (
-            rope.from_config(c, head_dim=turned, pairs="adjacent" if interleaved else "half"),
+            rope.from_config(
+                c,
+                pairs="adjacent" if interleaved else "half",
+                **(rope_facts or dict(head_dim=turned)),
+            ),
         ),
         "scale": (scale,) * facts["L"],
         "qkv_bias": bias,

@@ -22,10 +22,11 @@ _UNUSED = """
 
 
 def _rope(c: Config, C: int) -> Rope:
-    """An `alpha` beside the type "dynamic" is a fixed stretch of the base."""
+    """An `alpha` beside the type "dynamic", or "xdrope", is a fixed stretch of the base."""
     p = rope.described(c)
     alpha = p and p.get("alpha")
-    if p is None or not alpha or (p.get("rope_type") or p.get("type")) != "dynamic":
+    kind = p and (p.get("rope_type") or p.get("type"))
+    if p is None or not alpha or kind not in ("dynamic", "xdrope"):
         return rope.from_config(c, head_dim=C, inert=() if alpha else ("alpha",))
     theta = p.get("rope_theta", c.get("rope_theta", 10_000.0))
     return rope.plain(C, theta=theta * alpha ** (C / (C - 2)))

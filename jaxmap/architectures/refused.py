@@ -28,12 +28,10 @@ _SHARED = (
     (
         """
         apertus1p5 apertus1p5_text aria chameleon cohere_compass cohere_compass_text cosmos3_edge
-        deepseek_ocr2 dots3_note dots3_note_text emu3 ernie4_5_vl_moe gemma4_unified git glm46v
-        glm4v glm4v_moe glm5_next glm_ocr glmga granite4_vision granite_docling hunyuan_vl hy_v4_vl
-        inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl mistral4
-        mistral_large4 mllama molmo2 muse_glimmer muse_spark paddleocr_vl phi4_multimodal
-        qwen2_5_omni qwen2_5_omni_thinker qwen3_omni_moe qwen3_omni_moe_thinker qwen4_exp step3p7
-        unlimited_ocr voxtral_realtime
+        deepseek_ocr2 dots3_note dots3_note_text gemma4_unified git glm5_next granite4_vision
+        granite_docling hy_v4_vl inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
+        mistral_large4 muse_glimmer muse_spark qwen2_5_omni qwen2_5_omni_thinker qwen3_omni_moe
+        qwen3_omni_moe_thinker qwen4_exp step3p7 unlimited_ocr voxtral_realtime
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",

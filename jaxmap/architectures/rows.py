@@ -15,7 +15,8 @@ from jaxmap.model.spec import Spec
 class RowKey(NamedTuple):
     """The key of a parameter's row, and the layers that are stacked in the parameter.
 
-    `layers` is (None,) for a parameter outside the blocks, which has no leading axis of layers.
+    `layers` has the numbers by which a checkpoint names them; it is (None,) for a parameter outside
+    the blocks, which has no leading axis of layers.
     """
 
     key: str
@@ -28,7 +29,8 @@ def row_key_of(path: str, spec: Spec) -> RowKey:
     if stack is None:
         return RowKey(path, (None,))
     _, start, stop = list(spec.stacks())[int(stack[1])]
-    return RowKey(f"blocks/{stack[2]}", tuple(range(start, stop)))
+    numbers = spec.layer_numbers or range(spec.L)
+    return RowKey(f"blocks/{stack[2]}", tuple(numbers[start:stop]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Row:
     def lies(self) -> Layout:
         """The layout of the parameter in the stored tensor."""
         return Layout(self.layout, self.part, self.cut, self.blocks)
+
+
+def embedding(name: str, spec: Spec) -> Row:
+    """The embedding, in checkpoints where it may have more rows than the head."""
+    cut = (0, spec.V, spec.embed_V) if spec.embed_V > spec.V else None
+    return Row(name, cut=cut)
 
 
 # Layouts of torch's Linear, which stores (out, in).

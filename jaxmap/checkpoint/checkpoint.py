@@ -95,8 +95,7 @@ class Checkpoint:
         family = family_of(config)
         encoding = encoding_of(config)
         spec = spec_of(config, self.ignore_config_keys)
-        extra = config.peek("num_nextn_predict_layers") or config.peek("num_mtp_layers") or 0
-        return Architecture(family, spec, type_of(config), encoding, extra)
+        return Architecture(family, spec, type_of(config), encoding, _further_layers(config))
 
     def check_readable(self) -> None:
         """Raises InputError if config.json names a model type or an encoding that is not supported.
@@ -147,3 +146,13 @@ class Checkpoint:
         """The bytes of the files with weights, those of an adapter included."""
         own = formats.num_bytes(self.folder)
         return own + (formats.adapter_bytes(self.folder / ADAPTER) if self.has_adapter else 0)
+
+
+def _further_layers(config: Config) -> int:
+    """The number of multi-token prediction layers, by config.json or its text_config."""
+    text = config.peek("text_config")
+    for values in (text if isinstance(text, dict) else {}, config):
+        get = values.get if isinstance(values, dict) else values.peek
+        if number := get("num_nextn_predict_layers") or get("num_mtp_layers"):
+            return number
+    return 0

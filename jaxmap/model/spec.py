@@ -131,6 +131,9 @@ class Spec:
     # Tokens; in longer texts queries see only keys that an indexer chooses, which the decoder does
     # not do, so that such texts are refused; None: queries see all keys of texts of any length.
     dense_up_to: int | None = dataclasses.field(default=None, kw_only=True)
+    # Per layer, its number in the names of a checkpoint's tensors; empty: 0 to L - 1.
+    layer_numbers: tuple[int, ...] = ()
+    embed_V: int = 0  # rows of a checkpoint's embedding, of which the first V are used; 0: V
     kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
     # Residual wiring: which norm slots exist; in a parallel block both branches read the block's
@@ -243,7 +246,7 @@ class Spec:
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
         by_layer = ("scale", "window", "chunk", "rope_of", "kinds", "cutoff", "subtracted")
-        for name in (*by_layer, "residual"):
+        for name in (*by_layer, "residual", "layer_numbers"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")

@@ -94,6 +94,7 @@ def all_cases() -> dict[str, dict[str, Any]]:
         for name, case in table.CASES.items():
             cases[name] = getattr(case, "config", case)
     cases["kimi_k2"] = {**cases["deepseek_v3"], "model_type": "kimi_k2"}
+    cases["phi4mm"] = {**cases["phi4_multimodal"], "model_type": "phi4mm"}
     return cases
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -51,10 +52,11 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM
 
-    config = dict(config)
+    config = copy.deepcopy(config)  # the library's classes change objects inside it
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
     # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
-    auto = AutoModelForMultimodalLM if "text_config" in config else AutoModelForCausalLM
+    causal = type(hf_config) in AutoModelForCausalLM._model_mapping and "text_config" not in config
+    auto = AutoModelForCausalLM if causal else AutoModelForMultimodalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     can_sdpa = can_sdpa and hf_config.model_type not in _EAGER
     attention = "sdpa" if can_sdpa else "eager"
@@ -135,7 +137,10 @@ def lens_logits(
     longcat = config.model_type == "longcat_flash"
     L = config.num_layers if longcat else config.num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
-    layers = lists[0]
+    # Layers of attention to a picture are skipped without one (Llama 3.2 Vision).
+    skipped = set(getattr(config, "cross_attention_layers", None) or ())
+    layers = [layer for i, layer in enumerate(lists[0]) if i not in skipped]
+    L = len(layers)
     states = []
 
     def before(module, args, kwargs):

@@ -23,6 +23,7 @@ class Container:
       other_parts: regular expressions for names of tensors that are not the language model's,
         beside those that `nesting` knows for all containers.
       left_out: values of keys that text_config lacks, where they are not those of `LEFT_OUT`.
+      other_keys: further keys beside a language model's at the top level of config.json.
     """
 
     paper: str
@@ -30,6 +31,7 @@ class Container:
     tied: bool = True
     other_parts: tuple[str, ...] = ()
     left_out: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    other_keys: tuple[str, ...] = ()
 
 
 # Files of these two leave out what the whole checkpoint's class has as a default.
@@ -55,9 +57,23 @@ _VOXTRAL = dict(
     head_dim=128,
 )
 
+
+# PaddleOCR-VL's own config.json, which has the language model's keys at the top level.
+_OF_PADDLEOCR = tuple(
+    """
+    compression_ratio hidden_dropout_prob ignored_index rope_is_neox_style use_3d_rope
+    weight_share_add_bias
+    """.split()
+)
 CONTAINERS = {
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
     "cohere2_vision": Container("Cohere 2025, Command A Vision", "cohere2"),
+    "emu3": Container("Wang et al. 2024, arXiv:2409.18869", "emu3_text_model", tied=False),
+    "ernie4_5_vl_moe": Container(
+        "ERNIE Team, Baidu 2025, ERNIE 4.5",
+        "ernie4_5_vl_moe_text",
+        other_parts=(r"^model\.resampler_model\.",),
+    ),
     "deepseek_vl": Container("Lu et al. 2024, arXiv:2403.05525", "llama"),
     "deepseek_vl_hybrid": Container("Lu et al. 2024, arXiv:2403.05525", "llama"),
     "exaone4_5": Container("LG AI Research 2026, EXAONE 4.5", "exaone4", tied=False),
@@ -66,7 +82,13 @@ CONTAINERS = {
     "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
     "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
     "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
+    "glm46v": Container("Z.ai 2025, GLM-4.6V", "glm4v_text", tied=False),
+    "glm4v": Container("Z.ai 2025, arXiv:2507.01006", "glm4v_text", tied=False),
+    "glm4v_moe": Container("Z.ai 2025, arXiv:2507.01006", "glm4v_moe_text", tied=False),
+    "glm_ocr": Container("Z.ai 2026, GLM-OCR", "glm_ocr_text", tied=False),
     "got_ocr2": Container("Wei et al. 2024, arXiv:2409.01704", "qwen2"),
+    "glmga": Container("Z.ai 2026, GLM-GA", "glm4v_text", tied=False),
+    "hunyuan_vl": Container("Tencent Hunyuan Team 2025, HunyuanOCR", "hunyuan_vl_text"),
     "hyperclovax_vision_v2": Container("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax"),
     "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
     "idefics3": Container("Laurençon et al. 2024, arXiv:2408.12637", "llama", tied=False),
@@ -86,9 +108,23 @@ CONTAINERS = {
         "MiniMax 2026, MiniMax-M3", "minimax_m3_vl_text", False, (r"^patch_merge_mlp\.",)
     ),
     "mistral3": Container("Mistral AI 2025, Mistral Small 3.1", "mistral"),
+    "mllama": Container(
+        "Grattafiori et al. 2024, arXiv:2407.21783", "mllama_text_model", tied=False
+    ),
+    "molmo2": Container(
+        "Clark et al. 2026, arXiv:2601.10611",
+        "molmo2_text",
+        tied=False,
+        other_parts=(r"^model\.vision_backbone\.",),
+    ),
     "moss_transcribe_diarize": Container("MOSI 2026, MOSS Transcribe Diarize", "qwen3"),
     "omniasr": Container("Meta 2025, arXiv:2511.09690", "llama", tied=False),
     "ovis2": Container("Lu et al. 2024, arXiv:2405.20797", "qwen2"),
+    "paddleocr_vl": Container(
+        "Cui et al. 2025, arXiv:2510.14528",
+        "paddleocr_vl_text",
+        other_keys=_OF_PADDLEOCR,
+    ),
     "pp_chart2table": Container("PaddlePaddle 2025, PP-Chart2Table", "qwen2"),
     "qwen2_5_vl": Container("Bai et al. 2025, arXiv:2502.13923", "qwen2_5_vl_text", tied=False),
     "qwen2_audio": Container("Chu et al. 2024, arXiv:2407.10759", "qwen2", tied=False),

@@ -19,7 +19,7 @@ from jaxmap.model.spec import Spec
 
 # Everything that is not of the language model.
 _OTHER_PARTS = (
-    r"^(model\.)?(vision_tower|vision_model|visual|multi_modal_projector|connector|qformer)\.",
+    r"^(model\.)?(vision_tower|vision_model|visual|multi_modal_projector|connector|qformer|vit|mlp_AR)\.",
     r"^(model\.)?image_newline$",
     r"^(model\.)?(audio_tower|embed_vision|embed_audio)\.",
     r"^(model\.)?(vision_encoder|vision_proj\w*|vision_embed_tokens|high_res_vision_\w+)\b",
@@ -50,18 +50,26 @@ def _nested(prefix: str, row: Row) -> Row:
     for name in (row.name, *row.other_names):
         rest = name.removeprefix(prefix)
         inside = [f"{start}{rest}" for start in _INSIDE] if rest != name else []
-        names += [*inside, name, f"language_model.{name}"]
+        names += [*inside, name, f"language_model.{name}", f"text_model.{name}"]
     otherwise = None if row.otherwise is None else _nested(prefix, row.otherwise)
     return dataclasses.replace(
         row, name=names[0], other_names=tuple(names[1:]), otherwise=otherwise
     )
 
 
+def _anywhere(pattern: str) -> str:
+    """A regular expression for names of a language model, for its names beside other parts."""
+    start = r"^model\."
+    if not pattern.startswith(start):
+        return pattern
+    return r"^(language_model\.)?model\.((language|text)_model\.)?" + pattern.removeprefix(start)
+
+
 def _spec(text: Family, kind: str, container: Container, c: Config) -> Spec:
     nested = c.child("text_config")
     if nested is None:
         made = text.spec(c)
-        c.inert(*_OF_PICTURES)
+        c.inert(*_OF_PICTURES, *container.other_keys)
         return dataclasses.replace(made, tied=c.get("tie_word_embeddings", container.tied))
     tied = c.get("tie_word_embeddings", container.tied) or bool(nested.peek("tie_word_embeddings"))
     for key, value in {**LEFT_OUT.get(kind, {}), **container.left_out}.items():
@@ -86,7 +94,8 @@ def _around(outer: str, container: Container, kind: str) -> Family:
         partial(_spec, text, kind, container),
         rows,
         text.prefix,
-        (*text.inert_tensors, *_OTHER_PARTS, *container.other_parts),
+        (*map(_anywhere, text.inert_tensors), *_OTHER_PARTS, *container.other_parts),
+        inert_by_size=text.inert_by_size,
     )
 
 

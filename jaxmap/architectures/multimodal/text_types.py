@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 
-from jaxmap.architectures import qwen3_moe
+from jaxmap.architectures import hunyuan, llama, qwen3_moe
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
+from jaxmap.architectures.multimodal import ernie4_5_vl, glm4v, mllama, molmo2
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
@@ -24,6 +25,21 @@ def _qwen(kind: str, theta: float, eps: float, c: Config) -> Spec:
         if c.peek("num_local_experts") is None:  # another name of the same key
             c.assume("num_experts", 60)
     return families()[kind].spec(c)
+
+
+def _paddleocr(c: Config) -> Spec:
+    """ERNIE 4.5, but with rope on both halves of each head."""
+    bias = c.get("use_bias", False)
+    rope_facts = dict(theta=500_000.0)
+    sizes = llama.sizes(c, kv_heads=2, head_dim=128, eps=1e-5, tied=True, rope_facts=rope_facts)
+    return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=bias)
+
+
+def _emu3(c: Config) -> Spec:
+    facts = llama.sizes(c, kv_heads=8, eps=1e-5, rope_facts=dict(theta=1e6))
+    for key in ("attention_bias", "mlp_bias"):  # the reference has none whatever they say
+        c.require(key, (False,), False)
+    return Spec(**facts)
 
 
 def _transposed(spec: Spec) -> dict[str, Row]:
@@ -54,4 +70,11 @@ def text_types() -> dict[str, Family]:
         "qwen3_vl_moe_text": _text(
             "qwen3_moe", partial(_qwen, "qwen3_moe", 5e6, 1e-6), _transposed
         ),
+        "emu3_text_model": _text("llama", _emu3),
+        "ernie4_5_vl_moe_text": ernie4_5_vl.FAMILY,
+        "hunyuan_vl_text": _text("hunyuan_v1_dense", hunyuan.dense),
+        "mllama_text_model": mllama.FAMILY,
+        "molmo2_text": molmo2.FAMILY,
+        "paddleocr_vl_text": _text("llama", _paddleocr),
+        **glm4v.FAMILIES,
     }

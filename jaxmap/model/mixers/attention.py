@@ -108,7 +108,7 @@ class Attention(Sublayer):
             if self.late:
                 q, k = self._normed(q, self.q_norm, facts), self._normed(k, self.k_norm, facts)
             if spec.temperature is not None:
-                q = q * _warmth(spec.temperature, geometry, facts).astype(q.dtype)
+                q = q * warmth(spec.temperature, geometry, facts).astype(q.dtype)
         mixed_BTHC = attend(
             q, k, v, geometry, facts,
             turn=turn,
@@ -152,7 +152,7 @@ class Attention(Sublayer):
         return normed
 
 
-def _warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array:
+def warmth(of: Temperature, geometry: Geometry, facts: LayerFacts) -> jax.Array:
     """What queries are multiplied with, float32 [B, T, 1, 1]."""
     place_BT = geometry.position_BT.astype(jnp.float32) + of.offset
     if of.power:

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.mixers.attention import turned
+from jaxmap.model.mixers.attention import turned, warmth
 from jaxmap.model.mixers.dot_product_attention import attend
 from jaxmap.model.mixers.output_gate import gate_bias, gate_of, gated
 from jaxmap.model.spec import Kind, Spec
@@ -63,6 +63,8 @@ class LatentAttention(Sublayer):
             q_BTHC = q_BTHC * latent.q_gain
         turned_q_BTHC = turned(spec, q_BTHC[..., nope:], geometry, facts)
         q_BTHC = jnp.concatenate([q_BTHC[..., :nope], turned_q_BTHC], axis=-1)
+        if spec.temperature is not None:
+            q_BTHC = q_BTHC * warmth(spec.temperature, geometry, facts).astype(q_BTHC.dtype)
 
         narrow_BTZ = self.kv_down(x_BTD, geometry)
         kv_BTZ = self.kv_norm(narrow_BTZ[..., : latent.kv_rank])
