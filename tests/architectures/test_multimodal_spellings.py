@@ -86,7 +86,8 @@ _NEEDED = set(
     """
     model_type vocab_size hidden_size num_hidden_layers num_attention_heads num_key_value_heads
     intermediate_size max_position_embeddings pad_token_id head_dim num_experts
-    moe_intermediate_size n_routed_experts num_experts_per_tok moe_num_experts moe_k cross_attention_layers
+    moe_intermediate_size n_routed_experts num_experts_per_tok moe_num_experts moe_k
+    cross_attention_layers
     kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim tie_word_embeddings
     """.split()
 )

@@ -27,6 +27,7 @@ def glm_ocr(c: Config) -> Spec:
 
 def glm4v_moe(c: Config) -> Spec:
     c.assume("attention_bias", True)
+    c.assume("head_dim", c["hidden_size"] // c["num_attention_heads"])  # which need not be exact
     c.require("use_qk_norm", (False,), False)
     c.inert("router_aux_loss_coef")
     return glm4_moe.spec(c)

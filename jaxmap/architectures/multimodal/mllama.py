@@ -17,20 +17,9 @@ from jaxmap.model.spec import Spec
 
 PAPER = "Grattafiori et al. 2024, arXiv:2407.21783"
 _FURTHER = 8  # rows of the embedding after the vocabulary's, for the placeholders of pictures
-_SIZES = dict(
-    vocab_size=128_256,
-    hidden_size=4096,
-    num_hidden_layers=40,
-    num_attention_heads=32,
-    num_key_value_heads=8,
-    intermediate_size=14_336,
-    max_position_embeddings=131_072,
-)
 
 
 def spec(c: Config) -> Spec:
-    for key, value in _SIZES.items():
-        c.assume(key, value)
     made = Spec(**llama.sizes(c, eps=1e-5, rope_facts=dict(theta=500_000.0)))
     c.inert("dropout")
     crossed = c.get("cross_attention_layers")
