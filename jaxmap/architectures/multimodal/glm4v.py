@@ -18,14 +18,17 @@ def _dense(c: Config, *, bias: bool, kv_heads: int) -> Spec:
 
 
 def glm4v(c: Config) -> Spec:
+    """GLM-4.1V to 4.6V, dense."""
     return _dense(c, bias=True, kv_heads=2)
 
 
 def glm_ocr(c: Config) -> Spec:
+    """GLM-OCR: without biases."""
     return _dense(c, bias=False, kv_heads=8)
 
 
 def glm4v_moe(c: Config) -> Spec:
+    """GLM-4.5V and 4.6V with experts."""
     c.assume("attention_bias", True)
     c.assume("head_dim", c["hidden_size"] // c["num_attention_heads"])  # which need not be exact
     c.require("use_qk_norm", (False,), False)
