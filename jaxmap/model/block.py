@@ -10,7 +10,7 @@ from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.altup import AlternatingUpdates, AugmentedResidual
 from jaxmap.model.layers.layer_embedding import EmbeddingBranch
 from jaxmap.model.layers.linear import activations_dtype, parameter
-from jaxmap.model.layers.norms import Norm
+from jaxmap.model.layers.norms import GatedNorm, Norm
 from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.delta import GatedDelta
@@ -85,12 +85,15 @@ class Block(nnx.Module):
         )
         self.halved = spec.halve_every > 0
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
+        make = dict(dtype=dtype, rngs=rngs)
         absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
         for slot in NORM_SLOTS:
             part = "mixer" if slot.startswith("attn") else "mlp"
             own = slot in spec.norms - kind.bare and part not in absent
-            setattr(self, slot, norm_of(spec, spec.D, dtype) if own else None)
-        make = dict(dtype=dtype, rngs=rngs)
+            norm = norm_of(spec, spec.D, dtype) if own else None
+            if norm is not None and spec.norm_gate_rank and slot not in kind.ungated:
+                norm = GatedNorm(norm, spec.D, spec.norm_gate_rank, **make)
+            setattr(self, slot, norm)
         self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)
         self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
         self.kind = kind

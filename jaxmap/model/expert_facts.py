@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Experts:
       groups_kept: how many groups experts are chosen from, those with the best `group_score`.
       group_score: the score of a group: that of its best expert ("max"), or the sum of its best two
         ("top2").
+      left_out: the score of experts in groups that are not kept.
       correction: whether a stored number per expert is added to the scores, for choosing only.
       router_bias, bias: whether the router and the experts have biases.
       bias_D: whether a bias is added to the experts' weighted sum.
@@ -65,6 +67,7 @@ class Experts:
     groups: int = 1
     groups_kept: int = 1
     group_score: str = "max"
+    left_out: float = -math.inf
     correction: bool = False
     router_bias: bool = False
     bias: bool = False

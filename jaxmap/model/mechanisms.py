@@ -125,17 +125,19 @@ class Temperature:
 class OutGate:
     """A gate on attention's output, before the last projection: it is multiplied by act(z).
 
-    z is a projection of the layer's input.
+    z is a projection of the layer's input unless `of_queries`.
 
     Fields:
       per: "channel": a gate for each channel of each head; "head": one for each head.
       act: a key of output_gate.GATES.
       bias: the biases of z, one for each "channel" or "head"; "": none.
+      of_queries: whether z is a projection of what latent attention projects queries from.
     """
 
     per: str = "channel"
     act: str = "sigmoid"
     bias: str = ""
+    of_queries: bool = False
 
     def __post_init__(self):
         if self.per not in ("channel", "head"):
@@ -200,6 +202,8 @@ class Latent:
         of a key is shared by all heads.
       v: the channels of a value head.
       eps: the epsilon of the norms of the compressed vectors.
+      q_raw: whether queries are projected from two vectors in a row: the compressed one after its
+        norm, and before it.
       q_gain: a factor on queries.
       kv_gain: a factor on the compressed keys and values after their norm.
     """
@@ -210,6 +214,7 @@ class Latent:
     rope: int
     v: int
     eps: float = 1e-6
+    q_raw: bool = False
     q_gain: float = 1.0
     kv_gain: float = 1.0
 

@@ -85,6 +85,7 @@ class Kind:
       turned: the channels of a head that the layers' rope turns, where ropes differ in it; 0: all
         of a head's, or as many as every rope of the Spec turns.
       bare: norm slots of the Spec that these layers lack.
+      ungated: norm slots without the gate of the Spec's norms.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       sinks: whether attention has sinks, where the Spec has them.
       residual: factors in the sums of the residual stream.
@@ -102,6 +103,7 @@ class Kind:
     C: int = 0
     F: int = 0
     bare: frozenset[str] = frozenset()
+    ungated: frozenset[str] = frozenset()
     out_bias: bool = False
     sinks: bool = True
     residual: ResidualFactors = ResidualFactors()
@@ -156,6 +158,7 @@ class Spec:
     norm_bias: bool = False
     norm_offset: float = 0.0  # added to the stored scale
     eps: float = 1e-6
+    norm_gate_rank: int = 0  # of gates on the norms inside blocks (`norms.GatedNorm`); 0: no gates
 
     # Attention.
     qkv_bias: bool = False

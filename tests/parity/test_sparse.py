@@ -35,6 +35,7 @@ def test_logits_and_scores(name, tmp_path):
 # type -> keys of config.json, the longest text that is scored, the attribute of its indexers that
 # is the number of keys, or blocks of keys, that they choose.
 _LIMITS = {
+    "axk2": (dict(index_topk=40), 40, "index_topk"),
     "deepseek_v32": (dict(index_topk=40), 40, "index_topk"),
     "glm_moe_dsa": (dict(index_topk=40), 40, "index_topk"),
     "minimax_m3_vl_text": (

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmap.model.layers.linear import parameter
+from jaxmap.model.layers.linear import Linear, parameter
 
 
 def _rms(x: jax.Array, eps: float) -> jax.Array:
@@ -58,3 +58,18 @@ class Norm(nnx.Module):
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)
+
+
+class GatedNorm(nnx.Module):
+    """y sigmoid(up(silu(down(y)))), where y is the normalised input and down has `rank` outputs."""
+
+    def __init__(self, norm: Norm, width: int, rank: int, *, dtype, rngs: nnx.Rngs):
+        make = dict(dtype=dtype, rngs=rngs)
+        self.norm = norm
+        self.down = Linear("btd,dz->btz", (width, rank), **make)
+        self.up = Linear("btz,zd->btd", (rank, width), **make)
+
+    def __call__(self, x_BTD: jax.Array) -> jax.Array:
+        y_BTD = self.norm(x_BTD)
+        gate_BTD = self.up(jax.nn.silu(self.down(y_BTD))).astype(jnp.float32)
+        return (y_BTD * jax.nn.sigmoid(gate_BTD)).astype(y_BTD.dtype)

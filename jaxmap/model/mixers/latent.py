@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.layers.linear import Linear
+from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import turned, warmth
 from jaxmap.model.mixers.dot_product_attention import attend
@@ -43,22 +43,29 @@ class LatentAttention(Sublayer):
 
         self.q_down = compress(latent.q_rank) if latent.q_rank else None
         self.q_norm = rms(latent.q_rank) if latent.q_rank else None
-        self.q = Linear("btz,zhc->bthc", (latent.q_rank or D, H, spec.C), **make)
+        q_from = (1 + latent.q_raw) * latent.q_rank or D
+        self.q = Linear("btz,zhc->bthc", (q_from, H, spec.C), **make)
         self.kv_down = compress(latent.kv_rank + latent.rope)
         self.kv_norm = rms(latent.kv_rank)
         self.kv = Linear("btz,zhc->bthc", (latent.kv_rank, H, latent.nope + latent.v), **make)
         self.o = Linear(
             "bthc,hcd->btd", (H, latent.v, D), bias=(D,) if spec.out_bias else None, **make
         )
-        self.gate = gate_of(spec.out_gate, D, H, latent.v, **make)
+        gate_from = q_from if spec.out_gate and spec.out_gate.of_queries else D
+        self.gate = gate_of(spec.out_gate, gate_from, H, latent.v, **make)
         self.gate_bias = gate_bias(spec.out_gate, H, dtype)
+        has_sinks = spec.sinks and kind.sinks
+        self.sink = parameter(jnp.zeros((H,), dtype), "h") if has_sinks else None
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         spec, latent, nope = self.spec, self.latent, self.latent.nope
-        narrow_BTZ = x_BTD
+        queries_BTZ = x_BTD
         if self.q_down is not None and self.q_norm is not None:
-            narrow_BTZ = self.q_norm(self.q_down(x_BTD, geometry))
-        q_BTHC = self.q(narrow_BTZ, geometry)
+            raw_BTZ = self.q_down(x_BTD, geometry)
+            queries_BTZ = self.q_norm(raw_BTZ)
+            if latent.q_raw:
+                queries_BTZ = jnp.concatenate([queries_BTZ, raw_BTZ], axis=-1)
+        q_BTHC = self.q(queries_BTZ, geometry)
         if latent.q_gain != 1:
             q_BTHC = q_BTHC * latent.q_gain
         turned_q_BTHC = turned(spec, q_BTHC[..., nope:], geometry, facts)
@@ -72,9 +79,11 @@ class LatentAttention(Sublayer):
         shared_BT1C = turned(spec, narrow_BTZ[..., None, latent.kv_rank :], geometry, facts)
         shared_BTHC = jnp.broadcast_to(shared_BT1C, (*kv_BTHC.shape[:3], latent.rope))
         k_BTHC = jnp.concatenate([kv_BTHC[..., :nope], shared_BTHC], axis=-1)
-        mixed_BTHC = attend(q_BTHC, k_BTHC, kv_BTHC[..., nope:], geometry, facts)
+        mixed_BTHC = attend(
+            *(q_BTHC, k_BTHC, kv_BTHC[..., nope:], geometry, facts),
+            sink_H=None if self.sink is None else self.sink[...],
+        )
         if self.gate is not None and spec.out_gate is not None:
-            mixed_BTHC = gated(
-                mixed_BTHC, self.gate(x_BTD, geometry), spec.out_gate, self.gate_bias
-            )
+            z = self.gate(queries_BTZ if spec.out_gate.of_queries else x_BTD, geometry)
+            mixed_BTHC = gated(mixed_BTHC, z, spec.out_gate, self.gate_bias)
         return self.o(mixed_BTHC, geometry)

@@ -26,7 +26,7 @@ def _best(score_NE: jax.Array, experts: Experts, correction_E: jax.Array | None)
         group_NP = jax.lax.top_k(choice_NPQ, best)[0].sum(-1)
         kept_NX = jax.lax.top_k(group_NP, experts.groups_kept)[1]
         kept_NP = (kept_NX[..., None] == jnp.arange(experts.groups)).any(1)
-        choice_NE = jnp.where(kept_NP[..., None], choice_NPQ, -jnp.inf).reshape(N, E)
+        choice_NE = jnp.where(kept_NP[..., None], choice_NPQ, experts.left_out).reshape(N, E)
     index_NK = jax.lax.top_k(choice_NE, experts.k)[1]
     return jnp.take_along_axis(score_NE, index_NK, axis=1), index_NK
 

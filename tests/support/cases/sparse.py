@@ -44,6 +44,8 @@ _M3 = dict(
     rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.6),
 )
 
+_AXK2 = {**_DEEPSEEK, **_INDEXER, "model_type": "axk2", "gated_norm_rank": 7}
+
 CASES: dict[str, dict[str, Any]] = {
     "deepseek_v32": _V32,
     "deepseek_v32-yarn": {**_V32, "rope_parameters": _YARN},
@@ -60,6 +62,13 @@ CASES: dict[str, dict[str, Any]] = {
     "axk1-halves": {
         **_AXK1,
         "rope_interleave": False,
+        "rope_parameters": _YARN,
+        "attention_bias": True,
+        "mlp_layer_types": ["sparse", "dense", "sparse"],
+    },
+    "axk2": {**_AXK2, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 4},
+    "axk2-one-group": {
+        **_AXK2,
         "rope_parameters": _YARN,
         "attention_bias": True,
         "mlp_layer_types": ["sparse", "dense", "sparse"],
