@@ -56,7 +56,7 @@ _SHARED = (
     ("kyutai_speech_to_text pi0", "reads sound or makes movements; it is no model of texts"),
     ("moshi musicgen musicgen_melody", "predicts codes of sound, not text"),
     (
-        "hy_v4 qwen4_exp_text",
+        "qwen4_exp_text",
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
     ("aria_text flint", "the page is not written"),

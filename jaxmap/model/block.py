@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.altup import AlternatingUpdates, AugmentedResidual
+from jaxmap.model.layers.hyper_connections import HyperConnection
 from jaxmap.model.layers.layer_embedding import EmbeddingBranch
 from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.norms import GatedNorm, Norm
@@ -70,8 +71,9 @@ def quantisable(part: str) -> bool:
 class Block(nnx.Module):
     """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity.
 
-    With several residual streams (`Spec.altup`) it is x_BTPD -> x_BTPD. Beside its output a layer
-    returns the keys and values that it keeps for later layers; None if it keeps none.
+    With several residual streams (`Spec.altup`, `Spec.hyper`) it is x_BTPD -> x_BTPD. Beside its
+    output a layer returns the keys and values that it keeps for later layers; None if it keeps
+    none.
     """
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
@@ -98,6 +100,9 @@ class Block(nnx.Module):
         self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
         self.kind = kind
         self.altup = AlternatingUpdates(spec, **make) if spec.altup else None
+        self.attn_hyper, self.mlp_hyper = (
+            HyperConnection(spec, rngs=rngs) if spec.hyper else None for _ in range(2)
+        )
         self.laurel = AugmentedResidual(spec, **make) if spec.laurel_rank else None
         self.embedding = EmbeddingBranch(spec, **make) if spec.layer_embedding else None
         self.scale = parameter(jnp.ones((1,), dtype)) if spec.layer_scaled else None
@@ -111,6 +116,8 @@ class Block(nnx.Module):
     def __call__(
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
     ) -> tuple[jax.Array, KeysValues | None]:
+        if self.attn_hyper is not None and self.mlp_hyper is not None:
+            return self._connected(x_BTD, geometry, facts, self.attn_hyper, self.mlp_hyper)
         if self.altup is None:
             y_BTD, kept = self._branches(x_BTD, geometry, facts)
             if self.embedding is not None:
@@ -124,6 +131,23 @@ class Block(nnx.Module):
             more_BTD = self.embedding(active_BTD, facts.embedding_BTP, geometry)
             x_BTPD = x_BTPD.at[:, :, 1:].add(more_BTD[:, :, None])
         return x_BTPD, kept
+
+    def _connected(
+        self,
+        x_BTPD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts,
+        around_mixer: HyperConnection,
+        around_mlp: HyperConnection,
+    ) -> tuple[jax.Array, KeysValues | None]:
+        """The streams after the mixer and the MLP, with hyper-connections around each."""
+        assert self.mlp is not None, "hyper-connections around a mixer and an MLP"
+        h_BTD, *weights = around_mixer.collected(x_BTPD)
+        mixed, kept = self._mixed(self._normed("attn_in", h_BTD), geometry, facts)
+        x_BTPD = around_mixer.added(x_BTPD, self._normed("attn_out", mixed), *weights)
+        h_BTD, *weights = around_mlp.collected(x_BTPD)
+        mlp = self.mlp(self._normed("mlp_in", h_BTD), geometry, facts)
+        return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), *weights), kept
 
     def _mixed(
         self, h_BTD: jax.Array, geometry: Geometry, facts: LayerFacts

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxmap.model.block import Block, KeysValues, norm_of
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.layers.altup import Expansion
+from jaxmap.model.layers.hyper_connections import StreamEnds
 from jaxmap.model.layers.layer_embedding import LayerEmbeddings
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
 from jaxmap.model.layers.logits import LogitAdjustment
@@ -50,7 +51,13 @@ class Decoder(nnx.Module):
         )
 
         self.layer_embeddings = LayerEmbeddings(spec, **make) if spec.layer_embedding else None
-        self.streams = Expansion(spec, **make) if spec.altup else None
+        self.streams = (
+            Expansion(spec, **make)
+            if spec.altup
+            else StreamEnds(spec, rngs=rngs)
+            if spec.hyper
+            else None
+        )
 
         def stack(kind: Kind, count: int) -> Block:
             @nnx.split_rngs(splits=count)

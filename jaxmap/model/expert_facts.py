@@ -8,13 +8,19 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class ClampedSwiglu:
-    """The gated activation of gpt-oss: min(g, limit) sigmoid(alpha g) (clip(u, ±limit) + 1).
+    """A gated activation with bounds: h sigmoid(alpha h) (clip(u, ±limit) + added).
 
-    g is the gate's output and u the output of the up projection.
+    h is min(g, limit), g the gate's output and u the output of the up projection. gpt-oss adds 1;
+    with alpha = 1 and nothing added it is SwiGLU between bounds.
     """
 
     alpha: float
     limit: float
+    added: float = 1.0
+
+    def __post_init__(self):
+        if not self.limit > 0:
+            raise ValueError(f"a bound of {self.limit} on an activation, which must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from jaxmap.model.mechanisms import (
     StateSpace,
     Temperature,
 )
-from jaxmap.model.streams import AltUp, LayerEmbedding
+from jaxmap.model.streams import AltUp, HyperConnections, LayerEmbedding
 
 # Where a block may normalise; a slot that is left out is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
@@ -149,6 +149,7 @@ class Spec:
     residual_float32: bool = False  # the residual stream is always float32
     residual: tuple[ResidualFactors, ...] = ()  # per layer, beside Kind.residual; empty: none
     altup: AltUp | None = None  # several residual streams
+    hyper: HyperConnections | None = None  # several residual streams, of another kind
     laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
     layer_embedding: LayerEmbedding | None = None  # embeddings of tokens for each layer
     layer_scaled: bool = False  # the stream after each layer is multiplied by a learnt number

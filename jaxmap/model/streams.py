@@ -32,6 +32,33 @@ class AltUp:
 
 
 @dataclasses.dataclass(frozen=True)
+class HyperConnections:
+    """Several residual streams that are summed before each branch (`layers.hyper_connections`).
+
+    Fields:
+      streams: the number of streams.
+      eps: added to the weights of streams in sums, and in the iteration that normalises a mixing.
+      gain: the largest weight of a branch's output in a stream.
+      out_eps: added to these weights.
+      sinkhorn: the rounds of the iteration that makes the matrix by which streams are mixed doubly
+        stochastic; 0: streams are not mixed.
+      learnt_end: whether the streams after the last layer are summed with learnt weights; otherwise
+        their mean is taken.
+    """
+
+    streams: int
+    eps: float
+    gain: float = 2.0
+    out_eps: float = 0.0
+    sinkhorn: int = 0
+    learnt_end: bool = True
+
+    def __post_init__(self):
+        if self.streams < 1 or self.sinkhorn < 0:
+            raise ValueError(f"hyper-connections with a count that is too small: {self}")
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerEmbedding:
     """Embeddings of every token for each layer by itself (Gemma 3n, Google DeepMind 2025).
 

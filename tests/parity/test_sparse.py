@@ -38,6 +38,7 @@ _LIMITS = {
     "axk2": (dict(index_topk=40), 40, "index_topk"),
     "deepseek_v32": (dict(index_topk=40), 40, "index_topk"),
     "glm_moe_dsa": (dict(index_topk=40), 40, "index_topk"),
+    "hy_v4": (dict(index_topk=40), 40, "index_topk"),
     "minimax_m3_vl_text": (
         dict(index_block_size=8, index_topk_blocks=5, index_local_blocks=2),
         40,

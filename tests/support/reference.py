@@ -151,7 +151,8 @@ def lens_logits(
 
     def after(module, args, output):
         stream = output if isinstance(output, torch.Tensor) else output[0]
-        batch = stream.ndim - 3  # several streams are stacked on an axis before the batch
+        # Gemma 3n stacks several streams on an axis before the batch, others after the tokens.
+        batch = stream.ndim - 3 if config.model_type.startswith("gemma3n") else 0
         read = [translate(i, state.select(batch, -1)) for i, state in enumerate(states)]
         stream = torch.stack([*read, stream.select(batch, -1)], dim=batch)
         return stream if isinstance(output, torch.Tensor) else (stream, *output[1:])

@@ -91,7 +91,7 @@ class Xielu(nnx.Module):
 def clamped_swiglu(glu: ClampedSwiglu, gate: jax.Array, up: jax.Array) -> jax.Array:
     """The gated activation of `ClampedSwiglu`."""
     gate, up = jnp.minimum(gate, glu.limit), jnp.clip(up, -glu.limit, glu.limit)
-    return gate * jax.nn.sigmoid(glu.alpha * gate) * (up + 1)
+    return gate * jax.nn.sigmoid(glu.alpha * gate) * (up + glu.added)
 
 
 class Mlp(Sublayer):

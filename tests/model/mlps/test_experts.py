@@ -39,6 +39,13 @@ class TestRoute:
         _, index_NK = route(jnp.zeros((1, 6)), experts)
         assert index_NK.tolist() == [[0, 1]]
 
+    def test_experts_of_other_groups_come_before_those_below_zero(self):
+        kept = dict(E=6, k=4, F=1, score="sigmoid", groups=3, groups_kept=2, group_score="top2")
+        logit_NE, correction_E = jnp.asarray([[3.5, -3.0, 3.0, -2.0, 0.0, 0.0]]), -0.3 * jnp.ones(6)
+        for left_out, chosen in ((-jnp.inf, {0, 1, 2, 3}), (0.0, {0, 2, 4, 5})):
+            _, index_NK = route(logit_NE, Experts(**kept, left_out=left_out), correction_E)
+            assert set(index_NK.tolist()[0]) == chosen
+
     def test_sparsemixer_on_equal_logits(self):
         experts = Experts(E=4, k=2, F=1, score="sparsemixer", jitter=0.01)
         weight_NK, index_NK = route(jnp.asarray([[1.0, 3.0, 3.0, 3.0]]), experts)

@@ -44,6 +44,16 @@ _M3 = dict(
     rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.6),
 )
 
+_HY = {
+    **_DEEPSEEK,
+    **_INDEXER,
+    "model_type": "hy_v4",
+    "pad_token_id": 0,
+    "swiglu_limit": 0.7,
+    "hc_mult": 3,
+    "mlp_layer_types": ["dense", "sparse", "sparse"],
+    "indexer_types": ["full", "shared", "full"],
+}
 _AXK2 = {**_DEEPSEEK, **_INDEXER, "model_type": "axk2", "gated_norm_rank": 7}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -66,12 +76,27 @@ CASES: dict[str, dict[str, Any]] = {
         "attention_bias": True,
         "mlp_layer_types": ["sparse", "dense", "sparse"],
     },
-    "axk2": {**_AXK2, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 4},
+    "axk2": {**_AXK2, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 2},
     "axk2-one-group": {
         **_AXK2,
         "rope_parameters": _YARN,
         "attention_bias": True,
         "mlp_layer_types": ["sparse", "dense", "sparse"],
+    },
+    "hy_v4": _HY,
+    "hy_v4-factors": {
+        **_HY,
+        "hc_mult": 2,
+        "hc_magnitude": 0.9,
+        "hc_eps": 0.1,
+        "rms_norm_eps": 0.3,
+        "n_group": 4,
+        "topk_group": 2,
+        "routed_scaling_factor": 0.7,
+        "norm_topk_prob": False,
+        "attention_bias": True,
+        "rope_parameters": _YARN,
+        "mlp_layer_types": None,
     },
     "minimax_m3_vl_text": _M3,
     "minimax_m3_vl_text-factors": {
