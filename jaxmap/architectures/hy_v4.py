@@ -9,6 +9,7 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
 from jaxmap.model.expert_facts import ClampedSwiglu
+from jaxmap.model.mechanisms import OutGate
 from jaxmap.model.spec import Spec
 from jaxmap.model.streams import HyperConnections
 
@@ -22,7 +23,6 @@ def spec(c: Config) -> Spec:
     c.assume("rms_norm_eps", 1e-5)
     c.inert("learnable_sink_init", "indexer_types", "router_aux_loss_coef")
     facts = deepseek_v2.latent(c, interleaved=False)
-    facts["latent"] = dataclasses.replace(facts["latent"], gate="input")
     eps = c.get("hc_eps", 1e-6)
     experts = deepseek_v3.sigmoid_experts(c, groups=1, groups_kept=1, scale=2.827, shared=1)
     glu = ClampedSwiglu(alpha=1.0, limit=c.get("swiglu_limit", 10.0), added=0.0)
@@ -30,6 +30,7 @@ def spec(c: Config) -> Spec:
         **facts,
         dense_up_to=deepseek_v32.indexed(c),
         sinks=True,
+        out_gate=OutGate(),
         hyper=HyperConnections(
             streams=c.get("hc_mult", 4), eps=eps, gain=c.get("hc_magnitude", 2.0), out_eps=eps
         ),

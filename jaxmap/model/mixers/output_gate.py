@@ -20,7 +20,7 @@ GATES: dict[str, Callable[[jax.Array], jax.Array]] = {
 def gate_of(
     gate: OutGate | None, D: int, H: int, C: int, *, dtype, rngs: nnx.Rngs
 ) -> Linear | None:
-    """The projection of D channels to the gates of H heads of C channels before their activation."""
+    """The projection of D channels to the gates of H heads of C, before their activation."""
     if gate is None:
         return None
     if gate.per == "head":
