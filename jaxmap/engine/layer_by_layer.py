@@ -92,7 +92,7 @@ class LayerByLayer:
     def num_bytes_of_streams(self, packed: BatchPlan) -> int:
         """The most bytes that residual streams take on the disk: those of two layers."""
         kind = np.dtype(np.float32) if self._spec.residual_float32 else self.states_dtype
-        return 2 * packed.num_places * self.width * kind.itemsize
+        return 2 * packed.num_places * self._spec.streams * self.width * kind.itemsize
 
     def states(
         self, tokens: Tokens, packed: BatchPlan, streams: Path

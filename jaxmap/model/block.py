@@ -92,9 +92,11 @@ class Block(nnx.Module):
         for slot in NORM_SLOTS:
             part = "mixer" if slot.startswith("attn") else "mlp"
             own = slot in spec.norms - kind.bare and part not in absent
-            norm = norm_of(spec, spec.D, dtype) if own else None
-            if norm is not None and spec.norm_gate_rank and slot not in kind.ungated:
-                norm = GatedNorm(norm, spec.D, spec.norm_gate_rank, **make)
+            norm: Norm | GatedNorm | None = None
+            if own:
+                norm = plain = norm_of(spec, spec.D, dtype)
+                if spec.norm_gate_rank and slot not in kind.ungated:
+                    norm = GatedNorm(plain, spec.D, spec.norm_gate_rank, **make)
             setattr(self, slot, norm)
         self.attn = None if "mixer" in absent else MIXERS[kind.mixer](spec, kind, **make)
         self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
@@ -142,12 +144,12 @@ class Block(nnx.Module):
     ) -> tuple[jax.Array, KeysValues | None]:
         """The streams after the mixer and the MLP, with hyper-connections around each."""
         assert self.mlp is not None, "hyper-connections around a mixer and an MLP"
-        h_BTD, *weights = around_mixer.collected(x_BTPD)
+        h_BTD, weights = around_mixer.collected(x_BTPD)
         mixed, kept = self._mixed(self._normed("attn_in", h_BTD), geometry, facts)
-        x_BTPD = around_mixer.added(x_BTPD, self._normed("attn_out", mixed), *weights)
-        h_BTD, *weights = around_mlp.collected(x_BTPD)
+        x_BTPD = around_mixer.added(x_BTPD, self._normed("attn_out", mixed), weights)
+        h_BTD, weights = around_mlp.collected(x_BTPD)
         mlp = self.mlp(self._normed("mlp_in", h_BTD), geometry, facts)
-        return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), *weights), kept
+        return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), weights), kept
 
     def _mixed(
         self, h_BTD: jax.Array, geometry: Geometry, facts: LayerFacts

@@ -268,6 +268,13 @@ class Spec:
             )
 
     @property
+    def streams(self) -> int:
+        """The number of residual streams."""
+        if self.altup is not None:
+            return self.altup.streams
+        return 1 if self.hyper is None else self.hyper.streams
+
+    @property
     def longest_text(self) -> int | None:
         """The most tokens of a text that can be scored; None: no limit."""
         limits = [tokens for tokens in (self.context, self.dense_up_to) if tokens is not None]

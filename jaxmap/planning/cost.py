@@ -27,7 +27,7 @@ class Work:
         with attention: four per channel of every head (scores, and the mean of values).
       weight_bytes: bytes of weights that a batch reads at least once, including all experts.
       stream_bytes: bytes per token that are written to memory and read back between fused steps at
-        least: the residual stream twice per layer, and activations inside layers (queries, keys,
+        least: the residual streams twice per layer, and activations inside layers (queries, keys,
         values, MLP).
     """
 
@@ -74,7 +74,8 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
         weight_flops=round(2 * met),
         key_flops=4 * heads,
         weight_bytes=parameters * weight_bytes,
-        stream_bytes=((spec.L + twofold) * 4 * spec.D + 2 * inner) * activation_bytes,
+        stream_bytes=((spec.L + twofold) * 4 * spec.D * spec.streams + 2 * inner)
+        * activation_bytes,
     )
 
 

@@ -7,6 +7,8 @@ The weights are float32 whatever the activations' dtype.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -46,6 +48,19 @@ class StreamWeights(nnx.Module):
         return weight_BTK * scale_K + self.bias[...]
 
 
+class Sums(NamedTuple):
+    """How a branch's output joins the streams; both are float32.
+
+    Fields:
+      out_BTP: the weight of the output in each stream.
+      mixing_BTIJ: the weight of stream I before the branch in stream J after it; None: each stream
+        stays as it is.
+    """
+
+    out_BTP: jax.Array
+    mixing_BTIJ: jax.Array | None
+
+
 class HyperConnection(nnx.Module):
     """What stands around one branch: the streams' weighted sum before it, and theirs after it."""
 
@@ -55,12 +70,8 @@ class HyperConnection(nnx.Module):
         P = h.streams
         self.weights = StreamWeights(spec, (P, P, P * P) if h.sinkhorn else (P, P), rngs=rngs)
 
-    def collected(self, x_BTPD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """The branch's input x_BTD, the weights of its output in each stream, and the mixing.
-
-        These weights are float32 [B, T, P]. The mixing is float32 [B, T, I, J], from stream I to
-        stream J; None: each stream goes on alone.
-        """
+    def collected(self, x_BTPD: jax.Array) -> tuple[jax.Array, Sums]:
+        """The branch's input x_BTD, and how its output joins the streams."""
         h, P = self.hyper, self.hyper.streams
         weight_BTK = self.weights(x_BTPD)
         in_BTP = jax.nn.sigmoid(weight_BTK[..., :P]) + h.eps
@@ -69,16 +80,11 @@ class HyperConnection(nnx.Module):
         if h.sinkhorn:
             raw_BTIJ = weight_BTK[..., 2 * P :].reshape(*weight_BTK.shape[:2], P, P)
             mixing_BTIJ = doubly_stochastic(raw_BTIJ, h.sinkhorn, h.eps)
-        return _summed(in_BTP, x_BTPD), out_BTP, mixing_BTIJ
+        return _summed(in_BTP, x_BTPD), Sums(out_BTP, mixing_BTIJ)
 
-    def added(
-        self,
-        x_BTPD: jax.Array,
-        branch_BTD: jax.Array,
-        out_BTP: jax.Array,
-        mixing_BTIJ: jax.Array | None,
-    ) -> jax.Array:
+    def added(self, x_BTPD: jax.Array, branch_BTD: jax.Array, sums: Sums) -> jax.Array:
         """The streams after the branch, from those before it and what `collected` gave."""
+        out_BTP, mixing_BTIJ = sums
         stream_BTPD = x_BTPD.astype(jnp.float32)
         if mixing_BTIJ is not None:
             stream_BTPD = contract("btij,btid->btjd", mixing_BTIJ, stream_BTPD)
