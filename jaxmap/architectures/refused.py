@@ -86,7 +86,6 @@ _SINGLE = {
     "reformer": "attention by hashing, and reversible layers",
     "xlm": "causal only if its config says so; learnt embeddings of languages",
     "xlnet": "trained on permutations of a text: its predictions see tokens on both sides",
-    "zaya": "convolutions inside attention and a router with an MLP, which the decoder lacks",
 }
 
 REASONS: dict[str, str] = {

@@ -148,6 +148,9 @@ _SCALING_KEYS = frozenset(
 )
 
 
+# The keys of objects for layers of each type.
+_LAYER_TYPES = ("full_attention", "sliding_attention", "hybrid", "hybrid_sliding")
+
 _ASSUMED = {"rope_theta": 10_000.0}  # the defaults
 
 
@@ -189,7 +192,7 @@ def _parameters(config: Config, layer_type: str | None) -> Config | None:
             f"{config.where}: rope_scaling beside rope_parameters, which is an object per type of "
             "layer; move its values into the object of the layer type that they are for"
         )
-    nested.inert("full_attention", "sliding_attention")
+    nested.inert(*_LAYER_TYPES, "rope_type")  # of which each object has its own
     nested.check_all_read()
     return nested.child(layer_type)
 

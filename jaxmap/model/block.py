@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,8 +14,10 @@ from jaxmap.model.layers.hyper_connections import HyperConnection
 from jaxmap.model.layers.layer_embedding import EmbeddingBranch
 from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.norms import GatedNorm, Norm
+from jaxmap.model.layers.residual_affine import ResidualAffine
 from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
 from jaxmap.model.mixers.attention import Attention
+from jaxmap.model.mixers.convolved_attention import ConvolvedAttention
 from jaxmap.model.mixers.delta import GatedDelta
 from jaxmap.model.mixers.differential import DifferentialAttention
 from jaxmap.model.mixers.kimi_delta import KimiDelta
@@ -35,10 +39,24 @@ from jaxmap.model.sublayer import Sublayer
 
 KeysValues = tuple[jax.Array, jax.Array]
 
+
+class Passed(NamedTuple):
+    """What a layer passes to later ones beside the residual stream.
+
+    Fields:
+      keys_values: its keys and values (`Kind.keeps`); None: it keeps none.
+      router_BTR: the state of its router (`Experts.router_width`); None: it has none.
+    """
+
+    keys_values: KeysValues | None = None
+    router_BTR: jax.Array | None = None
+
+
 # The values of Kind.mixer and Kind.mlp. Each class says itself what it supports.
 MIXERS: dict[str, type[Sublayer]] = {
     "attention": Attention,
     "attention+ssd": TwoMixers,
+    "convolved_attention": ConvolvedAttention,
     "delta": GatedDelta,
     "differential": DifferentialAttention,
     "kimi_delta": KimiDelta,
@@ -72,8 +90,7 @@ class Block(nnx.Module):
     """One layer, x_BTD -> x_BTD. A norm slot that the Spec leaves out is the identity.
 
     With several residual streams (`Spec.altup`, `Spec.hyper`) it is x_BTPD -> x_BTPD. Beside its
-    output a layer returns the keys and values that it keeps for later layers; None if it keeps
-    none.
+    output a layer returns what it passes to later layers.
     """
 
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
@@ -84,6 +101,9 @@ class Block(nnx.Module):
         self.attn_stream, self.mlp_stream = (
             parameter(jnp.ones((spec.D,), dtype), "d") if spec.residual_learnt else None
             for _ in range(2)
+        )
+        self.attn_affine, self.mlp_affine = (
+            ResidualAffine(spec.D, dtype=dtype) if spec.residual_affine else None for _ in range(2)
         )
         self.halved = spec.halve_every > 0
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
@@ -117,22 +137,22 @@ class Block(nnx.Module):
 
     def __call__(
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, Passed]:
         if self.attn_hyper is not None and self.mlp_hyper is not None:
             return self._connected(x_BTD, geometry, facts, self.attn_hyper, self.mlp_hyper)
         if self.altup is None:
-            y_BTD, kept = self._branches(x_BTD, geometry, facts)
+            y_BTD, passed = self._branches(x_BTD, geometry, facts)
             if self.embedding is not None:
                 y_BTD = y_BTD + self.embedding(y_BTD, facts.embedding_BTP, geometry)
-            return _learnt(y_BTD, self.scale), kept
+            return _learnt(y_BTD, self.scale), passed
         guess_BTPD = self.altup.predicted(x_BTD, geometry)
-        y_BTD, kept = self._branches(guess_BTPD[:, :, self.altup.active], geometry, facts)
+        y_BTD, passed = self._branches(guess_BTPD[:, :, self.altup.active], geometry, facts)
         x_BTPD = self.altup.corrected(guess_BTPD, y_BTD, geometry)
         if self.embedding is not None:  # of all streams but the first
             active_BTD = self.altup.output(x_BTPD)
             more_BTD = self.embedding(active_BTD, facts.embedding_BTP, geometry)
             x_BTPD = x_BTPD.at[:, :, 1:].add(more_BTD[:, :, None])
-        return x_BTPD, kept
+        return x_BTPD, passed
 
     def _connected(
         self,
@@ -141,7 +161,7 @@ class Block(nnx.Module):
         facts: LayerFacts,
         around_mixer: HyperConnection,
         around_mlp: HyperConnection,
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, Passed]:
         """The streams after the mixer and the MLP, with hyper-connections around each."""
         assert self.mlp is not None, "hyper-connections around a mixer and an MLP"
         h_BTD, weights = around_mixer.collected(x_BTPD)
@@ -149,7 +169,7 @@ class Block(nnx.Module):
         x_BTPD = around_mixer.added(x_BTPD, self._normed("attn_out", mixed), weights)
         h_BTD, weights = around_mlp.collected(x_BTPD)
         mlp = self.mlp(self._normed("mlp_in", h_BTD), geometry, facts)
-        return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), weights), kept
+        return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), weights), Passed(kept)
 
     def _mixed(
         self, h_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
@@ -168,10 +188,10 @@ class Block(nnx.Module):
 
     def _branches(
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
-    ) -> tuple[jax.Array, KeysValues | None]:
+    ) -> tuple[jax.Array, Passed]:
         """The residual stream after the mixer and the MLP."""
         if self.attn is None or self.mlp is None:
-            return self._one_branch(x_BTD, geometry, facts), None
+            return self._one_branch(x_BTD, geometry, facts), Passed()
         h_BTD = self._normed("attn_in", x_BTD)
         mixed, kept = self._mixed(h_BTD, geometry, facts)
         attn = self._normed("attn_out", mixed)
@@ -179,7 +199,7 @@ class Block(nnx.Module):
             norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
             h_BTD = h_BTD if norm is None else norm(x_BTD)
             mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
-            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts), kept
+            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts), Passed(kept)
         if self.residual_normed:
             x_BTD = h_BTD
         f = self.factors
@@ -187,17 +207,27 @@ class Block(nnx.Module):
             f = ResidualFactors(*facts.residual)
         x_BTD = _learnt(_times(x_BTD, f.mixer_stream), self.attn_stream)
         attn = _times(attn, f.mixer)
+        if self.attn_affine is not None:
+            x_BTD, attn = self.attn_affine(x_BTD, attn)
         u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
         if self.laurel is not None:
             u_BTD = self.laurel(u_BTD, h_BTD, geometry)
         h_BTD = self._normed("mlp_in", u_BTD)
-        mlp = self.mlp(h_BTD, geometry, facts)
+        state_BTR = facts.router_BTR
+        if state_BTR is not None and isinstance(self.mlp, RoutedExperts):
+            mlp, state_BTR = self.mlp.with_state(h_BTD, geometry, state_BTR)
+        else:
+            mlp = self.mlp(h_BTD, geometry, facts)
         if self.residual_normed:
             u_BTD = h_BTD
         u_BTD = _learnt(_times(u_BTD, f.mlp_stream), self.mlp_stream)
         mlp = _times(self._normed("mlp_out", mlp), f.mlp)
+        if self.mlp_affine is not None:
+            u_BTD, mlp = self.mlp_affine(u_BTD, mlp)
         y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
-        return (y_BTD * facts.after.astype(y_BTD.dtype) if self.halved else y_BTD), kept
+        if self.halved:
+            y_BTD = y_BTD * facts.after.astype(y_BTD.dtype)
+        return y_BTD, Passed(kept, state_BTR)
 
     def _one_branch(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         """A layer that is a mixer alone, or an MLP alone."""

@@ -19,10 +19,14 @@ from jaxmap.model.layers.hyper_connections import StreamEnds
 from jaxmap.model.layers.layer_embedding import LayerEmbeddings
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
 from jaxmap.model.layers.logits import LogitAdjustment
+from jaxmap.model.layers.residual_affine import shifted
 from jaxmap.model.mesh import gathered
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.shared_block import Adapters, SharedBlock
 from jaxmap.model.spec import Kind, Spec
+
+# The residual stream, and the state of the last layer's router where routers have one.
+Carry = tuple[jax.Array, jax.Array | None]
 
 QUERY_BLOCK = 64  # queries that attention takes at a time
 
@@ -43,6 +47,9 @@ class Decoder(nnx.Module):
         rows, letters = spec.padded_V or spec.V, "ve" if spec.embed_D else "vd"
         self.embed = parameter(table(rngs.params(), (rows, E), dtype), letters)
         self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
+        affine = spec.embed_affine
+        self.embed_scale = parameter(jnp.ones((spec.D,), dtype), "d") if affine else None
+        self.embed_shift = parameter(jnp.zeros((spec.D,), dtype), "d") if affine else None
         self.embed_norm = norm_of(spec, spec.D, dtype) if spec.embed_norm else None
         self.positions = (
             parameter(table(rngs.params(), (spec.positions, spec.D), dtype), "pd")
@@ -122,6 +129,8 @@ class Decoder(nnx.Module):
             x_BTD = x_BTD * jnp.asarray(spec.embed_scale, x_BTD.dtype)
         if self.embed_in is not None:
             x_BTD = self.embed_in(x_BTD, inputs)
+        if self.embed_scale is not None and self.embed_shift is not None:
+            x_BTD = shifted(x_BTD, self.embed_scale, self.embed_shift)
         if self.positions is not None:
             x_BTD = x_BTD + self.positions[...][inputs.position_BT + spec.position_offset]
         if spec.sinusoids:
@@ -161,14 +170,17 @@ class Decoder(nnx.Module):
         x_BTD, embedding_LBTP = self._start(inputs)
         taps = []
         kept: dict[str, KeysValues] = {}
+        state_BTR = None
+        if self.spec.router_width:
+            state_BTR = jnp.zeros((*x_BTD.shape[:2], self.spec.router_width), jnp.float32)
         for blocks, (kind, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
             facts, of = LayerFacts.of(self.spec, start, stop), slice(start, stop)
             if embedding_LBTP is not None:
                 facts = dataclasses.replace(facts, embedding_BTP=embedding_LBTP[of])
             own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
             earlier = kept[kind.reads] if kind.reads else None
-            x_BTD, (tap, keys_values) = self._through(
-                blocks, x_BTD, geometry, facts, read, own, earlier
+            (x_BTD, state_BTR), (tap, keys_values) = self._through(
+                blocks, (x_BTD, state_BTR), geometry, facts, read, own, earlier
             )
             if kind.keeps:
                 kept[kind.keeps] = jax.tree.map(operator.itemgetter(-1), keys_values)
@@ -219,7 +231,7 @@ class Decoder(nnx.Module):
           facts: of these layers.
         """
         geometry = self._geometry(inputs, reach, block, platform)
-        return self._through(self.blocks[stack], x_BTD, geometry, facts)[0]
+        return self._through(self.blocks[stack], (x_BTD, None), geometry, facts)[0][0]
 
     def _geometry(
         self,
@@ -245,30 +257,32 @@ class Decoder(nnx.Module):
     def _through(
         self,
         blocks: Block,
-        x_BTD: jax.Array,
+        before: Carry,
         geometry: Geometry,
         facts: LayerFacts,
         read: Callable[..., Any] | None = None,
         own: tuple = (),
         earlier: KeysValues | None = None,
-    ) -> tuple[jax.Array, Any]:
-        """Runs stacked blocks; returns x_BTD and, per layer, the result of `read` and what is kept.
+    ) -> tuple[Carry, Any]:
+        """Runs stacked blocks; returns the carry and, per layer, `read`'s result and what is kept.
 
         Args:
+          before: the residual stream and the router's state before these blocks.
           own: the part of `beside` that belongs to these blocks.
           earlier: keys and values of an earlier layer that these blocks use (`Kind.reads`).
         """
         graph, weights = nnx.split(blocks)
 
-        def layer(x_BTD, scanned):
+        def layer(carry: Carry, scanned):
             weights, facts, beside = scanned
-            facts = dataclasses.replace(facts, keys_values=earlier)
+            x_BTD, state_BTR = carry
+            facts = dataclasses.replace(facts, keys_values=earlier, router_BTR=state_BTR)
             tap = None if read is None else read(x_BTD, *beside)
             block = nnx.merge(graph, gathered(weights, self.spec))
-            x_BTD, keys_values = block(x_BTD, geometry, facts)
-            return x_BTD, (tap, keys_values)
+            x_BTD, passed = block(x_BTD, geometry, facts)
+            return (x_BTD, passed.router_BTR), (tap, passed.keys_values)
 
-        return jax.lax.scan(layer, x_BTD, (weights, facts, own))
+        return jax.lax.scan(layer, before, (weights, facts, own))
 
     def unembedded(self, x_BTD: jax.Array, inputs: Inputs) -> jax.Array:
         """The states that the head multiplies: the residual stream, normalised and projected."""

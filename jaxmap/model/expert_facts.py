@@ -55,6 +55,10 @@ class Experts:
       on_shared: whether the experts read the shared MLP's output instead of the block's input.
       identities: the number of further experts that the router chooses among, after the E: each
         gives its input back.
+      skips: the number of further experts that the router chooses among, after all others: each
+        gives zeros.
+      router_width: the width of the router's state, see `router_mlp.RouterMlp`; 0: the router is
+        one linear layer.
       padded_E: the number of experts in the arrays; those from E on are zeros and are never chosen;
         0: E.
     """
@@ -86,14 +90,18 @@ class Experts:
     mean_with_shared: bool = False
     on_shared: bool = False
     identities: int = 0
+    skips: int = 0
+    router_width: int = 0
     padded_E: int = 0
 
     @property
     def routes(self) -> int:
         """The number of experts that the router chooses among."""
-        return self.E + self.identities
+        return self.E + self.identities + self.skips
 
     def __post_init__(self):
+        if self.skips and self.identities:
+            raise ValueError("experts that give their input back beside ones that give zeros")
         if min(self.E, self.k, self.F, self.groups, self.groups_kept) < 1:
             raise ValueError(f"experts with a count below 1: {self}")
         size, rest = divmod(self.routes, self.groups)

@@ -75,6 +75,7 @@ class LayerFacts:
       embedding_BTP: the layer's embedding of each token (`Spec.layer_embedding`); None: none.
       keys_values: those of an earlier layer (`Kind.reads`); None: the layer's own.
       subtracted: float32, `Spec.subtracted`; None in models without differential attention.
+      router_BTR: float32, the state of the router of the layer before; None in models without.
       residual: float32 [4], the fields of `ResidualFactors`; None without `Spec.residual`.
     """
 
@@ -90,6 +91,7 @@ class LayerFacts:
     keys_values: tuple[jax.Array, jax.Array] | None = None
     subtracted: jax.Array | None = None
     residual: jax.Array | None = None
+    router_BTR: jax.Array | None = None
 
     @classmethod
     def of(cls, spec: Spec, start: int, stop: int) -> LayerFacts:

@@ -173,6 +173,19 @@ class ShortConv:
 
 
 @dataclasses.dataclass(frozen=True)
+class QkConv:
+    """Convolutions of queries and keys over tokens (Figliolia et al. 2025, arXiv:2510.04476).
+
+    Fields:
+      taps: tokens that the convolution of each channel sees, itself included.
+      head_taps: those that the convolution of each head's channels sees.
+    """
+
+    taps: int
+    head_taps: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Mlstm:
     """Matrix memory of the xLSTM (Beck et al. 2024, arXiv:2405.04517).
 

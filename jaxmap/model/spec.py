@@ -20,6 +20,7 @@ from jaxmap.model.mechanisms import (
     Lightning,
     Mlstm,
     OutGate,
+    QkConv,
     QkNorm,
     Rglru,
     Rope,
@@ -84,6 +85,7 @@ class Kind:
         the Spec's; 0: the Spec's.
       turned: the channels of a head that the layers' rope turns, where ropes differ in it; 0: all
         of a head's, or as many as every rope of the Spec turns.
+      reads_router: whether the router reads the state of the layer before (`Experts.router_width`).
       bare: norm slots of the Spec that these layers lack.
       ungated: norm slots without the gate of the Spec's norms.
       out_bias: whether attention's last projection has a bias though the Spec's has none.
@@ -112,6 +114,7 @@ class Kind:
     reads: str = ""
     tied_values: bool = False
     turned: int = 0
+    reads_router: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,7 @@ class Spec:
     parallel: bool = False
     residual_normed: bool = False  # branches are added to their normed inputs (a BLOOM's option)
     residual_learnt: bool = False  # the stream is multiplied by a vector before each sum
+    residual_affine: bool = False  # stream and branch are scaled and shifted before each sum
     residual_scale: float = 1.0  # on each branch before it is added
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32
@@ -179,7 +183,8 @@ class Spec:
     mixed_norm: bool = False  # one norm of the output of all heads, before the projection
     value_bias: bool = False  # scores have a bias that the key's value gives (ValueBias)
     out_gate: OutGate | None = None  # on the output, before the last projection
-    latent: Latent | None = None  # facts of layers with Kind.mixer "latent"
+    qk_conv: QkConv | None = None  # facts of layers with Kind.mixer "convolved_attention"
+    latent: Latent | None = None  # facts of layers with "latent"
     rglru: Rglru | None = None  # facts of layers with "rglru"
     delta: Delta | None = None  # facts of layers with "delta"
     # Facts of layers with "selective_scan", "selective_scan_of_heads" or "ssd", alone or shared.
@@ -215,6 +220,7 @@ class Spec:
     sinusoids: tuple[float, ...] = ()
     embed_D: int = 0  # width of the embedding where it is projected to D (OPT-350m); 0: D
     embed_scale: float = 1.0
+    embed_affine: bool = False  # embeddings are shifted and scaled by learnt vectors
     embed_norm: bool = False
     final_norm: bool = True
     final_eps: float = 0.0  # of the final norm; 0: eps
@@ -283,9 +289,14 @@ class Spec:
     @property
     def layers_stand_alone(self) -> bool:
         """Whether layers read nothing of other layers or of tokens, but for shared blocks."""
-        if self.layer_embedding is not None:
+        if self.layer_embedding is not None or self.router_width:
             return False
         return not any(kind.reads for kind in self.kinds)
+
+    @property
+    def router_width(self) -> int:
+        """The width of the state that routers pass from layer to layer; 0: they have none."""
+        return 0 if self.experts is None else self.experts.router_width
 
     def stacks(self) -> Iterator[tuple[Kind, int, int]]:
         """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1)."""

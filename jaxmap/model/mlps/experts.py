@@ -23,6 +23,7 @@ from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.expert_products import ExpertLinears, ExpertProducts
+from jaxmap.model.mlps.router_mlp import RouterMlp
 from jaxmap.model.mlps.routing import route
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -43,9 +44,13 @@ class RoutedExperts(Sublayer):
         self.experts = e = spec.experts
         self.act = e.act or spec.act
         make = dict(dtype=dtype, rngs=rngs)
-        self.router = Linear(
-            "nd,de->ne", (spec.D, e.routes), bias=(e.routes,) if e.router_bias else None, **make
-        )
+        self.router: Linear | RouterMlp
+        if e.router_width:
+            self.router = RouterMlp(spec, reads=kind.reads_router, **make)
+        else:
+            self.router = Linear(
+                "nd,de->ne", (spec.D, e.routes), bias=(e.routes,) if e.router_bias else None, **make
+            )
         # Always float32: rounded, it would choose other experts.
         self.correction = nnx.Param(jnp.zeros((e.routes,), jnp.float32)) if e.correction else None
         num_experts = e.padded_E or e.E
@@ -67,10 +72,29 @@ class RoutedExperts(Sublayer):
         self.shared_gate = Linear("btd,de->bte", (spec.D, 1), **make) if e.shared_gate else None
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        return self._routed(x_BTD, self.router_logits(x_ND), geometry)
+
+    def with_state(
+        self, x_BTD: jax.Array, geometry: Geometry, state_BTR: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The output, and the router's state for the next layer, from the state before.
+
+        Of layers whose router has a state (`Experts.router_width`).
+        """
+        router = self.router
+        assert isinstance(router, RouterMlp)
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        state_NR = router.state(x_ND, state_BTR.reshape(-1, state_BTR.shape[-1]))
+        y_BTD = self._routed(x_BTD, router(state_NR), geometry)
+        return y_BTD, state_NR.reshape(state_BTR.shape)
+
+    def _routed(self, x_BTD: jax.Array, logit_NE: jax.Array, geometry: Geometry) -> jax.Array:
+        """The output for given logits of the router."""
         e = self.experts
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         correction_E = None if self.correction is None else self.correction[...]
-        weight_NK, index_NK = route(self.router_logits(x_ND), e, correction_E)
+        weight_NK, index_NK = route(logit_NE, e, correction_E)
         shared_BTD = None if self.shared is None else self.shared(x_BTD, geometry)
         if e.on_shared:
             assert shared_BTD is not None
@@ -81,13 +105,14 @@ class RoutedExperts(Sublayer):
         over_devices = model_devices() > 1 or kernel_on_mesh
         mixed: Callable[..., jax.Array] = self._mixed_over_devices
         if not over_devices:
-            mixed = partial(self._mixed, some=e.identities > 0)
+            mixed = partial(self._mixed, some=e.routes > e.E)
         first_N = first_of_text(geometry)
         itself_ND = None
         if e.identities:
             is_own_NK = index_NK >= e.E
             itself_ND = jnp.where(is_own_NK, weight_NK, 0).sum(-1, keepdims=True) * x_ND
-            index_NK = jnp.where(is_own_NK, self.linears.E, index_NK)  # no expert computes it
+        if e.routes > e.E:  # no expert computes these
+            index_NK = jnp.where(index_NK >= e.E, self.linears.E, index_NK)
         if e.scale_inputs:  # a choice is a token of its own, with one expert
             x_ND, first_N = jnp.repeat(x_ND, e.k, axis=0), jnp.repeat(first_N, e.k)
             x_ND = x_ND * weight_NK.reshape(-1, 1).astype(x_ND.dtype)
@@ -119,6 +144,7 @@ class RoutedExperts(Sublayer):
 
     def router_logits(self, x_ND: jax.Array) -> jax.Array:
         """float32 [N, Experts.routes], whatever the dtype of activations and weights."""
+        assert isinstance(self.router, Linear)
         kernel_DE = self.router.kernel[...].astype(jnp.float32)
         logit_NE = contract("nd,de->ne", x_ND.astype(jnp.float32), kernel_DE, exact=True)
         if self.router.bias is None:

@@ -1,4 +1,4 @@
-"""The types of support/cases/gated.py against Hugging Face PyTorch, the first case at every layer.
+"""The types of support/cases/attention_forms.py against PyTorch, the first case at every layer.
 
 The cases that turn further keys of config.json are slow, and so are the types that put together
 what others have tested.
@@ -10,14 +10,14 @@ import json
 
 import numpy as np
 import pytest
-from support.cases.gated import CASES
+from support.cases.attention_forms import CASES
 from support.parity import check_parity
 from support.reference import make_model
 
 from jaxmap.checkpoint import weights
 from jaxmap.model.decoder import named
 
-_DEFAULT = {"bailing_hybrid", "beam", "laguna"}
+_DEFAULT = {"bailing_hybrid", "beam", "laguna", "zaya"}
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]

@@ -1,4 +1,4 @@
-"""Types whose attention has a gate of another form, or whose layers differ in their heads."""
+"""Types whose attention has gates or convolutions, or heads that differ by layer."""
 
 from __future__ import annotations
 
@@ -81,6 +81,20 @@ _BAILING = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
 }
 
+_ZAYA = {
+    **{key: value for key, value in _SIZES.items() if key != "intermediate_size"},
+    "model_type": "zaya",
+    "num_experts": 3,
+    "moe_intermediate_size": 20,
+    "router_hidden_size": 10,
+    "cca_time0": 3,
+    "cca_time1": 2,
+    "layer_types": ["hybrid", "hybrid_sliding", "hybrid"],
+    "sliding_window": 11,
+    "eos_token_id": 1,
+}
+_HALF = {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.7}
+
 CASES: dict[str, dict[str, Any]] = {
     "laguna": _LAGUNA,
     "laguna-defaults": {
@@ -125,6 +139,20 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "tie_word_embeddings": True,
         "topk_group": 1,
+    },
+    "zaya": _ZAYA,
+    "zaya-options": {
+        **_ZAYA,
+        "attention_bias": True,
+        "cca_time0": 2,
+        "cca_time1": 4,
+        "layer_types": None,
+        "lm_head_bias": True,
+        "num_key_value_heads": 1,
+        "rms_norm_eps": 0.3,
+        "rope_parameters": {"hybrid": _HALF, "hybrid_sliding": _HALF},
+        "sliding_window": None,
+        "tie_word_embeddings": False,
     },
     "bailing_hybrid": _BAILING,
     "bailing_hybrid-options": {
