@@ -107,6 +107,20 @@ class Config:
             raise InputError(f"{self.where}: {key} is not an object: {value!r}")
         return Config(value, f"{self.where}: {key}") if value else None
 
+    def path(self, keys: str) -> list[Config]:
+        """The nested objects behind keys that are joined by dots, outermost first.
+
+        The list is empty if one of them is absent, null or empty. No key counts as read.
+        """
+        found: list[Config] = []
+        for key in keys.split("."):
+            outer = found[-1] if found else self
+            value = outer.peek(key)
+            if not isinstance(value, dict) or not value:
+                return []
+            found.append(Config(value, f"{outer.where}: {key}"))
+        return found
+
     def require(self, key: str, allowed: tuple, default: Any) -> None:
         """Reads a key; raises InputError if the value is not one that the decoder implements."""
         value = self.get(key, default)

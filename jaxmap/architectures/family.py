@@ -32,6 +32,8 @@ class Family:
         config.json may have wrong.
       text_type: set for checkpoints of several modalities: the type of the language model in them
         where config.json names none.
+      text_keys: beside it, where config.json may have the language model's object: keys, joined by
+        dots, the first of which that is there counts.
       around: beside it, from that type to the page of the whole checkpoint, of which the language
         model is scored.
     """
@@ -42,6 +44,7 @@ class Family:
     prefix: str
     inert_tensors: tuple[str, ...]
     text_type: str = ""
+    text_keys: tuple[str, ...] = ("text_config",)
     around: Callable[[str], Family] | None = None
     by_shapes: Callable[[Spec, ShapeOf], Spec] | None = None
     inert_by_size: Callable[[Spec], tuple[str, ...]] | None = None

@@ -30,20 +30,11 @@ _SHARED = (
         apertus1p5 apertus1p5_text aria chameleon cohere_compass cohere_compass_text cosmos3_edge
         deepseek_ocr2 dots3_note dots3_note_text gemma4_unified git glm5_next granite4_vision
         granite_docling hy_v4_vl inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
-        mistral_large4 muse_glimmer muse_spark qwen2_5_omni qwen2_5_omni_thinker qwen3_omni_moe
-        qwen3_omni_moe_thinker qwen4_exp step3p7 unlimited_ocr voxtral_realtime
+        mistral_large4 muse_glimmer muse_spark
+        qwen4_exp step3p7 unlimited_ocr voxtral_realtime
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",
-    ),
-    (
-        "fun_asr_nano granite_speech granite_speech_plus nemotron_h_omni perception_lm",
-        "a language model that has a page, beside sound or pictures; the page is not written",
-    ),
-    (
-        "kimi_k25 qianfan_ocr nemo_speechlm",
-        "a language model that has a page, under names of tensors that differ between its own "
-        "files and those of transformers; the page is not written",
     ),
     (
         "blip blip-2 instructblip instructblipvideo",

@@ -69,9 +69,18 @@ def type_of(config: Config) -> str:
     family = families().get(kind) if isinstance(kind, str) else None
     if family is None or family.around is None:
         return kind
-    text = config.peek("text_config")
-    inner = text.get("model_type") if isinstance(text, dict) else None
+    inside = objects_of_text(config, family)
+    inner = inside[-1].peek("model_type") if inside else None
     return f"{kind}/{inner or family.text_type}"
+
+
+def objects_of_text(config: Config, family: Family) -> list[Config]:
+    """The objects around and of the language model in a config.json, the latter last.
+
+    The list is empty if config.json has its keys at the top level.
+    """
+    paths = (config.path(keys) for keys in family.text_keys)
+    return next((objects for objects in paths if objects), [])
 
 
 def family_named(name: str) -> Family:

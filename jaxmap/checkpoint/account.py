@@ -104,7 +104,7 @@ def account(
         key, layers = row_key_of(path, spec)
         row = rows[key]
         item = shape if layers == (None,) else shape[1:]
-        if row.otherwise is not None and _otherwise(row, item, found, layers[0], tensors):
+        while row.otherwise is not None and _otherwise(row, item, found, layers[0], tensors):
             row = row.otherwise
         experts: tuple[int | None, ...] = (None,)
         if "{e}" in row.name:
@@ -137,7 +137,7 @@ def not_of_the_text(
     They belong to vision or audio models in the same files, or to multi-token prediction layers.
     """
     left = set(tensors) - {name for assignment in assignments for name in assignment.names}
-    if checkpoint.config().peek("text_config"):
+    if checkpoint.architecture.family.text_type or checkpoint.config().peek("text_config"):
         return left
     L = checkpoint.architecture.spec.L
     further = range(L, L + checkpoint.architecture.extra_layers)

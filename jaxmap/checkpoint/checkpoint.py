@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxmap.architectures.config import Config, read_json
 from jaxmap.architectures.family import Family
-from jaxmap.architectures.registry import family_of, type_of
+from jaxmap.architectures.registry import family_of, objects_of_text, type_of
 from jaxmap.architectures.specs import spec_of
 from jaxmap.checkpoint import formats
 from jaxmap.checkpoint.encodings import Encoding, encoding_of
@@ -71,6 +71,11 @@ class Checkpoint:
         """config.json, with no keys read yet; raises InputError if it is missing or damaged."""
         path = behind_link(self.folder / "config.json")
         values = read_json(path)
+        for key in ("text_config", "llm_config"):  # Kimi K2.5 says it of its language model
+            inner = values.get(key)
+            said = inner.get("quantization_config") if isinstance(inner, dict) else None
+            if said and not values.get("quantization_config"):
+                values = {**values, "quantization_config": said}
         if not values.get("quantization_config"):
             for name, method in formats.QUANTISATION_FILES.items():
                 if (self.folder / name).exists():
@@ -95,7 +100,9 @@ class Checkpoint:
         family = family_of(config)
         encoding = encoding_of(config)
         spec = spec_of(config, self.ignore_config_keys)
-        return Architecture(family, spec, type_of(config), encoding, _further_layers(config))
+        return Architecture(
+            family, spec, type_of(config), encoding, _further_layers(config, family)
+        )
 
     def check_readable(self) -> None:
         """Raises InputError if config.json names a model type or an encoding that is not supported.
@@ -148,11 +155,10 @@ class Checkpoint:
         return own + (formats.adapter_bytes(self.folder / ADAPTER) if self.has_adapter else 0)
 
 
-def _further_layers(config: Config) -> int:
-    """The number of multi-token prediction layers, by config.json or its text_config."""
-    text = config.peek("text_config")
-    for values in (text if isinstance(text, dict) else {}, config):
-        get = values.get if isinstance(values, dict) else values.peek
-        if number := get("num_nextn_predict_layers") or get("num_mtp_layers"):
+def _further_layers(config: Config, family: Family) -> int:
+    """The number of multi-token prediction layers, by the language model's object or the whole."""
+    for values in (*reversed(objects_of_text(config, family)), config):
+        number = values.peek("num_nextn_predict_layers") or values.peek("num_mtp_layers")
+        if number:
             return number
     return 0

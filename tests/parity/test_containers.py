@@ -5,6 +5,8 @@ Their pages differ in names and defaults only, so one type is scored by default.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from support.towers import small_parts
 
 from jaxmap.architectures.registry import families
 from jaxmap.checkpoint import weights
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.model.decoder import named
 
 _BOUND = {"minicpm": 5e-3}  # nats; a state carries the roundings of all tokens
@@ -42,7 +45,7 @@ def _whole(kind: str) -> dict[str, Any]:
 def test_logits_and_scores(kind, tmp_path):
     reference = make_model(containers.case(kind), tmp_path)
     bound = next((nats for start, nats in _BOUND.items() if kind.startswith(start)), NATS)
-    compare(reference, tmp_path, nats_bound=bound)
+    compare(reference, tmp_path, nats_bound=bound, lens=kind in containers.WHOLE)
 
 
 def test_every_type_around_a_language_model_has_a_case():
@@ -73,8 +76,9 @@ def _renamed(folder: Path, rename: Callable[[dict[str, Any]], dict[str, Any]]) -
 
 # One of each way in which the parts are named; all the others are slow.
 _NAMED = """
-    deepseek_vl_hybrid fuyu hyperclovax_vision_v2 idefics2 janus lighton_ocr llama4 llava_next
-    omniasr qwen2_audio qwen3_vl vibevoice_asr video_llama_3 video_llava
+    deepseek_vl_hybrid fuyu hyperclovax_vision_v2 idefics2 janus kimi_k25 lighton_ocr llama4
+    llava_next nemotron_h_omni omniasr qwen2_5_omni qwen2_audio qwen3_vl vibevoice_asr
+    video_llama_3 video_llava
 """.split()
 
 
@@ -96,7 +100,8 @@ def test_every_tensor_of_the_whole_model_is_claimed(kind, tmp_path):
         _renamed(tmp_path, lambda saved: {_doubled(name): saved[name] for name in saved})
         _assert_same(_parameters(tmp_path), as_saved)
 
-    if kind != "llama4":  # whose reference is the language model
+    # Of Llama 4 and of the models that speak, the reference is the part that reads text.
+    if not {"llama4", "qwen2_5_omni", "qwen3_omni_moe"} & {kind}:
         state = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
         for tied in reference.all_tied_weights_keys:
             state.pop(tied, None)
@@ -108,3 +113,91 @@ def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
     assert found.keys() == expected.keys()
     for path, array in found.items():
         np.testing.assert_array_equal(array, expected[path], err_msg=path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "factor"),
+    [
+        ("aya_vision", {"logit_scale": 0.3}),
+        ("cohere2_vision", {"logit_scale": 0.3}),
+        ("granite_speech", {"logits_scaling": 2.5}),
+        ("granite_speech_plus", {"logits_scaling": 2.5}),
+    ],
+)
+def test_factors_on_logits_are_the_language_models_own(kind, factor, tmp_path):
+    """transformers 5.24 leaves them out of the whole model, not of the language model's class."""
+    from transformers import AutoModelForCausalLM
+
+    config = _whole(kind)
+    config = {**config, "text_config": {**config["text_config"], **factor}}
+    whole = make_model(config, tmp_path)
+    text_config = whole.config.text_config
+    text_config.tie_word_embeddings = False  # both are there, and are the same where it is true
+    alone = AutoModelForCausalLM.from_config(text_config).eval()
+    alone.model.load_state_dict(whole.model.language_model.state_dict())
+    alone.lm_head.load_state_dict(whole.lm_head.state_dict())
+    compare(alone, tmp_path)
+
+
+def test_names_and_layouts_of_a_nemo_export(tmp_path):
+    """Experts in two tensors with inputs first, and parameters in a module of their own."""
+    make_model(containers.case("nemo_speechlm"), tmp_path)
+    as_saved = _parameters(tmp_path)
+
+    def exported(saved: dict[str, Any]) -> dict[str, Any]:
+        found, experts = {}, {}
+        for name, tensor in saved.items():
+            expert = re.fullmatch(r"(.*\.experts)\.(\d+)\.(up|down)_proj\.weight", name)
+            if expert is None:
+                own = re.sub(r"mixer\.(A_log|D|dt_bias)$", r"mixer._fp32_params.\1", name)
+                found[own] = tensor
+            else:
+                part = "gate_and_up_projs" if expert[3] == "up" else "down_projs"
+                experts.setdefault(f"{expert[1]}.{part}", {})[int(expert[2])] = tensor.T
+        for name, each in experts.items():
+            found[name] = np.ascontiguousarray(np.stack([each[i] for i in range(len(each))]))
+        found["llm.mtp.layers.0.norm.weight"] = np.ones(40, np.float32)
+        found["perception.preprocessor.featurizer.window"] = np.ones(8, np.float32)
+        return found
+
+    _renamed(tmp_path, exported)
+    names = load_file(tmp_path / "model.safetensors")
+    assert any(name.endswith(".experts.gate_and_up_projs") for name in names)
+    assert any(name.endswith(".mixer._fp32_params.A_log") for name in names)
+    _assert_same(_parameters(tmp_path), as_saved)
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"), [("kimi_k25", "model.blocks."), ("qianfan_ocr", "model.encoder.layers.")]
+)
+def test_names_that_the_library_saves_otherwise(kind, theirs, tmp_path):
+    """transformers 5.24 gives the language model's layers the name of the vision tower's."""
+    make_model(containers.case(kind), tmp_path)
+    as_saved = _parameters(tmp_path)
+    file = tmp_path / "model.safetensors"
+    assert any(name.startswith(f"language_model.{theirs}") for name in load_file(file))
+    _renamed(
+        tmp_path,
+        lambda saved: {
+            name.replace(f"language_model.{theirs}", "language_model.model.layers."): saved[name]
+            for name in saved
+        },
+    )
+    _assert_same(_parameters(tmp_path), as_saved)
+
+
+def test_llm_config_and_an_encoding_inside_it(tmp_path):
+    """Nemotron Omni's own files call the object so; Kimi K2.5 says the encoding in text_config."""
+    make_model(containers.case("nemotron_h_omni"), tmp_path)
+    as_saved = _parameters(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config["llm_config"] = config.pop("text_config")
+    file.write_text(json.dumps(config))
+    _assert_same(_parameters(tmp_path), as_saved)
+    assert Checkpoint(tmp_path).architecture.model_type == "nemotron_h_omni/nemotron_h"
+
+    config["llm_config"]["quantization_config"] = {"quant_method": "fp8"}
+    file.write_text(json.dumps(config))
+    assert Checkpoint(tmp_path).encoding == "fp8"

@@ -20,28 +20,66 @@ _QWEN2 = dict(
 )
 # The language model -> the types around it.
 _AROUND = {
+    "deepseek_v3": "kimi_k25",
     "exaone4": "exaone4_5",
+    "granite": "granite_speech granite_speech_plus",
     "hyperclovax": "hyperclovax_vision_v2",
     "llama": "deepseek_vl deepseek_vl_hybrid glmasr janus llava_next_video omniasr"
-    " video_llava vipllava voxtral",
+    " perception_lm video_llava vipllava voxtral",
     "minimax_m3_vl_text": "minimax_m3_vl",
     "mistral": "idefics2",
+    "nemotron_h": "nemo_speechlm nemotron_h_omni",
     "persimmon": "fuyu",
     "qwen2": "fast_vlm got_ocr2 ovis2 pp_chart2table qwen2_audio vibevoice_asr video_llama_3",
-    "qwen3": "lighton_ocr moss_transcribe_diarize qwen3_asr",
+    "qwen2_5_omni_text": "qwen2_5_omni qwen2_5_omni_thinker",
+    "qwen3": "fun_asr_nano lighton_ocr moss_transcribe_diarize qianfan_ocr qwen3_asr",
+    "qwen3_omni_moe_text": "qwen3_omni_moe qwen3_omni_moe_thinker",
     "qwen3_5_text": "minicpm_ocr minicpmv4_6 minicpmv4_7",
 }
 
 
+# Language models that exist beside other parts only.
+_OMNI_EXPERTS = dict(
+    head_dim=14,
+    num_experts=5,
+    num_experts_per_tok=2,
+    moe_intermediate_size=24,
+    norm_topk_prob=False,
+    attention_bias=True,
+)
+_OWN: dict[str, dict[str, Any]] = {
+    "qwen2_5_omni_text": {
+        **_QWEN2,
+        "model_type": "qwen2_5_omni_text",
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e2, "mrope_section": [2, 2, 1]},
+        "use_sliding_window": True,
+        "sliding_window": 9,
+        "max_window_layers": 1,
+    },
+    "qwen3_omni_moe_text": {
+        **_QWEN2,
+        "model_type": "qwen3_omni_moe_text",
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e2, "mrope_section": [3, 2, 2]},
+        **_OMNI_EXPERTS,
+    },
+}
+
+# Factors on logits that transformers' class of the whole checkpoint does not apply.
+_LEFT_OUT_BY_THE_LIBRARY = {
+    "granite_speech": {"logits_scaling": 1.0},
+    "granite_speech_plus": {"logits_scaling": 1.0},
+}
+
 # Each type -> its language model.
 INSIDE = {kind: inside for inside, kinds in _AROUND.items() for kind in kinds.split()}
+# Types whose language model is compared at every layer here, being no type of a case elsewhere.
+WHOLE = {kind for kind, inside in INSIDE.items() if inside in _OWN}
 
 
 def case(kind: str) -> dict[str, Any]:
     """config.json of a type, with every part that encodes pictures and sound."""
-    text = {**tables(), "qwen2": _QWEN2}[INSIDE[kind]]
-    return {
-        "model_type": kind,
-        "text_config": {**text, "vocab_size": 97},
-        **small_parts(kind),
-    }
+    text = {**tables(), "qwen2": _QWEN2, **_OWN}[INSIDE[kind]]
+    parts = small_parts(kind)
+    outer = parts.get("thinker_config", parts)
+    outer["text_config"] = {**text, "vocab_size": 97, **_LEFT_OUT_BY_THE_LIBRARY.get(kind, {})}
+    return {"model_type": kind, **parts}

@@ -55,7 +55,8 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     config = copy.deepcopy(config)  # the library's classes change objects inside it
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
     # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
-    causal = type(hf_config) in AutoModelForCausalLM._model_mapping and "text_config" not in config
+    around = {"text_config", "thinker_config"} & set(config)
+    causal = type(hf_config) in AutoModelForCausalLM._model_mapping and not around
     auto = AutoModelForCausalLM if causal else AutoModelForMultimodalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     can_sdpa = can_sdpa and hf_config.model_type not in _EAGER
@@ -77,9 +78,13 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     if dtype != "float32":  # a cast, even to the same dtype, spoils Llama 4's complex buffer
         model.to(getattr(torch, dtype))
     model.save_pretrained(folder)
+    if "thinker_config" in config:  # the part that reads text is a class of its own
+        hf_config = hf_config.thinker_config
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
     with _without_timm():
-        read = auto.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32)
+        read = auto.from_pretrained(
+            folder, config=hf_config, attn_implementation=attention, dtype=torch.float32
+        )
     read.eval()
     # Llama 4 with a vision tower fails when it is called (transformers 5.24): its text model is.
     return read.language_model if hf_config.model_type == "llama4" else read
@@ -136,7 +141,8 @@ def lens_logits(
     # LongCat-Flash counts its attentions in num_hidden_layers, two in each layer.
     longcat = config.model_type == "longcat_flash"
     L = config.num_layers if longcat else config.num_hidden_layers
-    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
+    inner = getattr(getattr(model, "model", model), "language_model", model)
+    lists = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
     # Layers of attention to a picture are skipped without one (Llama 3.2 Vision).
     skipped = set(getattr(config, "cross_attention_layers", None) or ())
     layers = [layer for i, layer in enumerate(lists[0]) if i not in skipped]

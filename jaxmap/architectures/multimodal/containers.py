@@ -1,15 +1,19 @@
 """Types of whole checkpoints that contain a language model beside other parts.
 
-aya_vision and cohere2_vision multiply logits by logit_scale, as their language model does;
-transformers 5.24 leaves that out for these two types. Older Qwen2-VL files have the keys of the
-language model at the top level of config.json.
+aya_vision and cohere2_vision multiply logits by logit_scale, and granite_speech divides them by
+logits_scaling, as their language models do; transformers 5.24 leaves that out for these types.
+Older Qwen2-VL files have the keys of the language model at the top level of config.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+from jaxmap.architectures.multimodal.own_rows import also_named, nemo_rows
+from jaxmap.architectures.rows import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Container:
         beside those that `nesting` knows for all containers.
       left_out: values of keys that text_config lacks, where they are not those of `LEFT_OUT`.
       other_keys: further keys beside a language model's at the top level of config.json.
+      text_keys: where config.json has the language model's object, see `Family`.
+      within: beginnings that all names of tensors, or none, may have.
+      rows: from the rows of the language model's page to those of this type, where its own files
+        lay tensors out differently.
     """
 
     paper: str
@@ -32,6 +40,9 @@ class Container:
     other_parts: tuple[str, ...] = ()
     left_out: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
+    text_keys: tuple[str, ...] = ("text_config",)
+    within: tuple[str, ...] = ()
+    rows: Callable[[Mapping[str, Row]], Mapping[str, Row]] | None = None
 
 
 # Files of these two leave out what the whole checkpoint's class has as a default.
@@ -65,6 +76,25 @@ _OF_PADDLEOCR = tuple(
     weight_share_add_bias
     """.split()
 )
+
+
+def _granite(paper: str) -> Container:
+    """Granite with an encoder of speech; the adapter beside it is only active with sound."""
+    return Container(paper, "granite", other_parts=(r"^(model\.)?encoder\.",))
+
+
+def _omni(paper: str, text_type: str) -> Container:
+    """The thinker of a model that also speaks; whatever makes sound is left out."""
+    return Container(
+        paper,
+        text_type,
+        tied=False,
+        other_parts=(r"^(talker|token2wav|code2wav)\.",),
+        text_keys=("thinker_config.text_config", "text_config"),
+        within=("thinker.",),
+    )
+
+
 CONTAINERS = {
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
     "cohere2_vision": Container("Cohere 2025, Command A Vision", "cohere2"),
@@ -79,6 +109,7 @@ CONTAINERS = {
     "exaone4_5": Container("LG AI Research 2026, EXAONE 4.5", "exaone4", tied=False),
     "fast_vlm": Container("Vasu et al. 2024, arXiv:2412.13303", "qwen2", tied=False),
     "fuyu": Container("Adept 2023, Fuyu-8B", "persimmon", tied=False),
+    "fun_asr_nano": Container("An et al. 2025, arXiv:2509.12508", "qwen3"),
     "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
     "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
     "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
@@ -89,11 +120,19 @@ CONTAINERS = {
     "got_ocr2": Container("Wei et al. 2024, arXiv:2409.01704", "qwen2"),
     "glmga": Container("Z.ai 2026, GLM-GA", "glm4v_text", tied=False),
     "hunyuan_vl": Container("Tencent Hunyuan Team 2025, HunyuanOCR", "hunyuan_vl_text"),
+    "granite_speech": _granite("Saon et al. 2025, arXiv:2505.08699"),
+    "granite_speech_plus": _granite("IBM 2026, Granite Speech Plus"),
     "hyperclovax_vision_v2": Container("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax"),
     "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
     "idefics3": Container("Laurençon et al. 2024, arXiv:2408.12637", "llama", tied=False),
     "internvl": Container("Zhu et al. 2025, arXiv:2504.10479", "qwen2"),
     "janus": Container("Chen et al. 2025, arXiv:2501.17811", "llama"),
+    "kimi_k25": Container(
+        "Kimi Team 2026, Kimi K2.5",
+        "deepseek_v3",
+        other_parts=(r"^(model\.)?mm_projector\.",),
+        rows=partial(also_named, "model.layers.", "model.blocks."),
+    ),
     "lfm2_vl": Container("Liquid AI 2025, arXiv:2511.23404", "lfm2"),
     "lighton_ocr": Container("LightOn 2026, arXiv:2601.14251", "qwen3"),
     "llama4": Container("Meta 2025, Llama 4", "llama4_text", tied=False),
@@ -118,6 +157,24 @@ CONTAINERS = {
         other_parts=(r"^model\.vision_backbone\.",),
     ),
     "moss_transcribe_diarize": Container("MOSI 2026, MOSS Transcribe Diarize", "qwen3"),
+    "nemo_speechlm": Container(
+        "NVIDIA 2026, Nemotron 3.5 Transcribe",
+        "nemotron_h",
+        tied=False,
+        other_parts=(
+            r"^(perception|ctc_timestamp|(model\.)?word_timestamp_(encoder|head))\.",
+            r"\._extra_state$",
+        ),
+        within=("llm.",),
+        rows=nemo_rows,
+    ),
+    "nemotron_h_omni": Container(
+        "NVIDIA 2026, Nemotron 3 Nano Omni",
+        "nemotron_h",
+        tied=False,
+        other_parts=(r"^(mlp1|sound_encoder|sound_projection|vision_final_layernorm)\.",),
+        text_keys=("text_config", "llm_config"),
+    ),
     "omniasr": Container("Meta 2025, arXiv:2511.09690", "llama", tied=False),
     "ovis2": Container("Lu et al. 2024, arXiv:2405.20797", "qwen2"),
     "paddleocr_vl": Container(
@@ -125,11 +182,24 @@ CONTAINERS = {
         "paddleocr_vl_text",
         other_keys=_OF_PADDLEOCR,
     ),
+    "perception_lm": Container("Cho et al. 2025, arXiv:2504.13180", "llama", tied=False),
     "pp_chart2table": Container("PaddlePaddle 2025, PP-Chart2Table", "qwen2"),
+    "qianfan_ocr": Container(
+        "Baidu 2026, Qianfan-OCR",
+        "qwen3",
+        tied=False,
+        other_parts=(r"^mlp1\.",),
+        text_keys=("text_config", "llm_config"),
+        rows=partial(also_named, "model.layers.", "model.encoder.layers."),
+    ),
+    "qwen2_5_omni": _omni("Xu et al. 2025, arXiv:2503.20215", "qwen2_5_omni_text"),
+    "qwen2_5_omni_thinker": _omni("Xu et al. 2025, arXiv:2503.20215", "qwen2_5_omni_text"),
     "qwen2_5_vl": Container("Bai et al. 2025, arXiv:2502.13923", "qwen2_5_vl_text", tied=False),
     "qwen2_audio": Container("Chu et al. 2024, arXiv:2407.10759", "qwen2", tied=False),
     "qwen2_vl": Container("Wang et al. 2024, arXiv:2409.12191", "qwen2_vl_text", tied=False),
     "qwen3_asr": Container("Shi et al. 2026, arXiv:2601.21337", "qwen3"),
+    "qwen3_omni_moe": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
+    "qwen3_omni_moe_thinker": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
     "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),
     "qwen3_vl_moe": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", tied=False),
     "smolvlm": Container("Marafioti et al. 2025, arXiv:2504.05299", "llama", tied=False),

@@ -24,12 +24,21 @@ def _sizes(
 
 
 _QWEN2_VL = _sizes(8192, 29_568, 80, 64, 152_064, 32_768, num_key_value_heads=8)
+_DEEPSEEK_V3: dict[str, Any] = {
+    **_sizes(7168, 18_432, 61, 128, 129_280, 4096, q_lora_rank=1536, kv_lora_rank=512),
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+}
 _LLAMA = _sizes(4096, 11_008, 32, 32, 32_000, 2048)
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
     "cohere2": _sizes(8192, 22_528, 40, 64, 256_000, 8192),
     "emu3_text_model": _sizes(4096, 14_336, 32, 32, 184_622, 9216),
     "ernie4_5_vl_moe_text": _sizes(2560, 12_288, 28, 20, 103_424, 131_072),
+    "deepseek_v3": _DEEPSEEK_V3,
     "exaone4": _sizes(4096, 16_384, 32, 32, 102_400, 2048),
     "gemma3n_text": _sizes(2048, 16_384, 35, 8, 262_400, 32_768),
     "gemma4_text": _sizes(2304, 9216, 30, 8, 262_144, 131_072),
@@ -43,6 +52,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "granite": _LLAMA,
     "hunyuan_vl_text": _sizes(4096, 11_008, 32, 32, 290_943, 2048),
     "hyperclovax": _LLAMA,
+    "kimi_k2": _DEEPSEEK_V3,
     "lfm2": _sizes(2560, 12_288, 32, 32, 65_536, 128_000),
     "llama": _LLAMA,
     "llama4_text": _sizes(5120, 8192, 48, 40, 202_048, 131_072, num_key_value_heads=8),
@@ -50,12 +60,21 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "mllama_text_model": _sizes(4096, 14_336, 40, 32, 128_256, 131_072, num_key_value_heads=8),
     "molmo2_text": _sizes(4096, 12_288, 36, 32, 151_936, 36_864),
     "paddleocr_vl_text": _sizes(1024, 3072, 18, 16, 103_424, 131_072),
+    "nemotron_h": dict(
+        hidden_size=4096, num_attention_heads=32, vocab_size=131_072, moe_intermediate_size=7688
+    ),
     "persimmon": _sizes(4096, 16_384, 36, 64, 262_144, 16_384),
     "qwen2": _sizes(4096, 22_016, 32, 32, 151_936, 32_768),
+    "qwen2_5_omni_text": _sizes(3584, 18_944, 28, 28, 152_064, 32_768, num_key_value_heads=4),
     "qwen2_vl_text": _QWEN2_VL,
     "qwen2_5_vl_text": _QWEN2_VL,
     "qwen3": _sizes(4096, 22_016, 32, 32, 151_936, 32_768),
     "qwen3_5_text": _sizes(4096, 12_288, 32, 16, 248_320, 32_768),
+    "qwen3_omni_moe_text": {
+        **_sizes(2048, 18_944, 28, 28, 3584, 32_768),
+        "moe_intermediate_size": 768,
+        "num_experts": 128,
+    },
     "qwen3_vl_text": _sizes(4096, 22_016, 32, 32, 151_936, 128_000),
     "qwen3_vl_moe_text": {
         **_sizes(2048, 5632, 24, 16, 151_936, 128_000),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from functools import partial
 
@@ -44,34 +45,40 @@ _INSIDE = (
 )
 
 
-def _nested(prefix: str, row: Row) -> Row:
+def _nested(prefix: str, within: tuple[str, ...], row: Row) -> Row:
     """A row of a language model under every name that it has beside other parts."""
     names: list[str] = []
     for name in (row.name, *row.other_names):
         rest = name.removeprefix(prefix)
         inside = [f"{start}{rest}" for start in _INSIDE] if rest != name else []
         names += [*inside, name, f"language_model.{name}", f"text_model.{name}"]
-    otherwise = None if row.otherwise is None else _nested(prefix, row.otherwise)
+    names += [f"{start}{name}" for start in within for name in names]
+    otherwise = None if row.otherwise is None else _nested(prefix, within, row.otherwise)
     return dataclasses.replace(
         row, name=names[0], other_names=tuple(names[1:]), otherwise=otherwise
     )
 
 
-def _anywhere(pattern: str) -> str:
-    """A regular expression for names of a language model, for its names beside other parts."""
-    start = r"^model\."
-    if not pattern.startswith(start):
+def _anywhere(pattern: str, within: tuple[str, ...]) -> str:
+    """A regular expression for a language model's tensors, where these are beside other parts."""
+    if not pattern.startswith("^"):
         return pattern
-    return r"^(language_model\.)?model\.((language|text)_model\.)?" + pattern.removeprefix(start)
+    starts = "|".join(re.escape(start) for start in (*_INSIDE, "language_model.", *within))
+    own = pattern.removeprefix("^").removeprefix(r"model\.")
+    return rf"^({starts})?(model\.)?{own}"
 
 
 def _spec(text: Family, kind: str, container: Container, c: Config) -> Spec:
-    nested = c.child("text_config")
-    if nested is None:
+    objects = next((found for keys in container.text_keys if (found := c.path(keys))), [])
+    if not objects:
         made = text.spec(c)
         c.inert(*_OF_PICTURES, *container.other_keys)
         return dataclasses.replace(made, tied=c.get("tie_word_embeddings", container.tied))
-    tied = c.get("tie_word_embeddings", container.tied) or bool(nested.peek("tie_word_embeddings"))
+    *outer, nested = (c, *objects)
+    said = [one.get("tie_word_embeddings") for one in reversed(outer)]
+    tied = next((one for one in said if one is not None), container.tied)
+    tied = tied or bool(nested.peek("tie_word_embeddings"))
+    nested.inert("quantization_config")  # describes the numbers, not the architecture
     for key, value in {**LEFT_OUT.get(kind, {}), **container.left_out}.items():
         nested.assume(key, value)
     made = text.spec(nested)
@@ -85,17 +92,26 @@ def _around(outer: str, container: Container, kind: str) -> Family:
     text = text_types().get(kind) or families().get(kind)
     if text is None or text.around is not None:
         raise InputError(f"{outer} around a language model of unknown type {kind!r}")
+    within = container.within
 
     def rows(spec: Spec) -> Mapping[str, Row]:
-        return {path: _nested(text.prefix, row) for path, row in text.rows(spec).items()}
+        own = text.rows(spec)
+        own = own if container.rows is None else container.rows(own)
+        return {path: _nested(text.prefix, within, row) for path, row in own.items()}
 
+    other_parts = (*_OTHER_PARTS, *container.other_parts)
+    if within:
+        starts = "|".join(re.escape(start) for start in within)
+        other_parts = tuple(f"^({starts})?{part.removeprefix('^')}" for part in other_parts)
     return Family(
         text.paper,
         partial(_spec, text, kind, container),
         rows,
         text.prefix,
-        (*map(_anywhere, text.inert_tensors), *_OTHER_PARTS, *container.other_parts),
+        (*(_anywhere(pattern, within) for pattern in text.inert_tensors), *other_parts),
         inert_by_size=text.inert_by_size,
+        text_type=kind,
+        text_keys=container.text_keys,
     )
 
 
@@ -115,5 +131,6 @@ def page(outer: str, container: Container) -> Family:
         llama.PREFIX,
         (),
         text_type=container.text_type,
+        text_keys=container.text_keys,
         around=partial(_around, outer, container),
     )

@@ -42,6 +42,14 @@ def _emu3(c: Config) -> Spec:
     return Spec(**facts)
 
 
+def _omni_experts(c: Config) -> Spec:
+    """The language model of Qwen3-Omni, with the defaults of its config."""
+    c.assume("rope_theta", 1e6)
+    c.assume("norm_topk_prob", True)
+    c.require("use_sliding_window", (False, None), False)  # the reference has none whatever it says
+    return qwen3_moe.spec(c)
+
+
 def _transposed(spec: Spec) -> dict[str, Row]:
     """Qwen3-MoE with its experts in two tensors, inputs first, or last as transformers 5 saves."""
     experts = "model.layers.{l}.mlp.experts"
@@ -66,6 +74,8 @@ def text_types() -> dict[str, Family]:
     return {
         "qwen2_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
         "qwen2_5_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
+        "qwen2_5_omni_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-6)),
+        "qwen3_omni_moe_text": _text("qwen3_moe", _omni_experts),
         "qwen3_vl_text": _text("qwen3", partial(_qwen, "qwen3", 5e6, 1e-6)),
         "qwen3_vl_moe_text": _text(
             "qwen3_moe", partial(_qwen, "qwen3_moe", 5e6, 1e-6), _transposed
