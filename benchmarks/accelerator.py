@@ -43,7 +43,12 @@ _LENS = flags.DEFINE_boolean("lens", False, "Read every layer.")
 _MESH = flags.DEFINE_string("mesh", "data=1", "As in `jaxmap score`.")
 _LAYERS = flags.DEFINE_integer("layers", None, "Only so many layers of the shape.", lower_bound=1)
 _PLAIN = flags.DEFINE_boolean("plain", False, "Without the kernels for this device.")
-_STATISTICS = flags.DEFINE_list("statistics", ["log_likelihood"], "What is read.")
+_STATISTICS = flags.DEFINE_list(
+    "statistics", None, "What is read: log_likelihood, or with --reference what `compare` reads."
+)
+_REFERENCE = flags.DEFINE_string(
+    "reference", None, "The shape of a model to compare with, whose final states are given."
+)
 _TOP = flags.DEFINE_integer("top", 12, "The dearest operations to show.", lower_bound=0)
 _HLO = flags.DEFINE_string("hlo", None, "Where the optimised program goes.")
 _OUT = flags.DEFINE_string(
@@ -72,20 +77,12 @@ def devices_for(axes: Any) -> list[Any]:
     return chips.devices(f"{_DEVICE.value}:{grid}")
 
 
-def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
-    """The compiled program, its arguments, the products of its weights alone, and settings."""
-    from jaxmap.architectures.config import Config
-    from jaxmap.architectures.specs import spec_of
-    from jaxmap.engine.device_memory import of_floats
-    from jaxmap.engine.scorer import Scorer, kernels_for
-    from jaxmap.model.mesh import Axes, axes_of, make, parse, structs
-    from jaxmap.planning.cost import count
-    from jaxmap.precision import PRECISIONS, default_dtype
-
-    folder = Path(__file__).parent / "shapes" / _SHAPE.value
-    folder = folder if folder.is_dir() else Path(_SHAPE.value)
+def config_of(shape: str, field: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a shape, and its config.json with as many layers as are asked for."""
+    folder = Path(__file__).parent / "shapes" / shape
+    folder = folder if folder.is_dir() else Path(shape)
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json", field="shape", value=_SHAPE.value)
+        raise InputError(f"{folder} has no config.json", field=field, value=shape)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if _LAYERS.value:
         for name in ("num_hidden_layers", "n_layer", "num_layers"):
@@ -93,6 +90,48 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
                 config[name] = _LAYERS.value
         if "layer_types" in config:
             config["layer_types"] = config["layer_types"][: _LAYERS.value]
+    return folder, config
+
+
+def reference_of(on_devices: Any, B: int, row: int, dtype: str, mesh: Any) -> Any:
+    """The shapes of a reference's final states and unembedding.
+
+    Args:
+      on_devices: what `of_floats` says of the model.
+      B, row, dtype: the rows and tokens of a batch, and the dtype of the states.
+      mesh: the devices.
+    """
+    import jax
+    from flax import nnx
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from jaxmap.engine.unembedding import Reference, Unembedding
+    from jaxmap.model.mesh import ROWS, axes_of
+
+    def on(shape: tuple[int, ...], dtype: Any, *axes: Any) -> Any:
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    graph, shapes, _ = on_devices(axes_of(mesh))
+    head = jax.eval_shape(lambda params: Unembedding.of(nnx.merge(graph, params)), shapes)
+    head = jax.tree.map(lambda leaf: on(leaf.shape, leaf.dtype, "model"), head)
+    return Reference(on((B, row, head.head_VE.shape[1]), jax.numpy.dtype(dtype), ROWS), head)
+
+
+def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
+    """The compiled program, its arguments, the products of its weights alone, and settings."""
+    from jaxmap.architectures.config import Config
+    from jaxmap.architectures.specs import spec_of
+    from jaxmap.comparison.token_comparison import STATISTICS
+    from jaxmap.comparison.token_views import LIKELIEST
+    from jaxmap.engine.device_memory import of_floats
+    from jaxmap.engine.scorer import Scorer, kernels_for
+    from jaxmap.engine.statistics import DEFAULT
+    from jaxmap.model.mesh import Axes, axes_of, make, parse, structs
+    from jaxmap.planning.cost import count
+    from jaxmap.precision import PRECISIONS, default_dtype
+
+    folder, config = config_of(_SHAPE.value, "shape")
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     spec = spec_of(Config(config, str(folder)))
     axes = parse(_MESH.value) or Axes()
@@ -109,20 +148,33 @@ def program(real: bool) -> tuple[Any, Any, float, dict[str, Any]]:
     row = min(_ROW.value, _TOKENS.value)
     B = max(1, _TOKENS.value // row) * axes.rows
     args = (structs(shapes, own, mesh), *scorer.shapes(B, row))
+    names, reference = DEFAULT, None
+    if _REFERENCE.value:
+        names = (*STATISTICS.values(), *LIKELIEST)  # as `jaxmap compare` reads
+        other = spec_of(Config(config_of(_REFERENCE.value, "reference")[1], _REFERENCE.value))
+        reference = of_floats(other, weights, precision.activations)
+        args = (*args[:-1], reference_of(reference, B, row, precision.activations, mesh))
     static = dict(
-        reach=min(_REACH.value, row), lens=_LENS.value, statistics=tuple(_STATISTICS.value)
+        reach=min(_REACH.value, row),
+        lens=_LENS.value,
+        statistics=tuple(_STATISTICS.value or names),
     )
     compiled = scorer.traced(*args, **static).lower().compile()
     work = count(spec, weight_bytes=2, activation_bytes=2)
     tokens = B // axes.rows * row
     per_token = work.weight_flops
-    if _LENS.value:
-        per_token += spec.L * 2 * spec.V * (spec.embed_D or spec.D)
+    readouts = spec.L + 1 if _LENS.value else 1
+    per_token += (readouts - 1) * 2 * spec.V * (spec.embed_D or spec.D)
+    if _REFERENCE.value:
+        per_token += readouts * 2 * other.V * (other.embed_D or other.D)
     settings = dict(
         device=_DEVICE.value, shape=folder.name, dtype=dtype, tokens=tokens, row=row,
         reach=static["reach"], lens=_LENS.value, mesh=str(axes), layers=spec.L,
-        statistics=",".join(_STATISTICS.value), program="plain" if _PLAIN.value else "kernels",
+        statistics=",".join(_STATISTICS.value or (["compare"] if reference else DEFAULT)),
+        program="plain" if _PLAIN.value else "kernels",
     )  # fmt: skip
+    if _REFERENCE.value:
+        settings["reference"] = _REFERENCE.value
     return compiled, args, per_token * tokens * axes.rows / axes.size, settings
 
 

@@ -52,6 +52,7 @@ def _row(record: dict[str, Any]) -> tuple[str, str, str, str]:
         "lens" if record["lens"] else "",
         "" if record["mesh"] == "data=1" else record["mesh"],
         "" if record["statistics"] == "log_likelihood" else record["statistics"],
+        f"beside {record['reference'].removeprefix('pythia-')}" if record.get("reference") else "",
         "measured" if record["how"] == "measured" else "",
     ]
     shape = record["shape"].removeprefix("pythia-")

@@ -67,6 +67,31 @@ class Parts:
         return jax.lax.all_gather(x_NK, self.axis, axis=1, tiled=True)
 
 
+class Stacked(Parts):
+    """Parts of the vocabulary on one device, beside each other in a leading axis of all arrays."""
+
+    @classmethod
+    def of(cls, part: Distributions) -> Stacked:
+        """From the distributions over the parts."""
+        return cls(part, part.stacked(), "")
+
+    def total(self, x: jax.Array) -> jax.Array:
+        """The sum over all parts."""
+        return jnp.sum(x, axis=0)
+
+    def largest(self, x: jax.Array) -> jax.Array:
+        """The elementwise maximum of all parts."""
+        return jnp.max(x, axis=0)
+
+    def smallest(self, x: jax.Array) -> jax.Array:
+        """The elementwise minimum of all parts."""
+        return jnp.min(x, axis=0)
+
+    def beside(self, x_NK: jax.Array) -> jax.Array:
+        """The arrays of all parts, one after another: [P, N, K] -> [N, P x K]."""
+        return jnp.moveaxis(x_NK, 0, 1).reshape(x_NK.shape[1], -1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Accumulator:
     """A fold over the vocabulary; its state is a tree of arrays with an axis of N tokens.

@@ -7,7 +7,6 @@ block.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -24,12 +23,11 @@ from jaxmap.engine.blockwise_softmax import (
     add_block,
     nothing_seen,
 )
+from jaxmap.engine.readout_kernels import scan_by
 from jaxmap.engine.statistics import Found, chosen
 from jaxmap.engine.unembedding import Columns, Reference, Unembedding, over_blocks
 from jaxmap.errors import InputError
 from jaxmap.model.mesh import model_devices
-
-_KERNELS = {"tpu": "readout_tpu", "gpu": "readout_gpu"}  # modules with `supported` and `scan`
 
 
 def read(
@@ -84,15 +82,7 @@ def read(
         other_N = None
         if reference is not None:
             other_N = _target_logit(reference.states, reference.unembedding, target_N, first, axis)
-        if kernel is not None:
-            model, sums = kernel.scan(
-                hidden_NE, unembedding, target_N, logit_N, needed, first, interpret=interpret
-            )
-            over = Distributions(model)
-        else:
-            over, sums = _scan(
-                hidden_NE, unembedding, reference, target_N, logit_N, needed, block, first
-            )
+        over, sums = scan(hidden_NE, unembedding, reference, target_N, logit_N, first)
         if axis is not None:
             parts = Parts(over, over.joined(axis), axis)
             over = parts.whole
@@ -100,11 +90,8 @@ def read(
         found = Found(over, target_N, logit_N, other_N, sums)
         return {statistic.name: statistic.finish(found) for statistic in wanted}
 
-    kernel = None
-    if reference is None and platform in _KERNELS:
-        # Imported at its first use: importing Pallas takes a while.
-        module = importlib.import_module(f"jaxmap.engine.{_KERNELS[platform]}")
-        kernel = module if module.supported(hidden_NE, unembedding, needed) else None
+    kernel = scan_by(platform, hidden_NE, unembedding, reference, needed, interpret=interpret)
+    scan = kernel or partial(_scan, accumulators=needed, block=block)
     given = (hidden_NE, unembedding, target_N, reference)
     on_mesh = not jax.sharding.get_abstract_mesh().empty
     if model_devices() == 1 and not (kernel is not None and on_mesh):
@@ -158,9 +145,10 @@ def _scan(
     reference: Reference | None,
     target_N: jax.Array,
     target_logit_N: jax.Array,
+    first: jax.Array | int,
+    *,
     accumulators: tuple[str, ...],
     block: int,
-    first: jax.Array | int,
 ) -> tuple[Distributions, dict[str, Any]]:
     """The distributions and the final state of each accumulator over this device's rows.
 

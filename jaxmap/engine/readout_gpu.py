@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from jaxmap.engine.blockwise_softmax import Distribution, rescaled, shift
+from jaxmap.engine.accumulators import ACCUMULATORS, Stacked
+from jaxmap.engine.blockwise_softmax import Distribution, Distributions
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.logits import LogitAdjustment
 
-ACCUMULATORS = ("centred", "above", "top")  # those that the kernel computes
+COMPUTED = ("centred", "above", "top")  # accumulators
 _ROWS = 128  # tokens of a tile
 _COLUMNS = 128  # entries of the vocabulary in a tile
 _CHANNELS = 64  # channels that are multiplied at a time
@@ -39,7 +40,7 @@ def supported(
     """
     (N, E), head_VE = hidden_NE.shape, unembedding.head_VE
     return (
-        set(accumulators) <= set(ACCUMULATORS)
+        set(accumulators) <= set(COMPUTED)
         and hidden_NE.dtype in (jnp.bfloat16, jnp.float16)
         and head_VE.dtype == hidden_NE.dtype
         and N % _ROWS == 0
@@ -57,14 +58,19 @@ def scan(
     accumulators: tuple[str, ...],
     first: jax.Array | int,
     *,
+    begin: jax.Array | int = 0,
+    most: int | None = None,
     interpret: bool = False,
 ) -> tuple[Distribution, dict[str, Any]]:
-    """Scans all rows of the unembedding; see `jaxmap.engine.readout_tpu.scan`."""
+    """Scans the rows of the unembedding; see `jaxmap.engine.readout_tpu.scan`."""
     (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
     bias_V = unembedding.bias_V
     biases = () if bias_V is None else (bias_V.astype(jnp.float32),)
-    numbers_2 = jnp.stack([unembedding.tokens_from(first), jnp.asarray(first, jnp.int32)])
+    numbers = (unembedding.tokens_from(first), first, begin)
+    numbers_3 = jnp.stack([jnp.asarray(number, jnp.int32) for number in numbers])
     tiles = pl.cdiv(V, _COLUMNS)
+    if most is not None:
+        tiles = min(tiles, pl.cdiv(most, _COLUMNS) + 1)
     per_part = pl.cdiv(tiles, min(tiles, pl.cdiv(_PROGRAMS, N // _ROWS)))
     parts = pl.cdiv(tiles, per_part)
     adjust = unembedding.adjust
@@ -80,7 +86,7 @@ def scan(
         ),
         grid=(N // _ROWS, parts),
         in_specs=[
-            pl.BlockSpec((2,), lambda n, p: (0,)),
+            pl.BlockSpec((3,), lambda n, p: (0,)),
             of_tokens,
             of_tokens,
             pl.BlockSpec((_ROWS, E), lambda n, p: (n, 0)),
@@ -99,22 +105,14 @@ def scan(
         },
         interpret=interpret,
         name="readout",
-    )(numbers_2, target_N, target_logit_N, hidden_NE, unembedding.head_VE, *biases)  # fmt: skip
+    )(numbers_3, target_N, target_logit_N, hidden_NE, unembedding.head_VE, *biases)  # fmt: skip
     max_PN, sum_PN, *sums = found
-    part = Distribution(max_PN, sum_PN)
-    max_1N = jnp.max(max_PN, axis=0, keepdims=True)
-    whole = Distribution(max_1N[0], jnp.sum(sum_PN * jnp.exp(max_PN - max_1N), axis=0))
+    parts_of = Stacked.of(Distributions(Distribution(max_PN, sum_PN)))
     results: dict[str, Any] = {}
     for name, sum_of_PN in zip(accumulators, sums, strict=True):
-        if name == "centred":
-            moved_PN = rescaled(sum_of_PN, shift(part, max_1N), part, max_1N)
-            results[name] = jnp.sum(moved_PN, axis=0)
-        elif name == "above":
-            results[name] = jnp.sum(sum_of_PN, axis=0)
-        else:  # of equal maxima the first token
-            id_PN = jnp.where(max_PN == max_1N, sum_of_PN, _LAST)
-            results[name] = (jnp.min(id_PN, axis=0), whole.max_N)
-    return whole, results
+        state = (sum_of_PN, max_PN) if name == "top" else sum_of_PN
+        results[name] = ACCUMULATORS[name].join(state, parts_of)
+    return parts_of.whole.model, results
 
 
 def _kernel(
@@ -131,10 +129,10 @@ def _kernel(
 ):
     """One program: a tile of tokens and `per_part` tiles of the vocabulary."""
     E, V = hidden_ref.shape[1], head_ref.shape[0]
-    count, first = numbers_ref[0], numbers_ref[1]
+    count, first, least = numbers_ref[0], numbers_ref[1], numbers_ref[2]
     target_N, target_logit_N = target_ref[...], target_logit_ref[...]
-    begin_tile = pl.program_id(1) * per_part
-    end_tile = jnp.minimum(begin_tile + per_part, pl.cdiv(V, _COLUMNS))
+    begin_tile = least // _COLUMNS + pl.program_id(1) * per_part
+    end_tile = jnp.minimum(begin_tile + per_part, pl.cdiv(count, _COLUMNS))
 
     def tile(w, carry):
         before_N, sum_N, *sums = carry
@@ -149,9 +147,9 @@ def _kernel(
         logit_NW = jax.lax.fori_loop(
             0, E // _CHANNELS, multiply, jnp.zeros((_ROWS, _COLUMNS), jnp.float32)
         )
-        logit_NW = _adjusted(adjust, logit_NW, refs[0][rows][None] if biased else None)
+        logit_NW = adjusted(adjust, logit_NW, refs[0][rows][None] if biased else None)
         row_W = begin + jnp.arange(_COLUMNS)
-        valid_W = (row_W >= w * _COLUMNS) & (row_W < count)
+        valid_W = (row_W >= jnp.maximum(w * _COLUMNS, least)) & (row_W < count)
         valid_NW = jnp.broadcast_to(valid_W[None], logit_NW.shape)
         shown_NW = jnp.where(valid_NW, logit_NW, _LOWEST)
         new_N = jnp.max(shown_NW, axis=1)
@@ -185,7 +183,7 @@ def _kernel(
         ref[...] = result_N
 
 
-def _adjusted(adjust: LogitAdjustment, logit_NW: jax.Array, bias_1W: jax.Array | None) -> jax.Array:
+def adjusted(adjust: LogitAdjustment, logit_NW: jax.Array, bias_1W: jax.Array | None) -> jax.Array:
     """`adjust` with the cap's hyperbolic tangent in exponentials: Triton has none of its own."""
     logit_NW = dataclasses.replace(adjust, softcap=0.0)(logit_NW, bias_1W)
     if not adjust.softcap:

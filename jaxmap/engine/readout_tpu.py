@@ -7,6 +7,7 @@ array names, N is tokens, E channels, V the vocabulary and W the entries of a ti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,11 +29,40 @@ _VMEM = 48 << 20  # the most bytes of the chip's own memory that a step uses
 _LAST = jnp.iinfo(jnp.int32).max
 
 
-def _parts(x: jax.Array) -> tuple[jax.Array, ...]:
-    """The arrays that the matrix units multiply: x, or its bfloat16 halves, see `multiply`."""
-    if x.dtype == jnp.bfloat16:
-        return (x,)
-    return halves(x.astype(jnp.float32)) if bfloat16_passes() else (x.astype(jnp.float32),)
+def parts_of(
+    hidden_NE: jax.Array, head_VE: jax.Array
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """What the matrix units multiply: states and head, or their bfloat16 halves, see `multiply`."""
+    if hidden_NE.dtype == jnp.bfloat16 or head_VE.dtype == jnp.float16:
+        head_VE = head_VE.astype(hidden_NE.dtype)
+
+    def parts(x: jax.Array) -> tuple[jax.Array, ...]:
+        if x.dtype == jnp.bfloat16:
+            return (x,)
+        return halves(x.astype(jnp.float32)) if bfloat16_passes() else (x.astype(jnp.float32),)
+
+    return parts(hidden_NE), parts(head_VE)
+
+
+def product(a_refs: Sequence[Any], b_refs: Sequence[Any]) -> jax.Array:
+    """The product of two matrices by their rows, [A, E] and [B, E] to float32 [A, B].
+
+    The references are to the parts of each, see `parts_of`.
+    """
+
+    def of(a_ref, b_ref) -> jax.Array:
+        precision = jax.lax.Precision.HIGHEST if a_ref.dtype == jnp.float32 else None
+        return jax.lax.dot_general(
+            a_ref[...], b_ref[...], (((1,), (1,)), ((), ())), precision=precision,
+            preferred_element_type=jnp.float32,
+        )  # fmt: skip
+
+    # Smallest first.
+    pairs = [(a, b) for a in range(len(a_refs)) for b in range(len(b_refs)) if a + b < 2]
+    return sum(
+        (of(a_refs[a], b_refs[b]) for a, b in sorted(pairs, reverse=True)),
+        start=jnp.zeros((), jnp.float32),
+    )
 
 
 def _rows(N: int, E: int, dtype: Any, head_dtype: Any) -> int:
@@ -71,40 +101,46 @@ def scan(
     accumulators: tuple[str, ...],
     first: jax.Array | int,
     *,
+    begin: jax.Array | int = 0,
+    most: int | None = None,
     interpret: bool = False,
 ) -> tuple[Distribution, dict[str, Any]]:
-    """Scans all rows of the unembedding.
+    """Scans the rows of the unembedding that are tokens, from row `begin` on.
 
     Args:
       hidden_NE, unembedding: states and their unembedding, of which `supported` is true.
       target_N, target_logit_N: the ids of the next tokens, and their logits.
       accumulators: names in ACCUMULATORS.
       first: the token id of the first row, which is not 0 if a mesh divides the vocabulary.
+      most: an upper bound on the number of these rows; None: all may be.
       interpret: whether to interpret the kernel on any platform.
 
     Returns the distribution, and the final state of each accumulator by its name.
     """
     (N, E), V = hidden_NE.shape, unembedding.head_VE.shape[0]
     rows = _rows(N, E, hidden_NE.dtype, unembedding.head_VE.dtype)
-    head_VE = unembedding.head_VE
-    if hidden_NE.dtype == jnp.bfloat16 or head_VE.dtype == jnp.float16:
-        head_VE = head_VE.astype(hidden_NE.dtype)
-    states, heads = _parts(hidden_NE), _parts(head_VE)
+    states, heads = parts_of(hidden_NE, unembedding.head_VE)
     bias = unembedding.bias_V
     biases = () if bias is None else (bias.astype(jnp.float32)[None],)
-    numbers_2 = jnp.stack([unembedding.tokens_from(first), jnp.asarray(first, jnp.int32)])
+    numbers = (unembedding.tokens_from(first), first, begin)
+    numbers_3 = jnp.stack([jnp.asarray(number, jnp.int32) for number in numbers])
     column = pl.BlockSpec((rows, _LANES), lambda n, w, *_: (n, 0))
     own = pl.BlockSpec((1, 1, rows), lambda n, w, *_: (n, 0, 0))
     dtypes = {"top": jnp.int32, "above": jnp.int32}
     kinds = [jnp.float32, jnp.float32, *(dtypes.get(name, jnp.float32) for name in accumulators)]
     products = len(states) + len(heads) - 1
     passes = products if bfloat16_passes() or hidden_NE.dtype == jnp.bfloat16 else 6
-    tiles = pl.cdiv(V, _COLUMNS)
+    last = pl.cdiv(V, _COLUMNS) - 1
+    tiles = last + 1 if most is None else min(last + 1, pl.cdiv(most, _COLUMNS) + 1)
+
+    def block(w, numbers_ref):  # beyond the last, nothing is computed, so that nothing is read
+        return jnp.minimum(numbers_ref[2] // _COLUMNS + w, last)
+
     exponentials = 2 if getattr(unembedding.adjust, "softcap", 0) else 1  # of a logit
     found = pl.pallas_call(
         partial(
-            _kernel, states=len(states), biased=bool(biases), adjust=unembedding.adjust,
-            accumulators=accumulators,
+            _kernel, states=len(states), biased=bool(biases), bounded=most is not None,
+            adjust=unembedding.adjust, accumulators=accumulators,
         ),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
@@ -113,8 +149,8 @@ def scan(
                 own,
                 own,
                 *[pl.BlockSpec((rows, E), lambda n, w, *_: (n, 0))] * len(states),
-                *[pl.BlockSpec((_COLUMNS, E), lambda n, w, *_: (w, 0))] * len(heads),
-                *[pl.BlockSpec((1, _COLUMNS), lambda n, w, *_: (0, w))] * len(biases),
+                *[pl.BlockSpec((_COLUMNS, E), lambda n, w, at: (block(w, at), 0))] * len(heads),
+                *[pl.BlockSpec((1, _COLUMNS), lambda n, w, at: (0, block(w, at)))] * len(biases),
             ],
             out_specs=[column] * len(kinds),
         ),
@@ -132,7 +168,7 @@ def scan(
         interpret=interpret,
         name="readout",
     )(
-        numbers_2,
+        numbers_3,
         target_N.reshape(-1, 1, rows),
         target_logit_N.reshape(-1, 1, rows),
         *states,
@@ -153,6 +189,7 @@ def _kernel(
     *refs,
     states: int,
     biased: bool,
+    bounded: bool,
     adjust: Any,
     accumulators: tuple[str, ...],
 ):
@@ -169,22 +206,15 @@ def _kernel(
         for ref in (sum_ref, *sum_refs):
             ref[...] = jnp.zeros_like(ref)
 
-    def product(a_ref, b_ref) -> jax.Array:
-        precision = jax.lax.Precision.HIGHEST if a_ref.dtype == jnp.float32 else None
-        return jax.lax.dot_general(
-            a_ref[...], b_ref[...], (((1,), (1,)), ((), ())), precision=precision,
-            preferred_element_type=jnp.float32,
-        )  # fmt: skip
-
-    # Smallest first.
-    pairs = [(a, b) for a in range(states) for b in range(len(heads)) if a + b < 2]
-    logit_NW = sum(
-        (product(inputs[a], heads[b]) for a, b in sorted(pairs, reverse=True)),
-        start=jnp.zeros((), jnp.float32),
-    )
+    logit_NW = product(inputs[:states], heads)
     logit_NW = adjust(logit_NW, inputs[-1][...] if biased else None)
-    row_NW = w * W + jax.lax.broadcasted_iota(jnp.int32, (rows, W), 1)
-    valid_NW = row_NW < numbers_ref[0]
+    row_NW = jax.lax.broadcasted_iota(jnp.int32, (rows, W), 1)
+    if bounded:
+        row_NW += (numbers_ref[2] // W + w) * W
+        valid_NW = (row_NW >= numbers_ref[2]) & (row_NW < numbers_ref[0])
+    else:
+        row_NW += w * W
+        valid_NW = row_NW < numbers_ref[0]
     before_N1 = max_ref[:, :1]
     shown_NW = jnp.where(valid_NW, logit_NW, jnp.finfo(jnp.float32).min)
     new_N1 = jnp.max(shown_NW, axis=1, keepdims=True)
@@ -209,8 +239,8 @@ def _kernel(
             higher_N1 = (new_N1 > before_N1) | (w == 0)
             put(ref, jnp.where(higher_N1, best_N1, now_N1))
         else:
-            target_N1 = _column(target_ref[0], rows)
-            target_logit_N1 = _column(target_logit_ref[0], rows)
+            target_N1 = column(target_ref[0], rows)
+            target_logit_N1 = column(target_logit_ref[0], rows)
             other_NW = (row_NW + numbers_ref[1] != target_N1) & valid_NW
             above_NW = jnp.where(other_NW & (logit_NW > target_logit_N1), 1, 0)
             put(ref, now_N1 + jnp.sum(above_NW, axis=1, keepdims=True))
@@ -218,5 +248,6 @@ def _kernel(
     put(max_ref, max_N1)
 
 
-def _column(x_1N: jax.Array, rows: int) -> jax.Array:
+def column(x_1N: jax.Array, rows: int) -> jax.Array:
+    """A row of a kernel as a column, [rows, 1]."""
     return jnp.broadcast_to(x_1N, (_LANES, rows)).T[:, :1]
