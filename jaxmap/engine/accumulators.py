@@ -7,7 +7,8 @@ entries of the vocabulary in a block.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -65,31 +66,6 @@ class Parts:
     def beside(self, x_NK: jax.Array) -> jax.Array:
         """The arrays of all parts, one after another: [N, K] -> [N, parts x K]."""
         return jax.lax.all_gather(x_NK, self.axis, axis=1, tiled=True)
-
-
-class Stacked(Parts):
-    """Parts of the vocabulary on one device, beside each other in a leading axis of all arrays."""
-
-    @classmethod
-    def of(cls, part: Distributions) -> Stacked:
-        """From the distributions over the parts."""
-        return cls(part, part.stacked(), "")
-
-    def total(self, x: jax.Array) -> jax.Array:
-        """The sum over all parts."""
-        return jnp.sum(x, axis=0)
-
-    def largest(self, x: jax.Array) -> jax.Array:
-        """The elementwise maximum of all parts."""
-        return jnp.max(x, axis=0)
-
-    def smallest(self, x: jax.Array) -> jax.Array:
-        """The elementwise minimum of all parts."""
-        return jnp.min(x, axis=0)
-
-    def beside(self, x_NK: jax.Array) -> jax.Array:
-        """The arrays of all parts, one after another: [P, N, K] -> [N, P x K]."""
-        return jnp.moveaxis(x_NK, 0, 1).reshape(x_NK.shape[1], -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,3 +225,24 @@ ACCUMULATORS: dict[str, Accumulator] = {
     "likeliest": _likeliest("model_shared", LIKELIEST),
     "likeliest_of_reference": _likeliest("reference_shared", LIKELIEST),
 }
+
+
+def joined(
+    over: Distributions, sums: Mapping[str, Any], axis: str
+) -> tuple[Distributions, dict[str, Any]]:
+    """The distributions and states over the whole vocabulary, which a mesh axis divides.
+
+    Args:
+      over, sums: the distributions over a part, and the states of accumulators by name.
+      axis: the name of the axis.
+    """
+    parts = Parts(over, over.joined(axis), axis)
+    return parts.whole, {name: ACCUMULATORS[name].join(sums[name], parts) for name in sums}
+
+
+def joined_parts(
+    over: Distributions, sums: Mapping[str, Any]
+) -> tuple[Distributions, dict[str, Any]]:
+    """`joined` on one device, of parts that the leading axis of all arrays counts."""
+    join = partial(joined, axis="parts")
+    return jax.vmap(join, out_axes=None, axis_name="parts")(over, dict(sums))

@@ -7,7 +7,6 @@ and W the entries of the vocabulary in a block.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +34,6 @@ class Distribution:
         """The distribution over the whole vocabulary, which the mesh axis `axis` divides."""
         max_N = jax.lax.pmax(self.max_N, axis)
         return Distribution(max_N, jax.lax.psum(self.sum_N * jnp.exp(self.max_N - max_N), axis))
-
-    def stacked(self) -> Distribution:
-        """The distribution over all parts of the vocabulary, the leading axis of the arrays."""
-        max_N = jnp.max(self.max_N, axis=0)
-        return Distribution(max_N, jnp.sum(self.sum_N * jnp.exp(self.max_N - max_N), axis=0))
 
 
 @jax.tree_util.register_dataclass
@@ -71,14 +65,9 @@ class Distributions:
 
     def joined(self, axis: str) -> Distributions:
         """The distributions over the whole vocabulary, see `Distribution.joined`."""
-        return self._of_each(lambda part: part.joined(axis))
-
-    def stacked(self) -> Distributions:
-        """The distributions over all parts of the vocabulary, see `Distribution.stacked`."""
-        return self._of_each(Distribution.stacked)
-
-    def _of_each(self, change: Callable[[Distribution], Distribution]) -> Distributions:
-        return jax.tree.map(change, self, is_leaf=lambda x: isinstance(x, Distribution))
+        return jax.tree.map(
+            lambda part: part.joined(axis), self, is_leaf=lambda x: isinstance(x, Distribution)
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from jaxmap.engine import paired_sums, readout_gpu
-from jaxmap.engine.accumulators import ACCUMULATORS, LIKELIEST, Stacked
+from jaxmap.engine.accumulators import LIKELIEST, joined_parts
 from jaxmap.engine.blockwise_softmax import Distribution, Distributions
 from jaxmap.engine.paired_sums import LISTS, LOWEST
 from jaxmap.engine.readout_gpu import adjusted
@@ -117,11 +117,9 @@ def scan(
         entries = found[begin : begin + 2 * LIKELIEST]
         of_lists[name] = jnp.stack(entries[::2], axis=-1), jnp.stack(entries[1::2], axis=-1)
     model, other, sums = paired_sums.found(state, of_lists, accumulators)
-    part = Distributions(model, other)
-    stacked = Stacked.of(part)
-    assert stacked.whole.reference is not None
-    joined = {name: ACCUMULATORS[name].join(sums[name], stacked) for name in accumulators}
-    return stacked.whole.model, stacked.whole.reference, joined
+    over, sums = joined_parts(Distributions(model, other), sums)
+    assert over.reference is not None
+    return over.model, over.reference, sums
 
 
 def _kernel(
@@ -197,17 +195,12 @@ def _listed(entries: tuple, tile: paired_sums.Tile, logit_NW: jax.Array) -> tupl
     def put(carry: tuple) -> tuple:
         left_NW, best_N1, entries = carry
         id_N1 = tile.first(left_NW, best_N1)
-        new_id_N1, new_N1, after = id_N1, best_N1, []
-        for entry_id_N1, entry_N1 in entries:
-            higher_N1 = new_N1 > entry_N1
-            after.append(
-                (
-                    jnp.where(higher_N1, new_id_N1, entry_id_N1),
-                    jnp.where(higher_N1, new_N1, entry_N1),
-                )
-            )
-            new_id_N1 = jnp.where(higher_N1, entry_id_N1, new_id_N1)
-            new_N1 = jnp.where(higher_N1, entry_N1, new_N1)
+        after, moved = [], (id_N1, best_N1)
+        for entry in entries:  # those that are smaller move down by one
+            higher_N1 = best_N1 > entry[1]
+            pairs = list(zip(moved, entry, strict=True))
+            after.append(tuple(jnp.where(higher_N1, new, old) for new, old in pairs))
+            moved = tuple(jnp.where(higher_N1, old, new) for new, old in pairs)
         left_NW = jnp.where(tile.id == id_N1, LOWEST, left_NW)
         return left_NW, tile.largest(left_NW), tuple(after)
 

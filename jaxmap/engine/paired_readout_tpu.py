@@ -139,10 +139,7 @@ def scan(
         *inputs,
     )  # fmt: skip
     state = {name: x.reshape(N) for name, x in zip(names, found, strict=False)}
-    listed = [
-        x.transpose(0, 2, 1).reshape(N, _LISTED)[:, : LIKELIEST]
-        for x in found[len(names) :]
-    ]
+    listed = [x.transpose(0, 2, 1).reshape(N, _LISTED)[:, :LIKELIEST] for x in found[len(names) :]]
     of_lists = dict(zip(lists, zip(listed[::2], listed[1::2], strict=True), strict=True))
     return paired_sums.found(state, of_lists, accumulators)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxmap.engine.accumulators import ACCUMULATORS, Parts, VocabularyBlock
+from jaxmap.engine.accumulators import ACCUMULATORS, VocabularyBlock, joined
 from jaxmap.engine.blockwise_softmax import (
     BlockLogits,
     Distribution,
@@ -84,9 +84,7 @@ def read(
             other_N = _target_logit(reference.states, reference.unembedding, target_N, first, axis)
         over, sums = scan(hidden_NE, unembedding, reference, target_N, logit_N, first)
         if axis is not None:
-            parts = Parts(over, over.joined(axis), axis)
-            over = parts.whole
-            sums = {name: ACCUMULATORS[name].join(sums[name], parts) for name in needed}
+            over, sums = joined(over, sums, axis)
         found = Found(over, target_N, logit_N, other_N, sums)
         return {statistic.name: statistic.finish(found) for statistic in wanted}
 

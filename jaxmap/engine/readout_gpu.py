@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from jaxmap.engine.accumulators import ACCUMULATORS, Stacked
+from jaxmap.engine.accumulators import joined_parts
 from jaxmap.engine.blockwise_softmax import Distribution, Distributions
 from jaxmap.engine.unembedding import Unembedding
 from jaxmap.model.layers.logits import LogitAdjustment
@@ -107,12 +107,11 @@ def scan(
         name="readout",
     )(numbers_3, target_N, target_logit_N, hidden_NE, unembedding.head_VE, *biases)  # fmt: skip
     max_PN, sum_PN, *sums = found
-    parts_of = Stacked.of(Distributions(Distribution(max_PN, sum_PN)))
-    results: dict[str, Any] = {}
-    for name, sum_of_PN in zip(accumulators, sums, strict=True):
-        state = (sum_of_PN, max_PN) if name == "top" else sum_of_PN
-        results[name] = ACCUMULATORS[name].join(state, parts_of)
-    return parts_of.whole.model, results
+    by_name = dict(zip(accumulators, sums, strict=True))
+    if "top" in by_name:
+        by_name["top"] = by_name["top"], max_PN
+    over, results = joined_parts(Distributions(Distribution(max_PN, sum_PN)), by_name)
+    return over.model, results
 
 
 def _kernel(

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmap.engine.accumulators import ACCUMULATORS, Stacked
+from jaxmap.engine.accumulators import joined_parts
 from jaxmap.engine.blockwise_softmax import Distributions
 from jaxmap.engine.unembedding import Reference, Unembedding
 
@@ -25,6 +25,7 @@ _PLATFORMS = ("tpu", "gpu")
 # The accumulators of a model's own tokens, and those of two models to which they are added.
 _OF_MODEL = {"centred": "centred", "above": "above", "top": "top"}
 _OF_REFERENCE = {"centred": "centred_of_reference"}
+_SHARED = {"top": "top_shared"}
 
 
 def scan_by(
@@ -57,7 +58,7 @@ def scan_by(
             return None
         return partial(_of_one, kernel, accumulators, interpret)
     paired = importlib.import_module(f"jaxmap.engine.paired_readout_{platform}")
-    if not paired.supported(hidden_NE, unembedding, reference, accumulators):
+    if not paired.supported(hidden_NE, unembedding, reference, _of_both(accumulators)):
         return None
     rows = unembedding.head_VE.shape[0]
     return partial(_of_two, kernel, paired, accumulators, rows, interpret)
@@ -97,12 +98,11 @@ def _of_two(
     head = reference.unembedding
     size, other_size = unembedding.size or rows, head.size or rows
     count = (unembedding if size <= other_size else head).tokens_from(first)
-    of_both = ["top_shared" if name == "top" else name for name in accumulators]
     model, other, found = paired.scan(
         hidden_NE, unembedding, reference, count, target_N, target_logit_N,
-        tuple(dict.fromkeys(of_both)), first, interpret=interpret,
+        _of_both(accumulators), first, interpret=interpret,
     )  # fmt: skip
-    sums = {name: found[in_both] for name, in_both in zip(accumulators, of_both, strict=True)}
+    sums = {name: found[_SHARED.get(name, name)] for name in accumulators}
     if size == other_size:
         return Distributions(model, other), sums
     larger, states, shared, of = unembedding, hidden_NE, model, _OF_MODEL
@@ -113,13 +113,18 @@ def _of_two(
         states, larger, target_N, target_logit_N, tuple(names), first,
         begin=count, most=abs(size - other_size), interpret=interpret,
     )  # fmt: skip
-    parts = Stacked.of(Distributions(_stacked(shared, rest)))
-    whole = parts.whole.model
-    for own, name in names.items():
-        sums[name] = ACCUMULATORS[own].join(_stacked(sums[name], more[own]), parts)
+    added = {own: _stacked(sums[name], more[own]) for own, name in names.items()}
+    over, added = joined_parts(Distributions(_stacked(shared, rest)), added)
+    sums |= {name: added[own] for own, name in names.items()}
+    whole = over.model
     if size > other_size:
         return Distributions(whole, other, model_cut=model), sums
     return Distributions(model, whole, reference_cut=other), sums
+
+
+def _of_both(accumulators: tuple[str, ...]) -> tuple[str, ...]:
+    """The accumulators over the tokens of both models from which those wanted are computed."""
+    return tuple(dict.fromkeys(_SHARED.get(name, name) for name in accumulators))
 
 
 def _stacked(one: Any, two: Any) -> Any:
