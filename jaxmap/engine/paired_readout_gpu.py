@@ -21,7 +21,6 @@ from jaxmap.engine.blockwise_softmax import Distribution, Distributions
 from jaxmap.engine.paired_sums import LISTS, LOWEST
 from jaxmap.engine.readout_gpu import adjusted
 from jaxmap.engine.unembedding import Reference, Unembedding
-from jaxmap.model.layers.logits import LogitAdjustment
 
 _ROWS = 128  # tokens of a tile
 _COLUMNS = 64  # entries of the vocabulary in a tile
@@ -128,7 +127,7 @@ def _kernel(
     target_logit_ref,
     *refs,
     per_part: int,
-    adjusts: list[LogitAdjustment],
+    adjusts: list[Any],
     biased: list[bool],
     names: tuple[str, ...],
     lists: list[str],
@@ -166,7 +165,7 @@ def _kernel(
             bias_1W = side[2][rows][None] if len(side) == 3 else None
             logit_NW = adjusted(adjust, logits(side, rows), bias_1W)
             shown.append(jnp.where(valid_NW, logit_NW, LOWEST))
-        both = paired_sums.Tile(*shown, id_NW, axis=1)
+        both = paired_sums.Tile(shown[0], shown[1], id_NW, axis=1)
         after = paired_sums.updated(
             dict(zip(names, state, strict=True)), both, target_N1, target_logit_N1
         )
@@ -195,7 +194,8 @@ def _listed(entries: tuple, tile: paired_sums.Tile, logit_NW: jax.Array) -> tupl
     def put(carry: tuple) -> tuple:
         left_NW, best_N1, entries = carry
         id_N1 = tile.first(left_NW, best_N1)
-        after, moved = [], (id_N1, best_N1)
+        after = []
+        moved: tuple[jax.Array, ...] = id_N1, best_N1
         for entry in entries:  # those that are smaller move down by one
             higher_N1 = best_N1 > entry[1]
             pairs = list(zip(moved, entry, strict=True))

@@ -154,11 +154,11 @@ def _kernel(
     names: tuple[str, ...],
     lists: list[str],
 ):
-    refs = list(refs)
+    left = list(refs)
 
     def take(count: int) -> list[Any]:
-        taken = refs[:count]
-        del refs[:count]
+        taken = left[:count]
+        del left[:count]
         return taken
 
     sides = [[take(count) for count in of_side] for of_side in counts]
@@ -180,12 +180,12 @@ def _kernel(
     for (states, heads, biases), adjust in zip(sides, adjusts, strict=True):
         logit_WN = adjust(product(heads, states), column(biases[0][...], W) if biases else None)
         shown.append(jnp.where(row_WN < numbers_ref[0], logit_WN, paired_sums.LOWEST))
-    tile = paired_sums.Tile(*shown, row_WN + numbers_ref[1], axis=0)
+    tile = paired_sums.Tile(shown[0], shown[1], row_WN + numbers_ref[1], axis=0)
     state = {name: ref[0] for name, ref in state_refs.items()}
     state = paired_sums.updated(state, tile, target_ref[0], target_logit_ref[0])
     for name, ref in state_refs.items():
         ref[0] = state[name]
-    for name, (id_ref, logit_ref), left_ref in zip(lists, list_refs, refs, strict=True):
+    for name, (id_ref, logit_ref), left_ref in zip(lists, list_refs, left, strict=True):
         logits = tile.model if name == paired_sums.LISTS[0] else tile.reference
         left_ref[...] = logits
         _list(left_ref, id_ref, logit_ref, tile.largest(logits), row_WN + numbers_ref[1])

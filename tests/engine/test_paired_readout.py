@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.on_devices import here
 from support.statistics import log_softmax_64, oracle
 
 from jaxmap.engine import paired_readout_gpu, paired_readout_tpu, paired_sums
@@ -162,3 +163,11 @@ def test_what_the_kernels_leave_to_the_plain_scan():
     for platform in MODULES:
         assert not supported(platform, "bfloat16", rows=100)
         assert not supported(platform, "bfloat16", accumulators=("variance",))
+
+
+def test_a_vocabulary_cut_over_devices():
+    found = here("paired_readout", sorted(MODULES), 4, devices=4)
+    assert len(found) == len(MODULES) * len(STATISTICS)
+    for platform, name, worst in found:
+        bound = 2e-5 if STATISTICS[name].dtype == "float32" else 0
+        assert worst <= bound, (platform, name)
