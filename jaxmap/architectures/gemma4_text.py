@@ -1,8 +1,8 @@
 """Gemma 4, text: layers without a window have wider heads, whose values may be their keys.
 
 As in Gemma 3n, the last layers may use the keys and values of earlier ones, and each layer may have
-embeddings of its own. Every layer ends with a learnt factor. The models with experts beside the
-dense MLP (26B-A4B) have no page.
+embeddings of its own. Every layer ends with a learnt factor. Layers of 26B-A4B have routed experts
+beside their dense MLP.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from jaxmap.architectures import gemma2, llama, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.gemma3n_text import layer_embedding_rows, shared_kinds
-from jaxmap.architectures.rows import Row, norm
+from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, linear, norm
 from jaxmap.errors import InputError
+from jaxmap.model.expert_facts import Experts
 from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.streams import LayerEmbedding
@@ -50,6 +51,19 @@ def _of_all(c: Config, near: tuple[bool, ...], tied_values: bool) -> tuple[int, 
     return found
 
 
+def _experts(c: Config) -> Experts | None:
+    if not c.get("enable_moe_block", False):
+        c.inert("num_experts", "top_k_experts", "moe_intermediate_size")
+        return None
+    return Experts(
+        E=c["num_experts"],
+        k=c["top_k_experts"],
+        F=c["moe_intermediate_size"],
+        renorm=True,
+        factors=True,
+    )
+
+
 def spec(c: Config) -> Spec:
     facts = llama.shape(
         c,
@@ -59,8 +73,7 @@ def spec(c: Config) -> Spec:
         act="gelu_pytorch_tanh",
         tied=True,
     )
-    c.require("enable_moe_block", (False, None), False)
-    c.inert("num_experts", "top_k_experts", "moe_intermediate_size")
+    experts = _experts(c)
     # "vision": the tokens of a picture see each other; text is read causally.
     c.require("use_bidirectional_attention", (None, "vision"), None)
     c.assume("rope_parameters", _ROPES)
@@ -74,6 +87,8 @@ def spec(c: Config) -> Spec:
     kinds: list[Kind] = []
     for kind, is_near in zip(shared_kinds(c, near, shared), near, strict=True):
         kind = dataclasses.replace(kind, F=F if kind.reads else 0)
+        if experts is not None:
+            kind = dataclasses.replace(kind, mlp="dense+experts", bare=frozenset({"mlp_in"}))
         if not is_near:
             kind = dataclasses.replace(
                 kind,
@@ -91,6 +106,7 @@ def spec(c: Config) -> Spec:
         **facts,
         context=c.get("max_position_embeddings", 131_072),
         kinds=tuple(kinds),
+        experts=experts,
         norms=gemma2.SANDWICH,
         eps=eps,
         embed_scale=facts["D"] ** 0.5,
@@ -105,10 +121,37 @@ def spec(c: Config) -> Spec:
         ropes=(
             rope.from_config(c, head_dim=wide, theta=1e6, layer_type="full_attention"),
             rope.from_config(c, head_dim=C, layer_type="sliding_attention"),
-        ),
+        )[: 1 + any(near)],
         rope_of=tuple(int(is_near) for is_near in near),
         window=tuple(window if is_near else 0 for is_near in near),
     )
+
+
+def _expert_rows(layer: str) -> dict[str, Row]:
+    """A dense MLP beside experts, which files have in two tensors."""
+    mlp, experts = "blocks/mlp", f"{layer}.experts"
+    names = {
+        "dense_in": "pre_feedforward_layernorm",
+        "dense_out": "post_feedforward_layernorm_1",
+        "experts_in": "pre_feedforward_layernorm_2",
+        "experts_out": "post_feedforward_layernorm_2",
+    }
+    found: dict[str, Row] = {}
+    for path, name in names.items():
+        found |= norm(f"{mlp}/{path}", f"{layer}.{name}")
+    for part, layout in (("gate", UP), ("up", UP), ("down", DOWN)):
+        found |= linear(f"{mlp}/dense/{part}", f"{layer}.mlp.{part}_proj", layout)
+    for i, part in enumerate(("gate", "up")):
+        found[f"{mlp}/experts/expert_{part}/kernel"] = Row(
+            f"{experts}.gate_up_proj", "e (p f) d -> p e d f", (i, 2)
+        )
+    return {
+        **found,
+        f"{mlp}/experts/expert_down/kernel": Row(f"{experts}.down_proj", "e d f -> e f d"),
+        f"{mlp}/router_in/scale": Row(f"{layer}.router.scale"),
+        **linear(f"{mlp}/experts/router", f"{layer}.router.proj", ROUTER),
+        f"{mlp}/experts/factor": Row(f"{layer}.router.per_expert_scale"),
+    }
 
 
 def rows(spec: Spec) -> dict[str, Row]:
@@ -118,6 +161,7 @@ def rows(spec: Spec) -> dict[str, Row]:
         **norm("blocks/attn/q_norm", f"{layer}.self_attn.q_norm"),
         **norm("blocks/attn/k_norm", f"{layer}.self_attn.k_norm"),
         **layer_embedding_rows(),
+        **(_expert_rows(layer) if spec.experts else {}),
         "blocks/scale": Row(f"{layer}.layer_scalar"),
     }
 

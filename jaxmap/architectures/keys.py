@@ -15,7 +15,7 @@ _KINDS = {
         _COUNT: """attn_layer_period conv1d_width decoder_sparse_step expert_layer_period
             full_attention_interval linear_conv_kernel_dim moe_k moe_layer_freq moe_layer_interval
             moe_num_experts n_group n_layer n_layers n_routed_experts num_experts num_hidden_layers
-            num_layers topk topk_group""",
+            num_layers top_k_experts topk topk_group""",
         (int, 0, 10_000): """attn_layer_offset expert_layer_offset first_k_dense_replace
             moe_layer_start_index moe_num_shared_experts n_shared_experts num_experts_per_tok
             num_local_experts""",

@@ -32,6 +32,7 @@ from jaxmap.model.mixers.short_conv import GatedShortConv
 from jaxmap.model.mixers.ssd import StateSpaceDuality
 from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
+from jaxmap.model.mlps.dense_and_experts import DenseAndExperts
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.shortcut_experts import ShortcutExperts
 from jaxmap.model.spec import NORM_SLOTS, Kind, ResidualFactors, Spec
@@ -76,6 +77,7 @@ MIXERS: dict[str, type[Sublayer]] = {
 MLPS: dict[str, type[Sublayer]] = {
     "channel_mix": ChannelMix,
     "dense": Mlp,
+    "dense+experts": DenseAndExperts,
     "experts": RoutedExperts,
     "shortcut_experts": ShortcutExperts,
 }

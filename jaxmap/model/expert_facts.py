@@ -44,6 +44,7 @@ class Experts:
         ("top2").
       left_out: the score of experts in groups that are not kept.
       correction: whether a stored number per expert is added to the scores, for choosing only.
+      factors: whether the weight of an expert is multiplied by a stored number of that expert.
       router_bias, bias: whether the router and the experts have biases.
       bias_D: whether a bias is added to the experts' weighted sum.
       glu: set if the gated activation is not act(gate) * up.
@@ -79,6 +80,7 @@ class Experts:
     group_score: str = "max"
     left_out: float = -math.inf
     correction: bool = False
+    factors: bool = False
     router_bias: bool = False
     bias: bool = False
     bias_D: bool = False

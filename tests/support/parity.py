@@ -69,6 +69,7 @@ def check_parity(
     logits_bound: float | None = None,
     nats_bound: float = NATS,
     before_each: Callable[[Any], None] = lambda reference: None,
+    lens: bool = False,
 ) -> float:
     """Compares a random model of `config`: all logits of the first text, each text's score.
 
@@ -80,13 +81,14 @@ def check_parity(
       texts: ids; by default `random_texts`.
       logits_bound, nats_bound: largest differences allowed; of logits by default that of the type.
       before_each: called with the reference before each text, to reset state that it keeps.
+      lens: whether every layer is compared although another case is its type's first.
 
     Returns the largest difference of logits.
     """
     return compare(
         make_model(config, folder),
         folder,
-        lens=first_of_its_type(config),
+        lens=lens or first_of_its_type(config),
         texts=texts,
         logits_bound=logits_bound or LOGITS_OF.get(config["model_type"], LOGITS),
         nats_bound=nats_bound,

@@ -20,7 +20,8 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that transformers gives to bitsandbytes, by name, but for PhiMoE's router.
 
     That one inherits from Linear; other routers of transformers 5 do not, or (LongCat-Flash's
-    classifier) stay in float32.
+    classifier) stay in float32. Gemma 4's projection is the only Linear of a router that bitsandbytes
+    would take, and is left here as all routers are.
     """
     skipped = get_keys_to_not_convert(model)
     return {
@@ -28,7 +29,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
         and not type(module).__name__.endswith("Router")
-        and not name.endswith("router.classifier")
+        and not name.endswith(("router.classifier", "router.proj"))
         and should_convert_module(name, skipped)
     }
 

@@ -53,6 +53,7 @@ class RoutedExperts(Sublayer):
             )
         # Always float32: rounded, it would choose other experts.
         self.correction = nnx.Param(jnp.zeros((e.routes,), jnp.float32)) if e.correction else None
+        self.factor = parameter(jnp.ones((e.routes,), dtype)) if e.factors else None
         num_experts = e.padded_E or e.E
         stacked = dict(stack="x", **make)
         up = dict(
@@ -73,7 +74,7 @@ class RoutedExperts(Sublayer):
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, *_: object) -> jax.Array:
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
-        return self._routed(x_BTD, self.router_logits(x_ND), geometry)
+        return self.routed(x_BTD, self.router_logits(x_ND), geometry)
 
     def with_state(
         self, x_BTD: jax.Array, geometry: Geometry, state_BTR: jax.Array
@@ -86,15 +87,17 @@ class RoutedExperts(Sublayer):
         assert isinstance(router, RouterMlp)
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         state_NR = router.state(x_ND, state_BTR.reshape(-1, state_BTR.shape[-1]))
-        y_BTD = self._routed(x_BTD, router(state_NR), geometry)
+        y_BTD = self.routed(x_BTD, router(state_NR), geometry)
         return y_BTD, state_NR.reshape(state_BTR.shape)
 
-    def _routed(self, x_BTD: jax.Array, logit_NE: jax.Array, geometry: Geometry) -> jax.Array:
+    def routed(self, x_BTD: jax.Array, logit_NE: jax.Array, geometry: Geometry) -> jax.Array:
         """The output for given logits of the router."""
         e = self.experts
         x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
         correction_E = None if self.correction is None else self.correction[...]
         weight_NK, index_NK = route(logit_NE, e, correction_E)
+        if self.factor is not None:
+            weight_NK = weight_NK * self.factor[...].astype(jnp.float32)[index_NK]
         shared_BTD = None if self.shared is None else self.shared(x_BTD, geometry)
         if e.on_shared:
             assert shared_BTD is not None

@@ -90,6 +90,33 @@ CASES |= {
         "rms_norm_eps": 0.1,
         "rope_parameters": None,
     },
+    "gemma4_text-no-windows": {
+        **_GEMMA4,
+        "num_hidden_layers": 2,
+        "layer_types": [_FULL, _FULL],
+        "num_kv_shared_layers": 0,
+    },
+    "gemma4_text-experts": {
+        **_GEMMA4,
+        "enable_moe_block": True,
+        "num_experts": 5,
+        "top_k_experts": 3,
+        "moe_intermediate_size": 20,
+    },
+    "gemma4_text-26b": {  # sizes as in the released model with experts: nothing shared or per layer
+        **_GEMMA4,
+        "num_kv_shared_layers": 0,
+        "hidden_size_per_layer_input": 0,
+        "use_double_wide_mlp": False,
+        "use_bidirectional_attention": "vision",
+        "enable_moe_block": True,
+        "num_experts": 6,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 12,
+        "hidden_activation": "silu",
+    },
+}
+CASES |= {
     "gemma4": dict(
         model_type="gemma4",
         text_config=_GEMMA4,
@@ -106,3 +133,5 @@ CASES |= {
         audio_config=None,
     ),
 }
+# As the released one: experts inside the multimodal model.
+CASES["gemma4-experts"] = {**CASES["gemma4"], "text_config": CASES["gemma4_text-26b"]}
