@@ -52,6 +52,7 @@ def _of_all(c: Config, near: tuple[bool, ...], tied_values: bool) -> tuple[int, 
 
 
 def _experts(c: Config) -> Experts | None:
+    """The experts beside the dense MLPs; None where the model has none."""
     if not c.get("enable_moe_block", False):
         c.inert("num_experts", "top_k_experts", "moe_intermediate_size")
         return None
@@ -166,4 +167,17 @@ def rows(spec: Spec) -> dict[str, Row]:
     }
 
 
-FAMILIES = {"gemma4_text": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}
+def _unified(c: Config) -> Spec:
+    """Of the models whose pictures and sound come without an encoder: less, and other defaults."""
+    c.assume("hidden_size_per_layer_input", 0)
+    c.require("hidden_size_per_layer_input", (0,), 0)
+    c.require("enable_moe_block", (False, None), False)
+    c.assume("max_position_embeddings", 262_144)
+    c.assume("sliding_window", 1024)
+    return spec(c)
+
+
+FAMILIES = {
+    "gemma4_text": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS),
+    "gemma4_unified_text": Family(PAPER, _unified, rows, PREFIX, INERT_TENSORS),
+}

@@ -84,7 +84,7 @@ def _with_sight(text_spec):
     return spec
 
 
-def _apart(name: str, d: Delta) -> dict[str, Row]:
+def apart(name: str, d: Delta) -> dict[str, Row]:
     """The rows of projections: queries, keys and values in one tensor, the others separate."""
     keys, total = d.G * d.K, 2 * d.G * d.K + d.H * d.C
     made = {}
@@ -108,7 +108,7 @@ def rows(spec: Spec) -> dict[str, Row]:
         **qwen2_moe.rows(spec),
         **qwen3_next.gated_attention(f"{layer}.self_attn"),
         **qwen3_next.delta_rows(f"{layer}.linear_attn", spec.delta),
-        **_apart(f"{layer}.linear_attn", spec.delta),
+        **apart(f"{layer}.linear_attn", spec.delta),
     }
     return {path: _nested(row) for path, row in made.items()}
 

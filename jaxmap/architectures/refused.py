@@ -27,8 +27,8 @@ _SHARED = (
     ),
     (
         """
-        apertus1p5 apertus1p5_text aria chameleon cohere_compass cohere_compass_text cosmos3_edge
-        deepseek_ocr2 dots3_note dots3_note_text gemma4_unified git glm5_next granite4_vision
+        apertus1p5 apertus1p5_text chameleon cohere_compass cohere_compass_text cosmos3_edge
+        deepseek_ocr2 dots3_note dots3_note_text git glm5_next granite4_vision
         granite_docling hy_v4_vl inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
         mistral_large4 muse_glimmer muse_spark
         qwen4_exp step3p7 unlimited_ocr voxtral_realtime
@@ -50,14 +50,12 @@ _SHARED = (
         "qwen4_exp_text",
         "attention to keys that an indexer chooses, which the decoder lacks",
     ),
-    ("aria_text flint", "the page is not written"),
     (
         "gemma4_assistant gemma4_unified_assistant",
         "drafts for another model, whose states it reads",
     ),
 )
 _SINGLE = {
-    "gemma4_unified_text": "Gemma 4 without a vision encoder; the page is not written",
     "blt": "patches of bytes, of a length that another model chooses",
     "cosmos3_omni": "Qwen3-VL's language model beside a generator of pictures and sound; the page "
     "is not written",
@@ -70,8 +68,6 @@ _SINGLE = {
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
     "inkling_text": "relative positions in logits and short convolutions, which the decoder lacks",
-    "lara_mini": "Qwen3.5's delta rule with experts, and attention with a window; the page is not "
-    "written",
     "paligemma": "the tokens of a prompt see each other in both directions",
     "shieldgemma2": "says yes or no of a picture; its language model is Gemma 3, which has a page",
     "reformer": "attention by hashing, and reversible layers",

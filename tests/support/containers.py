@@ -20,8 +20,10 @@ _QWEN2 = dict(
 )
 # The language model -> the types around it.
 _AROUND = {
+    "aria_text": "aria",
     "deepseek_v3": "kimi_k25",
     "exaone4": "exaone4_5",
+    "gemma4_unified_text": "gemma4_unified",
     "granite": "granite_speech granite_speech_plus",
     "hyperclovax": "hyperclovax_vision_v2",
     "llama": "deepseek_vl deepseek_vl_hybrid glmasr janus llava_next_video omniasr"

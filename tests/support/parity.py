@@ -27,7 +27,10 @@ LOGITS, NATS = 1e-4, 2e-3
 # Of a logit, for the types of which PyTorch's own float32 errs by more. Gemma 4 does not scale
 # scores; Zamba2's logits in PyTorch's float32 are up to 3.3e-4 off float64, ours 1.2e-4: a hybrid
 # layer's attention and MLP have no residual stream around them.
-LOGITS_OF = {"gemma4": 5e-4, "gemma4_text": 5e-4, "zamba": 1e-3, "zamba2": 1e-3}
+LOGITS_OF = {
+    **dict.fromkeys(("gemma4", "gemma4_text", "gemma4_unified_text"), 5e-4),
+    **dict.fromkeys(("zamba", "zamba2"), 1e-3),
+}
 LENS_NATS = 4e-3  # of a layer's: earlier layers predict worse, so their sums are larger
 
 

@@ -96,6 +96,7 @@ def _omni(paper: str, text_type: str) -> Container:
 
 
 CONTAINERS = {
+    "aria": Container("Li et al. 2024, arXiv:2410.05993", "aria_text", tied=False),
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
     "cohere2_vision": Container("Cohere 2025, Command A Vision", "cohere2"),
     "emu3": Container("Wang et al. 2024, arXiv:2409.18869", "emu3_text_model", tied=False),
@@ -112,6 +113,9 @@ CONTAINERS = {
     "fun_asr_nano": Container("An et al. 2025, arXiv:2509.12508", "qwen3"),
     "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
     "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
+    "gemma4_unified": Container(
+        "Google DeepMind 2026, Gemma 4", "gemma4_unified_text", True, (r"^(model\.)?vision_embedder\.",)
+    ),
     "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
     "glm46v": Container("Z.ai 2025, GLM-4.6V", "glm4v_text", tied=False),
     "glm4v": Container("Z.ai 2025, arXiv:2507.01006", "glm4v_text", tied=False),

@@ -35,6 +35,7 @@ _DEEPSEEK_V3: dict[str, Any] = {
 _LLAMA = _sizes(4096, 11_008, 32, 32, 32_000, 2048)
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
+    "aria_text": _sizes(4096, 4096, 32, 32, 32_000, 2048),
     "cohere2": _sizes(8192, 22_528, 40, 64, 256_000, 8192),
     "emu3_text_model": _sizes(4096, 14_336, 32, 32, 184_622, 9216),
     "ernie4_5_vl_moe_text": _sizes(2560, 12_288, 28, 20, 103_424, 131_072),
@@ -42,6 +43,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "exaone4": _sizes(4096, 16_384, 32, 32, 102_400, 2048),
     "gemma3n_text": _sizes(2048, 16_384, 35, 8, 262_400, 32_768),
     "gemma4_text": _sizes(2304, 9216, 30, 8, 262_144, 131_072),
+    "gemma4_unified_text": _sizes(2304, 9216, 30, 8, 262_144, 262_144),
     "glm4v_moe_text": {
         **_sizes(4096, 10_944, 46, 96, 151_424, 65_536),
         "moe_intermediate_size": 1408,

@@ -116,7 +116,9 @@ CASES |= {
         "hidden_activation": "silu",
     },
 }
+_UNIFIED = {key: value for key, value in _GEMMA4.items() if "per_layer_input" not in key}
 CASES |= {
+    "gemma4_unified_text": {**_UNIFIED, "model_type": "gemma4_unified_text"},
     "gemma4": dict(
         model_type="gemma4",
         text_config=_GEMMA4,

@@ -78,6 +78,25 @@ _KOLIBRI = {
     "model_type": "kolibri1",
     "shared_expert_intermediate_size": 28,
 }
+_FLINT = {
+    **_GROUPED,
+    **_EXPERTS,
+    "model_type": "flint",
+    "num_hidden_layers": 5,  # by default the third and the fourth have a window
+    "sliding_window": 11,
+    "shared_expert_intermediate_size": 28,
+}
+_ARIA = {**_GROUPED, "model_type": "aria_text", "moe_num_experts": 6, "moe_topk": 3}
+_LARA = {
+    **{k: v for k, v in _FLINT.items() if k != "intermediate_size"},
+    "model_type": "lara_mini",
+    "num_hidden_layers": 4,
+    "rms_norm_eps": 1e-2,  # as the cases of Qwen3-Next
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 18,
+}
 _ROUTED = dict(n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=20)
 _SARVAM = {**_GROUPED, **_ROUTED, "model_type": "sarvam_moe"}
 _SARVAM_MLA = {**_LATENT, **_ROUTED, "model_type": "sarvam_mla", "q_lora_rank": None}
@@ -200,6 +219,35 @@ CASES: dict[str, dict[str, Any]] = {
         "num_dense_layers": 2,
         "num_shared_experts": 1,
         "mup_enabled": False,
+    },
+    "aria_text": _ARIA,
+    "aria_text-options": {
+        **_ARIA,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "moe_num_shared_experts": 1,
+        "hidden_act": "gelu",
+        "tie_word_embeddings": True,
+    },
+    "flint": _FLINT,
+    "flint-options": {
+        **_FLINT,
+        "layer_types": [_NEAR, _FULL, _NEAR, _FULL, _NEAR],
+        "mlp_only_layers": [3],
+        "decoder_sparse_step": 2,
+        "norm_topk_prob": False,
+        "attention_bias": True,
+        "tie_word_embeddings": True,
+    },
+    "lara_mini": _LARA,
+    "lara_mini-options": {
+        **_LARA,
+        "num_hidden_layers": 3,
+        "layer_types": [_NEAR, "linear_attention", _FULL],
+        "norm_topk_prob": False,
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "hidden_act": "gelu",
     },
     "hy_v3": _HY3,
     "hy_v3-options": {
