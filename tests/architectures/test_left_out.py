@@ -48,3 +48,23 @@ def test_a_key_left_out_has_the_default_of_its_class(kind):
     whole = Config(json.loads(json.dumps(written)), "whole")
     short = {"model_type": kind, **short}
     assert _compared(spec_of(Config(short, "short")), kind) == _compared(spec_of(whole), kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["aria_text", "flint", "gemma4_text", "gemma4_unified_text", "lara_mini"]
+)
+def test_the_sizes_alone_mean_what_transformers_writes(kind):
+    """It writes which layers have a window or experts, so parity sees no default of these."""
+    sizes = dict(
+        vocab_size=97,
+        hidden_size=64,
+        num_hidden_layers=11,
+        num_attention_heads=8,
+        max_position_embeddings=128,
+    )
+    if kind != "lara_mini":
+        sizes["intermediate_size"] = 24
+    short = Config({"model_type": kind, **sizes}, "short")
+    written = AutoConfig.for_model(kind, **sizes).to_dict()
+    whole = Config(json.loads(json.dumps(written)), "whole")
+    assert spec_of(short) == spec_of(whole)

@@ -114,7 +114,10 @@ CONTAINERS = {
     "gemma3n": Container("Google DeepMind 2025, Gemma 3n", "gemma3n_text"),
     "gemma4": Container("Google DeepMind 2026, Gemma 4", "gemma4_text"),
     "gemma4_unified": Container(
-        "Google DeepMind 2026, Gemma 4", "gemma4_unified_text", True, (r"^(model\.)?vision_embedder\.",)
+        "Google DeepMind 2026, Gemma 4",
+        "gemma4_unified_text",
+        True,
+        (r"^(model\.)?vision_embedder\.",),
     ),
     "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
     "glm46v": Container("Z.ai 2025, GLM-4.6V", "glm4v_text", tied=False),
