@@ -20,8 +20,8 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that transformers gives to bitsandbytes, by name, but for PhiMoE's router.
 
     That one inherits from Linear; other routers of transformers 5 do not, or (LongCat-Flash's
-    classifier) stay in float32. Gemma 4's projection is the only Linear of a router that bitsandbytes
-    would take, and is left here as all routers are.
+    classifier) stay in float32. Of Gemma 4's router bitsandbytes would take the projection, which
+    is left alone here, as all routers are.
     """
     skipped = get_keys_to_not_convert(model)
     return {
