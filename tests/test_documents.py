@@ -10,7 +10,9 @@ import tomllib
 
 import pytest
 from support import REPOSITORY
+from support.checkpoints import jaxmap
 
+from jaxmap.architectures.registry import families, refused
 from jaxmap.cli.output import as_flags
 from jaxmap.cli.program import COMMANDS, define
 
@@ -21,7 +23,10 @@ PAGES = sorted(
     for path in (REPOSITORY / folder).glob("*.md")
 )
 # Pages of the site that docs/generate makes.
-MADE = {DOCS / "reference" / f"{name}.md" for name in ("commands", "python", "results", "configs")}
+MADE = {
+    DOCS / "reference" / f"{name}.md"
+    for name in ("commands", "configs", "families", "python", "results")
+}
 COMMAND = re.compile(r"(?:jaxmap|--) (?P<name>[a-z]+) (?P<flags>[^`#\n]*)")
 
 
@@ -124,3 +129,23 @@ def test_extras_that_pages_name_exist():
 
 def test_messages_name_lines_of_pip_that_work():
     assert [one for one in strings_of_the_code() if re.search(r"pip install '?jaxmap", one)] == []
+
+
+def test_the_page_of_types_has_what_the_command_prints():
+    """Every type, what is inside it, its paper, and every reason of a type without a page."""
+    page = runpy.run_path(str(DOCS / "generate" / "families.py"))["page"]()
+    printed = jaxmap("families").out
+    joined = " ".join(printed.split())
+    listed = re.findall(r"^\| `(\S+)` \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    assert {kind for kind, *_ in listed} == set(families())
+    for kind, layers, paper in listed:
+        row = next(line for line in printed.splitlines() if line.startswith(f"{kind} "))
+        assert row.endswith(f"  {paper}")
+        if families()[kind].text_type:
+            assert layers == f"`{families()[kind].text_type}`"
+        elif layers:
+            assert f"  {layers}  " in row
+    for reason in set(refused().values()):
+        assert f" | {reason} |\n" in page
+        assert f": {reason}" in joined
+    assert all(f"`{kind}`" in page.partition("{ #refused }")[2] for kind in refused())

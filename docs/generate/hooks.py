@@ -6,6 +6,7 @@ import posixpath
 import re
 from pathlib import Path
 
+import families
 import notebook
 import reference
 from mkdocs.structure.files import File, Files
@@ -23,6 +24,7 @@ def on_files(files: Files, config) -> Files:
     made = {
         "tutorial.md": notebook.page(REPOSITORY / "docs" / "tutorial.ipynb"),
         "reference/commands.md": reference.commands(),
+        "reference/families.md": families.page(),
         "reference/python.md": reference.functions(REPOSITORY),
         "reference/results.md": reference.results(REPOSITORY),
         "reference/configs.md": reference.configs(REPOSITORY / "configs"),

@@ -43,7 +43,8 @@ class Families(Result):
         models: of the published map of 1,018; mixers, mlps: what the layers are made of; logits,
         text, lens: the largest differences from PyTorch in float32 on CPU, of a logit, of a text's
         score and of its score at any layer, in nats; not_quantised, not_sharded: layers that are
-        kept whole; paper: what to cite.
+        kept whole; language_model: of a type with pictures or sound, the type of what is scored
+        of it; paper: what to cite.
         """
         import pandas
 

@@ -161,26 +161,39 @@ def rows(find: str = "") -> list[dict[str, object]]:
             "measured": one and one.date,
             "not_quantised": one and " ".join(part for part in parts if not quantisable(part)),
             "not_sharded": one and " ".join(one.whole),
+            "language_model": families()[kind].text_type or None,
             "paper": families()[kind].paper,
         }
         found.append(row)
     return found
 
 
-def _without_a_page(find: str) -> list[str]:
-    """Lines about types that transformers has and this package has not, one per reason."""
-    by_reason: dict[str, list[str]] = {}
+def around(find: str = "") -> dict[str, list[str]]:
+    """The types of language models beside pictures or sound -> the types around each."""
+    found: dict[str, list[str]] = {}
+    for kind in kinds_of(find):
+        if inside := families()[kind].text_type:
+            found.setdefault(inside, []).append(kind)
+    return dict(sorted(found.items()))
+
+
+def without_a_page(find: str = "") -> dict[str, list[str]]:
+    """A reason -> the types that transformers has and this package, for this reason, has not."""
+    found: dict[str, list[str]] = {}
     for kind, reason in refused().items():
         if find.lower() in kind.lower():
-            by_reason.setdefault(reason, []).append(kind)
-    if not by_reason:
-        return []
-    lines = ["", "types without a page, which score and sweep can try with `engine=torch`:"]
-    for reason, kinds in by_reason.items():
-        lines += textwrap.wrap(
-            f"{', '.join(kinds)}: {reason}", 98, initial_indent="  ", subsequent_indent="    "
-        )
-    return lines
+            found.setdefault(reason, []).append(kind)
+    return found
+
+
+def _listed(title: str, lines: list[str]) -> list[str]:
+    """Lines of text under a title, each folded and indented; none without lines."""
+    folded = [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, 98, initial_indent="  ", subsequent_indent="    ")
+    ]
+    return ["", title, *folded] if folded else []
 
 
 def table(find: str = "") -> str:
@@ -217,5 +230,12 @@ def table(find: str = "") -> str:
         f"{covered:,} of {sum(PUBLISHED.values()):,} models of the published map",
     ]
     lines += [f"  {kind} ({count}): no page for it" for kind, count in absent.items()]
-    lines += _without_a_page(find)
+    lines += _listed(
+        "types with pictures or sound beside text, scored as the language model inside:",
+        [f"{', '.join(kinds)}: {inside}" for inside, kinds in around(find).items()],
+    )
+    lines += _listed(
+        "types without a page, which score and sweep can try with `engine=torch`:",
+        [f"{', '.join(kinds)}: {reason}" for reason, kinds in without_a_page(find).items()],
+    )
     return "\n".join(lines) + "\n"

@@ -30,8 +30,8 @@ class Family:
       by_shapes: from the Spec of config.json, and a function that gives a stored tensor's shape
         by its name (None where there is none), to the Spec that the tensors show; for what
         config.json may have wrong.
-      text_type: set for checkpoints of several modalities: the type of the language model in them
-        where config.json names none.
+      text_type: set for checkpoints of several modalities, of which the language model is scored:
+        its type where config.json names none.
       text_keys: beside it, where config.json may have the language model's object: keys, joined by
         dots, the first of which that is there counts.
       around: beside it, from that type to the page of the whole checkpoint, of which the language

@@ -44,4 +44,4 @@ def rows(spec: Spec) -> dict[str, Row]:
     return {path: nested(row) for path, row in gemma3_text.rows(spec).items()}
 
 
-FAMILIES = {"gemma3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS)}
+FAMILIES = {"gemma3": Family(PAPER, spec, rows, PREFIX, INERT_TENSORS, text_type="gemma3_text")}

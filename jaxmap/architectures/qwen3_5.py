@@ -122,13 +122,13 @@ def _nested(row: Row) -> Row:
     return dataclasses.replace(row, other_names=(other,), otherwise=otherwise)
 
 
-def _family(spec) -> Family:
-    return Family(PAPER, spec, rows, llama.PREFIX, INERT_TENSORS)
+def _family(spec, text_type: str = "") -> Family:
+    return Family(PAPER, spec, rows, llama.PREFIX, INERT_TENSORS, text_type=text_type)
 
 
 FAMILIES = {
     "qwen3_5_text": _family(_dense),
-    "qwen3_5": _family(_with_sight(_dense)),
+    "qwen3_5": _family(_with_sight(_dense), "qwen3_5_text"),
     "qwen3_5_moe_text": _family(_with_experts),
-    "qwen3_5_moe": _family(_with_sight(_with_experts)),
+    "qwen3_5_moe": _family(_with_sight(_with_experts), "qwen3_5_moe_text"),
 }

@@ -39,6 +39,7 @@ BY_HAND = {"camelidae", "deepseek", "stablelm_alpha"}
 # Another name on the outside of the same decoder.
 SAME = {
     "kimi_k2": "deepseek_v3",
+    "phi4mm": "phi4_multimodal",
     **{kind: text for kind, text in containers.INSIDE.items() if kind not in containers.WHOLE},
 }
 
