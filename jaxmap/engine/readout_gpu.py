@@ -100,7 +100,9 @@ def scan(
             "flops": str(2 * N * tiles * _COLUMNS * E),
             "transcendentals": str(N * tiles * _COLUMNS * exponentials),
             "bytes_accessed": str(
-                hidden_NE.nbytes + unembedding.head_VE.nbytes + 4 * parts * N * len(kinds)
+                hidden_NE.nbytes
+                + min(V, tiles * _COLUMNS) * E * unembedding.head_VE.dtype.itemsize
+                + 4 * parts * N * len(kinds)
             ),
         },
         interpret=interpret,

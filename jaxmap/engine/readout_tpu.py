@@ -122,8 +122,8 @@ def scan(
     states, heads = parts_of(hidden_NE, unembedding.head_VE)
     bias = unembedding.bias_V
     biases = () if bias is None else (bias.astype(jnp.float32)[None],)
-    numbers = (unembedding.tokens_from(first), first, begin)
-    numbers_3 = jnp.stack([jnp.asarray(number, jnp.int32) for number in numbers])
+    numbers = (unembedding.tokens_from(first), first, begin, begin // _COLUMNS)
+    numbers_4 = jnp.stack([jnp.asarray(number, jnp.int32) for number in numbers])
     column = pl.BlockSpec((rows, _LANES), lambda n, w, *_: (n, 0))
     own = pl.BlockSpec((1, 1, rows), lambda n, w, *_: (n, 0, 0))
     dtypes = {"top": jnp.int32, "above": jnp.int32}
@@ -134,7 +134,7 @@ def scan(
     tiles = last + 1 if most is None else min(last + 1, pl.cdiv(most, _COLUMNS) + 1)
 
     def block(w, numbers_ref):  # beyond the last, nothing is computed, so that nothing is read
-        return jnp.minimum(numbers_ref[2] // _COLUMNS + w, last)
+        return jnp.minimum(numbers_ref[3] + w, last)
 
     exponentials = 2 if getattr(unembedding.adjust, "softcap", 0) else 1  # of a logit
     found = pl.pallas_call(
@@ -162,13 +162,13 @@ def scan(
             flops=2 * N * tiles * _COLUMNS * E * passes,
             transcendentals=N * tiles * _COLUMNS * exponentials,
             bytes_accessed=sum(x.nbytes for x in states)
-            + N // rows * sum(x.nbytes for x in heads)
+            + N // rows * tiles * _COLUMNS * E * sum(x.dtype.itemsize for x in heads)
             + 4 * N * _LANES * len(kinds),
         ),
         interpret=interpret,
         name="readout",
     )(
-        numbers_3,
+        numbers_4,
         target_N.reshape(-1, 1, rows),
         target_logit_N.reshape(-1, 1, rows),
         *states,
@@ -210,7 +210,7 @@ def _kernel(
     logit_NW = adjust(logit_NW, inputs[-1][...] if biased else None)
     row_NW = jax.lax.broadcasted_iota(jnp.int32, (rows, W), 1)
     if bounded:
-        row_NW += (numbers_ref[2] // W + w) * W
+        row_NW += (numbers_ref[3] + w) * W
         valid_NW = (row_NW >= numbers_ref[2]) & (row_NW < numbers_ref[0])
     else:
         row_NW += w * W
