@@ -127,18 +127,6 @@ def _also_renamed(rows: Mapping[str, Row]) -> dict[str, Row]:
     }
 
 
-def _convolutions(name: str, d: Delta) -> dict[str, Row]:
-    """The rows of the three convolutions, which transformers has in one tensor."""
-    size, found = d.H * d.K, {}
-    for i, letter in enumerate("qkv"):
-        layout, cut = "(h c) 1 w -> h c w", (i * size, (i + 1) * size, 3 * size)
-        joined = Row("model.layers.{l}.self_attn.conv1d.weight", layout, cut=cut)
-        found[f"blocks/attn/conv_{letter}"] = Row(
-            f"{name}.{letter}_conv1d.weight", layout, otherwise=joined
-        )
-    return found
-
-
 def rows(spec: Spec) -> dict[str, Row]:
     assert spec.delta is not None
     assert spec.latent is not None
@@ -160,7 +148,7 @@ def rows(spec: Spec) -> dict[str, Row]:
     return {
         **deepseek_v2.rows(spec),
         **_also_renamed(ours),
-        **_convolutions(attn, spec.delta),
+        **kimi_linear.convolutions(attn, f"{layer}.self_attn", spec.delta),
     }
 
 

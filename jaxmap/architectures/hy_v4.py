@@ -91,4 +91,14 @@ def rows(spec: Spec) -> dict[str, Row]:
     return _gates(made)
 
 
-FAMILIES = {"hy_v4": Family(PAPER, spec, rows, llama.PREFIX, INERT_TENSORS)}
+def _beside_vision(c: Config) -> Spec:
+    """The language model of the larger Hy4, whose latent norms have the epsilon of the others."""
+    made = spec(c)
+    assert made.latent is not None
+    return dataclasses.replace(made, latent=dataclasses.replace(made.latent, eps=made.eps))
+
+
+_HY4 = Family(PAPER, spec, rows, llama.PREFIX, INERT_TENSORS)
+VL_TEXT = dataclasses.replace(_HY4, spec=_beside_vision)  # inside checkpoints of type hy_v4_vl
+
+FAMILIES = {"hy_v4": _HY4}

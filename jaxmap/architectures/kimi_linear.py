@@ -154,6 +154,25 @@ def delta_rows(name: str) -> dict[str, Row]:
     return found
 
 
+def convolutions(name: str, joined: str, d: Delta) -> dict[str, Row]:
+    """The rows of the three convolutions, which transformers 5.24 has in one tensor for some types.
+
+    Args:
+      name: the beginning of the names of three tensors.
+      joined: the beginning of the name of the one.
+      d: the sizes.
+    """
+    size, found = d.H * d.K, {}
+    for i, letter in enumerate("qkv"):
+        layout, cut = "(h c) 1 w -> h c w", (i * size, (i + 1) * size, 3 * size)
+        found[f"blocks/attn/conv_{letter}"] = Row(
+            f"{name}.{letter}_conv1d.weight",
+            layout,
+            otherwise=Row(f"{joined}.conv1d.weight", layout, cut=cut),
+        )
+    return found
+
+
 def rows(spec: Spec) -> dict[str, Row]:
     layer = "model.layers.{l}"
     return {

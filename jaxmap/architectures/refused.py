@@ -28,8 +28,8 @@ _SHARED = (
     (
         """
         apertus1p5 apertus1p5_text chameleon cohere_compass cohere_compass_text cosmos3_edge
-        deepseek_ocr2 dots3_note dots3_note_text git glm5_next granite4_vision
-        granite_docling hy_v4_vl inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
+        deepseek_ocr2 dots3_note dots3_note_text git granite4_vision
+        granite_docling inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
         mistral_large4 muse_glimmer muse_spark
         qwen4_exp step3p7 unlimited_ocr voxtral_realtime
         """,

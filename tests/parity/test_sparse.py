@@ -38,6 +38,7 @@ _LIMITS = {
     "axk2": (dict(index_topk=40), 40, "index_topk"),
     "deepseek_v32": (dict(index_topk=40), 40, "index_topk"),
     "glm_moe_dsa": (dict(index_topk=40), 40, "index_topk"),
+    "glm5_next": (dict(index_topk=36, index_kpool=6), 41, "index_topk"),
     "hy_v4": (dict(index_topk=40), 40, "index_topk"),
     "minimax_m3_vl_text": (
         dict(index_block_size=8, index_topk_blocks=5, index_local_blocks=2),
@@ -51,7 +52,10 @@ _LIMITS = {
 def test_longer_texts_need_the_indexer(name, tmp_path):
     """Up to the limit PyTorch attends to all keys; beyond it scores change, and are not given."""
     changes, limit, attribute = _LIMITS[name]
-    reference = make_model({**CASES[name], **changes}, tmp_path)
+    config = CASES[name]
+    if "text_config" in config:
+        changes = {"text_config": {**config["text_config"], **changes}}
+    reference = make_model({**config, **changes}, tmp_path)
     ids = random_texts()[0]
     texts = [ids[:limit], ids[5 : 5 + limit], ids[40 : 40 + limit - 1]]
     model = weights.load(tmp_path, dtype="float32")

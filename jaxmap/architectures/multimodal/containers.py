@@ -119,6 +119,7 @@ CONTAINERS = {
         True,
         (r"^(model\.)?vision_embedder\.",),
     ),
+    "glm5_next": Container("GLM-5 Team 2026, GLM-5.3-Flash", "glm5_next_text", tied=False),
     "glmasr": Container("Z.ai 2025, GLM-ASR", "llama", left_out=_GLM_ASR),
     "glm46v": Container("Z.ai 2025, GLM-4.6V", "glm4v_text", tied=False),
     "glm4v": Container("Z.ai 2025, arXiv:2507.01006", "glm4v_text", tied=False),
@@ -129,6 +130,9 @@ CONTAINERS = {
     "hunyuan_vl": Container("Tencent Hunyuan Team 2025, HunyuanOCR", "hunyuan_vl_text"),
     "granite_speech": _granite("Saon et al. 2025, arXiv:2505.08699"),
     "granite_speech_plus": _granite("IBM 2026, Granite Speech Plus"),
+    "hy_v4_vl": Container(
+        "Tencent Hunyuan 2026, Hy4", "hy_v4_vl_text", tied=False, other_parts=(r"^(model\.)?vit\.",)
+    ),
     "hyperclovax_vision_v2": Container("NAVER Cloud 2026, HyperCLOVA X", "hyperclovax"),
     "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
     "idefics3": Container("Laurençon et al. 2024, arXiv:2408.12637", "llama", tied=False),

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 
-from jaxmap.architectures import hunyuan, llama, qwen3_moe
+from jaxmap.architectures import hunyuan, hy_v4, llama, qwen3_moe
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.architectures.multimodal import ernie4_5_vl, glm4v, mllama, molmo2
+from jaxmap.architectures.multimodal import ernie4_5_vl, glm4v, glm5_next, mllama, molmo2
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
@@ -82,6 +82,8 @@ def text_types() -> dict[str, Family]:
         ),
         "emu3_text_model": _text("llama", _emu3),
         "ernie4_5_vl_moe_text": ernie4_5_vl.FAMILY,
+        "glm5_next_text": glm5_next.FAMILY,
+        "hy_v4_vl_text": hy_v4.VL_TEXT,
         "hunyuan_vl_text": _text("hunyuan_v1_dense", hunyuan.dense),
         "mllama_text_model": mllama.FAMILY,
         "molmo2_text": molmo2.FAMILY,
