@@ -18,11 +18,11 @@ PAPER = "Tencent Hunyuan 2026, Hy4"
 INERT_TENSORS = (*llama.INERT_TENSORS, deepseek_v32.INDEXER, r"(^|\.)mtp_layers\.")
 
 
-def spec(c: Config) -> Spec:
+def spec(c: Config, *, interleaved: bool = False) -> Spec:
     c["q_lora_rank"]  # the indexer reads the compressed queries
     c.assume("rms_norm_eps", 1e-5)
     c.inert("learnable_sink_init", "indexer_types", "router_aux_loss_coef")
-    facts = deepseek_v2.latent(c, interleaved=False)
+    facts = deepseek_v2.latent(c, interleaved=interleaved)
     eps = c.get("hc_eps", 1e-6)
     experts = deepseek_v3.sigmoid_experts(c, groups=1, groups_kept=1, scale=2.827, shared=1)
     glu = ClampedSwiglu(alpha=1.0, limit=c.get("swiglu_limit", 10.0), added=0.0)
@@ -92,8 +92,8 @@ def rows(spec: Spec) -> dict[str, Row]:
 
 
 def _beside_vision(c: Config) -> Spec:
-    """The language model of the larger Hy4, whose latent norms have the epsilon of the others."""
-    made = spec(c)
+    """The larger Hy4: rope turns adjacent channels, and latent norms have the common epsilon."""
+    made = spec(c, interleaved=True)
     assert made.latent is not None
     return dataclasses.replace(made, latent=dataclasses.replace(made.latent, eps=made.eps))
 
