@@ -17,7 +17,7 @@ PAPER = "Arcee AI 2026, arXiv:2602.17004"
 def spec(c: Config) -> Spec:
     sizes = llama.sizes(c, head_dim=128, eps=1e-5)
     L, D = sizes["L"], sizes["D"]
-    c.require("attention_bias", (False,), False)  # the gate would lack the bias
+    bias = c.get("attention_bias", False)  # the gate has none
     period = c.get("global_attn_every_n_layers", 4) or 4
     near = sliding_layers(c, L, lambda i: (i + 1) % period != 0)
     window = c.get("sliding_window", 1024)
@@ -46,6 +46,8 @@ def spec(c: Config) -> Spec:
         kinds=tuple(Kind(mlp="dense" if i < dense else "experts") for i in range(L)),
         experts=experts,
         norms=gemma2.SANDWICH,
+        qkv_bias=bias,
+        out_bias=bias,
         out_gate=OutGate(),
         qk_norm=QkNorm("head", "rms", sizes["eps"]),
         rope_of=tuple(0 if is_near else -1 for is_near in near),

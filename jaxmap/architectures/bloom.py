@@ -16,9 +16,12 @@ INERT_TENSORS = ()
 def spec(c: Config) -> Spec:
     D = c.first("n_embed", "hidden_size")
     H = c.first("n_head", "num_attention_heads")
-    # Biases are left out with this key, which no published model sets.
-    c.require("slow_but_exact", (False,), False)
-    c.inert("hidden_dropout", "attention_dropout", "pretraining_tp", "offset_alibi", "n_inner")
+    if (c.get("pretraining_tp") or 1) > 1:
+        # The reference then sums slices of two projections and leaves out their biases, with which
+        # the model was trained.
+        c.require("slow_but_exact", (False,), False)
+    c.inert("slow_but_exact")
+    c.inert("hidden_dropout", "attention_dropout", "offset_alibi", "n_inner")
     c.inert("attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion")
     c.inert("skip_bias_add", "skip_bias_add_qkv")
     return Spec(

@@ -18,7 +18,7 @@ _KINDS = {
             num_layers top_k_experts topk topk_group""",
         (int, 0, 10_000): """attn_layer_offset expert_layer_offset first_k_dense_replace
             moe_layer_start_index moe_num_shared_experts n_shared_experts num_experts_per_tok
-            num_local_experts""",
+            num_local_experts pretraining_tp""",
         (int, 0, 1 << 20): "shared_intermediate_size",
         (int, -1, 10_000): "moe_layer_end_index",
         (int, -10_000, 10_000): "rescale_every",

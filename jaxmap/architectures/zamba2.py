@@ -79,6 +79,7 @@ def spec(c: Config) -> Spec:
     hybrid = hybrids(c, L, _HYBRID)
     heads, expand = c.get("n_mamba_heads", 8), c.get("mamba_expand", 2)
     c.require("mamba_headdim", (int(expand * D) // heads, None), None)
+    # With it transformers 4 has another base of the rope, and transformers 5 does not.
     c.require("use_long_context", (False,), False)
     # The reference's convolution has a bias whatever this says.
     c.inert("use_conv_bias", "chunk_size", "use_mem_eff_path")

@@ -154,7 +154,7 @@ def test_names_without_the_prefix(name, tmp_path):
         ("gpt_neo", {"attention_layers": ["global"] * 3}, "or others"),
         ("gpt_neo", {"window_size": 0}, "window_size"),
         ("gpt_bigcode", {"add_cross_attention": True}, "add_cross_attention"),
-        ("bloom", {"slow_but_exact": True}, "slow_but_exact"),
+        ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact"),
         ("falcon-7b", {"num_ln_in_parallel_attn": 2}, "contradict each other"),
         ("falcon-40b", {"parallel_attn": False}, "contradict each other"),
         ("falcon-40b", {"num_ln_in_parallel_attn": 3}, "contradict each other"),

@@ -216,6 +216,7 @@ CASES: dict[str, dict[str, Any]] = {
         **_AFMOE,
         "layer_types": None,
         "global_attn_every_n_layers": 2,
+        "attention_bias": True,
         "num_dense_layers": 2,
         "num_shared_experts": 1,
         "mup_enabled": False,
