@@ -116,7 +116,8 @@ class Block(nnx.Module):
             own = slot in spec.norms - kind.bare and part not in absent
             norm: Norm | GatedNorm | None = None
             if own:
-                norm = plain = norm_of(spec, spec.D, dtype)
+                out = slot in ("attn_out", "mlp_out")
+                norm = plain = norm_of(spec, spec.D, dtype, spec.out_eps if out else 0.0)
                 if spec.norm_gate_rank and slot not in kind.ungated:
                     norm = GatedNorm(plain, spec.D, spec.norm_gate_rank, **make)
             setattr(self, slot, norm)
@@ -259,17 +260,26 @@ def _learnt(x_BTD: jax.Array, factor_D: nnx.Param | None) -> jax.Array:
     return x_BTD if factor_D is None else x_BTD * factor_D[...].astype(x_BTD.dtype)
 
 
-def norm_of(spec: Spec, width: int, dtype, eps: float = 0.0, *, bias: bool = True) -> Norm:
-    """A norm of the spec's form over `width` channels, without a bias if `bias` is not set.
+def norm_of(
+    spec: Spec,
+    width: int,
+    dtype,
+    eps: float = 0.0,
+    *,
+    scale: bool = True,
+    bias: bool = True,
+    offset: float | None = None,
+) -> Norm:
+    """A norm of the spec's form over `width` channels, without scale or bias if these are not set.
 
-    `eps` of 0 means the spec's.
+    An `eps` of 0 and an `offset` of None mean the spec's.
     """
     return Norm(
         spec.norm,
         (width,),
         eps=eps or spec.eps,
-        scale=spec.norm_scale,
+        scale=spec.norm_scale and scale,
         bias=spec.norm_bias and bias,
-        offset=spec.norm_offset,
+        offset=spec.norm_offset if offset is None else offset,
         dtype=dtype,
     )

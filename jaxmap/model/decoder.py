@@ -49,8 +49,10 @@ class Decoder(nnx.Module):
         self.embed_in = Linear("bte,ed->btd", (E, spec.D), **make) if spec.embed_D else None
         affine = spec.embed_affine
         self.embed_scale = parameter(jnp.ones((spec.D,), dtype), "d") if affine else None
-        self.embed_shift = parameter(jnp.zeros((spec.D,), dtype), "d") if affine else None
-        self.embed_norm = norm_of(spec, spec.D, dtype) if spec.embed_norm else None
+        shift = affine or spec.embed_bias
+        self.embed_shift = parameter(jnp.zeros((spec.D,), dtype), "d") if shift else None
+        own = dict(scale=spec.embed_norm_scale)
+        self.embed_norm = norm_of(spec, spec.D, dtype, **own) if spec.embed_norm else None
         self.positions = (
             parameter(table(rngs.params(), (spec.positions, spec.D), dtype), "pd")
             if spec.positions
@@ -80,7 +82,14 @@ class Decoder(nnx.Module):
         adapted = count[1] if spec.shared is not None and spec.shared.rank else 0
         self.adapters = nnx.List([Adapters(spec, **make) for _ in range(adapted)])
         self.final_norm = (
-            norm_of(spec, spec.D, dtype, spec.final_eps, bias=spec.final_bias)
+            norm_of(
+                spec,
+                spec.D,
+                dtype,
+                spec.final_eps,
+                bias=spec.final_bias,
+                offset=spec.final_offset,
+            )
             if spec.final_norm
             else None
         )
@@ -131,6 +140,8 @@ class Decoder(nnx.Module):
             x_BTD = self.embed_in(x_BTD, inputs)
         if self.embed_scale is not None and self.embed_shift is not None:
             x_BTD = shifted(x_BTD, self.embed_scale, self.embed_shift)
+        elif self.embed_shift is not None:
+            x_BTD = x_BTD + self.embed_shift[...].astype(x_BTD.dtype)
         if self.positions is not None:
             x_BTD = x_BTD + self.positions[...][inputs.position_BT + spec.position_offset]
         if spec.sinusoids:

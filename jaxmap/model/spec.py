@@ -221,9 +221,13 @@ class Spec:
     embed_D: int = 0  # width of the embedding where it is projected to D (OPT-350m); 0: D
     embed_scale: float = 1.0
     embed_affine: bool = False  # embeddings are shifted and scaled by learnt vectors
+    embed_bias: bool = False  # a learnt vector is added to every embedding
     embed_norm: bool = False
+    embed_norm_scale: bool = True  # whether that norm has a scale where the others have one
     final_norm: bool = True
     final_eps: float = 0.0  # of the final norm; 0: eps
+    final_offset: float | None = None  # of the final norm; None: norm_offset
+    out_eps: float = 0.0  # of the norms attn_out and mlp_out; 0: eps
     final_bias: bool = True  # whether the final norm has a bias where the others have one
     tied: bool = False  # the head is the embedding
     head_bias: bool = False

@@ -59,6 +59,7 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     causal = type(hf_config) in AutoModelForCausalLM._model_mapping and not around
     auto = AutoModelForCausalLM if causal else AutoModelForMultimodalLM
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
+    can_sdpa = can_sdpa and hf_config.model_type != "apertus1p5"  # whose other parts cannot
     can_sdpa = can_sdpa and hf_config.model_type not in _EAGER
     attention = "sdpa" if can_sdpa else "eager"
     torch.manual_seed(seed)  # of the initialisation that the numbers below are added to

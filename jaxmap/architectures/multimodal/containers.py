@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from jaxmap.architectures.multimodal.own_rows import also_named, nemo_rows
+from jaxmap.architectures.multimodal.own_rows import also_named, nemo_rows, renamed_by
 from jaxmap.architectures.rows import Row
 
 
@@ -95,10 +95,44 @@ def _omni(paper: str, text_type: str) -> Container:
     )
 
 
+# Cosmos 3's files have the names of diffusers, at the top level.
+_COSMOS_NAMES = (
+    (r"^model\.", ""),
+    (r"\.self_attn\.([qkv])_proj\.", r".self_attn.to_\1."),
+    (r"\.self_attn\.o_proj\.", ".self_attn.to_out."),
+    (r"\.self_attn\.([qk])_norm\.", r".self_attn.norm_\1."),
+    (r"\.mlp\.fc1\.", ".mlp.up_proj."),
+    (r"\.mlp\.fc2\.", ".mlp.down_proj."),
+)
+# Generators of pictures, sound and movements, which share the language model's layers.
+_COSMOS_PARTS = (
+    r"_moe_gen\.|\.(add_[qkv]_proj|to_add_out|norm_added_[qk]|k_norm_und_for_gen)\.",
+    r"^((audio|action)_)?proj_(in|out)\.|^time_embedder\.|^(audio|action)_modality_embed$",
+    r"^(blocks|merger|patch_embed|pos_embed|deepstack_merger_list)\.",
+)
 CONTAINERS = {
     "aria": Container("Li et al. 2024, arXiv:2410.05993", "aria_text", tied=False),
+    "apertus1p5": Container("Swiss AI Initiative 2026, Apertus 1.5", "apertus1p5_text", tied=False),
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
+    "cohere_compass": Container("Cohere 2026, Compass", "cohere_compass_text", tied=False),
+    "cosmos3_edge": Container(
+        "NVIDIA 2026, Cosmos 3",
+        "cosmos3_edge_text",
+        tied=False,
+        other_parts=_COSMOS_PARTS,
+        rows=partial(renamed_by, _COSMOS_NAMES),
+    ),
+    "cosmos3_omni": Container(
+        "NVIDIA 2026, Cosmos 3",
+        "qwen3_vl_text",
+        tied=False,
+        other_parts=_COSMOS_PARTS,
+        rows=partial(renamed_by, _COSMOS_NAMES),
+    ),
     "cohere2_vision": Container("Cohere 2025, Command A Vision", "cohere2"),
+    "deepseek_ocr2": Container(
+        "DeepSeek-AI 2026, arXiv:2601.20552", "deepseek_ocr2_text", tied=False
+    ),
     "emu3": Container("Wang et al. 2024, arXiv:2409.18869", "emu3_text_model", tied=False),
     "ernie4_5_vl_moe": Container(
         "ERNIE Team, Baidu 2025, ERNIE 4.5",
@@ -127,6 +161,10 @@ CONTAINERS = {
     "glm_ocr": Container("Z.ai 2026, GLM-OCR", "glm_ocr_text", tied=False),
     "got_ocr2": Container("Wei et al. 2024, arXiv:2409.01704", "qwen2"),
     "glmga": Container("Z.ai 2026, GLM-GA", "glm4v_text", tied=False),
+    "granite4_vision": Container(
+        "Granite Team 2026, Granite 4 Vision", "granite4_vision_text", tied=False
+    ),
+    "granite_docling": Container("Granite Team 2026, Granite Docling", "granite_docling_text"),
     "hunyuan_vl": Container("Tencent Hunyuan Team 2025, HunyuanOCR", "hunyuan_vl_text"),
     "granite_speech": _granite("Saon et al. 2025, arXiv:2505.08699"),
     "granite_speech_plus": _granite("IBM 2026, Granite Speech Plus"),
@@ -144,6 +182,8 @@ CONTAINERS = {
         other_parts=(r"^(model\.)?mm_projector\.",),
         rows=partial(also_named, "model.layers.", "model.blocks."),
     ),
+    "kosmos-2": Container("Peng et al. 2023, arXiv:2306.14824", "kosmos_2_text_model"),
+    "kosmos-2.5": Container("Lv et al. 2023, arXiv:2309.11419", "kosmos_2_5_text_model"),
     "lfm2_vl": Container("Liquid AI 2025, arXiv:2511.23404", "lfm2"),
     "lighton_ocr": Container("LightOn 2026, arXiv:2601.14251", "qwen3"),
     "llama4": Container("Meta 2025, Llama 4", "llama4_text", tied=False),
@@ -186,6 +226,7 @@ CONTAINERS = {
         other_parts=(r"^(mlp1|sound_encoder|sound_projection|vision_final_layernorm)\.",),
         text_keys=("text_config", "llm_config"),
     ),
+    "muse_glimmer": Container("Meta 2026, Muse Glimmer", "muse_glimmer_text", tied=False),
     "omniasr": Container("Meta 2025, arXiv:2511.09690", "llama", tied=False),
     "ovis2": Container("Lu et al. 2024, arXiv:2405.20797", "qwen2"),
     "paddleocr_vl": Container(
@@ -214,6 +255,7 @@ CONTAINERS = {
     "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),
     "qwen3_vl_moe": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", tied=False),
     "smolvlm": Container("Marafioti et al. 2025, arXiv:2504.05299", "llama", tied=False),
+    "unlimited_ocr": Container("Baidu 2026, Unlimited-OCR", "unlimited_ocr_text", tied=False),
     "vibevoice_asr": Container("Peng et al. 2026, arXiv:2601.18184", "qwen2", tied=False),
     "video_llama_3": Container("Zhang et al. 2025, arXiv:2501.13106", "qwen2", tied=False),
     "video_llava": Container("Lin et al. 2023, arXiv:2311.10122", "llama", tied=False),

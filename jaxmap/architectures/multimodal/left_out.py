@@ -36,6 +36,10 @@ _LLAMA = _sizes(4096, 11_008, 32, 32, 32_000, 2048)
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
     "aria_text": _sizes(4096, 4096, 32, 32, 32_000, 2048),
+    "apertus1p5_text": _sizes(4096, 14_336, 32, 32, 266_752, 65_536),
+    "cohere_compass_text": _sizes(8192, 22_528, 40, 64, 256_000, 8192),
+    "cosmos3_edge_text": _sizes(2048, 9216, 28, 16, 131_072, 131_072),
+    "deepseek_ocr2_text": _sizes(4096, 11_008, 32, 32, 102_400, 2048),
     "cohere2": _sizes(8192, 22_528, 40, 64, 256_000, 8192),
     "emu3_text_model": _sizes(4096, 14_336, 32, 32, 184_622, 9216),
     "ernie4_5_vl_moe_text": _sizes(2560, 12_288, 28, 20, 103_424, 131_072),
@@ -52,15 +56,34 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "glm4v_text": _sizes(4096, 13_696, 40, 32, 151_552, 32_768),
     "glm_ocr_text": _sizes(1024, 4096, 16, 16, 59_392, 131_072),
     "granite": _LLAMA,
+    "granite4_vision_text": _LLAMA,
+    "granite_docling_text": _sizes(1024, 2048, 28, 16, 133_800, 32_768),
     "hunyuan_vl_text": _sizes(4096, 11_008, 32, 32, 290_943, 2048),
     "hyperclovax": _LLAMA,
     "kimi_k2": _DEEPSEEK_V3,
+    "kosmos_2_text_model": dict(
+        embed_dim=2048,
+        ffn_dim=8192,
+        layers=24,
+        attention_heads=32,
+        vocab_size=65_037,
+        max_position_embeddings=2048,
+    ),
+    "kosmos_2_5_text_model": dict(
+        embed_dim=1536,
+        ffn_dim=6144,
+        layers=24,
+        attention_heads=16,
+        vocab_size=108_481,
+        max_position_embeddings=4096,
+    ),
     "lfm2": _sizes(2560, 12_288, 32, 32, 65_536, 128_000),
     "llama": _LLAMA,
     "llama4_text": _sizes(5120, 8192, 48, 40, 202_048, 131_072, num_key_value_heads=8),
     "mistral": _sizes(4096, 14_336, 32, 32, 32_000, 131_072),
     "mllama_text_model": _sizes(4096, 14_336, 40, 32, 128_256, 131_072, num_key_value_heads=8),
     "molmo2_text": _sizes(4096, 12_288, 36, 32, 151_936, 36_864),
+    "muse_glimmer_text": _sizes(6656, 19_968, 52, 32, 202_048, 131_072),
     "paddleocr_vl_text": _sizes(1024, 3072, 18, 16, 103_424, 131_072),
     "nemotron_h": dict(
         hidden_size=4096, num_attention_heads=32, vocab_size=131_072, moe_intermediate_size=7688
@@ -84,4 +107,5 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 4,
         "num_key_value_heads": 16,
     },
+    "unlimited_ocr_text": _sizes(1280, 6848, 12, 10, 129_280, 32_768),
 }

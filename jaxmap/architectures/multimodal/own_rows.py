@@ -9,6 +9,7 @@ under a name that their own files have for the layers of the vision tower.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from jaxmap.architectures.rows import Row
@@ -55,6 +56,23 @@ def also_named(usual: str, other: str, own: Mapping[str, Row]) -> dict[str, Row]
         further = (name.replace(usual, other) for name in every if usual in name)
         otherwise = row.otherwise and named(row.otherwise)
         names = (*row.other_names, *further)
+        return dataclasses.replace(row, other_names=names, otherwise=otherwise)
+
+    return {path: named(row) for path, row in own.items()}
+
+
+def renamed_by(replacements: tuple[tuple[str, str], ...], own: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows with, as a further name, each name after replacements of regular expressions."""
+
+    def other(name: str) -> str:
+        for old, new in replacements:
+            name = re.sub(old, new, name)
+        return name
+
+    def named(row: Row) -> Row:
+        every = (row.name, *row.other_names)
+        otherwise = row.otherwise and named(row.otherwise)
+        names = (*row.other_names, *map(other, every))
         return dataclasses.replace(row, other_names=names, otherwise=otherwise)
 
     return {path: named(row) for path, row in own.items()}

@@ -9,7 +9,17 @@ from functools import partial
 from jaxmap.architectures import hunyuan, hy_v4, llama, qwen3_moe
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.architectures.multimodal import ernie4_5_vl, glm4v, glm5_next, mllama, molmo2
+from jaxmap.architectures.multimodal import (
+    cosmos,
+    deepseek_ocr,
+    ernie4_5_vl,
+    glm4v,
+    glm5_next,
+    kosmos,
+    mllama,
+    molmo2,
+    muse,
+)
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
 from jaxmap.model.spec import Spec
@@ -33,6 +43,17 @@ def _paddleocr(c: Config) -> Spec:
     rope_facts = dict(theta=500_000.0)
     sizes = llama.sizes(c, kv_heads=2, head_dim=128, eps=1e-5, tied=True, rope_facts=rope_facts)
     return Spec(**sizes, qkv_bias=bias, out_bias=bias, mlp_bias=bias)
+
+
+def _docling(c: Config) -> Spec:
+    """Granite with the factors of its class."""
+    factors = dict(embedding=12.0, residual=0.263, attention=0.015625)
+    for name, value in factors.items():
+        c.assume(f"{name}_multiplier", value)
+    c.assume("logits_scaling", 4.0)
+    c.assume("num_key_value_heads", 4)
+    c.assume("rms_norm_eps", 1e-5)
+    return families()["granite"].spec(c)
 
 
 def _emu3(c: Config) -> Spec:
@@ -88,5 +109,11 @@ def text_types() -> dict[str, Family]:
         "mllama_text_model": mllama.FAMILY,
         "molmo2_text": molmo2.FAMILY,
         "paddleocr_vl_text": _text("llama", _paddleocr),
+        "cosmos3_edge_text": cosmos.FAMILY,
+        "granite4_vision_text": _text("granite", families()["granite"].spec),
+        "granite_docling_text": _text("granite", _docling),
+        "muse_glimmer_text": muse.FAMILY,
+        **deepseek_ocr.FAMILIES,
         **glm4v.FAMILIES,
+        **kosmos.FAMILIES,
     }

@@ -154,6 +154,90 @@ _EMU3_TOWER = dict(
     hidden_size=32,
 )
 
+_APERTUS = {
+    **_SIZES,
+    "model_type": "apertus1p5_text",
+    "vocab_size": 130,
+    "output_vocab_size": 97,
+    "attention_bias": True,
+}
+_VQ = dict(
+    embed_dim=4,
+    latent_channels=4,
+    base_channels=32,
+    channel_multiplier=[1],
+    num_res_blocks=1,
+    attn_resolutions=[],
+)
+_WAV = dict(codebook_size=8)
+_COMPASS = {
+    **_SIZES,
+    "model_type": "cohere_compass_text",
+    "num_hidden_layers": 4,
+    "sliding_window": 11,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "rope_parameters": {
+        "full_attention": None,
+        "sliding_attention": {
+            "rope_type": "default",
+            "rope_theta": 500.0,
+            "mrope_section": [2, 2, 1],
+        },
+    },
+}
+_FACTORS = dict(
+    embedding_multiplier=1.7,
+    logits_scaling=0.6,
+    residual_multiplier=0.4,
+    attention_multiplier=0.21,
+)
+_OCR = {
+    **_SIZES,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 20,
+    "routed_scaling_factor": 1.4,
+    "rms_norm_eps": 0.02,
+}
+_SAM = dict(
+    hidden_size=16,
+    output_channels=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    image_size=32,
+    patch_size=8,
+    window_size=2,
+    global_attn_indexes=[0],
+    downsample_channels=[8, 16],
+)
+_KOSMOS = dict(
+    vocab_size=98,
+    embed_dim=40,
+    layers=3,
+    attention_heads=4,
+    ffn_dim=28,
+    max_position_embeddings=128,
+    layer_norm_eps=0.02,
+    pad_token_id=97,  # of which the texts have none
+)
+_KOSMOS_TOWER = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    patch_embed_hidden_size=12,
+    head_dim=8,
+)
+_MUSE_TOWER = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    patch_size=14,
+    pos_emb_height=4,
+    pos_emb_width=4,
+)
+
 CASES: dict[str, dict[str, Any]] = {
     "mllama": _beside("mllama", _MLLAMA, _MLLAMA_TOWER),
     "mistral4": _MISTRAL4,
@@ -241,5 +325,91 @@ CASES: dict[str, dict[str, Any]] = {
         text_config=_SIZES,
         vq_config=_EMU3_TOWER,
         vocabulary_map={"<image>": 96},
+    ),
+    "apertus1p5_text": _APERTUS,
+    "apertus1p5": dict(
+        model_type="apertus1p5",
+        text_config={**_APERTUS, "vocab_size": 150},
+        vision_config={**_VQ, "codebook_size": 8},
+        audio_config=dict(model_type="wavtokenizer_encoder", **_WAV),
+        image_token_id=3,
+        audio_token_id=4,
+        image_token_offset=100,
+        audio_token_offset=108,
+    ),
+    "cohere_compass_text": _COMPASS,
+    "cohere_compass": _beside(
+        "cohere_compass",
+        {**_COMPASS, "logit_scale": 0.3},
+        {**_GLM_TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+    ),
+    "granite4_vision": _beside(
+        "granite4_vision",
+        {**_SIZES, **_FACTORS, "attention_bias": True},
+        {**_TOWER, "hidden_size": 64, "model_type": "clip_vision_model"},
+        qformer_config=dict(model_type="blip_2_qformer", num_hidden_layers=1, intermediate_size=24),
+        downsample_rate="1/2",
+        deepstack_layer_map=[[0, 0]],
+        spatial_target_layers=[1],
+    ),
+    "granite_docling": _beside(
+        "granite_docling",
+        {**_SIZES, **_FACTORS},
+        {**_TOWER, "out_hidden_size": 40, "scale_factor": 2, "deepstack_visual_indexes": [0]},
+    ),
+    "cosmos3_edge": _beside(
+        "cosmos3_edge", {**_WIDE, "rope_parameters": _mrope(3, 2, 2), "mlp_bias": True}, _TOWER
+    ),
+    "cosmos3_omni": _beside(
+        "cosmos3_omni",
+        {**_WIDE, "model_type": "qwen3_vl_text", "rope_parameters": _mrope(3, 2, 2)},
+        {**_GLM_TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+        | {"model_type": "qwen3_vl_vision"},
+    ),
+    "deepseek_ocr2": dict(
+        model_type="deepseek_ocr2",
+        text_config={
+            **_OCR,
+            "topk_method": "group_limited_greedy",
+            "n_group": 3,
+            "topk_group": 2,
+            "mlp_layer_types": ["dense", "sparse", "sparse"],
+        },
+        vision_config=dict(
+            sam_config={**_SAM, "mlp_ratio": 2.0},
+            encoder_config={**_SIZES, "hidden_size": 16, "num_hidden_layers": 1},
+        ),
+    ),
+    "unlimited_ocr": dict(
+        model_type="unlimited_ocr",
+        text_config={**_OCR, "sliding_window": 7},
+        vision_config=dict(
+            sam_config={**_SAM, "mlp_dim": 24}, encoder_config={**_TOWER, "hidden_size": 16}
+        ),
+    ),
+    "kosmos-2": _beside("kosmos-2", _KOSMOS, _TOWER, latent_query_num=2),
+    "kosmos-2.5": _beside("kosmos-2.5", _KOSMOS, _KOSMOS_TOWER, latent_query_num=2),
+    "git": {
+        **{key: value for key, value in _SIZES.items() if key != "num_key_value_heads"},
+        "model_type": "git",
+        "layer_norm_eps": 0.02,
+        "vision_config": {**_TOWER, "num_channels": 3},
+        "num_image_with_embedding": 2,
+    },
+    "muse_glimmer": _beside(
+        "muse_glimmer",
+        {
+            **_WIDE,
+            "num_hidden_layers": 5,
+            "sliding_window": 11,
+            "post_norm_eps": 0.05,
+            "rms_norm_eps": 0.02,
+            "output_multiplier": 0.7,
+            "final_logit_softcapping": 9.0,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        },
+        _MUSE_TOWER,
+        out_hidden_size=64,
+        projector_hidden_size=24,
     ),
 }
