@@ -27,11 +27,8 @@ _SHARED = (
     ),
     (
         """
-        apertus1p5 apertus1p5_text chameleon cohere_compass cohere_compass_text cosmos3_edge
-        deepseek_ocr2 dots3_note dots3_note_text git granite4_vision
-        granite_docling inkling2 inkling2_loop inkling_mm_model kosmos-2 kosmos-2.5 lfm3_vl
-        mistral_large4 muse_glimmer muse_spark
-        qwen4_exp step3p7 unlimited_ocr voxtral_realtime
+        chameleon dots3_note dots3_note_text inkling2 inkling2_loop inkling_mm_model lfm3_vl
+        mistral_large4 muse_spark qwen4_exp step3p7 voxtral_realtime
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",
@@ -57,8 +54,6 @@ _SHARED = (
 )
 _SINGLE = {
     "blt": "patches of bytes, of a length that another model chooses",
-    "cosmos3_omni": "Qwen3-VL's language model beside a generator of pictures and sound; the page "
-    "is not written",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
     "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
     "diffusion_gemma": "fills blocks of tokens by diffusion, not one after the other",

@@ -18,7 +18,7 @@ from jaxmap.model.spec import Spec
 
 _CONTAINERS = {kind: page for kind, page in families().items() if page.text_type in LEFT_OUT}
 # transformers 5 has another default than 4, but writes the key always: 4 left it out.
-_OTHER_THETA = {"qwen3_vl", "qwen3_vl_moe"}
+_OTHER_THETA = {"cosmos3_omni", "qwen3_vl", "qwen3_vl_moe"}
 # The defaults of these are no model: the layers of Nemotron-H are written always, Qwen3-Omni's
 # width does not divide into its heads.
 _NO_MODEL = {"nemo_speechlm", "nemotron_h_omni", "qwen3_omni_moe", "qwen3_omni_moe_thinker"}

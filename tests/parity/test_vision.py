@@ -19,7 +19,7 @@ from support.reference import make_model, save_config
 from jaxmap.checkpoint import weights
 from jaxmap.model.decoder import named
 
-_DEFAULT = {"mllama", "mistral4", "ernie4_5_vl_moe", "molmo2"}
+_DEFAULT = {"mllama", "mistral4", "ernie4_5_vl_moe", "molmo2", "git", "kosmos-2", "muse_glimmer"}
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]

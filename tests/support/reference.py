@@ -87,8 +87,10 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
             folder, config=hf_config, attn_implementation=attention, dtype=torch.float32
         )
     read.eval()
-    # Llama 4 with a vision tower fails when it is called (transformers 5.24): its text model is.
-    return read.language_model if hf_config.model_type == "llama4" else read
+    # Llama 4 with a vision tower fails when it is called (transformers 5.24), Kosmos-2 without a
+    # picture: their text models are.
+    inside = {"llama4": "language_model", "kosmos-2": "text_model"}.get(hf_config.model_type)
+    return read if inside is None else getattr(read, inside)
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:

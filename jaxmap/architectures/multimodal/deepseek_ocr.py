@@ -27,11 +27,12 @@ def _spec(F: int, c: Config) -> Spec:
     c.require("topk_method", ("greedy", "group_limited_greedy"), "greedy")
     grouped = c.get("topk_method", "greedy") == "group_limited_greedy"
     groups, kept = c.get("n_group"), c.get("topk_group")
+    c.assume("num_experts_per_tok", 6)
     c.inert("layer_types", "sliding_window", "output_router_logits")
     F = c.get("moe_intermediate_size", F)
     experts = Experts(
         E=c.get("n_routed_experts", 64),
-        k=c.get("num_experts_per_tok", 6),
+        k=c["num_experts_per_tok"],
         F=F,
         scale=c.get("routed_scaling_factor", 1.0),
         groups=groups if grouped else 1,

@@ -340,7 +340,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cohere_compass_text": _COMPASS,
     "cohere_compass": _beside(
         "cohere_compass",
-        {**_COMPASS, "logit_scale": 0.3},
+        {**_COMPASS, "logit_scale": 0.3, "tie_word_embeddings": False},
         {**_GLM_TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
     ),
     "granite4_vision": _beside(
