@@ -26,8 +26,10 @@ def _facts(c: Config) -> Spec:
         "pad_token_id": None,
     }
     c.inert("dropout", "attention_dropout", "activation_dropout", "layerdrop", "init_std")
-    read = ("vocab_size", "ffn_dim", "max_position_embeddings", "activation_function")
-    read = (*read, "scale_embedding", "tie_word_embeddings", "add_cross_attention")
+    read = """
+        vocab_size ffn_dim max_position_embeddings activation_function scale_embedding
+        tie_word_embeddings add_cross_attention
+    """.split()
     given = {key: c.get(key) for key in read if c.peek(key) is not None}
     made = xglm.spec(Config({**given, **renamed}, c.where))
     return dataclasses.replace(made, eps=eps, position_offset=offset, inner_norm=True)
