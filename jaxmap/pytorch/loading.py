@@ -98,9 +98,14 @@ def from_folder(folder: Path, dtype: str) -> tuple[Any, dict[str, Any]]:
     told: dict[str, Any]
     with _quiet():
         try:
-            auto: Any = transformers.AutoModelForCausalLM
+            config = transformers.AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, **gguf
+            )
+            config = getattr(config, "thinker_config", config)  # the part that reads text
+            auto = _class_for(config)
             module, told = auto.from_pretrained(
                 folder,
+                config=config,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
                 local_files_only=True,
@@ -115,6 +120,21 @@ def from_folder(folder: Path, dtype: str) -> tuple[Any, dict[str, Any]]:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError(f"{folder}: transformers cannot load it: {reason}") from error
     return module.eval(), told
+
+
+def _class_for(config: Any) -> Any:
+    """transformers' automatic class for a config.
+
+    Of a language model beside pictures or sound it is that of the whole checkpoint, which runs on
+    text alone too: the one for language models does not know most of these types.
+    """
+    import transformers
+
+    causal: Any = transformers.AutoModelForCausalLM
+    whole: Any = getattr(transformers, "AutoModelForMultimodalLM", None)
+    if config.get_text_config() is config or whole is None:
+        return causal
+    return whole if type(config) in whole._model_mapping else causal
 
 
 def load(checkpoint: Checkpoint, dtype: str = "auto") -> TorchModel:

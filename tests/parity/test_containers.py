@@ -190,6 +190,30 @@ def test_names_that_the_library_saves_otherwise(kind, theirs, tmp_path):
     _assert_same(_parameters(tmp_path), as_saved)
 
 
+def test_a_thinker_around_the_whole(tmp_path):
+    """As Qwen3-ASR's own files have it, in config.json and in the names of tensors."""
+    make_model(containers.case("qwen3_asr"), tmp_path)
+    as_saved = _parameters(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    text = {**config["text_config"], "model_type": "qwen3_asr_text"}
+    inside = {"model_type": "qwen3_asr", "text_config": text, "tie_word_embeddings": True}
+    file.write_text(json.dumps({"model_type": "qwen3_asr", "thinker_config": inside}))
+    _renamed(
+        tmp_path,
+        lambda saved: {
+            "thinker."
+            + name.replace("model.language_model.", "model.").replace("model.audio_", "audio_"): one
+            for name, one in saved.items()
+            if "multi_modal_projector" not in name  # is in the tower there
+        },
+    )
+    names = load_file(tmp_path / "model.safetensors")
+    assert any(name.startswith("thinker.model.layers.0.") for name in names)
+    assert any(name.startswith("thinker.audio_tower.") for name in names)
+    _assert_same(_parameters(tmp_path), as_saved)
+
+
 def test_llm_config_and_an_encoding_inside_it(tmp_path):
     """Nemotron Omni's own files call the object so; Kimi K2.5 says the encoding in text_config."""
     make_model(containers.case("nemotron_h_omni"), tmp_path)

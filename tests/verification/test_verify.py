@@ -6,11 +6,14 @@ import csv
 
 import numpy as np
 import pytest
+from support import containers
 from support.checkpoints import add_tokenizer, jaxmap, make_checkpoint, write_config, write_texts
 from support.reference import lens_logp, make_model, text_logp
 
 import jaxmap as package
+from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.errors import InputError
+from jaxmap.pytorch.loading import load
 from jaxmap.verification import verify as module
 from jaxmap.verification.pytorch import TransformersModel
 
@@ -66,6 +69,19 @@ def test_agreement(llama, texts, tmp_path):
         assert a["jaxmap"] == b["jaxmap"]
         assert abs(float(a["difference"])) < 2e-3
     assert sum(row["pytorch_float64"] != "nan" for row in output) == 3
+
+
+def test_a_language_model_beside_sound(texts, tmp_path):
+    """transformers' class of the whole checkpoint is the reference, given text alone."""
+    config = containers.case("qwen2_audio")
+    config["text_config"]["vocab_size"] = CONFIG["vocab_size"]
+    folder = tmp_path / "audio"
+    make_model(config, folder)
+    add_tokenizer(folder)
+    ran = jaxmap("verify", f"--models={folder}", f"--texts={texts}", "--n=2")
+    assert ran.code == 0
+    assert "verdict: agrees with PyTorch" in ran.out
+    assert type(load(Checkpoint(folder)).module).__name__ == "Qwen2AudioForConditionalGeneration"
 
 
 def test_a_difference_fails(llama, texts, monkeypatch):

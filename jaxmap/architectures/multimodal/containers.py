@@ -177,7 +177,7 @@ CONTAINERS = {
     "internvl": Container("Zhu et al. 2025, arXiv:2504.10479", "qwen2"),
     "janus": Container("Chen et al. 2025, arXiv:2501.17811", "llama"),
     "kimi_k25": Container(
-        "Kimi Team 2026, Kimi K2.5",
+        "Kimi Team 2026, arXiv:2602.02276",
         "deepseek_v3",
         other_parts=(r"^(model\.)?mm_projector\.",),
         rows=partial(also_named, "model.layers.", "model.blocks."),
@@ -249,7 +249,12 @@ CONTAINERS = {
     "qwen2_5_vl": Container("Bai et al. 2025, arXiv:2502.13923", "qwen2_5_vl_text", tied=False),
     "qwen2_audio": Container("Chu et al. 2024, arXiv:2407.10759", "qwen2", tied=False),
     "qwen2_vl": Container("Wang et al. 2024, arXiv:2409.12191", "qwen2_vl_text", tied=False),
-    "qwen3_asr": Container("Shi et al. 2026, arXiv:2601.21337", "qwen3"),
+    "qwen3_asr": Container(
+        "Shi et al. 2026, arXiv:2601.21337",
+        "qwen3",
+        text_keys=("text_config", "thinker_config.text_config"),
+        within=("thinker.",),
+    ),
     "qwen3_omni_moe": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
     "qwen3_omni_moe_thinker": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
     "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),

@@ -95,6 +95,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "qwen2_5_vl_text": _QWEN2_VL,
     "qwen3": _sizes(4096, 22_016, 32, 32, 151_936, 32_768),
     "qwen3_5_text": _sizes(4096, 12_288, 32, 16, 248_320, 32_768),
+    "qwen3_asr_text": _sizes(4096, 22_016, 32, 32, 151_936, 128_000),
     "qwen3_omni_moe_text": {
         **_sizes(2048, 18_944, 28, 28, 3584, 32_768),
         "moe_intermediate_size": 768,

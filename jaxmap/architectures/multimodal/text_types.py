@@ -96,6 +96,7 @@ def text_types() -> dict[str, Family]:
         "qwen2_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
         "qwen2_5_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
         "qwen2_5_omni_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-6)),
+        "qwen3_asr_text": _text("qwen3", partial(_qwen, "qwen3", 5e6, 1e-6)),
         "qwen3_omni_moe_text": _text("qwen3_moe", _omni_experts),
         "qwen3_vl_text": _text("qwen3", partial(_qwen, "qwen3", 5e6, 1e-6)),
         "qwen3_vl_moe_text": _text(
