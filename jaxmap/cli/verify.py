@@ -26,7 +26,8 @@ def _define(values: flags.FlagValues) -> None:
         values,
         "double",
         3,
-        "How many of these PyTorch scores in float64 too, to see which side is nearer to it.",
+        "How many of these PyTorch scores in float64 too, at every layer, to see which side is "
+        "nearer to it.",
     )
     flags.DEFINE_boolean(
         "lens", True, "Compare every layer too, through the logit lens.", flag_values=values

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -68,7 +70,38 @@ def test_agreement(llama, texts, tmp_path):
     for a, b in zip(output, last, strict=True):
         assert a["jaxmap"] == b["jaxmap"]
         assert abs(float(a["difference"])) < 2e-3
-    assert sum(row["pytorch_float64"] != "nan" for row in output) == 3
+    for some in (output, last):
+        assert sum(row["pytorch_float64"] != "nan" for row in some) == 3
+
+
+def test_scores_of_tens_of_thousands_of_nats(llama, texts, tmp_path):
+    """The first layers of a tied model with a large final norm (Gemma 3) repeat what they read.
+
+    A unit in the last place of such a score is more than a small score may differ by.
+    """
+    import torch
+
+    model = make_model({**CONFIG, "tie_word_embeddings": True}, tmp_path)
+    add_tokenizer(tmp_path)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(60)
+        model.model.embed_tokens.weight.mul_(4)
+        for layer in model.model.layers:
+            layer.mlp.down_proj.weight.mul_(0.05)
+    model.save_pretrained(tmp_path)
+    found = package.verify(tmp_path, texts, n=3, double=1)
+    (one,) = found.verified
+    assert found.agrees
+    assert one.theirs_LN[0].min() < -10_000
+    assert one.worst_layer < 0.1
+    assert not np.isnan(one.exact_LN[:, 0]).any()
+    assert np.isnan(one.exact_LN[:, 1:]).all()
+    assert re.search(r"at layer 0\d, where the text scores -\d", found.text())
+    assert "layers from float64: jaxmap" in found.text()
+    # A wrong model is far beyond: one part in ten thousand of layer 0.
+    wrong = dataclasses.replace(one, ours_LN=one.ours_LN * np.array([[1.0001], [1], [1]]))
+    assert not wrong.agrees
+    assert wrong.of_layers.argmax() == 0
 
 
 def test_a_language_model_beside_sound(texts, tmp_path):
