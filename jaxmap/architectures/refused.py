@@ -28,7 +28,7 @@ _SHARED = (
     (
         """
         chameleon dots3_note dots3_note_text inkling2 inkling2_loop inkling_mm_model lfm3_vl
-        mistral_large4 muse_spark qwen4_exp step3p7 voxtral_realtime
+        mistral_large4 muse_spark qwen4_exp step3p7
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",
@@ -42,6 +42,11 @@ _SHARED = (
         "layers of cross-attention to another part's states, which the decoder lacks",
     ),
     ("kyutai_speech_to_text pi0", "reads sound or makes movements; it is no model of texts"),
+    (
+        "voxtral_realtime",
+        "adds to the embedding of every token that of the sound of its moment, and reads no text "
+        "without sound",
+    ),
     ("moshi musicgen musicgen_melody", "predicts codes of sound, not text"),
     (
         "qwen4_exp_text",
