@@ -131,10 +131,14 @@ def _class_for(config: Any) -> Any:
     import transformers
 
     causal: Any = transformers.AutoModelForCausalLM
-    whole: Any = getattr(transformers, "AutoModelForMultimodalLM", None)
-    if config.get_text_config() is config or whole is None:
+    if config.get_text_config() is config or config.is_encoder_decoder:
         return causal
-    return whole if type(config) in whole._model_mapping else causal
+    # The second lists some models of sound (Audio Flamingo).
+    for name in ("AutoModelForMultimodalLM", "AutoModelForSeq2SeqLM"):
+        whole: Any = getattr(transformers, name, None)
+        if whole is not None and type(config) in whole._model_mapping:
+            return whole
+    return causal
 
 
 def load(checkpoint: Checkpoint, dtype: str = "auto") -> TorchModel:

@@ -32,7 +32,8 @@ _AROUND = {
     "mistral": "idefics2",
     "nemotron_h": "nemo_speechlm nemotron_h_omni",
     "persimmon": "fuyu",
-    "qwen2": "fast_vlm got_ocr2 ovis2 pp_chart2table qwen2_audio vibevoice_asr video_llama_3",
+    "qwen2": "audioflamingo3 fast_vlm got_ocr2 musicflamingo ovis2 pp_chart2table qwen2_audio"
+    " vibevoice_asr video_llama_3",
     "qwen2_5_omni_text": "qwen2_5_omni qwen2_5_omni_thinker",
     "qwen3": "fun_asr_nano lighton_ocr moss_transcribe_diarize qianfan_ocr qwen3_asr",
     "qwen3_omni_moe_text": "qwen3_omni_moe qwen3_omni_moe_thinker",

@@ -50,14 +50,21 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     scaled_dot_product_attention, or eager where the library's class cannot do without (a soft cap).
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForMultimodalLM,
+        AutoModelForSeq2SeqLM,
+    )
 
     config = copy.deepcopy(config)  # the library's classes change objects inside it
     hf_config = AutoConfig.for_model(config.pop("model_type"), **config)
     # Of a config around a text model's, AutoModelForCausalLM would make the text model alone.
     around = {"text_config", "thinker_config"} & set(config)
     causal = type(hf_config) in AutoModelForCausalLM._model_mapping and not around
-    auto = AutoModelForCausalLM if causal else AutoModelForMultimodalLM
+    seq2seq = type(hf_config) not in AutoModelForMultimodalLM._model_mapping  # as it is listed
+    whole = AutoModelForSeq2SeqLM if seq2seq else AutoModelForMultimodalLM
+    auto = AutoModelForCausalLM if causal else whole
     can_sdpa = auto._model_mapping[type(hf_config)]._supports_sdpa
     can_sdpa = can_sdpa and hf_config.model_type != "apertus1p5"  # whose other parts cannot
     can_sdpa = can_sdpa and hf_config.model_type not in _EAGER

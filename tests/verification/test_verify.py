@@ -104,9 +104,19 @@ def test_scores_of_tens_of_thousands_of_nats(llama, texts, tmp_path):
     assert wrong.of_layers.argmax() == 0
 
 
-def test_a_language_model_beside_sound(texts, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        ("qwen2_audio", "Qwen2AudioForConditionalGeneration"),
+        pytest.param(
+            "audioflamingo3", "AudioFlamingo3ForConditionalGeneration", marks=pytest.mark.slow
+        ),
+        pytest.param("vipllava", "VipLlavaForConditionalGeneration", marks=pytest.mark.slow),
+    ],
+)
+def test_a_language_model_beside_other_parts(kind, of, texts, tmp_path):
     """transformers' class of the whole checkpoint is the reference, given text alone."""
-    config = containers.case("qwen2_audio")
+    config = containers.case(kind)
     config["text_config"]["vocab_size"] = CONFIG["vocab_size"]
     folder = tmp_path / "audio"
     make_model(config, folder)
@@ -114,7 +124,7 @@ def test_a_language_model_beside_sound(texts, tmp_path):
     ran = jaxmap("verify", f"--models={folder}", f"--texts={texts}", "--n=2")
     assert ran.code == 0
     assert "verdict: agrees with PyTorch" in ran.out
-    assert type(load(Checkpoint(folder)).module).__name__ == "Qwen2AudioForConditionalGeneration"
+    assert type(load(Checkpoint(folder)).module).__name__ == of
 
 
 def test_a_difference_fails(llama, texts, monkeypatch):
