@@ -16,7 +16,11 @@ from jaxmap.architectures.registry import families
 from jaxmap.architectures.specs import spec_of
 from jaxmap.model.spec import Spec
 
-_CONTAINERS = {kind: page for kind, page in families().items() if page.text_type in LEFT_OUT}
+_CONTAINERS = {
+    kind: page
+    for kind, page in families().items()
+    if page.around is not None and page.text_type in LEFT_OUT
+}
 # transformers 5 has another default than 4, but writes the key always: 4 left it out.
 _OTHER_THETA = {"cosmos3_omni", "qwen3_vl", "qwen3_vl_moe"}
 # The defaults of these are no model: the layers of Nemotron-H are written always, Qwen3-Omni's
