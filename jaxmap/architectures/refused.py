@@ -64,7 +64,6 @@ _SINGLE = {
     "diffusion_gemma": "fills blocks of tokens by diffusion, not one after the other",
     "dory": "attention gated with a learnt scale, and a learnt factor on each logit",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
-    "hrm_text": "its blocks run several times in a hierarchy; the decoder runs each once",
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
     "inkling_text": "relative positions in logits and short convolutions, which the decoder lacks",

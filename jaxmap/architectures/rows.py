@@ -15,12 +15,12 @@ from jaxmap.model.spec import Spec
 class RowKey(NamedTuple):
     """The key of a parameter's row, and the layers that are stacked in the parameter.
 
-    `layers` has the numbers by which a checkpoint names them; it is (None,) for a parameter outside
-    the blocks, which has no leading axis of layers.
+    `layers` has the numbers, or names, by which a checkpoint names them; it is (None,) for a
+    parameter outside the blocks, which has no leading axis of layers.
     """
 
     key: str
-    layers: tuple[int | None, ...]
+    layers: tuple[int | str | None, ...]
 
 
 def row_key_of(path: str, spec: Spec) -> RowKey:

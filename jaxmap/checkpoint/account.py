@@ -80,11 +80,11 @@ def account(
         spec = family.by_shapes(spec, shape_of)
     rows = dict(family.rows(spec))
 
-    def names_of(row: Row, layer: int | None = None, expert: int | None = None) -> list[str]:
+    def names_of(row: Row, layer: int | str | None = None, expert: int | None = None) -> list[str]:
         names = [n.format(l=layer, e=expert) for n in (row.name, *row.other_names)]
         return [n.removeprefix(family.prefix) for n in names] if bare else names
 
-    def found(row: Row, layer: int | None = None, expert: int | None = None) -> str:
+    def found(row: Row, layer: int | str | None = None, expert: int | None = None) -> str:
         names = names_of(row, layer, expert)
         return next((n for n in names if n in tensors), names[0])
 
@@ -147,8 +147,8 @@ def not_of_the_text(
 def _otherwise(
     row: Row,
     item: tuple[int, ...],
-    found: Callable[[Row, int | None, int], str],
-    layer: int | None,
+    found: Callable[[Row, int | str | None, int], str],
+    layer: int | str | None,
     tensors: Mapping[str, Stored],
 ) -> bool:
     """Whether a file has a parameter where `row.otherwise` says, by its first tensor.

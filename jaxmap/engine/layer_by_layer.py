@@ -53,8 +53,9 @@ class LayerByLayer:
     def __init__(self, found: Opened, dtype: str):
         if not found.spec.layers_stand_alone:
             raise InputError(
-                f"{found.name}: its layers read embeddings of their own, or keys, values or router "
-                "states of earlier layers: it cannot be read layer by layer; give it more memory",
+                f"{found.name}: its layers run several times, or read embeddings of their own, or "
+                "keys, values or router states of earlier layers: it cannot be read layer by "
+                "layer; give it more memory",
                 field="layer_by_layer",
             )
         self.vocabulary, self.width = found.spec.V, found.spec.D

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.block import Block, KeysValues, norm_of
+from jaxmap.model.hierarchy import Hierarchy
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.layers.altup import Expansion
 from jaxmap.model.layers.hyper_connections import StreamEnds
@@ -77,6 +78,7 @@ class Decoder(nnx.Module):
             return blocks(rngs)
 
         self.blocks = nnx.List([stack(kind, stop - start) for kind, start, stop in spec.stacks()])
+        self.hierarchy = Hierarchy(spec, dtype=dtype) if spec.hierarchical else None
         count = (0, 0) if spec.shared is None else (spec.shared.blocks, spec.shared.layers)
         self.shared = nnx.List([SharedBlock(spec, **make) for _ in range(count[0])])
         adapted = count[1] if spec.shared is not None and spec.shared.rank else 0
@@ -184,14 +186,19 @@ class Decoder(nnx.Module):
         state_BTR = None
         if self.spec.router_width:
             state_BTR = jnp.zeros((*x_BTD.shape[:2], self.spec.router_width), jnp.float32)
-        for blocks, (kind, start, stop) in zip(self.blocks, self.spec.stacks(), strict=True):
+        states = None if self.hierarchy is None else self.hierarchy.start(x_BTD)
+        for stack, kind, start, stop in self.spec.runs():
+            if self.hierarchy is not None and states is not None:
+                if start:  # after the run before
+                    states = self.hierarchy.left(self.spec.kinds[start - 1].stack, x_BTD, states)
+                x_BTD = self.hierarchy.entered(states)
             facts, of = LayerFacts.of(self.spec, start, stop), slice(start, stop)
             if embedding_LBTP is not None:
                 facts = dataclasses.replace(facts, embedding_BTP=embedding_LBTP[of])
             own = () if beside is None else (jax.tree.map(operator.itemgetter(of), beside),)
             earlier = kept[kind.reads] if kind.reads else None
             (x_BTD, state_BTR), (tap, keys_values) = self._through(
-                blocks, (x_BTD, state_BTR), geometry, facts, read, own, earlier
+                self.blocks[stack], (x_BTD, state_BTR), geometry, facts, read, own, earlier
             )
             if kind.keeps:
                 kept[kind.keeps] = jax.tree.map(operator.itemgetter(-1), keys_values)

@@ -85,6 +85,8 @@ class Kind:
         the Spec's; 0: the Spec's.
       turned: the channels of a head that the layers' rope turns, where ropes differ in it; 0: all
         of a head's, or as many as every rope of the Spec turns.
+      stack: set for layers that run several times: all runs with one name use the same weights.
+      turn: which run it is, from 0.
       reads_router: whether the router reads the state of the layer before (`Experts.router_width`).
       bare: norm slots of the Spec that these layers lack.
       ungated: norm slots without the gate of the Spec's norms.
@@ -114,6 +116,8 @@ class Kind:
     reads: str = ""
     tied_values: bool = False
     turned: int = 0
+    stack: str = ""
+    turn: int = 0
     reads_router: bool = False
 
 
@@ -137,7 +141,7 @@ class Spec:
     # not do, so that such texts are refused; None: queries see all keys of texts of any length.
     dense_up_to: int | None = dataclasses.field(default=None, kw_only=True)
     # Per layer, its number in the names of a checkpoint's tensors; empty: 0 to L - 1.
-    layer_numbers: tuple[int, ...] = ()
+    layer_numbers: tuple[int | str, ...] = ()
     embed_V: int = 0  # rows of a checkpoint's embedding, of which the first V are used; 0: V
     kinds: tuple[Kind, ...] = ()  # per layer; empty: attention and a dense MLP everywhere
 
@@ -152,6 +156,7 @@ class Spec:
     halve_every: int = 0  # halve the residual stream after so many layers (RWKV); 0: never
     residual_float32: bool = False  # the residual stream is always float32
     residual: tuple[ResidualFactors, ...] = ()  # per layer, beside Kind.residual; empty: none
+    hierarchical: bool = False  # stacks leave states for one another (`hierarchy.Hierarchy`)
     altup: AltUp | None = None  # several residual streams
     hyper: HyperConnections | None = None  # several residual streams, of another kind
     laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
@@ -260,7 +265,9 @@ class Spec:
         if any(not -1 <= i < len(self.ropes) for i in self.rope_of):
             raise ValueError(f"rope_of names ropes that are not there: {self.rope_of}")
         by_layer = ("scale", "window", "chunk", "rope_of", "kinds", "cutoff", "subtracted")
-        for name in (*by_layer, "residual", "layer_numbers"):
+        if len(self.layer_numbers) not in (0, max(stop for _, _, stop in self.stacks())):
+            raise ValueError(f"{len(self.layer_numbers)} numbers of layers")
+        for name in (*by_layer, "residual"):
             count = len(getattr(self, name))
             if count not in (0, self.L):
                 raise ValueError(f"{name} has {count} entries for {self.L} layers")
@@ -295,7 +302,7 @@ class Spec:
         """Whether layers read nothing of other layers or of tokens, but for shared blocks."""
         if self.layer_embedding is not None or self.router_width:
             return False
-        return not any(kind.reads for kind in self.kinds)
+        return not any(kind.reads or kind.stack for kind in self.kinds)
 
     @property
     def router_width(self) -> int:
@@ -303,9 +310,26 @@ class Spec:
         return 0 if self.experts is None else self.experts.router_width
 
     def stacks(self) -> Iterator[tuple[Kind, int, int]]:
-        """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1)."""
+        """Runs of neighbouring layers of one kind: (kind, first layer, last layer + 1).
+
+        Layers that run several times count once (`Kind.stack`).
+        """
         start = 0
         for kind, run in groupby(self.kinds or (Kind(),) * self.L):
+            if kind.turn == 0:
+                stop = start + len(list(run))
+                yield kind, start, stop
+                start = stop
+
+    def runs(self) -> Iterator[tuple[int, Kind, int, int]]:
+        """The stacks as they run: (number of the stack, kind, first layer, last layer + 1).
+
+        Here every run of a layer counts.
+        """
+        start, first = 0, [kind for kind, _, _ in self.stacks()]
+        seen = iter(range(len(first)))
+        for kind, run in groupby(self.kinds or (Kind(),) * self.L):
+            again = dataclasses.replace(kind, turn=0)
             stop = start + len(list(run))
-            yield kind, start, stop
+            yield next(seen) if kind.turn == 0 else first.index(again), kind, start, stop
             start = stop

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 
 from flax import nnx
 
@@ -50,16 +51,18 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
     """Counts for one model; `weight_bytes` and `activation_bytes` are bytes per number."""
     _, shapes = decoder.abstract(spec)
     parameters, met = 0, 0.0
+    again = Counter(stack for stack, _, _, _ in spec.runs())
     for path, leaf in nnx.to_flat_state(shapes):
         size = math.prod(leaf.shape)
         parameters += size
         vector = path[-1] == "bias" or len(leaf.shape) - (path[0] == "blocks") < 2
         if vector or path[0] in ("embed", "positions"):
             continue
-        met += size * _chosen(spec, leaf)
+        runs = again[int(str(path[1]))] if path[0] == "blocks" else 1
+        met += runs * size * _chosen(spec, leaf)
     met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0
     heads, twofold, inner = 0, 0, 0  # channels of all heads that compare keys, over all layers
-    for kind, start, stop in spec.stacks():
+    for _, kind, start, stop in spec.runs():
         layers = stop - start
         H, G, C = kind.H or spec.H, kind.G or spec.G, kind.C or spec.C
         if "attention" in kind.mixer or kind.mixer == "latent":

@@ -17,7 +17,7 @@ from support.reference import make_model
 from jaxmap.checkpoint import weights
 from jaxmap.model.decoder import named
 
-_DEFAULT = {"bailing_hybrid", "beam", "laguna", "zaya"}
+_DEFAULT = {"bailing_hybrid", "beam", "hrm_text", "laguna", "zaya"}
 _PARAMETERS = [
     pytest.param(name, marks=() if name in _DEFAULT else pytest.mark.slow) for name in CASES
 ]
@@ -29,7 +29,7 @@ def test_logits_and_scores(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bailing_hybrid", "laguna", "lfm3"])
+@pytest.mark.parametrize("name", ["bailing_hybrid", "hrm_text", "laguna", "lfm3"])
 def test_files_under_the_names_of_transformers(name, tmp_path):
     """transformers renames tensors of released files as it reads them; files may have either."""
     reference = make_model(CASES[name], tmp_path / "released")

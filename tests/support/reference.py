@@ -123,8 +123,8 @@ def text_logp(model, ids: list[int] | np.ndarray, first: int = 1) -> float:
     return float(sum(rows[t - 1, ids[t]] for t in range(max(first, 1), len(ids))))
 
 
-# Their hidden_states do not begin with the embedding, or are not [B, T, D].
-_OTHER_STATES = {"falcon_mamba", "gemma3n", "gemma3n_text", "mamba", "mamba2", "rwkv"}
+# Their hidden_states do not begin with the embedding, are not [B, T, D], or lack a sum before it.
+_OTHER_STATES = {"falcon_mamba", "gemma3n", "gemma3n_text", "hrm_text", "mamba", "mamba2", "rwkv"}
 
 
 def lens_logits(
@@ -151,12 +151,16 @@ def lens_logits(
     # LongCat-Flash counts its attentions in num_hidden_layers, two in each layer.
     longcat = config.model_type == "longcat_flash"
     L = config.num_layers if longcat else config.num_hidden_layers
-    inner = getattr(getattr(model, "model", model), "language_model", model)
-    lists = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
-    # Layers of attention to a picture are skipped without one (Llama 3.2 Vision).
-    skipped = set(getattr(config, "cross_attention_layers", None) or ())
-    layers = [layer for i, layer in enumerate(lists[0]) if i not in skipped]
-    L = len(layers)
+    if config.model_type == "hrm_text":  # each run of a layer counts
+        stacks = (model.model.L_module, model.model.H_module)
+        layers = [layer for stack in stacks for layer in stack.layers]
+    else:
+        inner = getattr(getattr(model, "model", model), "language_model", model)
+        lists = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == L]
+        # Layers of attention to a picture are skipped without one (Llama 3.2 Vision).
+        skipped = set(getattr(config, "cross_attention_layers", None) or ())
+        layers = [layer for i, layer in enumerate(lists[0]) if i not in skipped]
+        L = len(layers)
     states = []
 
     def before(module, args, kwargs):
@@ -166,6 +170,8 @@ def lens_logits(
         states.append(state.clone())
 
     def after(module, args, output):
+        if len(states) < L:  # it runs again
+            return output
         stream = output if isinstance(output, torch.Tensor) else output[0]
         # Gemma 3n stacks several streams on an axis before the batch, others after the tokens.
         batch = stream.ndim - 3 if config.model_type.startswith("gemma3n") else 0

@@ -1,4 +1,4 @@
-"""Types whose attention has gates or convolutions, or heads that differ by layer."""
+"""Types whose attention has gates or convolutions, or whose layers differ or run several times."""
 
 from __future__ import annotations
 
@@ -93,6 +93,14 @@ _ZAYA = {
     "sliding_window": 11,
     "eos_token_id": 1,
 }
+_HRM = {
+    **{key: value for key, value in _SIZES.items() if key != "num_key_value_heads"},
+    "model_type": "hrm_text",
+    "num_hidden_layers": 1,  # of each of two stacks
+    "H_cycles": 2,
+    "L_cycles": 2,
+    "embedding_scale": 30.0,
+}
 _HALF = {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.7}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -153,6 +161,19 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"hybrid": _HALF, "hybrid_sliding": _HALF},
         "sliding_window": None,
         "tie_word_embeddings": False,
+    },
+    "hrm_text": _HRM,
+    "hrm_text-options": {
+        **_HRM,
+        "num_hidden_layers": 2,
+        "H_cycles": 1,
+        "L_cycles": 3,
+        "attention_bias": True,
+        "embedding_scale": None,
+        "mlp_bias": True,
+        "rms_norm_eps": 0.3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 77.0},
+        "tie_word_embeddings": True,
     },
     "bailing_hybrid": _BAILING,
     "bailing_hybrid-options": {
