@@ -40,6 +40,13 @@ SHAPES = {
         model_type="opt", vocab_size=LLAMA["vocab_size"], hidden_size=16, num_hidden_layers=2,
         num_attention_heads=2, ffn_dim=24, word_embed_proj_dim=8, do_layer_norm_before=True,
     ),
+    # Experts beside a dense MLP, in one tensor.
+    "gemma4_text": dict(
+        model_type="gemma4_text", num_hidden_layers=3, head_dim=8, global_head_dim=16,
+        sliding_window=8, layer_types=["sliding_attention", "full_attention", "full_attention"],
+        hidden_size_per_layer_input=0, enable_moe_block=True, num_experts=3, top_k_experts=2,
+        moe_intermediate_size=12,
+    ),
     # Weights of no layer that layers read.
     "zamba2": dict(
         model_type="zamba2", vocab_size=LLAMA["vocab_size"], hidden_size=16, num_hidden_layers=4,

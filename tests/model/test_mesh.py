@@ -11,6 +11,7 @@ from support import containers
 from support.cases.classic import CASES as CLASSIC
 from support.cases.core import CASES
 from support.cases.experts import CASES as EXPERTS
+from support.cases.gemmas import CASES as GEMMAS
 from support.on_devices import all_cases, here
 
 from jaxmap.architectures.registry import families
@@ -26,6 +27,12 @@ NATS = 1e-4  # a text
 SHAPES = ["data=8", "data=4,model=2", "data=2,model=4", "model=8"]
 
 # 15 query heads in 5 groups, 97 vocabulary entries, 53 MLP channels: nothing divides.
+# Experts beside a dense MLP.
+BESIDE = {
+    **GEMMAS["gemma4_text-26b"],
+    "num_hidden_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
 GROUPS = {**CASES["llama"], "num_attention_heads": 15, "num_key_value_heads": 5, "head_dim": 6}
 GROUPS |= {"intermediate_size": 53, "num_hidden_layers": 2, "attention_bias": True}
 DIVIDES = {**GROUPS, "num_attention_heads": 16, "num_key_value_heads": 8, "vocab_size": 96}
@@ -51,11 +58,12 @@ def test_every_shape_of_mesh():
     ("config", "mesh"),
     [
         (EXPERTS["mixtral"], "data=2,model=4"),  # 5 experts
+        (BESIDE, "data=2,model=4"),
         (EXPERTS["deepseek_v2"], "model=8"),  # latent attention, shared experts, dense layers
         (CLASSIC["bloom"], "model=8"),  # ALiBi, heads in blocks of one tensor, fewer than devices
         ({**GROUPS, "num_attention_heads": 6, "num_key_value_heads": 2}, "data=2,model=4"),
     ],
-    ids=["mixtral", "deepseek_v2", "bloom", "a-head-more-in-every-group"],
+    ids=["mixtral", "gemma4_text", "deepseek_v2", "bloom", "a-head-more-in-every-group"],
 )
 def test_awkward_families(config, mesh):
     check(here("differences", config, [mesh]))
