@@ -111,7 +111,7 @@ _COSMOS_PARTS = (
     r"^(blocks|merger|patch_embed|pos_embed|deepstack_merger_list)\.",
 )
 CONTAINERS = {
-    "audioflamingo3": Container("Goel et al. 2025, Audio Flamingo 3", "qwen2", tied=False),
+    "audioflamingo3": Container("Goel et al. 2025, arXiv:2507.08128", "qwen2", tied=False),
     "aria": Container("Li et al. 2024, arXiv:2410.05993", "aria_text", tied=False),
     "apertus1p5": Container("Swiss AI Initiative 2026, Apertus 1.5", "apertus1p5_text", tied=False),
     "aya_vision": Container("Dash et al. 2025, arXiv:2505.08751", "cohere2"),
@@ -209,7 +209,7 @@ CONTAINERS = {
         other_parts=(r"^model\.vision_backbone\.",),
     ),
     "moss_transcribe_diarize": Container("MOSI 2026, MOSS Transcribe Diarize", "qwen3"),
-    "musicflamingo": Container("NVIDIA 2025, Music Flamingo", "qwen2", tied=False),
+    "musicflamingo": Container("Ghosh et al. 2025, arXiv:2511.10289", "qwen2", tied=False),
     "nemo_speechlm": Container(
         "NVIDIA 2026, Nemotron 3.5 Transcribe",
         "nemotron_h",
