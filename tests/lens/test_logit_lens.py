@@ -41,6 +41,7 @@ SAME = {
     "kimi_k2": "deepseek_v3",
     "phi4mm": "phi4_multimodal",
     **{kind: text for kind, text in containers.INSIDE.items() if kind not in containers.WHOLE},
+    **containers.RENAMED,
 }
 
 

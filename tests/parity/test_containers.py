@@ -50,7 +50,7 @@ def test_logits_and_scores(kind, tmp_path):
 
 def test_every_type_around_a_language_model_has_a_case():
     around = {kind for kind, family in families().items() if family.around is not None}
-    assert around <= {*containers.INSIDE, *_TABLES}
+    assert around <= {*containers.INSIDE, *_TABLES, *containers.RENAMED}
 
 
 def _parameters(folder: Path) -> dict[str, np.ndarray]:
@@ -212,6 +212,29 @@ def test_a_thinker_around_the_whole(tmp_path):
     assert any(name.startswith("thinker.model.layers.0.") for name in names)
     assert any(name.startswith("thinker.audio_tower.") for name in names)
     _assert_same(_parameters(tmp_path), as_saved)
+
+
+def test_internvls_own_files(tmp_path):
+    """Of type internvl_chat: `llm_config`, and other names of what is not the language model."""
+    reference = make_model(_whole("internvl"), tmp_path)
+    as_saved = _parameters(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    own = {"model_type": "internvl_chat", "llm_config": config["text_config"]}
+    file.write_text(json.dumps({**own, "template": "internvl2_5", "use_thumbnail": True}))
+    others = {"vision_tower.": "vision_model.", "multi_modal_projector.": "mlp1."}
+
+    def renamed(name: str) -> str:
+        for theirs, here in others.items():
+            name = name.replace(theirs, here)
+        return name
+
+    _renamed(tmp_path, lambda saved: {renamed(name): one for name, one in saved.items()})
+    names = load_file(tmp_path / "model.safetensors")
+    assert {name.split(".")[0] for name in names} == {"language_model", "vision_model", "mlp1"}
+    _assert_same(_parameters(tmp_path), as_saved)
+    assert Checkpoint(tmp_path).architecture.model_type == "internvl_chat/qwen2"
+    compare(reference, tmp_path)
 
 
 def test_llm_config_and_an_encoding_inside_it(tmp_path):

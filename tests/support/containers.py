@@ -75,6 +75,8 @@ _LEFT_OUT_BY_THE_LIBRARY = {
 
 # Each type -> its language model.
 INSIDE = {kind: inside for inside, kinds in _AROUND.items() for kind in kinds.split()}
+# Types that transformers has under another name: their files are made of its.
+RENAMED = {"internvl_chat": "internvl"}
 # Types whose language model is compared at every layer here, being no type of a case elsewhere.
 WHOLE = {kind for kind, inside in INSIDE.items() if inside in _OWN}
 

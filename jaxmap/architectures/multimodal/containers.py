@@ -176,6 +176,13 @@ CONTAINERS = {
     "idefics2": Container("Laurençon et al. 2024, arXiv:2405.02246", "mistral", tied=False),
     "idefics3": Container("Laurençon et al. 2024, arXiv:2408.12637", "llama", tied=False),
     "internvl": Container("Zhu et al. 2025, arXiv:2504.10479", "qwen2"),
+    "internvl_chat": Container(  # OpenGVLab's own files, from InternVL-Chat to InternVL 3.5
+        "Zhu et al. 2025, arXiv:2504.10479",
+        "qwen2",
+        tied=False,
+        other_parts=(r"^mlp1\.",),
+        text_keys=("llm_config",),
+    ),
     "janus": Container("Chen et al. 2025, arXiv:2501.17811", "llama"),
     "kimi_k25": Container(
         "Kimi Team 2026, arXiv:2602.02276",
