@@ -27,11 +27,15 @@ _SHARED = (
     ),
     (
         """
-        chameleon dots3_note dots3_note_text inkling2 inkling2_loop inkling_mm_model lfm3_vl
-        mistral_large4 muse_spark qwen4_exp step3p7
+        inkling2 inkling2_loop inkling_mm_model lfm3_vl qwen4_exp
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",
+    ),
+    (
+        "dots3_note dots3_note_text",
+        "latent attention whose heads and ranks differ by layer, with a norm of the rotated keys, "
+        "which the decoder lacks",
     ),
     (
         "blip blip-2 instructblip instructblipvideo",
@@ -58,6 +62,8 @@ _SHARED = (
     ),
 )
 _SINGLE = {
+    "chameleon": "its tokens of pictures have the lowest possible logit in a text, and the decoder "
+    "has no logits that its weights do not give",
     "blt": "patches of bytes, of a length that another model chooses",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
     "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
@@ -67,6 +73,9 @@ _SINGLE = {
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
     "inkling_text": "relative positions in logits and short convolutions, which the decoder lacks",
+    "mistral_large4": "ropes whose frequencies are learnt, and latent attention whose scores each "
+    "head scales with the query's position",
+    "muse_spark": "sums that learnt gates weight, and experts that work between two projections",
     "paligemma": "the tokens of a prompt see each other in both directions",
     "shieldgemma2": "says yes or no of a picture; its language model is Gemma 3, which has a page",
     "reformer": "attention by hashing, and reversible layers",

@@ -11,12 +11,14 @@ class ClampedSwiglu:
     """A gated activation with bounds: h sigmoid(alpha h) (clip(u, ±limit) + added).
 
     h is min(g, limit), g the gate's output and u the output of the up projection. gpt-oss adds 1;
-    with alpha = 1 and nothing added it is SwiGLU between bounds.
+    with alpha = 1 and nothing added it is SwiGLU between bounds. With `after`, the bound is on the
+    activation of the gate: min(g sigmoid(alpha g), limit) (clip(u, ±limit) + added).
     """
 
     alpha: float
     limit: float
     added: float = 1.0
+    after: bool = False
 
     def __post_init__(self):
         if not self.limit > 0:

@@ -93,6 +93,8 @@ class Kind:
       out_bias: whether attention's last projection has a bias though the Spec's has none.
       sinks: whether attention has sinks, where the Spec has them.
       residual: factors in the sums of the residual stream.
+      glu, expert_glu: the gated activation of dense and shared MLPs and of experts, where it is not
+        that of the Spec and of its Experts.
       shared: the number of the layer among those with a shared block (`Spec.shared`), from 0.
       keeps: the name under which later layers find the keys and values of the last of these layers;
         "": none look for them.
@@ -111,6 +113,8 @@ class Kind:
     out_bias: bool = False
     sinks: bool = True
     residual: ResidualFactors = ResidualFactors()
+    glu: ClampedSwiglu | None = None
+    expert_glu: ClampedSwiglu | None = None
     shared: int = 0
     keeps: str = ""
     reads: str = ""

@@ -269,6 +269,7 @@ CONTAINERS = {
     "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),
     "qwen3_vl_moe": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", tied=False),
     "smolvlm": Container("Marafioti et al. 2025, arXiv:2504.05299", "llama", tied=False),
+    "step3p7": Container("StepFun 2026, Step 3.7", "step3p5", tied=False),
     "unlimited_ocr": Container("Baidu 2026, Unlimited-OCR", "unlimited_ocr_text", tied=False),
     "vibevoice_asr": Container("Peng et al. 2026, arXiv:2601.18184", "qwen2", tied=False),
     "video_llama_3": Container("Zhang et al. 2025, arXiv:2501.13106", "qwen2", tied=False),

@@ -108,5 +108,6 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 4,
         "num_key_value_heads": 16,
     },
+    "step3p5": _sizes(4096, 11_264, 45, 64, 128_815, 128_000),
     "unlimited_ocr_text": _sizes(1280, 6848, 12, 10, 129_280, 32_768),
 }

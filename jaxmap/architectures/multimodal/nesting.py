@@ -21,7 +21,7 @@ from jaxmap.model.spec import Spec
 # Everything that is not of the language model.
 _OTHER_PARTS = (
     r"^(model\.)?(vision_tower|vision_model|visual|multi_modal_projector|connector|qformer)\.",
-    r"^(model\.)?(vit|mlp_AR|image_to_text_projection|(layerwise|spatial)_projectors)\.",
+    r"^(model\.)?(vit|vit_large_projector|mlp_AR|image_to_text_projection|(layerwise|spatial)_projectors)\.",
     r"^(model\.)?(vision|audio)_tokenizer\.",
     r"^(model\.)?(sam_model|qwen2_model|view_sep[ae]rator|density_router|vision_adapter)\b",
     r"^(model\.)?image_newline$",

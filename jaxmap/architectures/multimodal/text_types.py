@@ -19,6 +19,7 @@ from jaxmap.architectures.multimodal import (
     mllama,
     molmo2,
     muse,
+    step3p5,
 )
 from jaxmap.architectures.registry import families
 from jaxmap.architectures.rows import Row
@@ -93,6 +94,7 @@ def _text(kind: str, spec: Callable[[Config], Spec], rows=None) -> Family:
 def text_types() -> dict[str, Family]:
     """The page of each type."""
     return {
+        "step3p5": step3p5.FAMILY,
         "qwen2_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
         "qwen2_5_vl_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-5)),
         "qwen2_5_omni_text": _text("qwen2", partial(_qwen, "qwen2", 1e6, 1e-6)),

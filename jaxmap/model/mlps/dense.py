@@ -90,7 +90,10 @@ class Xielu(nnx.Module):
 
 def clamped_swiglu(glu: ClampedSwiglu, gate: jax.Array, up: jax.Array) -> jax.Array:
     """The gated activation of `ClampedSwiglu`."""
-    gate, up = jnp.minimum(gate, glu.limit), jnp.clip(up, -glu.limit, glu.limit)
+    up = jnp.clip(up, -glu.limit, glu.limit)
+    if glu.after:
+        return jnp.minimum(gate * jax.nn.sigmoid(glu.alpha * gate), glu.limit) * (up + glu.added)
+    gate = jnp.minimum(gate, glu.limit)
     return gate * jax.nn.sigmoid(glu.alpha * gate) * (up + glu.added)
 
 
@@ -103,7 +106,7 @@ class Mlp(Sublayer):
     def __init__(self, spec: Spec, kind: Kind, *, dtype, rngs: nnx.Rngs):
         D, F = spec.D, kind.F or spec.F
         self.act = spec.act
-        self.glu = spec.glu
+        self.glu = kind.glu or spec.glu
         self.learned = Xielu(dtype=dtype) if spec.act in LEARNED else None
         self.norm = (
             Norm(spec.norm, (F,), eps=spec.eps, bias=spec.norm_bias, dtype=dtype)

@@ -68,7 +68,8 @@ class RoutedExperts(Sublayer):
             **stacked,
         )
         self.bias = parameter(jnp.zeros((spec.D,), dtype), "d") if e.bias_D else None
-        shared = Kind(F=e.shared_F)
+        shared = Kind(F=e.shared_F, glu=kind.glu)
+        self.glu = kind.expert_glu or e.glu
         self.shared = Mlp(spec, shared, **make) if e.shared_F else None
         self.shared_gate = Linear("btd,de->bte", (spec.D, 1), **make) if e.shared_gate else None
 
@@ -143,7 +144,7 @@ class RoutedExperts(Sublayer):
     @property
     def products(self) -> ExpertProducts:
         """The products of the routed experts with tokens."""
-        return ExpertProducts(self.act, self.experts.glu)
+        return ExpertProducts(self.act, self.glu)
 
     def router_logits(self, x_ND: jax.Array) -> jax.Array:
         """float32 [N, Experts.routes], whatever the dtype of activations and weights."""
