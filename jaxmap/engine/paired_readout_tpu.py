@@ -23,7 +23,8 @@ from jaxmap.engine.readout_tpu import column, parts_of, product
 from jaxmap.engine.unembedding import Reference, Unembedding
 from jaxmap.model.layers.linear import bfloat16_passes
 
-_TILES = ((1024, 512), (512, 512), (256, 512), (128, 512), (128, 256))  # tokens, entries
+# Tokens and entries. The more tokens, the more rarely the heads are read.
+_TILES = ((1024, 512), (512, 512), (512, 256), (256, 512), (256, 256), (128, 512), (128, 256))
 _BYTES = 40 << 20  # the most bytes of tiles and of what is computed from one
 _VMEM = 56 << 20  # the most bytes of the chip's own memory that a step uses
 _LISTED = 8  # rows of a list, of which the first are the likeliest tokens

@@ -108,6 +108,13 @@ class Block(nnx.Module):
             ResidualAffine(spec.D, dtype=dtype) if spec.residual_affine else None for _ in range(2)
         )
         self.halved = spec.halve_every > 0
+        # Whether a branch's output is added to the residual stream as both of them are.
+        self.as_they_are = (
+            spec.residual_scale == 1
+            and self.factors == ResidualFactors()
+            and not (spec.residual_learnt or spec.residual_affine or spec.residual_normed)
+            and not self.halved
+        )
         self.rounds = spec.residual_float32  # a branch reads the residual stream rounded
         make = dict(dtype=dtype, rngs=rngs)
         absent = {part for part in ("mixer", "mlp") if getattr(kind, part) == "none"}
@@ -175,19 +182,40 @@ class Block(nnx.Module):
         return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), weights), Passed(kept)
 
     def _mixed(
-        self, h_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+        self,
+        h_BTD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts,
+        stream: dict[str, jax.Array] | None = None,
     ) -> tuple[jax.Array, KeysValues | None]:
-        """The mixer's output, and the keys and values that the layer keeps."""
-        attn = self.attn
+        """The mixer's output, see `_stream`, and the keys and values that the layer keeps."""
+        attn, stream = self.attn, stream or {}
         assert attn is not None
         if not isinstance(attn, Attention) or not (self.kind.keeps or self.kind.reads):
-            return attn(h_BTD, geometry, facts), None
+            return attn(h_BTD, geometry, facts, **stream), None
         keys_values = (
             facts.keys_values if self.kind.reads else attn.keys_values(h_BTD, geometry, facts)
         )
         assert keys_values is not None
         kept = keys_values if self.kind.keeps else None
-        return attn.attended(h_BTD, keys_values, geometry, facts), kept
+        return attn.attended(h_BTD, keys_values, geometry, facts, **stream), kept
+
+    def _stream(
+        self, part: str, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
+    ) -> dict[str, jax.Array]:
+        """The argument by which a branch adds its output to the residual stream itself.
+
+        Empty where it does not. It does on a GPU, in the kernel of its last product, where neither
+        the stream nor the output changes before the sum.
+        """
+        adds = (
+            getattr(geometry, "platform", "") == "gpu"
+            and type(getattr(self, part)) in (Attention, Mlp)
+            and getattr(self, f"{part}_out") is None
+            and self.as_they_are
+            and facts.residual is None
+        )
+        return {"stream_BTD": x_BTD} if adds else {}
 
     def _branches(
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
@@ -196,13 +224,18 @@ class Block(nnx.Module):
         if self.attn is None or self.mlp is None:
             return self._one_branch(x_BTD, geometry, facts), Passed()
         h_BTD = self._normed("attn_in", x_BTD)
-        mixed, kept = self._mixed(h_BTD, geometry, facts)
+        stream = self._stream("attn", x_BTD, geometry, facts)
+        mixed, kept = self._mixed(h_BTD, geometry, facts, stream)
         attn = self._normed("attn_out", mixed)
         if self.parallel:
             norm = getattr(self, "mlp_in")  # noqa: B009 set by name above
             h_BTD = h_BTD if norm is None else norm(x_BTD)
-            mlp = self._normed("mlp_out", self.mlp(h_BTD, geometry, facts))
-            return x_BTD + self._scaled(attn, facts) + self._scaled(mlp, facts), Passed(kept)
+            u_BTD = mixed if stream else x_BTD + self._scaled(attn, facts)
+            stream = self._stream("mlp", u_BTD, geometry, facts)
+            mlp = self.mlp(h_BTD, geometry, facts, **stream)
+            if stream:
+                return mlp, Passed(kept)
+            return u_BTD + self._scaled(self._normed("mlp_out", mlp), facts), Passed(kept)
         if self.residual_normed:
             x_BTD = h_BTD
         f = self.factors
@@ -212,22 +245,25 @@ class Block(nnx.Module):
         attn = _times(attn, f.mixer)
         if self.attn_affine is not None:
             x_BTD, attn = self.attn_affine(x_BTD, attn)
-        u_BTD = self._normed("attn_res", x_BTD + self._scaled(attn, facts))
+        u_BTD = mixed if stream else x_BTD + self._scaled(attn, facts)
+        u_BTD = self._normed("attn_res", u_BTD)
         if self.laurel is not None:
             u_BTD = self.laurel(u_BTD, h_BTD, geometry)
         h_BTD = self._normed("mlp_in", u_BTD)
+        stream = self._stream("mlp", u_BTD, geometry, facts)
         state_BTR = facts.router_BTR
         if state_BTR is not None and isinstance(self.mlp, RoutedExperts):
             mlp, state_BTR = self.mlp.with_state(h_BTD, geometry, state_BTR)
         else:
-            mlp = self.mlp(h_BTD, geometry, facts)
+            mlp = self.mlp(h_BTD, geometry, facts, **stream)
         if self.residual_normed:
             u_BTD = h_BTD
         u_BTD = _learnt(_times(u_BTD, f.mlp_stream), self.mlp_stream)
         mlp = _times(self._normed("mlp_out", mlp), f.mlp)
         if self.mlp_affine is not None:
             u_BTD, mlp = self.mlp_affine(u_BTD, mlp)
-        y_BTD = self._normed("mlp_res", u_BTD + self._scaled(mlp, facts))
+        y_BTD = mlp if stream else u_BTD + self._scaled(mlp, facts)
+        y_BTD = self._normed("mlp_res", y_BTD)
         if self.halved:
             y_BTD = y_BTD * facts.after.astype(y_BTD.dtype)
         return y_BTD, Passed(kept, state_BTR)

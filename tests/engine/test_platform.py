@@ -23,10 +23,9 @@ NAMES = ("log_likelihood", "entropy", "top_token")
 SHAPE = dict(hidden_size=128, num_attention_heads=2, intermediate_size=256, vocab_size=300)
 
 
-@pytest.fixture(scope="module")
-def model():
+def made(**more):
     """A spec and parameters of which all are random, biases and norms too."""
-    spec = spec_of(Config({**NEOX, **SHAPE, "num_hidden_layers": 2}, "test"))
+    spec = spec_of(Config({**NEOX, **SHAPE, "num_hidden_layers": 2, **more}, "test"))
     graph, shapes = decoder.abstract(spec)
     random = np.random.default_rng(0)
     leaves = {
@@ -38,8 +37,8 @@ def model():
     return spec, graph, decoder.from_named(leaves)
 
 
-def test_the_tpu_kernels_change_no_score(model):
-    spec, graph, params = model
+def test_the_tpu_kernels_change_no_score():
+    spec, graph, params = made()
     random = np.random.default_rng(4)
     lengths = random.integers(2, 100, 6)
     tokens = make_tokens([random.integers(0, 300, n).astype(np.int32) for n in lengths])
@@ -64,15 +63,16 @@ def test_the_tpu_kernels_change_no_score(model):
     )
 
 
-def test_the_gpu_kernels_change_no_score(model, monkeypatch):
-    spec, graph, params = model
+@pytest.mark.parametrize("parallel", [True, False], ids=["parallel", "one after the other"])
+def test_the_gpu_kernels_change_no_score(parallel, monkeypatch):
+    spec, graph, params = made(use_parallel_residual=parallel)
     random = np.random.default_rng(4)
     lengths = random.integers(2, 100, 6)
     tokens = make_tokens([random.integers(0, 300, n).astype(np.int32) for n in lengths])
     [batch] = batches(tokens, plan(tokens, batch_tokens=512))
     mesh = make(Axes(), jax.devices()[:1])
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), params)
-    ran = []
+    ran, streams, multiply = [], [], product_gpu.multiply
     for module, name in [
         (attention_gpu, "attend"),
         (product_gpu, "multiply"),
@@ -82,6 +82,7 @@ def test_the_gpu_kernels_change_no_score(model, monkeypatch):
 
         def interpreted(*args, kernel=kernel, **options):
             ran.append(kernel.__name__)
+            streams.append(kernel is multiply and args[4] is not None)
             return kernel(*args, **{**options, "interpret": True})
 
         monkeypatch.setattr(module, name, interpreted)
@@ -96,6 +97,7 @@ def test_the_gpu_kernels_change_no_score(model, monkeypatch):
     found = scored(half, dtype="float16", **kernels_for("gpu"))
     # Queries, keys, values and attention's output; the way up. The way down is one of these sizes.
     assert {name: ran.count(name) for name in set(ran)} == {"attend": 1, "multiply": 6, "scan": 1}
+    assert sum(streams) == 2  # the outputs of attention and MLP are added in their products
     here = batch.segment_BT > 0
     for name in NAMES[:2]:
         error = np.abs(np.asarray(found[name]) - np.asarray(expected[name]))[:, here]

@@ -1,9 +1,10 @@
-"""Products whose bias and activation are computed in the same kernel."""
+"""Products whose bias, activation and sum with the residual stream are computed in one kernel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,7 @@ def multiply(
     kernels: Sequence[jax.Array],
     biases: Sequence[jax.Array | None],
     act: str = "",
+    onto_NF: jax.Array | None = None,
     *,
     interpret: bool = False,
 ) -> jax.Array | None:
@@ -65,6 +67,7 @@ def multiply(
     Args:
       x_ND, kernels, biases: see `product_gpu.multiply`.
       act: a key of FUSED; "": the identity.
+      onto_NF: what the result is added to, in the dtype of x; None: nothing.
       interpret: whether to interpret the kernel on any platform.
 
     Returns the result in the dtype of x, rounded once, or None where the kernel cannot compute it:
@@ -76,21 +79,25 @@ def multiply(
         return None
     from jaxmap.model.kernels import product_gpu
 
-    if not product_gpu.supported(x_ND, kernels):
+    if onto_NF is not None and onto_NF.dtype != x_ND.dtype:
+        return None
+    # A library's product with a bias and a stream leaves twice as much to a kernel of its own.
+    twice = onto_NF is not None and biases[0] is not None
+    if not product_gpu.supported(x_ND, kernels, most=(1 + twice) * product_gpu.MOST):
         return None
 
-    def product(x_ND: jax.Array, kernels: list, biases: list) -> jax.Array:
+    def product(x_ND: jax.Array, kernels: list, biases: list, onto_NF: Any) -> jax.Array:
         return product_gpu.multiply(
-            x_ND, kernels, biases, FUSED[act] if act else None, interpret=interpret
+            x_ND, kernels, biases, FUSED[act] if act else None, onto_NF, interpret=interpret
         )
 
     if not jax.sharding.get_abstract_mesh().empty:  # a kernel sees the part of one device
         everywhere = PartitionSpec()
         product = jax.shard_map(
             product,
-            in_specs=(everywhere, everywhere, everywhere),
+            in_specs=(everywhere, everywhere, everywhere, everywhere),
             out_specs=everywhere,
             axis_names={"model"},
             check_vma=False,
         )
-    return product(x_ND, list(kernels), list(biases))
+    return product(x_ND, list(kernels), list(biases), onto_NF)

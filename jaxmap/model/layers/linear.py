@@ -180,8 +180,26 @@ class Linear(nnx.Module):
         return y.astype(x.dtype).reshape(*lead, *outer)
 
 
+def added(stream: jax.Array, linear: nnx.Module, x: jax.Array, where: object) -> jax.Array:
+    """stream + linear(x), on a GPU in the product's kernel where one can (`fused.multiply`).
+
+    Args:
+      stream: the residual stream, in the shape of the layer's output.
+      linear, x, where: a layer, its activations and its other argument, see `Linear`.
+    """
+    y = None
+    if getattr(where, "platform", "") == "gpu":
+        y = by_gpu_kernel([linear], x, stream=stream)
+    return stream + linear(x, where) if y is None else y
+
+
 def by_gpu_kernel(
-    linears: Sequence[nnx.Module], x: jax.Array, act: str = "", *, interpret: bool = False
+    linears: Sequence[nnx.Module],
+    x: jax.Array,
+    act: str = "",
+    *,
+    stream: jax.Array | None = None,
+    interpret: bool = False,
 ) -> jax.Array | None:
     """act(first x), of two layers act(first x) * (second x), by the kernel for GPUs.
 
@@ -189,6 +207,7 @@ def by_gpu_kernel(
       linears: one or two layers of the same shape.
       x: the activations.
       act, interpret: see `fused.multiply`.
+      stream: what the result is added to; None: nothing.
 
     Returns the result in the dtype of x, or None where the kernel cannot compute it (see there), or
     a layer is no `Linear` but a packed one.
@@ -204,6 +223,7 @@ def by_gpu_kernel(
         [linear.matrix for linear in plain],
         biases,
         act,
+        None if stream is None else stream.reshape(math.prod(lead), -1),
         interpret=interpret,
     )
     return None if y_NF is None else y_NF.reshape(*lead, *outer)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.layers.linear import Linear, parameter
+from jaxmap.model.layers.linear import Linear, added, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.rope import Turn
 from jaxmap.model.mechanisms import Temperature
@@ -76,8 +76,17 @@ class Attention(Sublayer):
             else None
         )
 
-    def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
-        return self.attended(x_BTD, self.keys_values(x_BTD, geometry, facts), geometry, facts)
+    def __call__(
+        self,
+        x_BTD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts,
+        *,
+        stream_BTD: jax.Array | None = None,
+    ) -> jax.Array:
+        """The layer's output, added to `stream_BTD` where it is given."""
+        keys_values = self.keys_values(x_BTD, geometry, facts)
+        return self.attended(x_BTD, keys_values, geometry, facts, stream_BTD)
 
     def keys_values(
         self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts
@@ -97,8 +106,9 @@ class Attention(Sublayer):
         keys_values: tuple[jax.Array, jax.Array],
         geometry: Geometry,
         facts: LayerFacts,
+        stream_BTD: jax.Array | None = None,
     ) -> jax.Array:
-        """The layer's output, x_BTD, with given keys and values (see `keys_values`)."""
+        """`__call__` with given keys and values (see `keys_values`)."""
         spec = self.spec
         q, (k, v) = self._prepared(self.q(x_BTD, geometry), self.q_norm, facts), keys_values
         turn = turn_of(spec, geometry, facts, self.turned)
@@ -122,6 +132,8 @@ class Attention(Sublayer):
             mixed_BTHC = gated(mixed_BTHC, z, spec.out_gate, self.gate_bias)
         if self.mixed_norm is not None:
             mixed_BTHC = _over_all(self.mixed_norm, mixed_BTHC)
+        if stream_BTD is not None:
+            return added(stream_BTD, self.o, mixed_BTHC, geometry)
         return self.o(mixed_BTHC, geometry)
 
     @property

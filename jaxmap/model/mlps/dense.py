@@ -13,7 +13,7 @@ from flax import nnx
 from jaxmap.model.expert_facts import ClampedSwiglu
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers import fused_products
-from jaxmap.model.layers.linear import Linear, by_gpu_kernel, parameter
+from jaxmap.model.layers.linear import Linear, added, by_gpu_kernel, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.spec import Kind, Spec
 from jaxmap.model.sublayer import Sublayer
@@ -122,12 +122,23 @@ class Mlp(Sublayer):
         )
 
     def __call__(
-        self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts | None = None
+        self,
+        x_BTD: jax.Array,
+        geometry: Geometry,
+        facts: LayerFacts | None = None,
+        *,
+        stream_BTD: jax.Array | None = None,
     ) -> jax.Array:
+        """The MLP's output, added to `stream_BTD` where it is given."""
         inner_BTF = self._inner(x_BTD, geometry, None if facts is None else facts.cutoff)
-        y_BTD = self.down(inner_BTF if self.norm is None else self.norm(inner_BTF), geometry)
+        if self.norm is not None:
+            inner_BTF = self.norm(inner_BTF)
         factor = self.multipliers.mlp_out
-        return y_BTD if factor == 1 else y_BTD * factor
+        if stream_BTD is not None and factor == 1:
+            return added(stream_BTD, self.down, inner_BTF, geometry)
+        y_BTD = self.down(inner_BTF, geometry)
+        y_BTD = y_BTD if factor == 1 else y_BTD * factor
+        return y_BTD if stream_BTD is None else stream_BTD + y_BTD
 
     def _inner(self, x_BTD: jax.Array, geometry: Geometry, cutoff: jax.Array | None) -> jax.Array:
         """act(up x), or act(gate x) * up x; see `_largest` for a cutoff."""

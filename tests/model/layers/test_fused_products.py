@@ -13,7 +13,7 @@ from scipy.special import erf
 
 from jaxmap.model.inputs import Geometry
 from jaxmap.model.layers import fused_products
-from jaxmap.model.layers.linear import Linear, by_gpu_kernel
+from jaxmap.model.layers.linear import Linear, added, by_gpu_kernel
 
 ACTS = {
     "": lambda x: x,
@@ -75,6 +75,19 @@ def test_a_gated_pair_of_layers_agrees_with_float64(dtype):
     np.testing.assert_allclose(np.float64(found), expected, rtol=1.01 * rounding, atol=2e-5)
 
 
+def test_a_layer_is_added_to_a_stream():
+    random = np.random.default_rng(3)
+    linear = layer("bthc,hcd->btd", (3, 16, 200), (200,), "float16")
+    x, stream = (jnp.asarray(random.normal(0, 1, (2, 128, n)), "float16") for n in (48, 200))
+    x = x.reshape(2, 128, 3, 16)
+    found = by_gpu_kernel([linear], x, stream=stream, interpret=True)
+    expected = np.float64(stream) + exactly(linear, x)
+    # One rounding of the sum.
+    np.testing.assert_allclose(np.float64(found), expected, rtol=1.01 * 2.0**-11, atol=2e-5)
+    plain = added(stream, linear, x, None)
+    np.testing.assert_allclose(np.float64(plain), expected, rtol=3 * 2.0**-11, atol=5e-3)
+
+
 @pytest.mark.parametrize("act", fused_products.FUSED)
 def test_activations_are_those_of_the_plain_code(act):
     x = np.concatenate([np.linspace(-12, 12, 4001), [-6e4, -300, 300, 6e4]]).astype(np.float32)
@@ -94,6 +107,12 @@ def test_what_the_kernel_does_not_compute():
     assert by_gpu_kernel([of((64, 72))], x) is None  # nor of columns
     wide = jnp.zeros((1, 128, 4096), jnp.float16)
     assert by_gpu_kernel([of((4096, 128))], wide) is None  # better left to a library
+    stream = jnp.zeros((1, 128, 128), jnp.float16)
+    assert by_gpu_kernel([of((4096, 128))], wide, stream=stream) is None
+    biased = layer("btd,df->btf", (4096, 128), (128,), "float16")
+    assert by_gpu_kernel([biased], wide) is None
+    assert by_gpu_kernel([biased], wide, stream=stream, interpret=True) is not None
+    assert by_gpu_kernel([biased], wide, stream=stream.astype(jnp.float32)) is None
     other = layer("btd,df->btf", (64, 128), None, "bfloat16")
     assert by_gpu_kernel([other], x) is None  # weights of another dtype
     plain = of((64, 128))(x, Geometry(*[None] * 4, 1, 1, "gpu"))
