@@ -51,11 +51,12 @@ def spec(c: Config) -> Spec:
     )
 
 
-def _joined(name: str, d: Delta) -> dict[str, Row]:
-    """The projections in one tensor: queries, keys, values, gates, rates and steps.
+def _projections(name: str, d: Delta) -> dict[str, Row]:
+    """The projections, which files have in one tensor: queries, keys, values, gates, rates, steps.
 
-    transformers has them in four tensors, and some files are saved in this form.
+    transformers has them in four, which are the rows here because copies quantise each by itself.
     """
+    apart = qwen3_5.apart(name, d)
     keys, values = d.G * d.K, d.H * d.C
     total = 2 * keys + 2 * values + 2 * d.H
     heads, start, made = "h d -> d h", 0, {}
@@ -68,8 +69,8 @@ def _joined(name: str, d: Delta) -> dict[str, Row]:
         ("step", heads, d.H),
     ):
         path, cut = f"blocks/attn/{part}/kernel", (start, start + size, total)
-        apart = qwen3_5.apart(name, d)[path]
-        made[path] = Row(f"{name}.in_proj.weight", layout, cut=cut, otherwise=apart)
+        joined = Row(f"{name}.in_proj.weight", layout, cut=cut)
+        made[path] = dataclasses.replace(apart[path], otherwise=joined)
         start += size
     return made
 
@@ -82,7 +83,7 @@ def rows(spec: Spec) -> dict[str, Row]:
         **qwen3.rows(spec),
         **flint.expert_rows(),
         **qwen3_next.delta_rows(mixer, spec.delta),
-        **_joined(mixer, spec.delta),
+        **_projections(mixer, spec.delta),
         "blocks/attn/norm/scale": norm,
     }
 

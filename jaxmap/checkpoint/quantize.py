@@ -8,9 +8,9 @@ whole, and the tensors of GPT-2, stored (in, out), are transposed first.
 Each matrix (gate, up, down) of an expert is quantised as a linear layer of its own, as it was when
 the published copies were made (transformers 4); transformers 5 has all experts of a layer in one
 parameter, which bitsandbytes ignores. Routers are not quantised: in transformers 5 they are not
-linear layers (in transformers 4 those of Mixtral, Qwen and OLMoE were), but for a projection in
-Gemma 4's. The shared MLP and its gate
-are linear layers in both.
+linear layers, but for a projection in those of a few types such as Gemma 4 and Trinity (in
+transformers 4 those of Mixtral, Qwen and OLMoE were). The shared MLP and its gate are linear layers
+in both.
 
 A block that several layers share is not quantised, nor are the adapters in it: transformers leaves
 out every layer whose weights are tied.

@@ -20,8 +20,8 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that transformers gives to bitsandbytes, by name, but for PhiMoE's router.
 
     That one inherits from Linear; other routers of transformers 5 do not, or (LongCat-Flash's
-    classifier) stay in float32. Of Gemma 4's router bitsandbytes would take the projection, which
-    is left alone here, as all routers are.
+    classifier) stay in float32. Of Gemma 4's and Trinity's routers bitsandbytes would take the
+    projection, which is left alone here, as all routers are.
     """
     skipped = get_keys_to_not_convert(model)
     return {
@@ -29,7 +29,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
         and not type(module).__name__.endswith("Router")
-        and not name.endswith(("router.classifier", "router.proj"))
+        and not name.endswith(("router.classifier", "router.gate", "router.proj"))
         and should_convert_module(name, skipped)
     }
 
@@ -43,18 +43,21 @@ def routed_experts(model: nn.Module) -> dict[str, nn.Module]:
 class Experts(nn.Module):
     """Routed experts of three linear layers each, as they were in transformers 4.
 
-    GPT-OSS holds them (in, out), gate and up by turns, with biases.
+    GPT-OSS holds them (in, out), gate and up by turns, with biases; Aria holds them (in, out).
     """
 
     def __init__(self, joined: nn.Module, variant: str):
         super().__init__()
         self.joined, gpt_oss = joined, hasattr(joined, "alpha")
+        # Its class says so to functions that are called in the place of its own.
+        turned = gpt_oss or type(joined).__name__ == "AriaExperts"
         layers = []
         for e in range(len(joined.down_proj)):
             both, down = joined.gate_up_proj[e].data, joined.down_proj[e].data
             biases = [None] * 3
-            if gpt_oss:
+            if turned:
                 both, down = both.T, down.T
+            if gpt_oss:
                 bias = joined.gate_up_proj_bias[e].data
                 biases = [bias[::2], bias[1::2], joined.down_proj_bias[e].data]
             gate, up = (both[::2], both[1::2]) if gpt_oss else both.chunk(2)
