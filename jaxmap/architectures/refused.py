@@ -27,7 +27,7 @@ _SHARED = (
     ),
     (
         """
-        inkling2 inkling2_loop inkling_mm_model lfm3_vl qwen4_exp
+        inkling2 inkling2_loop inkling_mm_model qwen4_exp
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",

@@ -193,6 +193,7 @@ CONTAINERS = {
     "kosmos-2": Container("Peng et al. 2023, arXiv:2306.14824", "kosmos_2_text_model"),
     "kosmos-2.5": Container("Lv et al. 2023, arXiv:2309.11419", "kosmos_2_5_text_model"),
     "lfm2_vl": Container("Liquid AI 2025, arXiv:2511.23404", "lfm2"),
+    "lfm3_vl": Container("Liquid AI 2026, LFM3-VL", "lfm3"),
     "lighton_ocr": Container("LightOn 2026, arXiv:2601.14251", "qwen3"),
     "llama4": Container("Meta 2025, Llama 4", "llama4_text", tied=False),
     "llava": Container("Liu et al. 2023, arXiv:2304.08485", "llama", tied=False),

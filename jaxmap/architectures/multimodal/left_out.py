@@ -78,6 +78,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
         max_position_embeddings=4096,
     ),
     "lfm2": _sizes(2560, 12_288, 32, 32, 65_536, 128_000),
+    "lfm3": _sizes(2048, 7680, 24, 16, 128_000, 128_000),
     "llama": _LLAMA,
     "llama4_text": _sizes(5120, 8192, 48, 40, 202_048, 131_072, num_key_value_heads=8),
     "mistral": _sizes(4096, 14_336, 32, 32, 32_000, 131_072),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.cases import core, llama_successors, newer, recurrent
+from support.cases import attention_forms, core, llama_successors, newer, recurrent
 
 _SIZES = dict(
     vocab_size=97,
@@ -110,4 +110,14 @@ CASES: dict[str, dict[str, Any]] = {
     "idefics3": _beside("idefics3", _LLAMA, "idefics3_vision"),
     "smolvlm": _beside("smolvlm", _LLAMA, "smolvlm_vision"),
     "lfm2_vl": _beside("lfm2_vl", newer.CASES["lfm2"], "siglip2_vision_model"),
+    "lfm3_vl": dict(
+        model_type="lfm3_vl",
+        text_config={
+            **attention_forms.CASES["lfm3"],
+            "num_hidden_layers": 3,
+            "layer_types": ["conv", "sliding_attention", "full_attention"],
+        },
+        vision_config={**_TOWER, "num_key_value_heads": 1},
+        tie_word_embeddings=False,
+    ),
 }
