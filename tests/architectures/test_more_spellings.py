@@ -124,7 +124,7 @@ def test_released_values_without_their_keys():
 
 REFUSED = {
     "dbrx": {"ffn_config": {"moe_normalize_expert_weights": 2.0}},
-    "afmoe": {"attention_bias": True},
+    "afmoe": {"score_func": "softmax"},
     "iquestcoder": {"clip_qkv": 4.0},
     "sarvam_moe": {"score_function": "softmax"},
     "cohere2_moe": {"expert_selection_fn": "tanh"},
