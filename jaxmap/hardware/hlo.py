@@ -91,7 +91,7 @@ class Program:
         bounds = [
             int(found[1])
             for other in self.computations[condition].values()
-            if (found := re.search(r"s32\[\]\S* constant\((\d+)\)", other.line))
+            if (found := re.search(r"[su]32\[\]\S* constant\((\d+)\)", other.line))
         ]
         if not bounds:
             raise ValueError(f"nothing says how often {op.name} runs")

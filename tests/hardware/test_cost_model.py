@@ -60,6 +60,11 @@ def test_a_gpu_kernel_in_a_loop_by_hand():
     assert charge.source == "ab,bc->ac/dot_general linear.py:7"
 
 
+def test_a_loop_may_count_without_a_sign():
+    """As loops do that TPU's compiler makes of large reshapes."""
+    assert charges(GPU.replace("s32[]", "u32[]"), "h100") == charges(GPU, "h100")
+
+
 def test_a_kernel_of_our_own_is_charged_what_it_declares():
     gpu, chip = GPUS["h100"], chips.TPUS["v5e"]
     kernel = "%gemm = f32[64,16]{1,0} custom-call(%x, %y)"

@@ -193,10 +193,14 @@ class Int8Experts(nnx.Module):
         x_MI: jax.Array,
         expert_M: jax.Array,
         group_M: jax.Array,
-        multiplied: Callable[[Callable[[jax.Array, jax.Array], jax.Array], jax.Array], jax.Array],
+        *,
+        multiplied: Callable[[Callable[[jax.Array, jax.Array], jax.Array], jax.Array], jax.Array]
+        | None = None,
         grouped: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     ) -> jax.Array:
         """Multiplies each row of activations by its expert's kernel, float32 [M, O].
+
+        Takes either `multiplied` or `grouped`.
 
         Args:
           x_MI: activations.
@@ -205,7 +209,7 @@ class Int8Experts(nnx.Module):
           multiplied: (run, rows) -> the results of run(expert, rows of this expert), in the order
             of the rows.
           grouped: (rows, weights [E, O, I]) -> the product of each row with the transposed matrix
-            of its expert, int32 of int8 and else float32; None: `multiplied` serves.
+            of its expert, int32 of int8 and else float32.
         """
 
         def small(code_MI: jax.Array) -> jax.Array:
@@ -213,10 +217,11 @@ class Int8Experts(nnx.Module):
                 weight_OI = self.weight[...][expert]
                 return jnp.einsum("bi,oi->bo", code_bI, weight_OI, preferred_element_type=jnp.int32)
 
-            if grouped is None:
-                sum_MO = multiplied(run, code_MI)
-            else:
+            if grouped is not None:
                 sum_MO = grouped(code_MI, self.weight[...])
+            else:
+                assert multiplied is not None
+                sum_MO = multiplied(run, code_MI)
             return sum_MO.astype(jnp.float32) * self.absmax[...][expert_M]
 
         def large(rest_MC: jax.Array, columns: Columns) -> jax.Array:
@@ -231,6 +236,7 @@ class Int8Experts(nnx.Module):
                 rest_OC = rest_OC.astype(rest_bC.dtype)
                 return _exactly("bc,oc->bo", rest_bC, rest_OC)
 
+            assert multiplied is not None
             return multiplied(run, rest_MC)
 
         return _in_two_parts(x_MI, group_M, small, large)

@@ -170,7 +170,8 @@ class ExpertProducts:
             return blocks.choices(y_PO, some=some)
 
         def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
-            y_MO = layer(x_MI, expert_M, group_M, multiplied, grouped if kernel else None)
+            how = dict(grouped=grouped) if kernel else dict(multiplied=multiplied)
+            y_MO = layer(x_MI, expert_M, group_M, **how)
             return _biased(layer, y_MO, expert_M).astype(x_MI.dtype)
 
         return self._expert(linears, applied, jnp.repeat(x_ND, K, axis=0)).reshape(N, K, -1)
@@ -179,21 +180,46 @@ class ExpertProducts:
         self, linears: ExpertLinears, x_ND: jax.Array, index_NK: jax.Array, *, some: bool = False
     ) -> jax.Array:
         """`in_blocks` by `jax.lax.ragged_dot`; packed weights are unpacked as in `by_kernel`."""
-        (N, K), E = index_NK.shape, linears.E
-        order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
-        expert_M = index_NK.reshape(-1)[order_M]
-        size_E = jnp.bincount(expert_M, length=E)
+        choices = _Sorted.of(index_NK, linears.E)
 
-        def applied(linear: _Floats, x: jax.Array) -> jax.Array:
-            y = multiply(
-                lambda a, b, **how: jax.lax.ragged_dot(a, b, size_E, **how), x, _unpacked(linear)
-            )
-            return _biased(linear, y, expert_M).astype(x.dtype)
+        def applied(linear: _Floats, x_MD: jax.Array) -> jax.Array:
+            y_MD = multiply(choices.product, x_MD, _unpacked(linear))
+            return _biased(linear, y_MD, choices.expert_M).astype(x_MD.dtype)
 
-        y_MD = self._expert(linears, applied, x_ND[order_M // K])
+        y_MD = self._expert(linears, applied, choices.rows(x_ND))
         if some:  # results beyond the last group are undefined
-            y_MD = jnp.where((expert_M < E)[:, None], y_MD, 0)
-        return jnp.zeros_like(y_MD).at[order_M].set(y_MD).reshape(N, K, -1)
+            y_MD = jnp.where((choices.expert_M < linears.E)[:, None], y_MD, 0)
+        return choices.back(y_MD)
+
+    def in_int8_by_ragged_dot(
+        self,
+        linears: ExpertLinears,
+        x_ND: jax.Array,
+        index_NK: jax.Array,
+        first_N: jax.Array,
+        *,
+        some: bool = False,
+    ) -> jax.Array:
+        """`in_int8` by `jax.lax.ragged_dot`, which sums products of int8 in int32."""
+        choices, E = _Sorted.of(index_NK, linears.E), linears.E
+        group_M = same_text_and_expert(first_N, index_NK.reshape(-1), E)[choices.order_M]
+
+        def grouped(x_MI: jax.Array, weight_EOI: jax.Array) -> jax.Array:
+            weight_EIO = weight_EOI.swapaxes(1, 2)
+            if x_MI.dtype == jnp.int8:
+                y_MO = choices.product(x_MI, weight_EIO, preferred_element_type=jnp.int32)
+            else:
+                y_MO = multiply(choices.product, x_MI, weight_EIO)
+            return jnp.where((choices.expert_M < E)[:, None], y_MO, 0) if some else y_MO
+
+        def applied(layer: Int8Experts, x_MI: jax.Array) -> jax.Array:
+            y_MO = layer(x_MI, choices.expert_M, group_M, grouped=grouped)
+            return _biased(layer, y_MO, choices.expert_M).astype(x_MI.dtype)
+
+        y_MD = self._expert(linears, applied, choices.rows(x_ND))
+        if some:
+            y_MD = jnp.where((choices.expert_M < E)[:, None], y_MD, 0)
+        return choices.back(y_MD)
 
     def _expert(
         self,
@@ -211,6 +237,41 @@ class ExpertProducts:
         else:
             hidden_NF = ACTIVATIONS[self.act](gate_NF) * up_NF
         return applied(linears.down, hidden_NF)
+
+
+class _Sorted(NamedTuple):
+    """The choices of all tokens in the order of their experts.
+
+    Fields:
+      order_M: the index of each choice, by token and then by rank.
+      expert_M: its expert; E: none.
+      size_E: the number of choices of each expert.
+      K: the number of experts of a token.
+    """
+
+    order_M: jax.Array
+    expert_M: jax.Array
+    size_E: jax.Array
+    K: int
+
+    @classmethod
+    def of(cls, index_NK: jax.Array, E: int) -> _Sorted:
+        order_M = jnp.argsort(index_NK.reshape(-1), stable=True)
+        expert_M = index_NK.reshape(-1)[order_M]
+        return cls(order_M, expert_M, jnp.bincount(expert_M, length=E), index_NK.shape[1])
+
+    def rows(self, x_ND: jax.Array) -> jax.Array:
+        """The token of each choice, [M, D]."""
+        return x_ND[self.order_M // self.K]
+
+    def product(self, x_MD: jax.Array, kernel_EDF: jax.Array, **how: Any) -> jax.Array:
+        """Each row times the matrix of its expert, [M, F]; rows without one are undefined."""
+        return jax.lax.ragged_dot(x_MD, kernel_EDF, self.size_E, **how)
+
+    def back(self, y_MD: jax.Array) -> jax.Array:
+        """The results of each token's choices, [N, K, D]."""
+        y_MD = jnp.zeros_like(y_MD).at[self.order_M].set(y_MD)
+        return y_MD.reshape(-1, self.K, y_MD.shape[-1])
 
 
 def _unpacked(linear: _Floats) -> jax.Array:

@@ -1,10 +1,10 @@
 """Mixture of experts (Shazeer et al. 2017, arXiv:1701.06538), computed for the chosen experts only.
 
 The tokens of each expert are gathered into blocks, and the blocks are computed one after another
-with the weights of their expert. On a GPU a kernel computes all blocks at once. On
-TPUs `jax.lax.ragged_dot` does the same in one call, since their compiler has a kernel for it;
-elsewhere it becomes a product with all experts (on a CPU, 16 experts took 16 times the operations
-and 22 times the time of one).
+with the weights of their expert. On a GPU a kernel computes all blocks at once. On TPUs
+`jax.lax.ragged_dot` does the same in one call, since their compiler has a kernel for it; elsewhere
+it becomes a product with all experts (on a CPU, 16 experts took 16 times the operations and 22
+times the time of one).
 """
 
 from __future__ import annotations
@@ -180,7 +180,13 @@ class RoutedExperts(Sublayer):
         blocks = partial(products.in_blocks, linears, some=some)
         by_kernel = on_gpu and products.fit_the_kernel(linears, x_ND)
         if isinstance(linears.up, Int8Experts):
-            y_NKD = products.in_int8(linears, x_ND, index_NK, first_N, some=some, kernel=by_kernel)
+            y_NKD = jax.lax.platform_dependent(
+                x_ND,
+                index_NK,
+                first_N,
+                tpu=partial(products.in_int8_by_ragged_dot, linears, some=some),
+                default=partial(products.in_int8, linears, some=some, kernel=by_kernel),
+            )
         elif by_kernel:
             y_NKD = products.by_kernel(linears, x_ND, index_NK, some=some)
         else:

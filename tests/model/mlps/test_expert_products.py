@@ -43,6 +43,13 @@ def tokens(dtype):
     return x_ND, jnp.asarray(random.integers(0, E - 1, (N, K)))  # an expert that nobody chose
 
 
+def packed(linear):
+    """The layer in int8."""
+    kernel = linear.kernel[...].astype(jnp.float32)
+    weight, absmax = jax.vmap(quantise_rows)(kernel.swapaxes(1, 2))
+    return Int8Experts(weight, absmax, bias=None)
+
+
 def exactly(of, x_ND, index_NK, act):
     """The outputs [N, K, D] in float64."""
     kernel = {name: np.float64(layer.kernel[...]) for name, layer in of._asdict().items()}
@@ -99,21 +106,32 @@ def test_8_bits_are_those_of_the_blocks(dtype, outliers):
     of, (x_ND, index_NK) = linears(dtype, biased=False), tokens(dtype)
     x_ND = x_ND.at[7, :outliers].set(9.0)
 
-    def packed(linear):
-        kernel = linear.kernel[...].astype(jnp.float32)
-        weight, absmax = jax.vmap(quantise_rows)(kernel.swapaxes(1, 2))
-        return Int8Experts(weight, absmax, bias=None)
-
     of, products = ExpertLinears(*map(packed, of)), ExpertProducts("silu")
     assert products.fit_the_kernel(of, x_ND)
     first_N = jnp.arange(N) // 30 * 30  # texts of 30 tokens
     run = partial(products.in_int8, of, first_N=first_N)
-    found = jax.jit(partial(run, kernel=True, interpret=True))(x_ND, index_NK)
+    by_kernel = partial(run, kernel=True, interpret=True)
+    by_ragged_dot = partial(products.in_int8_by_ragged_dot, of, first_N=first_N)
     expected = jax.jit(run)(x_ND, index_NK)
     scale = float(jnp.abs(expected).max())
-    # Sums of outlier columns may be rounded otherwise, and in bfloat16 change a code.
-    assert float(jnp.abs(found - expected).max()) <= scale * (1e-6 if outliers == 0 else 0.01)
     assert scale > 1
+    for grouped in (by_kernel, by_ragged_dot):
+        found = jax.jit(grouped)(x_ND, index_NK)
+        # Sums of outlier columns may be rounded otherwise, and in bfloat16 change a code.
+        assert float(jnp.abs(found - expected).max()) <= scale * (1e-6 if outliers == 0 else 0.01)
+
+
+def test_8_bits_of_the_experts_of_one_device():
+    """Choices of another device's experts are zero, whatever stands where they are computed."""
+    of, (x_ND, index_NK) = linears("float32", biased=False), tokens("float32")
+    of, products = ExpertLinears(*map(packed, of)), ExpertProducts("silu")
+    x_ND = x_ND.at[7, :3].set(9.0)
+    index_NK = index_NK.at[::3, 1].set(E).at[5].set(E)
+    how = dict(first_N=jnp.arange(N) // 30 * 30, some=True)
+    expected = jax.jit(partial(products.in_int8, of, **how))(x_ND, index_NK)
+    found = jax.jit(partial(products.in_int8_by_ragged_dot, of, **how))(x_ND, index_NK)
+    assert (found[index_NK == E] == 0).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
