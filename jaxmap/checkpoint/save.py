@@ -41,7 +41,14 @@ def save_checkpoint(params: nnx.State, spec: Spec, config: dict[str, Any], folde
                 layouts.append(row.lies)
                 values.append(piece)
     # ascontiguousarray makes a number of a shape of its own, [1].
-    tensors = {name: np.asarray(joined(*part), order="C") for name, part in parts.items()}
+    tensors = {name: np.asarray(_whole(*part), order="C") for name, part in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _whole(layouts: list[Layout], values: list[np.ndarray]) -> np.ndarray:
+    """The stored tensor; rows at its end that are of no parameter are zeros."""
+    stored, cut = joined(layouts, values), layouts[0].cut
+    lacking = 0 if cut is None else max(0, cut[2] - len(stored))
+    return np.pad(stored, ((0, lacking), *((0, 0),) * (stored.ndim - 1))) if lacking else stored
