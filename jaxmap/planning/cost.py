@@ -22,10 +22,10 @@ class Work:
 
     Fields:
       parameters: the number of weights of the model.
-      weight_flops: operations per token with weights, two for each weight that is used. The
-        embedding, a look-up, does not count; the unembedding does; only chosen experts count.
+      weight_flops: operations per token with weights, two for each weight that is used. Tables
+        of embeddings, which are read, do not count; the unembedding and chosen experts do.
       key_flops: operations for each pair of a token and a key that its query sees, over all layers
-        with attention: four per channel of every head (scores, and the mean of values).
+        with attention: two per channel of every head of keys (scores) and of values (their mean).
       weight_bytes: bytes of weights that a batch reads at least once, including all experts.
       stream_bytes: bytes per token that are written to memory and read back between fused steps at
         least: the residual streams twice per layer, and activations inside layers (queries, keys,
@@ -56,26 +56,28 @@ def count(spec: Spec, *, weight_bytes: int, activation_bytes: int) -> Work:
         size = math.prod(leaf.shape)
         parameters += size
         vector = path[-1] == "bias" or len(leaf.shape) - (path[0] == "blocks") < 2
-        if vector or path[0] in ("embed", "positions"):
+        if vector or path[0] in ("embed", "positions") or path[-1] == "table":
             continue
         runs = again[int(str(path[1]))] if path[0] == "blocks" else 1
         met += runs * size * _chosen(spec, leaf)
     met += spec.V * (spec.embed_D or spec.D) if spec.tied else 0
-    heads, twofold, inner = 0, 0, 0  # channels of all heads that compare keys, over all layers
+    key_flops, twofold, inner = 0, 0, 0
     for _, kind, start, stop in spec.runs():
         layers = stop - start
         H, G, C = kind.H or spec.H, kind.G or spec.G, kind.C or spec.C
-        if "attention" in kind.mixer or kind.mixer == "latent":
-            heads += layers * H * C
+        value_C = spec.value_C or C
+        if kind.mixer == "latent":
+            assert spec.latent is not None
+            value_C = spec.latent.v
         twice = kind.mlp == "shortcut_experts"  # which has attention and a second MLP in it
-        if twice:
-            heads += layers * H * C
-            twofold += layers
-        inner += (1 + twice) * layers * ((2 * H + 2 * G) * C + 2 * spec.F)
+        attentions = ("attention" in kind.mixer or kind.mixer == "latent") + twice
+        key_flops += attentions * layers * 2 * H * (C + value_C)
+        twofold += layers * twice
+        inner += (1 + twice) * layers * ((H + G) * (C + value_C) + 2 * (kind.F or spec.F))
     return Work(
         parameters=parameters,
         weight_flops=round(2 * met),
-        key_flops=4 * heads,
+        key_flops=key_flops,
         weight_bytes=parameters * weight_bytes,
         stream_bytes=((spec.L + twofold) * 4 * spec.D * spec.streams + 2 * inner)
         * activation_bytes,

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from support.cases.gemmas import CASES as GEMMAS
+from support.cases.newer import CASES as NEWER
 from support.checkpoints import (
     GPT2,
     LLAMA,
@@ -82,6 +84,27 @@ def test_of_experts_only_the_chosen_ones_work():
     assert dense.parameters == sparse.parameters
     expert = 3 * 16 * 24  # gate, up and down
     assert dense.weight_flops - sparse.weight_flops == 2 * 2 * 2 * expert  # layers, experts
+
+
+def test_heads_that_differ_and_tables_that_are_read():
+    """Values of their own width (MiMo), heads by layer and embeddings for each layer (Gemma 4)."""
+    bytes_each = dict(weight_bytes=2, activation_bytes=2)
+    mimo = NEWER["mimo_v2_flash"]
+    wide, narrow = (count(spec({**mimo, "v_head_dim": C}), **bytes_each) for C in (10, 4))
+    heads = [
+        kind.H or spec(mimo).H
+        for _, kind, start, stop in spec(mimo).runs()
+        for _ in range(start, stop)
+    ]
+    assert wide.key_flops - narrow.key_flops == 2 * 6 * sum(heads)
+    assert narrow.key_flops == 2 * (spec(mimo).C + 4) * sum(heads)
+    gemma = GEMMAS["gemma4_text"]
+    few, many = (
+        count(spec({**gemma, "vocab_size_per_layer_input": V}), **bytes_each) for V in (97, 197)
+    )
+    assert few.key_flops == 4 * 4 * (4 * 14 + 3 * 20)  # 4 heads, windowed layers and others
+    assert many.parameters - few.parameters == 100 * 7 * 6  # layers, channels
+    assert many.weight_flops == few.weight_flops
 
 
 @pytest.mark.parametrize("config", [NEOX, GPT2, LLAMA], ids=lambda c: c["model_type"])
