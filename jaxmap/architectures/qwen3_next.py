@@ -33,7 +33,7 @@ def mixers(c: Config, L: int) -> tuple[str, ...]:
     return tuple(_MIXERS[kind] for kind in kinds)
 
 
-def delta(c: Config) -> Delta:
+def delta(c: Config, *, gate: str = "silu") -> Delta:
     """The facts of the gated delta rule in config.json, with transformers' defaults."""
     return Delta(
         H=c.get("linear_num_value_heads", 32),
@@ -41,6 +41,7 @@ def delta(c: Config) -> Delta:
         K=c.get("linear_key_head_dim", 128),
         C=c.get("linear_value_head_dim", 128),
         taps=c.get("linear_conv_kernel_dim", 4),
+        gate=gate,
     )
 
 

@@ -27,7 +27,7 @@ _SHARED = (
     ),
     (
         """
-        inkling2 inkling2_loop inkling_mm_model qwen4_exp
+        inkling2 inkling2_loop inkling_mm_model
         """,
         "made for pictures or sound beside text; its language model is of a type of its own, whose "
         "page is not written",
@@ -52,10 +52,6 @@ _SHARED = (
         "without sound",
     ),
     ("moshi musicgen musicgen_melody", "predicts codes of sound, not text"),
-    (
-        "qwen4_exp_text",
-        "attention to keys that an indexer chooses, which the decoder lacks",
-    ),
     (
         "gemma4_assistant gemma4_unified_assistant",
         "drafts for another model, whose states it reads",

@@ -10,9 +10,11 @@ from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.altup import AlternatingUpdates, AugmentedResidual
+from jaxmap.model.layers.gated_residual import GatedResidual
 from jaxmap.model.layers.hyper_connections import HyperConnection
 from jaxmap.model.layers.layer_embedding import EmbeddingBranch
 from jaxmap.model.layers.linear import activations_dtype, parameter
+from jaxmap.model.layers.ngram_embedding import NGramBranch
 from jaxmap.model.layers.norms import GatedNorm, Norm
 from jaxmap.model.layers.residual_affine import ResidualAffine
 from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
@@ -132,8 +134,11 @@ class Block(nnx.Module):
         self.mlp = None if "mlp" in absent else MLPS[kind.mlp](spec, kind, **make)
         self.kind = kind
         self.altup = AlternatingUpdates(spec, **make) if spec.altup else None
-        self.attn_hyper, self.mlp_hyper = (
-            HyperConnection(spec, rngs=rngs) if spec.hyper else None for _ in range(2)
+        self.attn_hyper, self.mlp_hyper = (_connection(spec, dtype, rngs) for _ in range(2))
+        self.ngrams = (
+            NGramBranch(spec, spec.ngrams[kind.ngrams - 1], spec.streams, **make)
+            if kind.ngrams
+            else None
         )
         self.laurel = AugmentedResidual(spec, **make) if spec.laurel_rank else None
         self.embedding = EmbeddingBranch(spec, **make) if spec.layer_embedding else None
@@ -169,15 +174,17 @@ class Block(nnx.Module):
         x_BTPD: jax.Array,
         geometry: Geometry,
         facts: LayerFacts,
-        around_mixer: HyperConnection,
-        around_mlp: HyperConnection,
+        around_mixer: HyperConnection | GatedResidual,
+        around_mlp: HyperConnection | GatedResidual,
     ) -> tuple[jax.Array, Passed]:
         """The streams after the mixer and the MLP, with hyper-connections around each."""
         assert self.mlp is not None, "hyper-connections around a mixer and an MLP"
-        h_BTD, weights = around_mixer.collected(x_BTPD)
+        if self.ngrams is not None:
+            x_BTPD = self.ngrams(x_BTPD, geometry)
+        h_BTD, weights = around_mixer.collected(x_BTPD, geometry)
         mixed, kept = self._mixed(self._normed("attn_in", h_BTD), geometry, facts)
         x_BTPD = around_mixer.added(x_BTPD, self._normed("attn_out", mixed), weights)
-        h_BTD, weights = around_mlp.collected(x_BTPD)
+        h_BTD, weights = around_mlp.collected(x_BTPD, geometry)
         mlp = self.mlp(self._normed("mlp_in", h_BTD), geometry, facts)
         return around_mlp.added(x_BTPD, self._normed("mlp_out", mlp), weights), Passed(kept)
 
@@ -283,6 +290,13 @@ class Block(nnx.Module):
         if self.halved:
             branch_BTD = branch_BTD * facts.branch.astype(branch_BTD.dtype)
         return branch_BTD if self.residual_scale == 1 else branch_BTD * self.residual_scale
+
+
+def _connection(spec: Spec, dtype, rngs: nnx.Rngs) -> HyperConnection | GatedResidual | None:
+    """What stands around one branch of a layer with several residual streams."""
+    if spec.gated_streams is not None:
+        return GatedResidual(spec, dtype=dtype, rngs=rngs)
+    return None if spec.hyper is None else HyperConnection(spec, rngs=rngs)
 
 
 def _times(x: jax.Array, factor: float | jax.Array) -> jax.Array:

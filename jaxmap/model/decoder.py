@@ -16,6 +16,7 @@ from jaxmap.model.block import Block, KeysValues, norm_of
 from jaxmap.model.hierarchy import Hierarchy
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
 from jaxmap.model.layers.altup import Expansion
+from jaxmap.model.layers.gated_residual import GatedEnds
 from jaxmap.model.layers.hyper_connections import StreamEnds
 from jaxmap.model.layers.layer_embedding import LayerEmbeddings
 from jaxmap.model.layers.linear import Linear, activated, activations_dtype, contract, parameter
@@ -61,13 +62,7 @@ class Decoder(nnx.Module):
         )
 
         self.layer_embeddings = LayerEmbeddings(spec, **make) if spec.layer_embedding else None
-        self.streams = (
-            Expansion(spec, **make)
-            if spec.altup
-            else StreamEnds(spec, rngs=rngs)
-            if spec.hyper
-            else None
-        )
+        self.streams = _ends_of_streams(spec, dtype, rngs)
 
         def stack(kind: Kind, count: int) -> Block:
             @nnx.split_rngs(splits=count)
@@ -326,6 +321,17 @@ class Decoder(nnx.Module):
             "bte,ve->btv", self.unembedded(x_BTD, inputs), self.head_VE, out_dtype=jnp.float32
         )
         return self.adjust(logits_BTV, None if self.head_bias is None else self.head_bias[...])
+
+
+def _ends_of_streams(
+    spec: Spec, dtype, rngs: nnx.Rngs
+) -> Expansion | StreamEnds | GatedEnds | None:
+    """What makes several residual streams of one before the first layer, and one after the last."""
+    if spec.altup is not None:
+        return Expansion(spec, dtype=dtype, rngs=rngs)
+    if spec.gated_streams is not None:
+        return GatedEnds(spec, dtype=dtype, rngs=rngs)
+    return None if spec.hyper is None else StreamEnds(spec, rngs=rngs)
 
 
 def abstract(spec: Spec, dtype=jnp.float32) -> tuple[nnx.GraphDef, nnx.State]:

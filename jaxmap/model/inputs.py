@@ -147,6 +147,7 @@ class Geometry:
         on a mesh: devices that compute one block together could not wait for each other.
       shared: (number of the layer, x_BTD, geometry, facts) -> x_BTD, the shared block of a layer;
         None in models without shared blocks.
+      ids_BT: see `Inputs`; None in models whose layers do not read them (`Spec.ngrams`).
     """
 
     segment_BT: jax.Array
@@ -158,6 +159,7 @@ class Geometry:
     platform: str = ""
     adaptive: bool = False
     shared: Callable[..., jax.Array] | None = None
+    ids_BT: jax.Array | None = None
 
     @classmethod
     def of(
@@ -181,5 +183,6 @@ class Geometry:
             gain = jnp.stack([rope.gain(r, inputs.length_BT) for r in spec.ropes])[..., None, None]
             cos, sin = jnp.cos(angles) * gain, jnp.sin(angles) * gain
         return cls(
-            inputs.segment_BT, inputs.position_BT, cos, sin, reach, block, platform, adaptive
+            *(inputs.segment_BT, inputs.position_BT, cos, sin, reach, block, platform, adaptive),
+            ids_BT=inputs.ids_BT if spec.ngrams else None,
         )

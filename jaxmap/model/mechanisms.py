@@ -330,6 +330,7 @@ class Delta:
       rate: the largest rate; 2 allows updates with negative eigenvalues (Grazzi et al. 2024,
         arXiv:2411.12537).
       eps: the epsilon of the output's norm; 0: the Spec's.
+      gate: the activation of the output's gate, a key of ACTIVATIONS or "sigmoid" ("delta").
       low_rank: whether decays and gates are projections through K channels ("kimi_delta").
       least_log_decay: if below 0, the logarithm of a decay is this times the sigmoid of
         exp(A) (a + dt), see `KimiDelta`, which bounds it.
@@ -342,6 +343,7 @@ class Delta:
     taps: int
     rate: float = 1.0
     eps: float = 0.0
+    gate: str = "silu"
     low_rank: bool = True
     least_log_decay: float = 0.0
 

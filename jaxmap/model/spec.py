@@ -29,7 +29,13 @@ from jaxmap.model.mechanisms import (
     StateSpace,
     Temperature,
 )
-from jaxmap.model.streams import AltUp, HyperConnections, LayerEmbedding
+from jaxmap.model.streams import (
+    AltUp,
+    GatedStreams,
+    HyperConnections,
+    LayerEmbedding,
+    NGrams,
+)
 
 # Where a block may normalise; a slot that is left out is the identity.
 #   attn_in   before the mixer         attn_out  on the mixer's output, before it is added
@@ -99,6 +105,7 @@ class Kind:
       keeps: the name under which later layers find the keys and values of the last of these layers;
         "": none look for them.
       reads: the name of the keys and values that these layers use instead of their own; "": own.
+      ngrams: the number of its entry in `Spec.ngrams`, from 1; 0: none.
       tied_values: whether values are the projected keys, before their norm and rotation.
     """
 
@@ -118,6 +125,7 @@ class Kind:
     shared: int = 0
     keeps: str = ""
     reads: str = ""
+    ngrams: int = 0
     tied_values: bool = False
     turned: int = 0
     stack: str = ""
@@ -163,6 +171,8 @@ class Spec:
     hierarchical: bool = False  # stacks leave states for one another (`hierarchy.Hierarchy`)
     altup: AltUp | None = None  # several residual streams
     hyper: HyperConnections | None = None  # several residual streams, of another kind
+    gated_streams: GatedStreams | None = None  # several residual streams, of a third kind
+    ngrams: tuple[NGrams, ...] = ()  # hashed embeddings, which layers add to gated streams
     laurel_rank: int = 0  # of learned augmented residuals (`altup.AugmentedResidual`); 0: none
     layer_embedding: LayerEmbedding | None = None  # embeddings of tokens for each layer
     layer_scaled: bool = False  # the stream after each layer is multiplied by a learnt number
@@ -293,7 +303,8 @@ class Spec:
         """The number of residual streams."""
         if self.altup is not None:
             return self.altup.streams
-        return 1 if self.hyper is None else self.hyper.streams
+        connected = self.hyper or self.gated_streams
+        return 1 if connected is None else connected.streams
 
     @property
     def longest_text(self) -> int | None:

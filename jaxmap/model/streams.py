@@ -59,6 +59,57 @@ class HyperConnections:
 
 
 @dataclasses.dataclass(frozen=True)
+class GatedStreams:
+    """Residual streams that are gated before each branch (`layers.gated_residual`).
+
+    Fields:
+      streams: the number of streams.
+      rank: the width of the projection that gives the gates.
+    """
+
+    streams: int
+    rank: int
+
+    def __post_init__(self):
+        if min(self.streams, self.rank) < 1:
+            raise ValueError(f"gated streams with a count below 1: {self}")
+
+
+@dataclasses.dataclass(frozen=True)
+class NGrams:
+    """Hashed embeddings of n-grams that one layer adds (`layers.ngram_embedding`).
+
+    Fields:
+      factors: the factor of a token's id by its distance from the last token of the n-gram, from 0;
+        the longest n-gram has as many tokens.
+      moduli: what each hash is taken modulo, all hashes of pairs first, then of triples, and so on;
+        the table has so many rows for each.
+      rows: the rows of the table, those at its end included that no hash gives.
+      parts: the number of tensors of equal size in which files have the table.
+      width: the channels of all embeddings of a token.
+      taps: the tokens that the convolution reads.
+      end_id: the id of the token that ends a text.
+    """
+
+    factors: tuple[int, ...]
+    moduli: tuple[int, ...]
+    rows: int
+    parts: int
+    width: int
+    taps: int
+    end_id: int
+
+    def __post_init__(self):
+        lengths = len(self.factors) - 1
+        if lengths < 1 or not self.moduli or len(self.moduli) % lengths:
+            raise ValueError(f"{len(self.moduli)} hashes of {lengths} lengths of n-grams")
+        if self.width % len(self.moduli) or self.rows % self.parts:
+            raise ValueError(f"embeddings of n-grams that do not divide evenly: {self}")
+        if max(self.moduli) >= 2**31 or not sum(self.moduli) <= self.rows < 2**31:
+            raise ValueError(f"a table of n-grams with {self.rows} rows")
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerEmbedding:
     """Embeddings of every token for each layer by itself (Gemma 3n, Google DeepMind 2025).
 

@@ -32,13 +32,18 @@ def test_logits_and_scores(name, tmp_path):
     check_parity(CASES[name], tmp_path)
 
 
-# type -> keys of config.json, the longest text that is scored, the attribute of its indexers that
-# is the number of keys, or blocks of keys, that they choose.
+# type -> keys of config.json, the longest text that is scored, the attributes of its indexers that
+# are the number of keys, or blocks of keys, that they choose.
 _LIMITS = {
     "axk2": (dict(index_topk=40), 40, "index_topk"),
     "deepseek_v32": (dict(index_topk=40), 40, "index_topk"),
     "glm_moe_dsa": (dict(index_topk=40), 40, "index_topk"),
     "glm5_next": (dict(index_topk=36, index_kpool=6), 41, "index_topk"),
+    "qwen4_exp_text": (
+        dict(indexer_budget=36, indexer_compress_ratio=6),
+        41,
+        "block_topk token_budget",
+    ),
     "hy_v4": (dict(index_topk=40), 40, "index_topk"),
     "minimax_m3_vl_text": (
         dict(index_block_size=8, index_topk_blocks=5, index_local_blocks=2),
@@ -51,7 +56,7 @@ _LIMITS = {
 @pytest.mark.parametrize("name", _LIMITS)
 def test_longer_texts_need_the_indexer(name, tmp_path):
     """Up to the limit PyTorch attends to all keys; beyond it scores change, and are not given."""
-    changes, limit, attribute = _LIMITS[name]
+    changes, limit, attributes = _LIMITS[name]
     config = CASES[name]
     if "text_config" in config:
         changes = {"text_config": {**config["text_config"], **changes}}
@@ -71,8 +76,9 @@ def test_longer_texts_need_the_indexer(name, tmp_path):
 
     sparse = [text_logp(reference, one) for one in longer]
     for module in reference.modules():
-        if hasattr(module, attribute):
-            setattr(module, attribute, 10_000)
+        for name in attributes.split():
+            if hasattr(module, name):
+                setattr(module, name, 10_000)
     moved = np.abs(np.subtract(sparse, [text_logp(reference, one) for one in longer]))
     assert moved[:3].max() == 0, "an indexer that chooses among keys of a text up to the limit"
     assert moved[4] > 20 * NATS, "an indexer that makes no difference"

@@ -35,6 +35,7 @@ _AROUND = {
     "qwen2": "audioflamingo3 fast_vlm got_ocr2 musicflamingo ovis2 pp_chart2table qwen2_audio"
     " vibevoice_asr video_llama_3",
     "qwen2_5_omni_text": "qwen2_5_omni qwen2_5_omni_thinker",
+    "qwen4_exp_text": "qwen4_exp",
     "qwen3": "fun_asr_nano lighton_ocr moss_transcribe_diarize qianfan_ocr qwen3_asr",
     "qwen3_omni_moe_text": "qwen3_omni_moe qwen3_omni_moe_thinker",
     "qwen3_5_text": "minicpm_ocr minicpmv4_6 minicpmv4_7",

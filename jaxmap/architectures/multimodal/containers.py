@@ -268,6 +268,7 @@ CONTAINERS = {
     "qwen3_omni_moe": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
     "qwen3_omni_moe_thinker": _omni("Xu et al. 2025, arXiv:2509.17765", "qwen3_omni_moe_text"),
     "qwen3_vl": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_text", tied=False),
+    "qwen4_exp": Container("Qwen Team 2026, Qwen4-Exp", "qwen4_exp_text", tied=False),
     "qwen3_vl_moe": Container("Bai et al. 2025, arXiv:2511.21631", "qwen3_vl_moe_text", tied=False),
     "smolvlm": Container("Marafioti et al. 2025, arXiv:2504.05299", "llama", tied=False),
     "step3p7": Container("StepFun 2026, Step 3.7", "step3p5", tied=False),

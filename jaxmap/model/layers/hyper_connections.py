@@ -70,7 +70,7 @@ class HyperConnection(nnx.Module):
         P = h.streams
         self.weights = StreamWeights(spec, (P, P, P * P) if h.sinkhorn else (P, P), rngs=rngs)
 
-    def collected(self, x_BTPD: jax.Array) -> tuple[jax.Array, Sums]:
+    def collected(self, x_BTPD: jax.Array, where: object) -> tuple[jax.Array, Sums]:
         """The branch's input x_BTD, and how its output joins the streams."""
         h, P = self.hyper, self.hyper.streams
         weight_BTK = self.weights(x_BTPD)

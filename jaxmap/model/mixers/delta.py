@@ -138,6 +138,7 @@ class GatedDelta(Sublayer):
         self.log_rate = parameter(jnp.zeros((d.H,), jnp.float32), "h")
         self.norm = Norm("rms", (d.C,), eps=d.eps or spec.eps, dtype=dtype)
         self.largest_rate = d.rate
+        self.gate = jax.nn.sigmoid if d.gate == "sigmoid" else ACTIVATIONS[d.gate]
 
     def __call__(self, x_BTD: jax.Array, geometry: Geometry, facts: LayerFacts) -> jax.Array:
         def read(linear: Linear, taps: nnx.Param) -> jax.Array:
@@ -159,5 +160,6 @@ class GatedDelta(Sublayer):
             geometry.position_BT,
         )
         normed_BTHC = self.norm(mixed_BTHC.astype(x_BTD.dtype)).astype(jnp.float32)
-        gated_BTHC = normed_BTHC * jax.nn.silu(self.out_gate(x_BTD, geometry).astype(jnp.float32))
+        gate_BTHC = self.out_gate(x_BTD, geometry).astype(jnp.float32)
+        gated_BTHC = normed_BTHC * self.gate(gate_BTHC)
         return self.out(gated_BTHC.astype(x_BTD.dtype), geometry)
