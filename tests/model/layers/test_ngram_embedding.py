@@ -49,7 +49,7 @@ def test_rows_of_packed_texts():
     random = np.random.default_rng(0)
     texts = [random.integers(0, V, n).tolist() for n in (1, 40, 2, 23)]
     texts[1][5] = texts[1][6] = texts[1][20] = texts[3][0] = END
-    ids_BT = jnp.asarray([sum(texts, [])], jnp.int32)
+    ids_BT = jnp.asarray([[id_ for text in texts for id_ in text]], jnp.int32)
     position_BT = jnp.asarray([[t for text in texts for t in range(len(text))]], jnp.int32)
     row_BTN = jax.jit(lambda ids, position: rows_of(facts, ids, position))(ids_BT, position_BT)
     assert np.asarray(row_BTN[0]).tolist() == [
