@@ -234,7 +234,7 @@ CASES: dict[str, dict[str, Any]] = {
         "attention_bias": True,
         "eos_token_id": [5, 3],
     },
-    "qwen4_exp_text-no-ngrams": {**_QWEN4, "ple_layer_ids": None},
+    "qwen4_exp_text-no-ngrams": {**_QWEN4, "ple_layer_ids": None, "rms_norm_eps": 0.1},
     "minimax_m3_vl_text": _M3,
     "minimax_m3_vl_text-factors": {
         **_M3,
