@@ -86,6 +86,8 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     if dtype != "float32":  # a cast, even to the same dtype, spoils Llama 4's complex buffer
         model.to(getattr(torch, dtype))
     model.save_pretrained(folder)
+    if hf_config.model_type == "molmo2":
+        _cut_embedding(folder / "model.safetensors", hf_config.text_config.vocab_size)
     if "thinker_config" in config:  # the part that reads text is a class of its own
         hf_config = hf_config.thinker_config
     # Read back in float32: a round trip of the model itself would round rotary buffers too.
@@ -98,6 +100,19 @@ def make_model(config: dict[str, Any], folder: Path, *, seed: int = 0, dtype: st
     # picture: their text models are.
     inside = {"llama4": "language_model", "kosmos-2": "text_model"}.get(hf_config.model_type)
     return read if inside is None else getattr(read, inside)
+
+
+def _cut_embedding(file: Path, vocabulary: int) -> None:
+    """Molmo 2's embedding cut after the vocabulary, as released; the library saves two halves."""
+    from safetensors.torch import load_file, save_file
+
+    tensors, where = load_file(file), "model.transformer.wte."
+    names = [f"{where}embedding", f"{where}new_embedding"]
+    rows = np.concatenate([tensors[name].float().numpy() for name in names])
+    for name, part in zip(names, np.split(rows, [vocabulary]), strict=True):
+        dtype = tensors[name].dtype
+        tensors[name] = tensors[name].new_tensor(part).to(dtype)
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def save_config(config: dict[str, Any], folder: Path) -> None:
