@@ -62,7 +62,7 @@ _SINGLE = {
     "has no logits that its weights do not give",
     "blt": "patches of bytes, of a length that another model chooses",
     "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
-    "deepseek_v4": "compressed keys and hyper-connections, which the decoder lacks",
+    "deepseek_v4": "attention to compressed keys beside a window, which the decoder lacks",
     "diffusion_gemma": "fills blocks of tokens by diffusion, not one after the other",
     "dory": "attention gated with a learnt scale, and a learnt factor on each logit",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
