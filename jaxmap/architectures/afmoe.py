@@ -7,9 +7,10 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, ROUTER, Row, each_expert, norm, shared_expert
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate, QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import OutGate, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Arcee AI 2026, arXiv:2602.17004"
 

@@ -6,7 +6,7 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Hernández-Cano et al. 2025, arXiv:2509.14233"

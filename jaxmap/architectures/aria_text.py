@@ -7,7 +7,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, shared_expert
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Li et al. 2024, arXiv:2410.05993"
 

@@ -9,7 +9,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family, ShapeOf
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "SK Telecom 2026, arXiv:2601.09200"
 _NORM = "post_mlp_layernorm.weight"

@@ -12,8 +12,9 @@ from jaxmap.architectures import axk1, deepseek_v2, deepseek_v3, deepseek_v32, l
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row, norm
-from jaxmap.model.mechanisms import Latent, OutGate
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import Latent, OutGate
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "SK Telecom 2026, A.X-K2"
 INERT_TENSORS = (*llama.INERT_TENSORS, deepseek_v32.INDEXER)

@@ -13,9 +13,11 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, linear, output_gate
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Delta, OutGate
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 
 PAPER = "Ling Team 2026, Ling 3; Kimi Team 2025, arXiv:2510.26692"
 

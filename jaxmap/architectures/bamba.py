@@ -12,8 +12,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "IBM, Princeton, CMU and UIUC 2024, Bamba-9B"
 PREFIX = llama.PREFIX

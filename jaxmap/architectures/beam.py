@@ -13,9 +13,10 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, norm, output_gate
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate, QkNorm, Rope, Temperature
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import OutGate, QkNorm, Rope, Temperature
-from jaxmap.model.spec import Kind, ResidualFactors, Spec
+from jaxmap.model.layer_kind import Kind, ResidualFactors
+from jaxmap.model.spec import Spec
 
 PAPER = "Reflection AI 2026, Beam"
 _TYPES = ("full_attention", "sliding_attention")

@@ -11,7 +11,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, shared_expert
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Wu et al. 2024, arXiv:2401.02731"
 PREFIX = llama.PREFIX

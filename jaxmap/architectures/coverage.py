@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmap.architectures.registry import families, refused
-from jaxmap.model.block import quantisable
+from jaxmap.model.sublayers import quantisable
 
 # Models of each type in the published list (Oyama et al. 2025, arXiv:2502.16173, model types).
 PUBLISHED = {
@@ -56,7 +56,7 @@ class ParityResult:
     Fields:
       cases: the number of test cases.
       remote: whether transformers needs code from the model's repository.
-      mixers, mlps: the mixers and MLPs that occur, keys of block.MIXERS and block.MLPS.
+      mixers, mlps: the mixers and MLPs that occur, keys of sublayers.MIXERS and sublayers.MLPS.
       whole: those of them that a mesh's "model" axis does not divide.
       logits: the largest difference of a logit.
       text, lens: the largest difference of a text's log-likelihood at the output and at any layer,

@@ -11,7 +11,8 @@ from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, ROUTER, Row, cut_qkv, norm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Databricks 2024, Introducing DBRX"
 

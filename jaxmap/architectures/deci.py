@@ -6,7 +6,8 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Deci AI 2023, DeciLM-7B"
 PREFIX = llama.PREFIX

@@ -17,9 +17,10 @@ from jaxmap.architectures.rows import (
     norm,
     shared_expert,
 )
+from jaxmap.model.attention_facts import Latent
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Latent
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "DeepSeek-AI 2024, arXiv:2405.04434"
 PREFIX = llama.PREFIX

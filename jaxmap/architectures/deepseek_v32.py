@@ -12,7 +12,8 @@ import dataclasses
 from jaxmap.architectures import deepseek_v2, deepseek_v3, exaone_moe, llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "DeepSeek-AI 2025, arXiv:2512.02556"
 INDEXER = r"\.self_attn\.indexer\."

@@ -9,7 +9,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Ye et al. 2024, arXiv:2410.05258"
 

@@ -12,7 +12,7 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Shi et al. 2025, arXiv:2508.02124"

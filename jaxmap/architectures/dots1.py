@@ -5,8 +5,9 @@ from __future__ import annotations
 from jaxmap.architectures import deepseek_v3, glm4_moe, llama
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Huo et al. 2025, arXiv:2506.05767"
 PREFIX = llama.PREFIX

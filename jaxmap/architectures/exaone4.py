@@ -6,7 +6,7 @@ from jaxmap.architectures import llama, olmo2
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "LG AI Research 2025, arXiv:2507.11407"

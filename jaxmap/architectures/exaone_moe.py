@@ -10,7 +10,8 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "LG AI Research 2026, arXiv:2601.01739"
 # Layers that predict further tokens.

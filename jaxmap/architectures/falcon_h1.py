@@ -7,7 +7,8 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
-from jaxmap.model.spec import Kind, Multipliers, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Multipliers, Spec
 
 PAPER = "Falcon LLM Team 2025, arXiv:2507.22448"
 PREFIX = llama.PREFIX

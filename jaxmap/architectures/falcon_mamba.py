@@ -5,8 +5,9 @@ from __future__ import annotations
 from jaxmap.architectures import mamba
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.model.mechanisms import StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "Zuo et al. 2024, arXiv:2410.05355"
 PREFIX = mamba.PREFIX

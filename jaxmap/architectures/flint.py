@@ -7,8 +7,8 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Recursive 2026, Flint"

@@ -6,7 +6,7 @@ from jaxmap.architectures import gemma2, llama, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Gemma Team 2025, arXiv:2503.19786"

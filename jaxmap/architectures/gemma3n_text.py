@@ -17,8 +17,9 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 from jaxmap.model.streams import AltUp, LayerEmbedding
 
 PAPER = "Google DeepMind 2025, Gemma 3n"

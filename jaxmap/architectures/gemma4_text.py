@@ -15,9 +15,10 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.gemma3n_text import layer_embedding_rows, shared_kinds
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, linear, norm
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 from jaxmap.model.streams import LayerEmbedding
 
 PAPER = "Google DeepMind 2026, Gemma 4"

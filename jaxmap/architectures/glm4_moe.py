@@ -6,8 +6,9 @@ from jaxmap.architectures import deepseek_v3, llama, qwen3
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "GLM-4.5 Team 2025, arXiv:2508.06471"
 PREFIX = llama.PREFIX

@@ -6,7 +6,8 @@ from jaxmap.architectures import gpt_neox, rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, norm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "ABEJA 2022, gpt-neox-japanese-2.7b"
 PREFIX = "gpt_neox_japanese."

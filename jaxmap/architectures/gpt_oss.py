@@ -11,7 +11,8 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import ClampedSwiglu, Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "OpenAI 2025, arXiv:2508.10925"
 PREFIX = llama.PREFIX

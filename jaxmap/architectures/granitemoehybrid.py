@@ -8,7 +8,8 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Granite Team 2025, Granite 4.0 Language Models"
 PREFIX = llama.PREFIX

@@ -11,8 +11,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, QUERY_BIAS, UP, Row, linear, renamed
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import OutGate
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import OutGate
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Sapient Intelligence 2026, HRM-Text; Wang et al. 2025, arXiv:2506.21734"
 

@@ -9,9 +9,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, norm, shared_expert
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm, Rope
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm, Rope
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 # What the repositories' files carry of other models of theirs.
 _UNUSED = """

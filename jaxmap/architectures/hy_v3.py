@@ -6,8 +6,8 @@ from jaxmap.architectures import exaone_moe, llama, qwen3
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, each_expert
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Tencent Hunyuan 2026, Hy3-preview"

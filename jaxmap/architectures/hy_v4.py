@@ -8,8 +8,8 @@ from jaxmap.architectures import deepseek_v2, deepseek_v3, deepseek_v32, llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
+from jaxmap.model.attention_facts import OutGate
 from jaxmap.model.expert_facts import ClampedSwiglu
-from jaxmap.model.mechanisms import OutGate
 from jaxmap.model.spec import Spec
 from jaxmap.model.streams import HyperConnections
 

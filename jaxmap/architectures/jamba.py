@@ -7,8 +7,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "Lieber et al. 2024, arXiv:2403.19887"
 PREFIX = llama.PREFIX

@@ -13,9 +13,11 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, ROUTER, UP, Row, each_expert
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import Latent
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Delta, Latent
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 
 PAPER = "Kimi Team 2025, arXiv:2510.26692"
 

@@ -12,8 +12,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Delta, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 
 PAPER = "Translated 2026, Lara 4 Mini; Yang et al. 2024, arXiv:2412.06464"
 _NEAR = "sliding_attention"

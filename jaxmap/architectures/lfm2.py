@@ -10,9 +10,11 @@ from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, ROUTER, UP, Row, each_expert, linear, norm
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm, ShortConv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import ShortConv
+from jaxmap.model.spec import Spec
 
 PAPER = "Liquid AI 2025, arXiv:2511.23404"
 _MIXERS = {"conv": "short_conv", "full_attention": "attention"}

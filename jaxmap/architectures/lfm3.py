@@ -7,8 +7,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, Row, linear, norm, output_gate, renamed
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import OutGate, QkNorm, ShortConv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import OutGate, QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import ShortConv
+from jaxmap.model.spec import Spec
 
 PAPER = "Liquid AI 2026, LFM3"
 _TYPES = ("conv", "full_attention", "sliding_attention")

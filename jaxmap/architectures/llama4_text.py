@@ -8,9 +8,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, linear, shared_expert
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm, Temperature
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm, Temperature
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Meta 2025, Llama 4"
 

@@ -14,7 +14,8 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, each_expert, linear, norm
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Meituan LongCat Team 2025, arXiv:2509.01322"
 INERT_TENSORS = (*llama.INERT_TENSORS, r"^(model\.)?mtp\.")

@@ -14,8 +14,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "Gu and Dao 2023, arXiv:2312.00752"
 PREFIX = "backbone."

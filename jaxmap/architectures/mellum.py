@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxmap.architectures import exaone_moe, llama, qwen3_moe, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "JetBrains 2026, Mellum2-12B-A2.5B"

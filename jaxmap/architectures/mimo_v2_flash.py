@@ -14,7 +14,8 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
 from jaxmap.errors import InputError
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Xiaomi LLM-Core Team 2026, arXiv:2601.02780"
 # Layers that predict further tokens.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.architectures import deepseek_v2, llama
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Hu et al. 2024, arXiv:2404.06395; OpenBMB 2024, MiniCPM3-4B"
 

@@ -11,8 +11,9 @@ from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Lightning
-from jaxmap.model.spec import Kind, ResidualFactors, Spec
+from jaxmap.model.layer_kind import Kind, ResidualFactors
+from jaxmap.model.recurrent_facts import Lightning
+from jaxmap.model.spec import Spec
 
 PAPER = "MiniMax 2025, arXiv:2501.08313"
 # The decays of lightning attention, which follow from config.json.

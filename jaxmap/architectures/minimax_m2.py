@@ -6,9 +6,10 @@ from jaxmap.architectures import llama, mixtral
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "MiniMax 2025, MiniMax-M2"
 

@@ -12,9 +12,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, ROUTER, UP, Row, each_expert, norm
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import ClampedSwiglu, Experts
-from jaxmap.model.mechanisms import QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "MiniMax 2026, MiniMax-M3"
 INERT_TENSORS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.model.mechanisms import Temperature
+from jaxmap.model.attention_facts import Temperature
 from jaxmap.model.spec import Spec
 
 PAPER = "Mistral AI 2025, Ministral 3, arXiv:2601.08584"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxmap.architectures import deepseek_v2, llama, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
+from jaxmap.model.attention_facts import Temperature
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Temperature
 from jaxmap.model.spec import Spec
 
 PAPER = "Mistral AI 2026, Mistral Small 4"

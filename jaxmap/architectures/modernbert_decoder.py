@@ -12,7 +12,8 @@ from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, Row, cut_gate_up, linear, norm, split_qkv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Weller et al. 2025, arXiv:2507.11412; Warner et al. 2024, arXiv:2412.13663"
 _ROPES = {

@@ -13,8 +13,8 @@ import dataclasses
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family, ShapeOf
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.layers import alibi
-from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "MosaicML NLP Team 2023, Introducing MPT-7B"

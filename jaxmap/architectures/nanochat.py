@@ -8,7 +8,7 @@ from jaxmap.architectures import llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row, linear
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Karpathy 2025, nanochat"

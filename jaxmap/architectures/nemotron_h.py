@@ -10,8 +10,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, ROUTER, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "NVIDIA 2025, arXiv:2504.03624"
 PREFIX = "backbone."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxmap.architectures import llama, olmo2, rope
 from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "OLMo Team 2025, arXiv:2512.13961"

@@ -12,8 +12,10 @@ from jaxmap.architectures import llama, olmo2, qwen3_next, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row, norm
-from jaxmap.model.mechanisms import Delta, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.attention_facts import QkNorm
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 
 PAPER = "Ai2 2026, Olmo Hybrid"
 _BEFORE, _AFTER = frozenset({"attn_in", "mlp_in"}), olmo2.NORMS

@@ -6,7 +6,7 @@ from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, fused_qkv, linear, norm
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Elsen et al. 2023, Releasing Persimmon-8B"

@@ -6,7 +6,7 @@ from jaxmap.architectures import rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, UP, Row, linear, norm, split_qkv
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Gunasekar et al. 2023, arXiv:2306.11644; Li et al. 2023, arXiv:2309.05463"

@@ -7,7 +7,8 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert, shared_expert
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2024, arXiv:2407.10671"
 PREFIX = llama.PREFIX

@@ -6,7 +6,7 @@ from jaxmap.architectures import llama, qwen2
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row, norm
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2025, arXiv:2505.09388"

@@ -6,8 +6,8 @@ from jaxmap.architectures import llama, qwen2_moe, qwen3
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import ROUTER, Row, each_expert
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Yang et al. 2025, arXiv:2505.09388"

@@ -9,9 +9,11 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import OUT, QUERY, Row, norm
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate, QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import Delta, OutGate, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 
 PAPER = "Qwen Team 2025, Qwen3-Next-80B-A3B; Yang et al. 2024, arXiv:2412.06464"
 PREFIX = llama.PREFIX

@@ -14,9 +14,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate, QkNorm
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import OutGate, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 from jaxmap.model.streams import GatedStreams, NGrams
 
 PAPER = "Qwen Team 2026, Qwen4-Exp"

@@ -15,8 +15,9 @@ from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, QUERY_BIAS, UP, Row, linear, norm, split_qkv
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Rglru
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Rglru
+from jaxmap.model.spec import Spec
 
 PAPER = "Botev et al. 2024, arXiv:2404.07839"
 PREFIX = llama.PREFIX

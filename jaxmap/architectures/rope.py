@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmap.architectures.config import Config
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import DynamicNtk, Rope
+from jaxmap.model.attention_facts import DynamicNtk, Rope
 
 
 def _powers(dims: int, theta: float) -> np.ndarray:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from jaxmap.model.attention_facts import OutGate
 from jaxmap.model.layout import Layout
-from jaxmap.model.mechanisms import OutGate
 from jaxmap.model.spec import Spec
 
 

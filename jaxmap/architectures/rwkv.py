@@ -12,7 +12,8 @@ from __future__ import annotations
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, UP, Row, linear, norm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Peng et al. 2023, arXiv:2305.13048"
 PREFIX = "rwkv."

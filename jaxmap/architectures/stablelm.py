@@ -6,7 +6,7 @@ from jaxmap.architectures import llama, rope
 from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Bellagente et al. 2024, arXiv:2402.17834"

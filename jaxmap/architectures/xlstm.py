@@ -8,8 +8,9 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, QUERY, QUERY_BIAS, UP, Row, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Mlstm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Mlstm
+from jaxmap.model.spec import Spec
 
 PAPER = "Beck et al. 2025, arXiv:2503.13427; Beck et al. 2024, arXiv:2405.04517"
 # Settings of the kernels, of training and of generation, which change no score.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxmap.architectures import deepseek_v2, llama
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Tencent Youtu Lab 2025, arXiv:2512.24618"
 

@@ -9,7 +9,7 @@ from jaxmap.architectures import llama, mamba, zamba2
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import UP, Row, linear, norm
-from jaxmap.model.mechanisms import Shared, StateSpace
+from jaxmap.model.recurrent_facts import Shared, StateSpace
 from jaxmap.model.spec import Spec
 
 PAPER = "Glorioso et al. 2024, arXiv:2405.16712"

@@ -7,8 +7,9 @@ from jaxmap.architectures.config import Config, head_width
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, KEY_VALUE, OUT, QUERY, UP, Row, linear, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Shared, StateSpace
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Shared, StateSpace
+from jaxmap.model.spec import Spec
 
 PAPER = "Glorioso et al. 2024, arXiv:2411.15242"
 

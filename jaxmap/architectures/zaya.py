@@ -11,9 +11,10 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import KEY_VALUE, OUT, QUERY, Row, each_expert, linear, norm
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import QkConv
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.mechanisms import QkConv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "Anthony et al. 2025, arXiv:2511.17127; Figliolia et al. 2025, arXiv:2510.04476"
 _TYPES = ("hybrid", "hybrid_sliding")

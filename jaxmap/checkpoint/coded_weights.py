@@ -27,11 +27,11 @@ from jaxmap.checkpoint.formats.base import Stored
 from jaxmap.checkpoint.host_memory import own_pages
 from jaxmap.errors import InputError
 from jaxmap.model import decoder
-from jaxmap.model.block import quantisable
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import axes_of, partition
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import Spec
+from jaxmap.model.sublayers import quantisable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,6 @@ from jaxmap.checkpoint.linear_kernels import kernel_of
 from jaxmap.checkpoint.storage import Storage
 from jaxmap.checkpoint.weights import Model
 from jaxmap.errors import InputError
-from jaxmap.model.block import quantisable
 from jaxmap.model.decoder import Decoder
 from jaxmap.model.encodings import LAYERS
 from jaxmap.model.encodings.base import Kernel
@@ -41,6 +40,7 @@ from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mesh import place
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.spec import Spec
+from jaxmap.model.sublayers import quantisable
 
 BITS = {"int8": 8, "nf4": 4, "fp4": 4}  # bits per code
 _OF_ROUTING = ("router", "expert_gate", "expert_up", "expert_down")  # attributes of RoutedExperts

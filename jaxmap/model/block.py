@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind, ResidualFactors
 from jaxmap.model.layers.altup import AlternatingUpdates, AugmentedResidual
 from jaxmap.model.layers.gated_residual import GatedResidual
 from jaxmap.model.layers.hyper_connections import HyperConnection
@@ -17,28 +18,11 @@ from jaxmap.model.layers.linear import activations_dtype, parameter
 from jaxmap.model.layers.ngram_embedding import NGramBranch
 from jaxmap.model.layers.norms import GatedNorm, Norm
 from jaxmap.model.layers.residual_affine import ResidualAffine
-from jaxmap.model.mixers.after_shared import SharedThenScan, SharedThenSsd
 from jaxmap.model.mixers.attention import Attention
-from jaxmap.model.mixers.convolved_attention import ConvolvedAttention
-from jaxmap.model.mixers.delta import GatedDelta
-from jaxmap.model.mixers.differential import DifferentialAttention
-from jaxmap.model.mixers.kimi_delta import KimiDelta
-from jaxmap.model.mixers.latent import LatentAttention
-from jaxmap.model.mixers.lightning import LightningAttention
-from jaxmap.model.mixers.mlstm import MatrixLstm
-from jaxmap.model.mixers.rglru import RecurrentUnit
-from jaxmap.model.mixers.routed_attention import RoutedAttention
-from jaxmap.model.mixers.rwkv import ChannelMix, TimeMix
-from jaxmap.model.mixers.selective_scan import SelectiveScan, SelectiveScanOfHeads
-from jaxmap.model.mixers.short_conv import GatedShortConv
-from jaxmap.model.mixers.ssd import StateSpaceDuality
-from jaxmap.model.mixers.two_mixers import TwoMixers
 from jaxmap.model.mlps.dense import Mlp
-from jaxmap.model.mlps.dense_and_experts import DenseAndExperts
 from jaxmap.model.mlps.experts import RoutedExperts
-from jaxmap.model.mlps.shortcut_experts import ShortcutExperts
-from jaxmap.model.spec import NORM_SLOTS, Kind, ResidualFactors, Spec
-from jaxmap.model.sublayer import Sublayer
+from jaxmap.model.spec import NORM_SLOTS, Spec
+from jaxmap.model.sublayers import MIXERS, MLPS
 
 KeysValues = tuple[jax.Array, jax.Array]
 
@@ -53,41 +37,6 @@ class Passed(NamedTuple):
 
     keys_values: KeysValues | None = None
     router_BTR: jax.Array | None = None
-
-
-# The values of Kind.mixer and Kind.mlp. Each class says itself what it supports.
-MIXERS: dict[str, type[Sublayer]] = {
-    "attention": Attention,
-    "attention+ssd": TwoMixers,
-    "convolved_attention": ConvolvedAttention,
-    "delta": GatedDelta,
-    "differential": DifferentialAttention,
-    "kimi_delta": KimiDelta,
-    "latent": LatentAttention,
-    "lightning": LightningAttention,
-    "mlstm": MatrixLstm,
-    "rglru": RecurrentUnit,
-    "routed_attention": RoutedAttention,
-    "selective_scan": SelectiveScan,
-    "selective_scan_of_heads": SelectiveScanOfHeads,
-    "shared+selective_scan_of_heads": SharedThenScan,
-    "shared+ssd": SharedThenSsd,
-    "short_conv": GatedShortConv,
-    "ssd": StateSpaceDuality,
-    "time_mix": TimeMix,
-}
-MLPS: dict[str, type[Sublayer]] = {
-    "channel_mix": ChannelMix,
-    "dense": Mlp,
-    "dense+experts": DenseAndExperts,
-    "experts": RoutedExperts,
-    "shortcut_experts": ShortcutExperts,
-}
-
-
-def quantisable(part: str) -> bool:
-    """Whether layers of this Kind.mixer or Kind.mlp can hold their weights in 8 or 4 bit."""
-    return part == "none" or (MIXERS | MLPS)[part].quantisable
 
 
 class Block(nnx.Module):

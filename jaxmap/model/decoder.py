@@ -15,6 +15,7 @@ from flax import nnx
 from jaxmap.model.block import Block, KeysValues, norm_of
 from jaxmap.model.hierarchy import Hierarchy
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.altup import Expansion
 from jaxmap.model.layers.gated_residual import GatedEnds
 from jaxmap.model.layers.hyper_connections import StreamEnds
@@ -25,7 +26,7 @@ from jaxmap.model.layers.residual_affine import shifted
 from jaxmap.model.mesh import gathered
 from jaxmap.model.mlps.dense import ACTIVATIONS
 from jaxmap.model.shared_block import Adapters, SharedBlock
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 
 # The residual stream, and the state of the last layer's router where routers have one.
 Carry = tuple[jax.Array, jax.Array | None]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxmap.model.block import MIXERS, MLPS
-from jaxmap.model.mechanisms import Alibi
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.mesh import Axes
 from jaxmap.model.padded_axis import PaddedAxis
 from jaxmap.model.spec import Spec
+from jaxmap.model.sublayers import MIXERS, MLPS
 
 
 def _up(n: int, multiple: int) -> int:

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from flax import nnx
 
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 
 class Sublayer(nnx.Module):

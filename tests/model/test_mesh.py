@@ -17,11 +17,12 @@ from support.on_devices import all_cases, here
 from jaxmap.architectures.registry import families
 from jaxmap.engine.placement import mesh_for
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import Alibi, QkNorm
+from jaxmap.model.attention_facts import Alibi, QkNorm
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.mesh import Axes, make, parse
 from jaxmap.model.padded_axis import PaddedAxis, padded_axis
 from jaxmap.model.padding import padded_spec
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 
 NATS = 1e-4  # a text
 SHAPES = ["data=8", "data=4,model=2", "data=2,model=4", "model=8"]

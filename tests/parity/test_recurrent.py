@@ -18,15 +18,16 @@ from support.token_sets import make_tokens
 from jaxmap.checkpoint import weights
 from jaxmap.engine.scorer import Scorers
 from jaxmap.engine.scores import score_tokens
-from jaxmap.model.block import MIXERS, MLPS
 from jaxmap.model.decoder import named
 from jaxmap.model.inputs import Geometry, Inputs, LayerFacts
-from jaxmap.model.mechanisms import Delta, Lightning, Mlstm, Rglru
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.mixers.delta import delta_rule
 from jaxmap.model.mixers.kimi_delta import channel_delta_rule
 from jaxmap.model.mixers.mlstm import matrix_memory
 from jaxmap.model.mixers.rwkv import wkv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.recurrent_facts import Delta, Lightning, Mlstm, Rglru
+from jaxmap.model.spec import Spec
+from jaxmap.model.sublayers import MIXERS, MLPS
 
 # Of a text, nats: a state carries the roundings of all tokens before it.
 RECURRENT = 5e-3

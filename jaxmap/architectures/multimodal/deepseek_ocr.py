@@ -12,7 +12,8 @@ from jaxmap.architectures import deepseek, llama
 from jaxmap.architectures.config import Config
 from jaxmap.errors import InputError
 from jaxmap.model.expert_facts import Experts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "DeepSeek-AI 2026, arXiv:2601.20552"
 

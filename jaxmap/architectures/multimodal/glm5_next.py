@@ -14,9 +14,11 @@ from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import Row
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import Latent
 from jaxmap.model.expert_facts import ClampedSwiglu
-from jaxmap.model.mechanisms import Delta, Latent
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.recurrent_facts import Delta
+from jaxmap.model.spec import Spec
 from jaxmap.model.streams import HyperConnections
 
 PAPER = "GLM-5 Team 2026, GLM-5.3-Flash"

@@ -11,7 +11,7 @@ from jaxmap.architectures import llama, qwen3, rope
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import DOWN, OUT, Row, cut_gate_up, cut_qkv, embedding, linear, norm
-from jaxmap.model.mechanisms import QkNorm
+from jaxmap.model.attention_facts import QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Clark et al. 2026, arXiv:2601.10611"

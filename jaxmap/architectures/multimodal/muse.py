@@ -7,7 +7,7 @@ from jaxmap.architectures.config import Config, sliding_layers
 from jaxmap.architectures.family import Family
 from jaxmap.architectures.rows import QUERY, Row, norm
 from jaxmap.errors import InputError
-from jaxmap.model.mechanisms import OutGate, QkNorm
+from jaxmap.model.attention_facts import OutGate, QkNorm
 from jaxmap.model.spec import Spec
 
 PAPER = "Meta 2026, Muse Glimmer"

@@ -17,9 +17,10 @@ from jaxmap.architectures.rows import (
     shared_expert,
 )
 from jaxmap.errors import InputError
+from jaxmap.model.attention_facts import OutGate, QkNorm
 from jaxmap.model.expert_facts import ClampedSwiglu, Experts
-from jaxmap.model.mechanisms import OutGate, QkNorm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.layer_kind import Kind
+from jaxmap.model.spec import Spec
 
 PAPER = "StepFun 2026, Step 3.7"
 _TYPES = ("full_attention", "sliding_attention")

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Alibi
 
 # The module of each platform. It has `supported` and `attend`; if its kernel applies the rotary
 # embedding itself, also `lanes_of`. A module is imported at its first use, since importing Pallas

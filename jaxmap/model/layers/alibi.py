@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jaxmap.model.mechanisms import Alibi
+from jaxmap.model.attention_facts import Alibi
 
 
 def slopes(heads: int, *, rounded: bool = False) -> Alibi:

@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxmap.model.mechanisms import Rope
+from jaxmap.model.attention_facts import Rope
 
 
 def angles(rope: Rope, position_BT: jax.Array, length_BT: jax.Array) -> jax.Array:

@@ -8,11 +8,12 @@ import jax
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.selective_scan import SelectiveScanOfHeads
 from jaxmap.model.mixers.ssd import StateSpaceDuality
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

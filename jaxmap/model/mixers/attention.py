@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.attention_facts import Temperature
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, added, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Temperature
 from jaxmap.model.mixers.dot_product_attention import attend
 from jaxmap.model.mixers.output_gate import gate_bias, gate_of, gated
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.recurrence import causal_conv
 from jaxmap.model.mixers.attention import turn_of
 from jaxmap.model.mixers.dot_product_attention import attend
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

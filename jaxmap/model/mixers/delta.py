@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.layers.recurrence import causal_conv, over_chunks
 from jaxmap.model.mlps.dense import ACTIVATIONS
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 64  # tokens computed at once

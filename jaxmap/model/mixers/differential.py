@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import turn_of
 from jaxmap.model.mixers.dot_product_attention import attend
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 _FACTORS = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")  # a to d

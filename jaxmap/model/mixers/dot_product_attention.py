@@ -9,11 +9,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import contract
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Alibi
 
 _WIDTHS = 8  # how many different numbers of keys the blocks of queries may have
 

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.attention import turned, warmth
 from jaxmap.model.mixers.dot_product_attention import attend
 from jaxmap.model.mixers.output_gate import gate_bias, gate_of, gated
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.ssd import state_space
 from jaxmap.model.mlps.dense import ACTIVATIONS
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmap.model.attention_facts import OutGate
 from jaxmap.model.layers.linear import Linear, parameter
-from jaxmap.model.mechanisms import OutGate
 
 GATES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,

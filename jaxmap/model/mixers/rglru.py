@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.layers.recurrence import causal_conv, linear_scan
-from jaxmap.model.mechanisms import Rglru
 from jaxmap.model.mlps.dense import ACTIVATIONS
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.recurrent_facts import Rglru
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 _SHARPNESS = 8.0  # c of equation 3

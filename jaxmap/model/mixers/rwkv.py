@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.recurrence import over_chunks
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 _CHUNK = 16  # tokens computed at once, each from all tokens of its chunk

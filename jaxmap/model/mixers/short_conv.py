@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, parameter
 from jaxmap.model.layers.recurrence import causal_conv
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

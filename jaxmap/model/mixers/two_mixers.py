@@ -6,9 +6,10 @@ import jax
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.mixers.attention import Attention
 from jaxmap.model.mixers.ssd import StateSpaceDuality
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

@@ -12,10 +12,11 @@ from flax import nnx
 
 from jaxmap.model.expert_facts import ClampedSwiglu
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers import fused_products
 from jaxmap.model.layers.linear import Linear, added, by_gpu_kernel, parameter
 from jaxmap.model.layers.norms import Norm
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 _gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)

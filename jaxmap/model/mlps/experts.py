@@ -19,13 +19,14 @@ from jax.sharding import PartitionSpec
 
 from jaxmap.model.encodings.int8 import Int8Experts
 from jaxmap.model.inputs import Geometry, first_of_text
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, contract, parameter
 from jaxmap.model.mesh import model_devices
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.expert_products import ExpertLinears, ExpertProducts
 from jaxmap.model.mlps.router_mlp import RouterMlp
 from jaxmap.model.mlps.routing import route
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

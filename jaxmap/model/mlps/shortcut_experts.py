@@ -6,11 +6,12 @@ import jax
 from flax import nnx
 
 from jaxmap.model.inputs import Geometry, LayerFacts
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.norms import Norm
 from jaxmap.model.mixers.latent import LatentAttention
 from jaxmap.model.mlps.dense import Mlp
 from jaxmap.model.mlps.experts import RoutedExperts
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 from jaxmap.model.sublayer import Sublayer
 
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.kernels import attention_tpu
 from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mixers.dot_product_attention import attend, attend_in_blocks
 
 REACH = 150

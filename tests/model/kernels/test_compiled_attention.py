@@ -11,11 +11,11 @@ from jax.sharding import SingleDeviceSharding
 from support.device_compilers import run_for
 
 from jaxmap.hardware import chips, gpus
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.inputs import Geometry, LayerFacts
 from jaxmap.model.kernels.attention import by_kernel
 from jaxmap.model.layers.linear import computing_in
 from jaxmap.model.layers.rope import Turn
-from jaxmap.model.mechanisms import Alibi
 
 ALIBI = Alibi(tuple(2.0**-head for head in range(1, 9)), False)
 ROUNDED = Alibi(ALIBI.slopes, True)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmap.model.attention_facts import Alibi
 from jaxmap.model.inputs import Geometry, LayerFacts
-from jaxmap.model.mechanisms import Alibi
 from jaxmap.model.mixers.dot_product_attention import _blocks, attend
 
 H, G, C = 4, 2, 6

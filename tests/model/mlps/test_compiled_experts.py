@@ -21,9 +21,9 @@ from jaxmap.hardware import chips, cost_model, gpus, hlo
 from jaxmap.model.encodings.four_bit import FourBitExperts, pack
 from jaxmap.model.encodings.int8 import Int8Experts, quantise_rows
 from jaxmap.model.inputs import Geometry
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear, computing_in
 from jaxmap.model.mlps.experts import RoutedExperts
-from jaxmap.model.spec import Kind
 
 SHAPES = "qwen3-30b-a3b", "gpt-oss-20b"
 # The arithmetic, the dtype or encoding of the weights, and the number of passes of a product.

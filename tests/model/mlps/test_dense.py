@@ -14,8 +14,8 @@ from support.cases.core import CASES
 
 from jaxmap.architectures.config import Config
 from jaxmap.architectures.specs import spec_of
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.mlps.dense import ACTIVATIONS, Mlp, activation
-from jaxmap.model.spec import Kind
 
 
 def gelu(x):

@@ -17,12 +17,13 @@ from jaxmap.model.encodings.grouped import GroupedExperts
 from jaxmap.model.expert_facts import ClampedSwiglu, Experts
 from jaxmap.model.inputs import Geometry
 from jaxmap.model.kernels import experts_gpu
+from jaxmap.model.layer_kind import Kind
 from jaxmap.model.layers.linear import Linear
 from jaxmap.model.mlps.expert_blocks import in_blocks
 from jaxmap.model.mlps.expert_products import ExpertLinears
 from jaxmap.model.mlps.experts import RoutedExperts
 from jaxmap.model.mlps.routing import route
-from jaxmap.model.spec import Kind, Spec
+from jaxmap.model.spec import Spec
 
 
 class TestRoute:
