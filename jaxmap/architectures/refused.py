@@ -61,10 +61,11 @@ _SINGLE = {
     "chameleon": "its tokens of pictures have the lowest possible logit in a text, and the decoder "
     "has no logits that its weights do not give",
     "blt": "patches of bytes, of a length that another model chooses",
-    "cpmant": "a prompt's tokens see each other in both directions, and positions by segment",
+    "cpmant": "all tokens of a text see each other in both directions",
     "deepseek_v4": "attention to compressed keys beside a window, which the decoder lacks",
     "diffusion_gemma": "fills blocks of tokens by diffusion, not one after the other",
-    "dory": "attention gated with a learnt scale, and a learnt factor on each logit",
+    "dory": "interpolations in place of residual sums, a learnt factor on each token's logits, and "
+    "layers that run several times",
     "gpt-sw3": "no type of a config.json: these checkpoints say gpt2, which has a page",
     "inkling2_loop_text": "blocks that run several times, and attention over residuals",
     "inkling2_text": "attention over residuals and short convolutions that depend on the input",
