@@ -212,14 +212,15 @@ def test_the_table_says_the_worst_that_was_measured(monkeypatch):
     assert unseen.split()[:9] == ["bloom", "12", *"-------"]
 
 
-def test_what_was_measured_is_within_the_bounds():
+def test_every_type_was_measured_at_every_layer_and_is_within_the_bounds():
     seen = coverage.measured()
-    assert set(seen) <= set(families())
+    assert set(seen) == set(families())
     for kind, one in seen.items():
         recurrent = not {"attention", "latent"} >= set(one.mixers)
         assert one.logits < LOGITS_OF.get(kind, LOGITS), kind
-        assert one.text is None or one.text < (5e-3 if recurrent else 2e-3), kind
-        assert one.lens is None or one.lens < (5e-3 if recurrent else 4e-3), kind
+        # A comparison that did not run is None, which no bound holds.
+        assert (one.text or math.inf) < (5e-3 if recurrent else 2e-3), kind
+        assert (one.lens or math.inf) < (5e-3 if recurrent else 4e-3), kind
 
 
 # config.json as the Hub holds it: every key is read or known to be inert.

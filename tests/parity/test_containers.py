@@ -25,12 +25,6 @@ from jaxmap.checkpoint.checkpoint import Checkpoint
 from jaxmap.model.decoder import named
 
 _BOUND = {"minicpm": 5e-3}  # nats; a state carries the roundings of all tokens
-# Types that are compared at every layer here, beside the case of their language model.
-_EVERY_LAYER = {
-    *containers.WHOLE,
-    *"""audioflamingo3 fun_asr_nano granite_speech granite_speech_plus kimi_k25 musicflamingo
-    nemo_speechlm nemotron_h_omni perception_lm qianfan_ocr""".split(),
-}
 # Cases of other tables, by their type: the first of each.
 _TABLES = {
     case["model_type"]: name for name, case in reversed(tables().items()) if "text_config" in case
@@ -51,7 +45,7 @@ def _whole(kind: str) -> dict[str, Any]:
 def test_logits_and_scores(kind, tmp_path):
     reference = make_model(containers.case(kind), tmp_path)
     bound = next((nats for start, nats in _BOUND.items() if kind.startswith(start)), NATS)
-    compare(reference, tmp_path, nats_bound=bound, lens=kind in _EVERY_LAYER)
+    compare(reference, tmp_path, nats_bound=bound, lens=True)
 
 
 def test_every_type_around_a_language_model_has_a_case():
@@ -240,7 +234,7 @@ def test_internvls_own_files(tmp_path):
     assert {name.split(".")[0] for name in names} == {"language_model", "vision_model", "mlp1"}
     _assert_same(_parameters(tmp_path), as_saved)
     assert Checkpoint(tmp_path).architecture.model_type == "internvl_chat/qwen2"
-    compare(reference, tmp_path)
+    compare(reference, tmp_path, lens=True)
 
 
 def test_llm_config_and_an_encoding_inside_it(tmp_path):

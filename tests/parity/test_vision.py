@@ -86,4 +86,4 @@ def test_adapters_in_the_tensors_of_phi4(tmp_path):
         vision_lora={"r": 2},
     )
     save_config(keys, tmp_path)
-    compare(reference, tmp_path)
+    compare(reference, tmp_path, lens=True)
