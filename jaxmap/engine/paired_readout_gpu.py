@@ -26,7 +26,6 @@ _ROWS = 128  # tokens of a tile
 _COLUMNS = 64  # entries of the vocabulary in a tile
 _CHANNELS = 64  # channels that are multiplied at a time
 _PROGRAMS = 1024  # about so many are started, which is several for each multiprocessor
-_LAST = jnp.iinfo(jnp.int32).max
 
 
 def supported(
@@ -80,12 +79,9 @@ def scan(
         flops += 2 * N * tiles * _COLUMNS * E
         read += hidden.nbytes + head.head_VE.nbytes
     adjusts = [head.adjust for _, head in sides]
-    capped = sum(bool(getattr(adjust, "softcap", 0)) for adjust in adjusts)
-    exponentials = paired_sums.exponentials(accumulators, capped)
-    lists = [name for name in accumulators if name in LISTS]
-    names = (*paired_sums.SOFTMAX, *(name for name in accumulators if name not in lists))
-    kinds = [jnp.int32 if paired_sums.integer(name) else jnp.float32 for name in names]
-    kinds += [jnp.int32, jnp.float32] * LIKELIEST * len(lists)
+    exponentials = paired_sums.exponentials(accumulators, adjusts)
+    names, dtypes, lists = paired_sums.outputs(accumulators)
+    dtypes += [jnp.int32, jnp.float32] * LIKELIEST * len(lists)
     found = pl.pallas_call(
         partial(
             _kernel, per_part=per_part, adjusts=adjusts, names=names, lists=lists,
@@ -93,13 +89,13 @@ def scan(
         ),
         grid=(N // _ROWS, parts),
         in_specs=specs,
-        out_specs=[pl.BlockSpec((None, _ROWS), lambda n, p: (p, n))] * len(kinds),
-        out_shape=[jax.ShapeDtypeStruct((parts, N), kind) for kind in kinds],
+        out_specs=[pl.BlockSpec((None, _ROWS), lambda n, p: (p, n))] * len(dtypes),
+        out_shape=[jax.ShapeDtypeStruct((parts, N), dtype) for dtype in dtypes],
         compiler_params=plgpu.CompilerParams(num_warps=8, num_stages=3),
         metadata={
             "flops": str(flops),
             "transcendentals": str(int(N * tiles * _COLUMNS * exponentials)),
-            "bytes_accessed": str(read + 4 * parts * N * len(kinds)),
+            "bytes_accessed": str(read + 4 * parts * N * len(dtypes)),
         },
         interpret=interpret,
         name="paired_readout",

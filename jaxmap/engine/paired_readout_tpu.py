@@ -100,14 +100,11 @@ def scan(
             passes = 6
         flops += 2 * N * tiles * columns * E * passes
         read += sum(x.nbytes for x in states) + N // rows * sum(x.nbytes for x in heads)
-    lists = [name for name in accumulators if name in paired_sums.LISTS]
-    names = (*paired_sums.SOFTMAX, *(name for name in accumulators if name not in lists))
-    kinds = [jnp.int32 if paired_sums.integer(name) else jnp.float32 for name in names]
+    names, dtypes, lists = paired_sums.outputs(accumulators)
     heights = [1] * len(names) + [_LISTED] * 2 * len(lists)
-    kinds += [jnp.int32, jnp.float32] * len(lists)
+    dtypes += [jnp.int32, jnp.float32] * len(lists)
     adjusts = [head.adjust for _, head in sides]
-    capped = sum(bool(getattr(adjust, "softcap", 0)) for adjust in adjusts)
-    exponentials = paired_sums.exponentials(accumulators, capped)
+    exponentials = paired_sums.exponentials(accumulators, adjusts)
     found = pl.pallas_call(
         partial(_kernel, counts=counts, adjusts=adjusts, names=names, lists=lists),
         grid_spec=pltpu.PrefetchScalarGridSpec(
@@ -120,8 +117,8 @@ def scan(
             scratch_shapes=[pltpu.VMEM((columns, rows), jnp.float32)] * len(lists),
         ),
         out_shape=[
-            jax.ShapeDtypeStruct((N // rows, height, rows), kind)
-            for height, kind in zip(heights, kinds, strict=True)
+            jax.ShapeDtypeStruct((N // rows, height, rows), dtype)
+            for height, dtype in zip(heights, dtypes, strict=True)
         ],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=_VMEM

@@ -46,15 +46,23 @@ def integer(name: str) -> bool:
     return name in TOPS or name == "above"
 
 
-def exponentials(accumulators: tuple[str, ...], capped: int) -> float:
+def exponentials(accumulators: tuple[str, ...], adjusts: list[Any]) -> float:
     """What an entry of the vocabulary costs beside its products, in exponentials.
 
     Args:
       accumulators: names in SUMS and LISTS.
-      capped: how many of the two models cap their logits.
+      adjusts: the functions of the two models' logits (`Unembedding.adjust`).
     """
     operations = _SOFTMAX_OPERATIONS + sum(_OPERATIONS[name] for name in accumulators)
+    capped = sum(bool(getattr(adjust, "softcap", 0)) for adjust in adjusts)
     return max(2, operations / _EXPONENTIAL) + capped
+
+
+def outputs(accumulators: tuple[str, ...]) -> tuple[tuple[str, ...], list[Any], list[str]]:
+    """What a kernel computes: names of sums of one number a token, their dtypes, and lists."""
+    lists = [name for name in accumulators if name in LISTS]
+    names = (*SOFTMAX, *(name for name in accumulators if name not in lists))
+    return names, [jnp.int32 if integer(name) else jnp.float32 for name in names], lists
 
 
 def start(name: str, shape: tuple[int, ...]) -> jax.Array:
