@@ -149,3 +149,9 @@ def test_the_page_of_types_has_what_the_command_prints():
         assert f" | {reason} |\n" in page
         assert f": {reason}" in joined
     assert all(f"`{kind}`" in page.partition("{ #refused }")[2] for kind in refused())
+
+
+def test_the_readme_counts_the_types():
+    whole = sum(bool(family.text_type) for family in families().values())
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    assert f"{len(families())} in all, of which {whole} are checkpoints with pictures" in readme
